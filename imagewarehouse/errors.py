@@ -1,0 +1,189 @@
+"""Every error of the warehouse: a stable code, an HTTP status and its fate.
+
+The code becomes the attribute and column `error_code`, a label on dashboards and the last part of the `type` of an
+RFC 9457 answer; it never changes once released. The message is one readable line and becomes `error_detail`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class WarehouseError(Exception):
+    """Base of all errors; on its own it means a defect of ours, so its text stays in the log."""
+
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "Internal error"
+    http_status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+
+class ConfigurationError(WarehouseError):
+    """A setting is wrong; `setting` names it as the operator wrote it."""
+
+    code = "configuration"
+    title = "Wrong setting"
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(f"{setting}: {problem}")
+        self.setting = setting
+        self.problem = problem
+
+
+class ImageRejected(WarehouseError):
+    """The request will never pass, however often it is tried."""
+
+    code = "rejected"
+    title = "Request rejected"
+    http_status = 400
+
+
+# --- the request around the image ---------------------------------------------------------------------------------
+
+
+class MethodNotAllowed(ImageRejected):
+    code, title, http_status = "request.method_not_allowed", "Only POST is allowed", 405
+
+
+class AccessKeyMissing(ImageRejected):
+    code, title, http_status = "access.key_missing", "Access key missing", 401
+
+
+class AccessKeyWrong(ImageRejected):
+    code, title, http_status = "access.key_wrong", "Access key not known", 401
+
+
+class BadIdempotencyKey(ImageRejected):
+    code, title, http_status = "request.bad_idempotency_key", "Idempotency-Key not usable", 400
+
+
+class NoBody(ImageRejected):
+    code, title, http_status = "request.no_body", "Request without a body", 400
+
+
+class TooLarge(ImageRejected):
+    code, title, http_status = "request.too_large", "Body too large", 413
+
+
+class MalformedRequest(ImageRejected):
+    code, title, http_status = "request.malformed", "Malformed HTTP request", 400
+
+
+class MalformedMultipart(ImageRejected):
+    code, title, http_status = "request.malformed_multipart", "Malformed multipart body", 400
+
+
+class TooManyParts(ImageRejected):
+    code, title, http_status = "request.too_many_parts", "More than one part", 400
+
+
+class NotAFile(ImageRejected):
+    code, title, http_status = "request.not_a_file", "Form field is not a file", 400
+
+
+class MalformedJson(ImageRejected):
+    code, title, http_status = "request.malformed_json", "Malformed JSON body", 400
+
+
+class MalformedBase64(ImageRejected):
+    code, title, http_status = "request.malformed_base64", "Malformed base64", 400
+
+
+class UriNotAllowed(ImageRejected):
+    code, title, http_status = "request.uri_not_allowed", "image_uri outside the allowed prefixes", 403
+
+
+class UriNotReadable(ImageRejected):
+    code, title, http_status = "request.uri_not_readable", "image_uri could not be read", 422
+
+
+class TypeMissing(ImageRejected):
+    code, title, http_status = "type.missing", "No type declared", 415
+
+
+class TypeNotAccepted(ImageRejected):
+    code, title, http_status = "type.not_accepted", "Declared type not accepted", 415
+
+
+# --- the image itself ---------------------------------------------------------------------------------------------
+
+
+class NotAnImage(ImageRejected):
+    code, title, http_status = "image.not_an_image", "Content is not an image", 415
+
+
+class TypeMismatch(ImageRejected):
+    code, title, http_status = "image.type_mismatch", "Content is not of the declared type", 415
+
+
+class NoDecoder(ImageRejected):
+    code, title, http_status = "image.no_decoder", "Type accepted, but not decodable here", 415
+
+
+class TooManyPixels(ImageRejected):
+    code, title, http_status = "image.too_many_pixels", "Too many pixels", 413
+
+
+class TooManyFrames(ImageRejected):
+    code, title, http_status = "image.too_many_frames", "Too many frames", 422
+
+
+class Truncated(ImageRejected):
+    code, title, http_status = "image.truncated", "Image ends too early", 422
+
+
+class TrailingData(ImageRejected):
+    code, title, http_status = "image.trailing_data", "Data behind the end of the image", 422
+
+
+class Corrupt(ImageRejected):
+    code, title, http_status = "image.corrupt", "Image cannot be decoded", 422
+
+
+# --- our own side -------------------------------------------------------------------------------------------------
+
+
+class Unavailable(WarehouseError):
+    """Something we depend on did not answer; the same request may pass later."""
+
+    code, title, http_status, retryable = "unavailable", "Not available right now", 503, True
+
+
+class ObjectStoreUnavailable(Unavailable):
+    code, title = "objects.unavailable", "Object store did not take the image"
+
+
+class RowStoreUnavailable(Unavailable):
+    code, title = "rows.unavailable", "Row store did not take the row"
+
+
+class RowRejected(WarehouseError):
+    """The row store will never take this row."""
+
+    code, title = "rows.rejected", "Row refused by the row store"
+
+
+class ModelUnavailable(Unavailable):
+    code, title = "model.unavailable", "Model could not be loaded"
+
+
+class ModelBroken(WarehouseError):
+    """The model folder is not what its manifest says, or the model does not fit the image."""
+
+    code, title = "model.broken", "Model folder is not usable"
+
+
+class InferenceFailed(WarehouseError):
+    code, title = "model.inference_failed", "Model failed on this image"
+
+
+def all_errors() -> dict[str, type[WarehouseError]]:
+    """Every error class by its code, for documentation, dashboards and tests."""
+
+    found: dict[str, type[WarehouseError]] = {}
+    pending: list[type[WarehouseError]] = [WarehouseError]
+    while pending:
+        cls = pending.pop()
+        found.setdefault(cls.code, cls)
+        pending.extend(cls.__subclasses__())
+    return found

@@ -1,0 +1,64 @@
+"""Request identifiers: UUIDv7 whose time is the event time.
+
+`event_time` is computed from `request_id`, never stored beside it: the two together are the key of a row, and a pair
+that cannot disagree is a row that a retry overwrites instead of doubling. Layout: RFC 9562 section 5.7 with the
+sub-millisecond fraction in `rand_a` (section 6.2, method 3).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta, timezone
+from uuid import UUID
+
+from imagewarehouse.errors import BadIdempotencyKey
+
+MAX_AGE = timedelta(days=7)  # a sender that resumes after a long week-end still hits the same row
+MAX_AHEAD = timedelta(hours=1)  # clocks of clients run fast; a key from next year would miss every partition
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def new_request_id(now: datetime) -> str:
+    """A fresh UUIDv7 for `now` (aware), microseconds kept."""
+    micros = (now - _EPOCH) // timedelta(microseconds=1)
+    return _build(micros, secrets.randbits(62))
+
+
+def event_time(request_id: str) -> datetime:
+    """The time inside a request id, UTC, microseconds. Raises ValueError if it is no UUIDv7."""
+    value = UUID(request_id)
+    if value.version != 7:
+        raise ValueError(f"expected a UUIDv7, received {request_id!r}")
+    millis = value.int >> 80
+    fraction = (value.int >> 64) & 0xFFF
+    # Rounded up, so that the microsecond that went in by flooring comes out again.
+    return _EPOCH + timedelta(milliseconds=millis, microseconds=-(-fraction * 1000 // 4096))
+
+
+def request_id_from_key(key: str, now: datetime, part: int = 1) -> str:
+    """The request id that a client's `Idempotency-Key` stands for.
+
+    Part 1 is the key itself; further parts of a multipart body share its time and get bits of their own, the same at
+    every retry. Raises BadIdempotencyKey when the key is no UUIDv7 or its time is too far from `now`.
+    """
+    try:
+        value = UUID(key.strip())
+        when = event_time(str(value))
+    except (ValueError, OverflowError) as err:
+        raise BadIdempotencyKey(f"Idempotency-Key: expected a UUIDv7, received {key[:64]!r}") from err
+    if not now - MAX_AGE <= when <= now + MAX_AHEAD:
+        raise BadIdempotencyKey(
+            f"Idempotency-Key: its time {when:%Y-%m-%dT%H:%M:%SZ} is not between 7 days ago and 1 hour ahead"
+        )
+    if part == 1:
+        return str(value)
+    digest = hashlib.sha256(value.bytes + part.to_bytes(4, "big")).digest()
+    tail = int.from_bytes(digest[:8], "big") & ((1 << 62) - 1)
+    return str(UUID(int=(value.int >> 64 << 64) | (0b10 << 62) | tail))
+
+
+def _build(micros: int, tail: int) -> str:
+    millis, rest = divmod(micros, 1000)
+    fraction = rest * 4096 // 1000
+    return str(UUID(int=(millis << 80) | (7 << 76) | (fraction << 64) | (0b10 << 62) | tail))

@@ -1,0 +1,30 @@
+"""Intake limits: each default once, with its unit and its reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from imagewarehouse.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Ceilings tested before the expensive step they protect."""
+
+    max_bytes: int = 20 * 1024 * 1024
+    """Bytes of one image. NiFi and Python hold a copy each while it is checked, about five during the transfer."""
+
+    max_pixels: int = 50_000_000
+    """Width x height of one frame. Pillow holds 4 bytes a pixel for RGB: 200 MB at this ceiling."""
+
+    max_frames: int = 100
+    """Frames or pages; only the first is classified. 1 refuses every animation."""
+
+    allow_trailing_data: bool = False
+    """Some phones append a second picture or a film behind a JPEG's end; so do polyglots."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, bool) and value < 1:
+                raise ConfigurationError(field.name, f"expected 1 or more, received {value}")
