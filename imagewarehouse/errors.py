@@ -6,6 +6,7 @@ RFC 9457 answer; it never changes once released. The message is one readable lin
 
 from __future__ import annotations
 
+from functools import cache
 from typing import ClassVar
 
 
@@ -177,6 +178,7 @@ class InferenceFailed(WarehouseError):
     code, title = "model.inference_failed", "Model failed on this image"
 
 
+@cache
 def all_errors() -> dict[str, type[WarehouseError]]:
     """Every error class by its code, for documentation, dashboards and tests."""
 

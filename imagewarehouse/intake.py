@@ -1,0 +1,292 @@
+"""Intake rules: whether a request is an image that this warehouse takes.
+
+Pure: what the listener saw and the body go in, an `Accepted` or an `ImageRejected` comes out. Every test stands before
+the step it protects: nothing is read before the size is known, nothing is decoded before type and structure agree.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from imagewarehouse.access import AccessKeys
+from imagewarehouse.errors import (
+    ConfigurationError,
+    ImageRejected,
+    MalformedBase64,
+    MalformedJson,
+    MalformedMultipart,
+    MethodNotAllowed,
+    NoBody,
+    NotAFile,
+    NotAnImage,
+    TooLarge,
+    TooManyParts,
+    TypeMismatch,
+    TypeMissing,
+    TypeNotAccepted,
+    UriNotAllowed,
+)
+from imagewarehouse.formats import DEFAULT_MEDIA_TYPES, ImageFormat, by_file_name, by_media_type, sniff
+from imagewarehouse.images import ImageFacts, check_image
+from imagewarehouse.limits import Limits
+
+JSON_TYPE = "application/json"
+MAX_NAME = 255  # characters; also what file systems and most databases take
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the listener knows before the body is read. None: the listener does not say."""
+
+    size: int
+    declared_type: str | None = None  # Content-Type of the body or the part, as sent
+    method: str | None = None
+    file_name: str | None = None
+    access_key: str | None = None
+    idempotency_key: str | None = None
+    part: int | None = None  # 1, 2, ... of a multipart body
+    parts: int | None = None
+    part_is_file: bool = True
+    synchronous: bool = False  # somebody waits for one answer
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeRules:
+    """What is taken. `media_types` are canonical names; `uri_prefixes` empty switches image_uri off."""
+
+    limits: Limits = field(default_factory=Limits)
+    keys: AccessKeys = field(default_factory=lambda: AccessKeys({}))
+    media_types: tuple[str, ...] = DEFAULT_MEDIA_TYPES
+    uri_prefixes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An image that may be stored and classified. `unwrapped`: the body was JSON around it."""
+
+    image: bytes = field(repr=False)
+    image_id: str
+    declared_type: str
+    file_name: str | None
+    facts: ImageFacts
+    unwrapped: bool
+
+
+def check_request(request: Request, rules: IntakeRules) -> str | None:
+    """Everything that can be judged before the body is read; gives the name of the access key.
+
+    Raises: MethodNotAllowed, AccessKeyMissing, AccessKeyWrong, TooManyParts, NotAFile, NoBody, TooLarge, TypeMissing,
+    TypeNotAccepted, MalformedMultipart.
+    """
+    if request.method is not None and request.method != "POST":
+        raise MethodNotAllowed(f"{request.method[:16]} is not allowed here, only POST")
+    user = rules.keys.check(request.access_key)
+    if request.synchronous and request.parts is not None and request.parts > 1:
+        raise TooManyParts(f"{request.parts} parts in the body, one image a request here; /images takes many")
+    if not request.part_is_file:
+        raise NotAFile("a form field without a file name; send the picture as a file")
+    if request.size == 0:
+        raise NoBody("the request has no body")
+    media_type = declared_media_type(request)
+    ceiling = rules.limits.max_bytes
+    if media_type == JSON_TYPE:
+        ceiling = ceiling * 4 // 3 + 64 * 1024  # base64 takes four bytes for three
+    if request.size > ceiling:
+        raise TooLarge(f"{request.size} bytes, at most {ceiling} are allowed")
+    if media_type != JSON_TYPE:
+        _accepted_format(media_type, rules)
+    return user
+
+
+def check_content(
+    request: Request, content: bytes, rules: IntakeRules, fetch: Callable[[str, int], bytes] | None = None
+) -> Accepted:
+    """Judge the body itself: declared type, signature and decoder have to agree, and the picture has to decode.
+
+    Args: fetch: reads an `image_uri` that is inside the allowed prefixes, given it and the most bytes to read.
+    Raises: any ImageRejected.
+    """
+    media_type = declared_media_type(request)
+    file_name = clean_file_name(request.file_name)
+    if media_type != JSON_TYPE:
+        declared = _accepted_format(media_type, rules)
+        found = _sniff(content)
+        _agree(media_type, declared, found)
+        return _accept(content, found, media_type, file_name, rules, unwrapped=False)
+
+    envelope = _parse_json(content)
+    image, inner_type = _unwrap(envelope, rules, fetch)
+    if len(image) > rules.limits.max_bytes:
+        raise TooLarge(f"{len(image)} bytes, at most {rules.limits.max_bytes} are allowed")
+    if not image:
+        raise NoBody("the JSON holds an empty image")
+    inner_name = envelope.get("file_name")
+    file_name = clean_file_name(inner_name) if isinstance(inner_name, str) else file_name
+    found = _sniff(image)
+    if inner_type is None:
+        _accepted_format(found.media_types[0], rules)
+    else:
+        _agree(inner_type, _accepted_format(inner_type, rules), found)
+    return _accept(image, found, inner_type or JSON_TYPE, file_name, rules, unwrapped=True)
+
+
+def declared_media_type(request: Request) -> str:
+    """The declared type without parameters, lower case; a file name's suffix stands in where none is declared.
+
+    Raises: TypeMissing, MalformedMultipart.
+    """
+    media_type = (request.declared_type or "").partition(";")[0].strip().lower()
+    if media_type == "multipart/form-data" and request.part is None:
+        raise MalformedMultipart("the body is declared multipart/form-data, but has no parts")
+    if media_type and (request.part is None or media_type != "multipart/form-data"):
+        return media_type
+    by_name = by_file_name(request.file_name or "")
+    if by_name is None:
+        raise TypeMissing("no Content-Type, and no file name with a known suffix; send for example Content-Type: image/jpeg")
+    return by_name.media_types[0]
+
+
+def clean_file_name(name: str | None) -> str | None:
+    """A client's file name made harmless to show: no folders, no control characters, at most 255 characters.
+
+    It is recorded and displayed; no path is ever built from it.
+    """
+    if not name:
+        return None
+    name = re.split(r"[/\\]", name)[-1]
+    name = unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode("utf-8"))
+    name = "".join(c for c in name if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")).strip()
+    return name[:MAX_NAME].strip() or None
+
+
+def parse_media_types(text: str, setting: str = "Accepted Types") -> tuple[str, ...]:
+    """A comma-separated list of media types this warehouse knows, canonical. Raises ConfigurationError."""
+    found = []
+    for item in (part.strip().lower() for part in text.split(",")):
+        if not item:
+            continue
+        image_format = by_media_type(item)
+        if image_format is None:
+            raise ConfigurationError(setting, f"{item!r} is not known here")
+        found.append(image_format.media_types[0])
+    if not found:
+        raise ConfigurationError(setting, "expected at least one media type")
+    return tuple(dict.fromkeys(found))
+
+
+def parse_uri_prefixes(text: str, setting: str = "Allowed Image URIs") -> tuple[str, ...]:
+    """A comma-separated list of URI prefixes, each closed by a slash so that it names a folder. Raises ConfigurationError."""
+    prefixes = []
+    for item in (part.strip() for part in text.split(",")):
+        if not item:
+            continue
+        if not re.match(r"[a-z][a-z0-9+.-]*://", item) or not _is_plain_uri(item):
+            raise ConfigurationError(setting, f"{item!r} is not a URI prefix such as s3://bucket/incoming/")
+        prefixes.append(item if item.endswith("/") else item + "/")
+    return tuple(prefixes)
+
+
+def _accepted_format(media_type: str, rules: IntakeRules) -> ImageFormat:
+    image_format = by_media_type(media_type)
+    if image_format is None or image_format.media_types[0] not in rules.media_types:
+        hint = "; curl sends this unless told -H 'Content-Type: image/jpeg'" if "urlencoded" in media_type else ""
+        raise TypeNotAccepted(f"{media_type[:80]} is not accepted, only {', '.join(rules.media_types)}{hint}")
+    return image_format
+
+
+def _sniff(content: bytes) -> ImageFormat:
+    found = sniff(content)
+    if found is None:
+        raise NotAnImage(f"the content is {_describe(content)}, not an image of a known format")
+    return found
+
+
+def _agree(media_type: str, declared: ImageFormat, found: ImageFormat) -> None:
+    if declared is not found:
+        raise TypeMismatch(f"declared {media_type}, but the content is {found.name}")
+
+
+def _accept(
+    image: bytes, found: ImageFormat, declared_type: str, file_name: str | None, rules: IntakeRules, *, unwrapped: bool
+) -> Accepted:
+    facts = check_image(image, found, rules.limits)
+    return Accepted(image, hashlib.sha256(image).hexdigest(), declared_type, file_name, facts, unwrapped)
+
+
+# --- the JSON envelope --------------------------------------------------------------------------------------------
+
+
+def _parse_json(content: bytes) -> dict[str, object]:
+    try:
+        envelope = json.loads(content)
+    except (ValueError, RecursionError) as err:
+        raise MalformedJson(f"the body is declared JSON, but is not: {str(err)[:120]}") from err
+    if not isinstance(envelope, dict):
+        raise MalformedJson('expected an object such as {"image": "<base64>"}')
+    return envelope
+
+
+def _unwrap(
+    envelope: dict[str, object], rules: IntakeRules, fetch: Callable[[str, int], bytes] | None
+) -> tuple[bytes, str | None]:
+    given = [key for key in ("image", "image_uri") if envelope.get(key) is not None]
+    if len(given) != 1 or not isinstance(envelope[given[0]], str):
+        raise MalformedJson('expected exactly one of "image" (base64) and "image_uri", as text')
+    inner_type = envelope.get("type")
+    if inner_type is not None and not isinstance(inner_type, str):
+        raise MalformedJson('"type": expected a media type as text')
+    value = str(envelope[given[0]])
+    if given == ["image_uri"]:
+        return _fetch(value, rules, fetch), inner_type.strip().lower() if inner_type else None
+    if value.startswith("data:"):
+        head, comma, value = value.partition(",")
+        if not comma or not head.endswith(";base64"):
+            raise MalformedBase64('"image": a data URI has to look like data:image/png;base64,...')
+        inner_type = inner_type or head[len("data:") : -len(";base64")]
+    try:
+        image = base64.b64decode(re.sub(r"[ \t\r\n]+", "", value), validate=True)
+    except (binascii.Error, ValueError) as err:
+        raise MalformedBase64(f'"image": {err}') from err
+    return image, inner_type.partition(";")[0].strip().lower() or None if inner_type else None
+
+
+def _fetch(uri: str, rules: IntakeRules, fetch: Callable[[str, int], bytes] | None) -> bytes:
+    if fetch is None or not _is_plain_uri(uri) or not any(uri.startswith(prefix) for prefix in rules.uri_prefixes):
+        raise UriNotAllowed(f"{uri[:200]!r} is not inside an allowed prefix")
+    return fetch(uri, rules.limits.max_bytes)
+
+
+def _is_plain_uri(uri: str) -> bool:
+    """No parent folders, escapes, queries or control characters: what is compared is what is opened."""
+    path = uri.partition("://")[2]
+    return not re.search(r"[%?#\\\x00-\x20]|(^|/)\.{1,2}(/|$)", path)
+
+
+_LOOKS_LIKE = (
+    (b"%PDF", "a PDF"), (b"PK\x03\x04", "a ZIP archive"), (b"\x7fELF", "an ELF program"), (b"MZ", "a Windows program"),
+    (b"\x1f\x8b", "gzip data"), (b"%!PS", "PostScript"), (b"\xc5\xd0\xd3\xc6", "an EPS file"), (b"8BPS", "a Photoshop file"),
+    (b"\x00\x00\x01\x00", "an icon"), (b"<svg", "SVG"), (b"<!doctype html", "HTML"), (b"<html", "HTML"), (b"<?xml", "XML"),
+    (b"{", "JSON"), (b"[", "JSON"),
+)  # fmt: skip
+
+
+def _describe(content: bytes) -> str:
+    head = content[:512].lstrip().lower()
+    for prefix, name in _LOOKS_LIKE:
+        if content.startswith(prefix) or head.startswith(prefix.lower()):
+            return "SVG" if name == "XML" and b"<svg" in head else name
+    printable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in content[:512])
+    return "text" if printable == len(content[:512]) else "unknown data"
+
+
+__all__ = [
+    "JSON_TYPE", "Accepted", "ImageRejected", "IntakeRules", "Request", "check_content", "check_request",
+    "clean_file_name", "declared_media_type", "parse_media_types", "parse_uri_prefixes",
+]  # fmt: skip

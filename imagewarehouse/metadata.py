@@ -1,0 +1,165 @@
+"""The one contract for metadata: `ImageRecord`.
+
+NiFi attributes, row columns, search fields, the JSON answer and the table in docs/metadata.md are all derived from the
+fields below; a test holds them together.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from imagewarehouse.errors import RowRejected
+
+ColumnType = Literal["string", "timestamp", "int32", "int64", "float", "double"]
+Stage = Literal["filter", "enrich", "store", "classify", "last", "any"]
+
+ACCEPTED, REJECTED, CLASSIFIED, FAILED = "accepted", "rejected", "classified", "failed"
+STATUSES = (ACCEPTED, REJECTED, CLASSIFIED, FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One field of the contract as every consumer sees it."""
+
+    name: str
+    type: ColumnType
+    nullable: bool
+    stage: Stage  # which step sets it
+    meaning: str
+
+
+def _column(type: ColumnType, stage: Stage, meaning: str, *, nullable: bool = True) -> Any:
+    extra: dict[str, Any] = {"default": None} if nullable else {}
+    return field(metadata={"type": type, "stage": stage, "meaning": meaning, "nullable": nullable}, **extra)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRecord:
+    """One request: where it came from, what it was, where it is, and what the model said.
+
+    Raises ValueError at birth for a status that does not exist, a confidence outside 0-1 or a naive time.
+    """
+
+    event_time: datetime = _column(
+        "timestamp", "filter", "when the request was accepted for processing, UTC; the time inside request_id", nullable=False
+    )
+    request_id: str = _column(
+        "string", "filter", "UUIDv7, one per request, fixed once; a retry overwrites its row", nullable=False
+    )
+    status: str = _column("string", "any", "accepted, rejected, classified or failed", nullable=False)
+    error_code: str | None = _column("string", "any", "stable code of what went wrong")
+    error_detail: str | None = _column("string", "any", "one readable line about it")
+    image_id: str | None = _column("string", "filter", "sha256 of the bytes: the same picture has the same id")
+    file_name: str | None = _column("string", "filter", "the client's name for it, sanitised; never used as a path")
+    declared_type: str | None = _column("string", "filter", "the media type the client declared")
+    format: str | None = _column("string", "filter", "what the bytes are: JPEG, PNG, ...")
+    size_bytes: int | None = _column("int64", "filter", "length of the image file")
+    width: int | None = _column("int32", "filter", "pixels, as stored")
+    height: int | None = _column("int32", "filter", "pixels, as stored")
+    color_mode: str | None = _column("string", "enrich", "the decoder's pixel mode: RGB, L, P, CMYK, ...")
+    frames: int | None = _column("int32", "enrich", "frames or pages; the first is classified")
+    source_ip: str | None = _column("string", "enrich", "peer address, or the forwarded one behind a trusted proxy")
+    source_user: str | None = _column("string", "enrich", "name of the access key, or subject of the client certificate")
+    gps_latitude: float | None = _column("double", "enrich", "degrees north, only where Keep GPS is switched on")
+    gps_longitude: float | None = _column("double", "enrich", "degrees east, only where Keep GPS is switched on")
+    storage_uri: str | None = _column("string", "store", "where the bytes are")
+    predicted_class: str | None = _column("string", "classify", "the most probable class")
+    confidence: float | None = _column("float", "classify", "its probability, 0-1")
+    top_k: str | None = _column("string", "classify", 'JSON: [{"class": ..., "probability": ...}, ...], best first')
+    model_name: str | None = _column("string", "classify", "which model said so")
+    model_version: str | None = _column("string", "classify", "and which version of it")
+    preprocess_ms: float | None = _column("double", "classify", "decode and resize, milliseconds")
+    inference_ms: float | None = _column("double", "classify", "the model alone, milliseconds")
+    total_ms: float | None = _column("double", "last", "from event_time to the writing of the row, milliseconds")
+    node: str | None = _column("string", "last", "host that wrote the row")
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"status: expected one of {', '.join(STATUSES)}, received {self.status!r}")
+        if self.event_time.tzinfo is None:
+            raise ValueError("event_time: expected a time with a zone, received a naive one")
+        if self.confidence is not None and not 0.0 <= self.confidence <= 1.0:
+            raise ValueError(f"confidence: expected 0.0-1.0, received {self.confidence!r}")
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Every field with its value, None included, in the order of the columns."""
+        return ((column.name, getattr(self, column.name)) for column in COLUMNS)
+
+    def as_attributes(self) -> dict[str, str]:
+        """Text attributes as NiFi wants them; fields without a value are left out."""
+        return {name: to_text(value) for name, value in self.items() if value is not None}
+
+    def as_json(self) -> dict[str, Any]:
+        """The JSON answer: every field, times as ISO 8601, top_k as a list."""
+        values = dict(self.items())
+        values["event_time"] = to_text(self.event_time)
+        values["top_k"] = None if self.top_k is None else json.loads(self.top_k)
+        return values
+
+
+COLUMNS: tuple[Column, ...] = tuple(
+    Column(f.name, f.metadata["type"], f.metadata["nullable"], f.metadata["stage"], f.metadata["meaning"])
+    for f in fields(ImageRecord)
+)
+KEY = ("event_time", "request_id")
+
+# A step that was never reached cannot have set a field. Without this, a sender of FlowFile packages could put a
+# predicted_class beside a rejected image.
+_STAGES_OF: dict[str, frozenset[Stage]] = {
+    REJECTED: frozenset(("filter", "enrich", "any", "last")),
+}
+
+
+def record_from_attributes(attributes: Mapping[str, str]) -> ImageRecord:
+    """Read a record out of text attributes.
+
+    Raises RowRejected naming the attribute that is missing or cannot be read.
+    """
+    stages = _STAGES_OF.get(attributes.get("status", ""))
+    values: dict[str, Any] = {}
+    for column in COLUMNS:
+        text = attributes.get(column.name)
+        if text is None or text == "" or (stages is not None and column.stage not in stages):
+            if not column.nullable:
+                raise RowRejected(f"attribute {column.name} is missing")
+            continue
+        try:
+            values[column.name] = from_text(text, column.type)
+        except (ValueError, OverflowError) as err:
+            raise RowRejected(f"attribute {column.name}: expected {column.type}, received {text[:80]!r}") from err
+    try:
+        return ImageRecord(**values)
+    except ValueError as err:
+        raise RowRejected(str(err)) from err
+
+
+def to_text(value: object) -> str:
+    """A field's value as attribute text. Times are ISO 8601 with microseconds and Z."""
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return str(value)
+
+
+_INTEGER_BITS = {"int32": 31, "int64": 63}
+
+
+def from_text(text: str, type: ColumnType) -> str | int | float | datetime:
+    """The reverse of `to_text`. Raises ValueError."""
+    if type == "string":
+        return text
+    if type == "timestamp":
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
+    if type in _INTEGER_BITS:
+        number = int(text)
+        if not -(1 << _INTEGER_BITS[type]) <= number < 1 << _INTEGER_BITS[type]:
+            raise ValueError(f"{number} does not fit {type}")
+        return number
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not finite")
+    return value

@@ -1,0 +1,102 @@
+"""Images as objects: one per distinct picture, under its sha256, on any store that `pyarrow.fs` reaches."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable, UriNotReadable, TooLarge
+from imagewarehouse.formats import FORMATS
+
+
+class ObjectStore:
+    """A folder or bucket prefix. Thread-safe.
+
+    Keys are `ab/abcd....jpg`: the first two digits of the hash spread the objects over 256 folders, the suffix lets a
+    browser show them.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        try:
+            self._fs, self._root = fs.FileSystem.from_uri(uri)
+        except (pa.ArrowException, ValueError, OSError) as err:
+            raise ConfigurationError("Store URI", f"{uri!r}: {_one_line(err)}") from err
+
+    def check_writable(self) -> None:
+        """Write and remove an empty object. Raises ObjectStoreUnavailable with the store's own reason."""
+        path = f"{self._root}/.write-test-{uuid.uuid4().hex}"
+        with _store_errors(self.uri):
+            self._fs.create_dir(self._root, recursive=True)
+            with self._fs.open_output_stream(path) as stream:
+                stream.write(b"")
+            self._fs.delete_file(path)
+
+    def put(self, image_id: str, image_format: str, content: bytes) -> str:
+        """Store an image unless it is there already; gives its URI.
+
+        The bytes go to a temporary name first, so that nobody ever reads half a picture; two writers of the same
+        picture rename the same bytes over each other.
+        """
+        known = FORMATS.get(image_format)
+        key = f"{image_id[:2]}/{image_id}.{known.extension if known else 'bin'}"
+        path = f"{self._root}/{key}"
+        with _store_errors(self.uri):
+            found = self._fs.get_file_info(path)
+            if found.type != fs.FileType.File or found.size != len(content):
+                folder = path.rpartition("/")[0]
+                temporary = f"{folder}/.{image_id}.{uuid.uuid4().hex}.part"
+                self._fs.create_dir(folder, recursive=True)
+                try:
+                    with self._fs.open_output_stream(temporary) as stream:
+                        stream.write(content)
+                    self._fs.move(temporary, path)
+                except OSError:
+                    self._discard(temporary)
+                    raise
+        return f"{self.uri}/{key}"
+
+    def _discard(self, path: str) -> None:
+        try:
+            self._fs.delete_file(path)
+        except OSError:
+            pass  # it was never created, or the store is gone; either way the first error is the one to tell
+
+
+def read_object(uri: str, max_bytes: int) -> bytes:
+    """Read a whole object by URI. Raises UriNotReadable, TooLarge."""
+    try:
+        filesystem, path = fs.FileSystem.from_uri(uri)
+        info = filesystem.get_file_info(path)
+        if info.type != fs.FileType.File:
+            raise UriNotReadable(f"{uri} is not there")
+        with filesystem.open_input_stream(path) as stream:
+            content: bytes = stream.read(max_bytes + 1)
+    except (pa.ArrowException, ValueError, OSError) as err:
+        raise UriNotReadable(f"{uri}: {_one_line(err)}") from err
+    if len(content) > max_bytes:
+        raise TooLarge(f"{uri} has more than the {max_bytes} bytes allowed")
+    return content
+
+
+def store_uri(text: str) -> str:
+    """A setting as a URI: one with a scheme stays as it is, anything else is a folder, relative to the working one."""
+    return text if "://" in text else Path(os.path.abspath(os.path.expanduser(text))).as_uri()
+
+
+@contextmanager
+def _store_errors(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as err:
+        raise ObjectStoreUnavailable(f"{uri}: {_one_line(err)}") from err
+
+
+def _one_line(err: BaseException) -> str:
+    return " ".join(str(err).split())[:300]
