@@ -79,15 +79,21 @@ class Accepted:
     unwrapped: bool
 
 
-def check_request(request: Request, rules: IntakeRules) -> str | None:
-    """Everything that can be judged before the body is read; gives the name of the access key.
+def check_access(request: Request, rules: IntakeRules) -> str | None:
+    """Method and access key; gives the name of the key. Before this, nothing else of the request may be believed.
 
-    Raises: MethodNotAllowed, AccessKeyMissing, AccessKeyWrong, TooManyParts, NotAFile, NoBody, TooLarge, TypeMissing,
-    TypeNotAccepted, MalformedMultipart.
+    Raises: MethodNotAllowed, AccessKeyMissing, AccessKeyWrong.
     """
     if request.method is not None and request.method != "POST":
         raise MethodNotAllowed(f"{request.method[:16]} is not allowed here, only POST")
-    user = rules.keys.check(request.access_key)
+    return rules.keys.check(request.access_key)
+
+
+def check_request(request: Request, rules: IntakeRules) -> None:
+    """Everything else that can be judged before the body is read.
+
+    Raises: TooManyParts, NotAFile, NoBody, TooLarge, TypeMissing, TypeNotAccepted, MalformedMultipart.
+    """
     if request.synchronous and request.parts is not None and request.parts > 1:
         raise TooManyParts(f"{request.parts} parts in the body, one image a request here; /images takes many")
     if not request.part_is_file:
@@ -102,7 +108,6 @@ def check_request(request: Request, rules: IntakeRules) -> str | None:
         raise TooLarge(f"{request.size} bytes, at most {ceiling} are allowed")
     if media_type != JSON_TYPE:
         _accepted_format(media_type, rules)
-    return user
 
 
 def check_content(
@@ -287,6 +292,6 @@ def _describe(content: bytes) -> str:
 
 
 __all__ = [
-    "JSON_TYPE", "Accepted", "ImageRejected", "IntakeRules", "Request", "check_content", "check_request",
+    "JSON_TYPE", "Accepted", "ImageRejected", "IntakeRules", "Request", "check_access", "check_content", "check_request",
     "clean_file_name", "declared_media_type", "parse_media_types", "parse_uri_prefixes",
 ]  # fmt: skip

@@ -108,11 +108,7 @@ COLUMNS: tuple[Column, ...] = tuple(
 )
 KEY = ("event_time", "request_id")
 
-# A step that was never reached cannot have set a field. Without this, a sender of FlowFile packages could put a
-# predicted_class beside a rejected image.
-_STAGES_OF: dict[str, frozenset[Stage]] = {
-    REJECTED: frozenset(("filter", "enrich", "any", "last")),
-}
+_ERRORS = ("error_code", "error_detail")
 
 
 def record_from_attributes(attributes: Mapping[str, str]) -> ImageRecord:
@@ -120,11 +116,11 @@ def record_from_attributes(attributes: Mapping[str, str]) -> ImageRecord:
 
     Raises RowRejected naming the attribute that is missing or cannot be read.
     """
-    stages = _STAGES_OF.get(attributes.get("status", ""))
+    status = attributes.get("status")
     values: dict[str, Any] = {}
     for column in COLUMNS:
         text = attributes.get(column.name)
-        if text is None or text == "" or (stages is not None and column.stage not in stages):
+        if not text or not _can_have(status, column):
             if not column.nullable:
                 raise RowRejected(f"attribute {column.name} is missing")
             continue
@@ -136,6 +132,17 @@ def record_from_attributes(attributes: Mapping[str, str]) -> ImageRecord:
         return ImageRecord(**values)
     except ValueError as err:
         raise RowRejected(str(err)) from err
+
+
+def _can_have(status: str | None, column: Column) -> bool:
+    """Whether a record of this status can have the field.
+
+    A rejected request never reached the later steps: without this, a sender of FlowFile packages could put a
+    predicted_class beside it. And an image that passed at the second try keeps the attributes of the first error.
+    """
+    if status == REJECTED:
+        return column.stage not in ("store", "classify")
+    return column.name not in _ERRORS or status == FAILED
 
 
 def to_text(value: object) -> str:

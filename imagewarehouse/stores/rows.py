@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from imagewarehouse.errors import RowStoreUnavailable, WarehouseError
@@ -58,6 +59,9 @@ class GroupCommit:
         if entry.error is not None:
             raise entry.error
 
+    def close(self) -> None:
+        self.store.close()
+
     def _lead(self, mine: _Waiting) -> None:
         while not mine.done:
             with self._condition:
@@ -79,3 +83,10 @@ class GroupCommit:
             for entry, error in zip(batch, outcomes, strict=True):
                 entry.error, entry.done = error, True
             self._condition.notify_all()
+
+
+def open_rows(path: Path) -> RowStore:
+    """The embedded row store at `path`. Raises ConfigurationError, RowStoreUnavailable."""
+    from imagewarehouse.stores.local import LocalRows  # DuckDB is only needed where no Kudu is configured
+
+    return LocalRows(path)

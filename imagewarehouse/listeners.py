@@ -1,0 +1,158 @@
+"""What NiFi's HTTP listeners leave in attributes, read back as one `Request`.
+
+HandleHttpRequest puts every header under `http.headers.<Name>`; ListenHTTP puts the allowed ones under their bare name.
+Both keep the client's spelling of a header's name, and both describe the parts of a multipart body alike. Attributes
+are asked for by name because inside NiFi each one costs a round trip to the JVM.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping
+from email.message import Message
+
+from imagewarehouse.access import offered_key
+from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.intake import Request
+
+Get = Callable[[str], "str | None"]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+CONTEXT_ID = "http.context.identifier"  # set by HandleHttpRequest only: somebody waits for an answer
+CREDENTIAL_HEADERS = ("X-Access-Key", "Authorization")
+
+
+class Headers:
+    """Request headers by name, whatever listener took them and however the client spelled them."""
+
+    def __init__(self, get: Get, all_attributes: Callable[[], Mapping[str, str]] | None = None) -> None:
+        self._get = get
+        self._all = all_attributes
+        self._prefixes = ("http.headers.", "") if get("http.method") else ("",)
+
+    def find(self, name: str, *, any_spelling: bool = False) -> tuple[str, str] | None:
+        """(attribute name, value), or None. `any_spelling` also looks beyond `Name` and `name`, which costs more."""
+        for spelling in (name, name.lower()):
+            for prefix in self._prefixes:
+                value = self._get(prefix + spelling)
+                if value:
+                    return prefix + spelling, value
+        if any_spelling and self._all is not None:
+            wanted = {(prefix + name).lower() for prefix in self._prefixes}
+            for attribute, value in self._all().items():
+                if attribute.lower() in wanted and value:
+                    return attribute, value
+        return None
+
+    def value(self, name: str, *, any_spelling: bool = False) -> str | None:
+        found = self.find(name, any_spelling=any_spelling)
+        return found[1] if found else None
+
+
+def read_request(
+    get: Get, size: int, *, keys_wanted: bool, all_attributes: Callable[[], Mapping[str, str]] | None = None
+) -> tuple[Request, dict[str, str]]:
+    """The request, and attributes that blank out the credentials it carried.
+
+    Without the latter an access key would travel on to every later step and into NiFi's provenance.
+    """
+    headers = Headers(get, all_attributes)
+    part = _number(get("http.multipart.fragments.sequence.number"))
+    part_name = get("http.multipart.filename") if part else None
+    if part:
+        declared = get("http.multipart.content.type")
+    else:
+        declared = get("mime.type") or headers.value("Content-Type")
+    key, blank = None, {}
+    if keys_wanted:
+        found = {name: headers.find(name, any_spelling=True) for name in CREDENTIAL_HEADERS}
+        key = offered_key(*(item[1] if item else None for item in found.values()))
+        blank = {item[0]: "checked" for item in found.values() if item}
+    request = Request(
+        size=size,
+        declared_type=declared,
+        method=get("http.method"),
+        file_name=part_name if part else _file_name(get, headers),
+        access_key=key,
+        idempotency_key=headers.value("Idempotency-Key"),
+        part=part,
+        parts=_number(get("http.multipart.fragments.total.number")) if part else None,
+        part_is_file=part is None or part_name is not None,
+        synchronous=is_awaited(get),
+    )
+    return request, blank
+
+
+def is_awaited(get: Get) -> bool:
+    """Whether a client waits for this FlowFile's answer."""
+    return bool(get(CONTEXT_ID))
+
+
+def source_ip(get: Get, trusted: Iterable[Network]) -> str | None:
+    """The client's address: the peer's, or, where the peer is a trusted proxy, the last one that is not.
+
+    X-Forwarded-For is read from its end, since only what trusted proxies appended can be believed.
+    """
+    peer = _address(get("http.remote.addr") or get("restlistener.remote.source.host"))
+    if peer is None:
+        return None
+    networks = list(trusted)
+    if any(peer in network for network in networks):
+        forwarded = Headers(get).value("X-Forwarded-For") or ""
+        for hop in reversed(forwarded.split(",")):
+            address = _address(hop)
+            if address is None:
+                break
+            peer = address
+            if not any(address in network for network in networks):
+                break
+    return str(peer)
+
+
+def certificate_subject(get: Get) -> str | None:
+    """Subject of the client's TLS certificate as the listener verified it, or None."""
+    subject = get("http.subject.dn") or get("restlistener.remote.user.dn")
+    return subject if subject and subject != "none" else None
+
+
+def parse_networks(text: str | None, setting: str = "Trusted Proxies") -> tuple[Network, ...]:
+    """Comma-separated addresses or CIDR networks. Raises ConfigurationError."""
+    networks: list[Network] = []
+    for item in (part.strip() for part in (text or "").split(",")):
+        if item:
+            try:
+                networks.append(ipaddress.ip_network(item, strict=False))
+            except ValueError as err:
+                raise ConfigurationError(setting, f"{item!r} is not an address or a network such as 10.0.0.0/8") from err
+    return tuple(networks)
+
+
+def _file_name(get: Get, headers: Headers) -> str | None:
+    disposition = headers.value("Content-Disposition")
+    if disposition:
+        message = Message()
+        message["Content-Disposition"] = disposition
+        name = message.get_filename()  # understands RFC 2231's filename*=UTF-8''...
+        if name:
+            return name
+    name = headers.value("filename") if get("http.method") else get("filename")
+    # NiFi names a FlowFile after its own uuid when nobody else does.
+    return None if name is None or name == get("uuid") else name
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None
+
+
+def _address(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    candidate = (text or "").strip()
+    if candidate.startswith("["):
+        candidate = candidate[1:].partition("]")[0]
+    elif candidate.count(":") == 1:
+        candidate = candidate.partition(":")[0]
+    try:
+        address = ipaddress.ip_address(candidate.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = getattr(address, "ipv4_mapped", None)
+    return mapped or address

@@ -1,0 +1,218 @@
+from nifiapi.documentation import ProcessorConfiguration, multi_processor_use_case, use_case
+from nifiapi.flowfiletransform import FlowFileTransform, FlowFileTransformResult
+from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, StandardValidators, ValidationResult
+from nifiapi.relationship import Relationship
+
+from imagewarehouse import adapter
+from imagewarehouse.access import AccessKeys
+from imagewarehouse.errors import ConfigurationError, ImageRejected
+from imagewarehouse.ids import event_time, new_request_id, request_id_from_key
+from imagewarehouse.intake import (
+    IntakeRules,
+    check_access,
+    check_content,
+    check_request,
+    clean_file_name,
+    parse_media_types,
+    parse_uri_prefixes,
+)
+from imagewarehouse.limits import Limits
+from imagewarehouse.listeners import read_request
+from imagewarehouse.metadata import to_text
+from imagewarehouse.stores.objects import read_object
+
+
+@use_case(
+    description="Let only real images into a flow",
+    notes="""Works behind any source of FlowFiles. Behind ListenHTTP, pass the headers Content-Type, Content-Disposition,
+        Idempotency-Key, X-Access-Key and X-Forwarded-For on as attributes.""",
+    keywords=["image", "validation", "filter", "polyglot", "decompression bomb"],
+    configuration="The defaults accept JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF up to 20 MB and 50 million pixels.",
+)
+@multi_processor_use_case(
+    description="Answer each HTTP request with the reason for its rejection",
+    keywords=["http", "rest", "problem details"],
+    configurations=[
+        ProcessorConfiguration(
+            processor_type="HandleHttpRequest", configuration="Connect its success relationship to FilterImageRequest."
+        ),
+        ProcessorConfiguration(
+            processor_type="PutKuduRecord",
+            configuration="Takes both relationships at last; it writes the row and makes the answer the content.",
+        ),
+        ProcessorConfiguration(
+            processor_type="HandleHttpResponse", configuration="Set HTTP Status Code to ${http.response.status}."
+        ),
+    ],
+)
+class FilterImageRequest(FlowFileTransform):
+    class Java:
+        implements = ["org.apache.nifi.python.processor.FlowFileTransform"]
+
+    class ProcessorDetails:
+        version = "0.1.0"
+        tags = ["image", "filter", "validation", "http", "security", "image warehouse"]
+        description = """Accepts an image request or rejects it with a stable code: access key, size, declared type, signature,
+            structure and a full decode are checked, and have to agree. Gives every request its id and time, and leaves the
+            facts it found as attributes, so that later steps need not read the content again. A JSON body with a base64
+            image, or with the URI of one, is replaced by the image."""
+
+    MAX_SIZE = PropertyDescriptor(
+        name="Maximum Size",
+        description="""Largest image file. NiFi and Python hold a copy each while it is checked, about five during the
+            transfer. Base64 in JSON may be a third longer.""",
+        required=True,
+        default_value="20 MB",
+        validators=[StandardValidators.DATA_SIZE_VALIDATOR],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
+    MAX_PIXELS = PropertyDescriptor(
+        name="Maximum Pixels",
+        description="Largest width times height. The decoder holds 4 bytes a pixel.",
+        required=True,
+        default_value="50000000",
+        validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
+    MAX_FRAMES = PropertyDescriptor(
+        name="Maximum Frames",
+        description="Most frames or pages of an animation or a document. Only the first is classified; 1 refuses all others.",
+        required=True,
+        default_value="100",
+        validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
+    ACCEPTED_TYPES = PropertyDescriptor(
+        name="Accepted Types",
+        description="Media types that may be declared, separated by commas. The content has to be of the declared type.",
+        required=True,
+        default_value="image/jpeg, image/png, image/webp, image/gif, image/bmp, image/tiff, image/avif",
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
+    ALLOW_TRAILING_DATA = PropertyDescriptor(
+        name="Allow Trailing Data",
+        description="""Accept bytes behind the end of the picture. Some phones append a second picture or a film there; so
+            do files that are an image to one program and a script or an archive to another.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
+    ALLOWED_URIS = PropertyDescriptor(
+        name="Allowed Image URIs",
+        description="""Prefixes such as s3://bucket/incoming/, separated by commas, inside which a JSON body may name an
+            image_uri. Empty: image_uri is switched off.""",
+        required=False,
+        default_value="",
+        validators=[StandardValidators.ALWAYS_VALID],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
+    ACCESS_KEYS = PropertyDescriptor(
+        name="Access Keys",
+        description="""Pairs name:key separated by commas; keys have at least 16 characters. A client sends its key as
+            X-Access-Key or as Authorization: Bearer, and the name becomes source_user. Empty: everybody may POST.""",
+        required=False,
+        sensitive=True,
+        validators=[StandardValidators.ALWAYS_VALID],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
+
+    SUCCESS = Relationship(name="success", description="Images, decoded once and found whole")
+    REJECTED = Relationship(
+        name="rejected", description="Requests that will never pass; error_code and error_detail say why"
+    )
+
+    def __init__(self, **kwargs):
+        super().__init__()
+        self.rules = adapter.Prepared(self._read_rules)
+
+    def getPropertyDescriptors(self):
+        return [
+            self.MAX_SIZE,
+            self.MAX_PIXELS,
+            self.MAX_FRAMES,
+            self.ACCEPTED_TYPES,
+            self.ALLOW_TRAILING_DATA,
+            self.ALLOWED_URIS,
+            self.ACCESS_KEYS,
+        ]
+
+    def getRelationships(self):
+        return [self.SUCCESS, self.REJECTED]
+
+    def customValidate(self, context):
+        try:
+            self._read_rules(context)
+        except ConfigurationError as err:
+            return [ValidationResult(subject=err.setting, explanation=err.problem, valid=False)]
+        return []
+
+    def onScheduled(self, context):
+        self.rules.renew(context)
+
+    def transform(self, context, flowFile):
+        rules = self.rules.get(context)
+        now = adapter.now()
+        request, attributes = read_request(
+            flowFile.getAttribute,
+            flowFile.getSize(),
+            keys_wanted=bool(rules.keys.digests),
+            all_attributes=flowFile.getAttributes,
+        )
+        # Set even when there is none: a sender of FlowFile packages chooses attributes, but not who it is.
+        attributes["source_user"] = ""
+        request_id = new_request_id(now)
+        try:
+            attributes["source_user"] = check_access(request, rules) or ""
+            if request.idempotency_key:  # not before the access check: it names the row that will be overwritten
+                request_id = request_id_from_key(request.idempotency_key, now, request.part or 1)
+            check_request(request, rules)
+            content = adapter.read_content(flowFile)
+            accepted = check_content(request, content, rules, fetch=read_object)
+        except ImageRejected as err:
+            attributes |= _identity(request_id, "rejected", request)
+            attributes |= {"error_code": err.code, "error_detail": str(err)}
+            return FlowFileTransformResult(relationship="rejected", attributes=attributes)
+
+        attributes |= _identity(request_id, "accepted", request)
+        attributes |= {
+            "image_id": accepted.image_id,
+            "declared_type": accepted.declared_type,
+            "format": accepted.facts.format,
+            "size_bytes": str(len(accepted.image)),
+            "width": str(accepted.facts.width),
+            "height": str(accepted.facts.height),
+            "color_mode": accepted.facts.color_mode,
+            "frames": str(accepted.facts.frames),
+        }
+        if accepted.file_name:
+            attributes["file_name"] = accepted.file_name
+        return FlowFileTransformResult(
+            relationship="success", attributes=attributes, contents=accepted.image if accepted.unwrapped else None
+        )
+
+    def _read_rules(self, context):
+        return IntakeRules(
+            limits=Limits(
+                max_bytes=adapter.data_size(context, "Maximum Size", Limits.max_bytes),
+                max_pixels=adapter.integer(context, "Maximum Pixels", Limits.max_pixels),
+                max_frames=adapter.integer(context, "Maximum Frames", Limits.max_frames),
+                allow_trailing_data=adapter.boolean(context, "Allow Trailing Data"),
+            ),
+            keys=AccessKeys.parse(adapter.text(context, "Access Keys")),
+            media_types=parse_media_types(adapter.text(context, "Accepted Types")),
+            uri_prefixes=parse_uri_prefixes(adapter.text(context, "Allowed Image URIs")),
+        )
+
+
+def _identity(request_id, status, request):
+    attributes = {
+        "request_id": request_id,
+        "event_time": to_text(event_time(request_id)),
+        "status": status,
+        "size_bytes": str(request.size),
+        "declared_type": (request.declared_type or "")[:255],
+    }
+    file_name = clean_file_name(request.file_name)
+    return attributes | {"file_name": file_name} if file_name else attributes

@@ -1,0 +1,82 @@
+import hashlib
+
+from nifiapi.documentation import use_case
+from nifiapi.flowfiletransform import FlowFileTransform, FlowFileTransformResult
+from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, StandardValidators, ValidationResult
+from nifiapi.relationship import Relationship
+
+from imagewarehouse import adapter
+from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable
+from imagewarehouse.listeners import is_awaited
+from imagewarehouse.stores.objects import ObjectStore, store_uri
+
+
+@use_case(
+    description="Keep every distinct image once, on any object store",
+    notes="The key is the sha256 of the bytes, so storing again after a failure changes nothing.",
+    keywords=["image", "object store", "s3", "hdfs", "deduplication", "content-addressed"],
+    configuration="Set Store URI to a folder (file:///data/images) or a bucket prefix (s3://bucket/images).",
+)
+class StoreImage(FlowFileTransform):
+    class Java:
+        implements = ["org.apache.nifi.python.processor.FlowFileTransform"]
+
+    class ProcessorDetails:
+        version = "0.1.0"
+        tags = ["image", "store", "object", "s3", "hdfs", "file", "image warehouse"]
+        description = """Stores the content under its sha256 and records where as storage_uri. The same image is stored once;
+            a temporary name and a rename keep readers from half-written ones."""
+
+    STORE_URI = PropertyDescriptor(
+        name="Store URI",
+        description="""Where images go: file:///folder, or any URI that Apache Arrow's file systems know. A value without a
+            scheme is a folder, relative to NiFi's working directory.""",
+        required=True,
+        default_value="./image-warehouse/objects",
+        validators=[StandardValidators.NON_EMPTY_VALIDATOR],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
+
+    SUCCESS = Relationship(name="success", description="Stored images; storage_uri says where")
+    RETRY = Relationship(
+        name="retry", description="The store did not take the image and nobody waits for an answer: loop it back"
+    )
+
+    def __init__(self, **kwargs):
+        super().__init__()
+        self.store = adapter.Prepared(self._open)
+
+    def getPropertyDescriptors(self):
+        return [self.STORE_URI]
+
+    def getRelationships(self):
+        return [self.SUCCESS, self.RETRY]
+
+    def customValidate(self, context):
+        try:
+            self._open(context)
+        except ConfigurationError as err:
+            return [ValidationResult(subject=err.setting, explanation=err.problem, valid=False)]
+        return []
+
+    def onScheduled(self, context):
+        self.store.renew(context).check_writable()
+
+    def transform(self, context, flowFile):
+        store = self.store.get(context)
+        content = adapter.read_content(flowFile)
+        image_id = flowFile.getAttribute("image_id")
+        attributes = {}
+        if not image_id:
+            image_id = attributes["image_id"] = hashlib.sha256(content).hexdigest()
+        try:
+            attributes["storage_uri"] = store.put(image_id, flowFile.getAttribute("format") or "", content)
+        except ObjectStoreUnavailable as err:
+            adapter.log.warning("StoreImage: %s", err)
+            # An image that was acknowledged before must not end as a failed row without its bytes.
+            relationship = "failure" if is_awaited(flowFile.getAttribute) else "retry"
+            return FlowFileTransformResult(relationship=relationship, attributes=adapter.failed(err))
+        return FlowFileTransformResult(relationship="success", attributes=attributes)
+
+    def _open(self, context):
+        return ObjectStore(store_uri(adapter.text(context, "Store URI")))
