@@ -1,0 +1,1 @@
+"""The `imagewarehouse` command: one module a command."""

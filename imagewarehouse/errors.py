@@ -46,6 +46,10 @@ class MethodNotAllowed(ImageRejected):
     code, title, http_status = "request.method_not_allowed", "Only POST is allowed", 405
 
 
+class NotFound(ImageRejected):
+    code, title, http_status = "request.not_found", "Nothing is served here", 404
+
+
 class AccessKeyMissing(ImageRejected):
     code, title, http_status = "access.key_missing", "Access key missing", 401
 
@@ -148,6 +152,10 @@ class Unavailable(WarehouseError):
     """Something we depend on did not answer; the same request may pass later."""
 
     code, title, http_status, retryable = "unavailable", "Not available right now", 503, True
+
+
+class Busy(Unavailable):
+    code, title = "busy", "Too much work is waiting"
 
 
 class ObjectStoreUnavailable(Unavailable):

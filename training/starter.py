@@ -36,9 +36,10 @@ from imagewarehouse.manifest import MANIFEST, read_manifest
 
 SPEC = InputSpec(32, 32)
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-WIDTH, BLOCKS = 16, 3  # ResNet-20; wider ones pass 1 ms an image and get too few epochs in the time
+# As fast on a CPU as ResNet-20 (thin layers at 32 x 32 are bound by memory), with three times the parameters.
+STEM, WIDTHS = 32, (64, 128, 192)
 VALIDATION = 2_500
-SHIFT = 4  # pixels; the classic CIFAR augmentation
+SHIFT = 2  # pixels; more would hold back a training this short
 SMOOTHING = 0.1
 PEAK_RATE, MOMENTUM = 0.2, 0.9
 # Keras decouples the decay from the momentum: this is the usual L2 penalty of 5e-4 divided by (1 - momentum).
@@ -119,14 +120,11 @@ def build(images: UInt8Array) -> tuple[keras.Model, keras.Model]:
     inputs = keras.Input((SPEC.height, SPEC.width, SPEC.channels), name="image")
     # Inside the graph, so that callers only ever scale to 0-1.
     x = layers.Normalization(mean=pixels.mean(0).tolist(), variance=pixels.var(0).tolist())(inputs)
-    x = layers.ReLU()(_convolve(x, WIDTH))
-    for stage in range(3):
-        for block in range(BLOCKS):
-            width, stride = WIDTH * 2**stage, 2 if stage and not block else 1
-            y = layers.ReLU()(_convolve(x, width, stride))
-            y = _convolve(y, width)
-            x = _convolve(x, width, stride, size=1) if x.shape[-1] != width else x
-            x = layers.ReLU()(layers.Add()([x, y]))
+    x = layers.ReLU()(_convolve(x, STEM))
+    for width in WIDTHS:
+        y = layers.ReLU()(_convolve(x, width, stride=2))
+        x = layers.Add()([_convolve(x, width, stride=2, size=1), _convolve(y, width)])
+        x = layers.ReLU()(x)
     logits = layers.Dense(len(LABELS), name="logits")(layers.GlobalAveragePooling2D()(x))
     probabilities = layers.Softmax(name="probabilities")(logits)
     return keras.Model(inputs, logits), keras.Model(inputs, probabilities, name="starter")
@@ -173,7 +171,7 @@ def machine() -> str:
     return f"{os.cpu_count()} vCPU {names[0] if names else platform.machine()}"
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, **value: Any) -> None:
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
@@ -182,7 +180,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="training images, parquet")
     parser.add_argument("--test", type=Path, required=True, help="test images, read once, after the export")
     parser.add_argument("--out", type=Path, required=True, help="<model>/<version>, must not hold a manifest yet")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--limit", type=int, help="use only this many training images, for a trial")
@@ -198,22 +196,15 @@ def main() -> None:
     print(f"{len(images)} training and {kept} validation images, {time.monotonic() - started:.0f} s", flush=True)
     trained, exported = build(images)
     batches = Augmented(images, labels, args.batch, args.seed)
-    optimizer = keras.optimizers.SGD(
-        Triangle(args.epochs * len(batches)), MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY
-    )
+    rate = Triangle(args.epochs * len(batches))
+    optimizer = keras.optimizers.SGD(rate, MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=SMOOTHING)
     # "auto" would compile with XLA, which halves the speed of these nets on a CPU.
     trained.compile(optimizer, loss, metrics=["accuracy"], jit_compile=False)
-    validation = (to_batch(held, SPEC), np.eye(len(LABELS), dtype=np.float32)[held_labels])
-    history = trained.fit(
-        batches,
-        epochs=args.epochs,
-        verbose=0,
-        validation_data=validation,
-        validation_batch_size=500,
-        callbacks=[Progress(len(batches) * args.batch)],
-    )
+    validation = (to_batch(list(held), SPEC), np.eye(len(LABELS), dtype=np.float32)[held_labels])
+    progress = Progress(len(batches) * args.batch)
+    history = trained.fit(batches, epochs=args.epochs, verbose=0, validation_data=validation, callbacks=[progress])
 
     (args.out / "report").mkdir(parents=True, exist_ok=True)
     exported.save(args.out / "model.keras")  # never compiled: no optimizer state, no custom class to load
@@ -225,49 +216,47 @@ def main() -> None:
 
     files = ("model.tflite", "model.keras", "labels.txt")
     # An absolute path would tell about this machine and be of no use on another.
-    words = [Path(word).name if os.path.isabs(word) else word for word in sys.argv[1:]]
-    training = {
-        "command": shlex.join(["python", "-m", "training.starter", *words]),
-        "seed": args.seed,
-        "epochs": args.epochs,
-        "images": len(images),
-        "seconds": round(time.monotonic() - started),
-        "machine": machine(),
-        "versions": {name: version(name) for name in ("keras", "ai-edge-litert", "numpy", "pillow")}
-        | {"tensorflow": tf.__version__, "python": platform.python_version()},
-    }
-    report = {
-        "parameters": exported.count_params(),
-        "validation": on_validation,
-        "test": on_test,
-        "history": {name: [round(float(v), 4) for v in values] for name, values in history.history.items()},
-    }
-    write_json(args.out / "report" / "metrics.json", report)
+    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    versions = {name: version(name) for name in ("keras", "ai-edge-litert", "numpy", "pillow")}
+    versions |= {"tensorflow": tf.__version__, "python": platform.python_version()}
+    write_json(
+        args.out / "report" / "metrics.json",
+        parameters=exported.count_params(),
+        validation=on_validation,
+        test=on_test,
+        history={name: [round(float(v), 4) for v in values] for name, values in history.history.items()},
+    )
     # Last, because a folder without a manifest is no version: a broken run leaves nothing that could be served.
     write_json(
         args.out / MANIFEST,
-        {
-            "name": args.out.resolve().parent.name,
-            "version": args.out.resolve().name,
-            "input": {"height": 32, "width": 32, "multiply": 1 / 255, "add": 0.0, "colour_order": "RGB", "fit": "stretch"},
-            "output": "probabilities",
-            "temperature": 1.0,
-            "labels": "labels.txt",
-            "runtimes": {"litert": "model.tflite", "tensorflow": "model.keras"},
-            "sha256": {name: hashlib.sha256((args.out / name).read_bytes()).hexdigest() for name in files},
-            "metrics": {
-                "test_accuracy": on_test["accuracy"],
-                "test_images": on_test["images"],
-                "validation_accuracy": on_validation["accuracy"],
-                "validation_images": kept,
-                "size_bytes": {name: (args.out / name).stat().st_size for name in files},
-            },
-            "training": training,
-            "created": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        name=args.out.resolve().parent.name,
+        version=args.out.resolve().name,
+        input={"height": 32, "width": 32, "multiply": 1 / 255, "add": 0.0, "colour_order": "RGB", "fit": "stretch"},
+        output="probabilities",
+        temperature=1.0,
+        labels="labels.txt",
+        runtimes={"litert": "model.tflite", "tensorflow": "model.keras"},
+        sha256={name: hashlib.sha256((args.out / name).read_bytes()).hexdigest() for name in files},
+        metrics={
+            "test_accuracy": on_test["accuracy"],
+            "test_images": on_test["images"],
+            "validation_accuracy": on_validation["accuracy"],
+            "validation_images": kept,
+            "size_bytes": {name: (args.out / name).stat().st_size for name in files},
         },
+        training={
+            "command": shlex.join(["python", "-m", "training.starter", *words]),
+            "seed": args.seed,
+            "epochs": args.epochs,
+            "images": len(images),
+            "seconds": round(time.monotonic() - started),
+            "machine": machine(),
+            "versions": versions,
+        },
+        created=datetime.now(timezone.utc).date().isoformat(),
     )
     read_manifest(args.out)
-    print(f"test accuracy {on_test['accuracy']:.4f} over {on_test['images']} images, {training['seconds']} s", flush=True)
+    print(f"test accuracy {on_test['accuracy']:.4f} over {on_test['images']} images", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,117 @@
+"""`imagewarehouse run`: the flow as a service on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from imagewarehouse import __version__
+from imagewarehouse.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from standalone.runner import Options
+
+_FLOW = Path(__file__).resolve().parent.parent / "flows" / "image-warehouse.json"
+
+
+@click.command()
+@click.option("--flow", type=click.Path(path_type=Path), default=_FLOW, help="Flow definition.  [default: the shipped one]")
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, envvar="IMAGEWAREHOUSE_DATA",
+              help="Folder for the journal, and for rows and images unless settings say otherwise.")  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, envvar="IMAGEWAREHOUSE_HOST",
+              help="Address to listen on; 0.0.0.0 for every network.")  # fmt: skip
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the flow; may be repeated.")
+@click.option("--settings", "list_settings", is_flag=True, help="List the flow's parameters with their values, and exit.")
+@click.option("--verbose", is_flag=True, help="Log every step of the start-up.")
+def run(flow: Path, data: Path, host: str, settings: tuple[str, ...], list_settings: bool, verbose: bool) -> None:
+    """Run the flow on this machine, without NiFi.
+
+    POST images to http://127.0.0.1:8081/images (answered once the image is safe) or to http://127.0.0.1:8082/classify
+    (answered with the class). Rows go to DuckDB and images to a folder, both under --data.
+
+    A parameter is taken from --set, else from the environment (`access.keys` is IMAGEWAREHOUSE_ACCESS_KEYS), else from
+    the flow. Keep secrets in the environment: arguments are visible to every user of the machine.
+
+    \b
+    Examples:
+      imagewarehouse run
+      imagewarehouse run --data /srv/images --set http.classify.port=9000
+      imagewarehouse run --set model.folder=/srv/models/flowers --set intake.max.size='50 MB'
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("imagewarehouse").setLevel(logging.INFO)
+    from standalone.memory import keep_small  # before anything allocates on a thread
+
+    keep_small()
+    from standalone.runner import Options
+
+    options = Options(flow=flow, data=data, host=host, settings=tuple(_pair(text) for text in settings))
+    if list_settings:
+        _list(options)
+        return
+    started = time.perf_counter()
+    try:
+        import uvloop
+
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop) if sys.version_info >= (3, 11) else None
+        if runner is None:
+            uvloop.install()
+    except ImportError:
+        runner = asyncio.Runner() if sys.version_info >= (3, 11) else None
+    if runner is None:
+        code = asyncio.run(_serve(options, started))
+    else:
+        with runner:
+            code = runner.run(_serve(options, started))
+    sys.exit(code)
+
+
+async def _serve(options: Options, started: float) -> int:
+    from standalone.runner import Runner
+
+    runner = Runner(options)
+    await runner.start()
+    click.echo(f"imagewarehouse {__version__} is ready after {time.perf_counter() - started:.1f} s")
+    for what, where in runner.describe():
+        click.echo(f"  {what:<44} {where}")
+    click.echo(f"  rows, images and journal in {options.data.resolve()}; Ctrl-C stops")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+    click.echo("stopping: new requests are refused, those under way are finished")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)  # a second Ctrl-C does not wait
+    drained = await runner.stop()
+    click.echo("stopped" if drained else "stopped; what was not finished is in the journal and is taken up at the next start")
+    return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ConfigurationError("--set", f"expected NAME=VALUE, received {text!r}")
+    return name.strip(), value
+
+
+def _list(options: Options) -> None:
+    import os
+
+    from flows.definition import read_flow
+    from standalone.runner import environment_name, parameter_values
+
+    flow = read_flow(options.flow)
+    for name, value in parameter_values(flow, options, os.environ).items():
+        parameter = flow.parameters[name]
+        shown = ("(set)" if value else "") if parameter.sensitive else value or ""
+        click.echo(f"{name} = {shown}\n    {parameter.description}\n    {environment_name(name)}")

@@ -1,0 +1,282 @@
+"""The listeners: ListenHTTP and HandleHttpRequest on aiohttp.
+
+They leave the same attributes as NiFi's do. Beyond those they serve /health and /metrics, give every request that
+brings no Idempotency-Key one (so that a journal replay writes the same row again), and let a multipart body that cannot
+be read into the flow, where FilterImageRequest rejects and records it; NiFi's answer 400 without a trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import multipart
+from aiohttp import web
+
+from flows.definition import Component, data_size
+from imagewarehouse.adapter import now
+from imagewarehouse.answers import Answer, problem
+from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.ids import new_request_id
+from standalone.engine import Engine
+from standalone.flowfile import FlowFile, Ticket
+from standalone.java import ContextMap, Reply, properties
+from standalone.journal import Journal
+from standalone.metrics import Metrics
+
+log = logging.getLogger("imagewarehouse.standalone")
+
+_IN_A_THREAD = 64 * 1024  # multipart bodies above this are parsed off the event loop
+_METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request's body; `content` None when it is over the ceiling and only its size was counted."""
+
+    content: bytes | None
+    size: int
+
+
+@dataclass(slots=True)
+class Listener:
+    """What both listeners share: a port, a body ceiling, /health and /metrics."""
+
+    component: Component
+    parameters: Mapping[str, str | None]
+    engine: Engine
+    metrics: Metrics
+    settings: dict[str, str] = field(init=False)
+    ceiling: int = field(init=False)
+    port: int = field(init=False)
+    accepting: bool = field(init=False, default=True)
+    _runner: web.ServerRunner | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.settings = properties(self.component, self.parameters)
+        self.ceiling = data_size(self.settings.get("Multipart Request Max Size", "1 MB"))
+        self.port = int(self.settings["Listening Port"])
+
+    async def start(self, host: str, sock_name: str) -> None:
+        """Raises ConfigurationError naming the port's setting when it cannot be had."""
+        self._runner = web.ServerRunner(web.Server(self._serve, access_log=None, handler_cancellation=False))
+        await self._runner.setup()
+        try:
+            site = web.TCPSite(self._runner, host, self.port, backlog=1024, reuse_address=True)
+            await site.start()
+        except OSError as err:
+            raise ConfigurationError(sock_name, f"{host}:{self.port}: {err.strerror or err}") from err
+        if self.port == 0:
+            self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        raise NotImplementedError
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method in ("GET", "HEAD") and request.path in ("/health", "/metrics"):
+            return self._health() if request.path == "/health" else self.metrics.response()
+        with self.metrics.request(self.component.name) as observed:
+            if not self.accepting:
+                response = _answer(problem("unavailable", "the service is shutting down"))
+            else:
+                response = await self.handle(request)
+            observed.status = response.status
+        return response
+
+    def _health(self) -> web.Response:
+        ready = self.accepting and self.engine.accepts(self.component.identifier)
+        state = "ready" if ready else "shutting down" if not self.accepting else "queue full"
+        return web.json_response({"status": state}, status=200 if ready else 503)
+
+    async def read_body(self, request: web.BaseRequest) -> Body:
+        """The body, never more of it in memory than the ceiling."""
+        declared = request.content_length or 0
+        if declared > self.ceiling:
+            return Body(None, declared)
+        chunks, size = [], 0
+        async for chunk in request.content.iter_any():
+            size += len(chunk)
+            if size > self.ceiling:
+                return Body(None, size)
+            chunks.append(chunk)
+        return Body(chunks[0] if len(chunks) == 1 else b"".join(chunks), size)
+
+    async def parts(self, request: web.BaseRequest, body: Body) -> list[tuple[dict[str, str], Body]] | None:
+        """The parts of a multipart body with NiFi's attributes; None when it is not multipart or cannot be read."""
+        content_type = request.headers.get("Content-Type", "")
+        if "multipart/form-data" not in content_type or body.content is None:
+            return None
+        if len(body.content) > _IN_A_THREAD:
+            return await asyncio.to_thread(_parse_parts, content_type, body.content)
+        return _parse_parts(content_type, body.content)
+
+
+class ListenHttp(Listener):
+    """ListenHTTP: answers as soon as the request is in the journal."""
+
+    journal: Journal
+
+    def bind(self, journal: Journal) -> None:
+        self.journal = journal
+        self._path = "/" + self.settings.get("Base Path", "contentListener")
+        self._status = int(self.settings.get("Return Code", "200"))
+        self._headers = re.compile(self.settings.get("HTTP Headers for Attributes", "(?!)"))
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == self._path + "/healthcheck" and request.method in ("GET", "HEAD"):
+            return web.Response(text="OK")
+        if request.path != self._path:
+            return _not_found(request, self._path)
+        if request.method == "HEAD":
+            return web.Response()
+        if request.method != "POST":
+            answer = problem("request.method_not_allowed", f"{request.method} is not allowed here, only POST")
+            return _answer(answer, {"Allow": "POST, HEAD"})
+        if not self.engine.accepts(self.component.identifier):
+            return _busy()
+        body = await self.read_body(request)
+        peer = request.remote or ""
+        common = {name: value for name, value in request.headers.items() if self._headers.fullmatch(name)}
+        key_attribute = next((name for name in common if name.lower() == "idempotency-key"), "Idempotency-Key")
+        common.setdefault(key_attribute, new_request_id(now()))
+        common |= {
+            "restlistener.remote.source.host": peer,
+            "restlistener.request.uri": request.path,
+            "restlistener.remote.user.dn": "none",
+            "restlistener.remote.issuer.dn": "none",
+        }
+        parts = await self.parts(request, body)
+        found = [({}, body)] if parts is None else parts
+        items = [({**_core(), **common, **attributes}, part) for attributes, part in found]
+        try:
+            # A body over the ceiling is kept by its size alone; that it was refused need not survive a crash.
+            entries = await self.journal.append([(attributes, part.content or b"") for attributes, part in items])
+        except OSError as err:
+            log.error("%s", err)
+            return _answer(problem("unavailable", "the journal could not be written"))
+        journal = self.journal
+        flow_files = [
+            FlowFile(entry.attributes, part.content, part.size, Ticket(lambda n=entry.number: journal.remove(n)))  # type: ignore[misc]
+            for entry, (_, part) in zip(entries, items, strict=True)
+        ]
+        self.engine.submit(self.component.identifier, flow_files)
+        body_text = json.dumps({"request_id": common[key_attribute]}) + "\n"
+        return web.Response(status=self._status, text=body_text, content_type="application/json")
+
+
+class HandleHttp(Listener):
+    """HandleHttpRequest: the answer comes from HandleHttpResponse, at the end of the flow."""
+
+    context_map: ContextMap
+
+    def bind(self, context_map: ContextMap) -> None:
+        self.context_map = context_map
+        self._paths = re.compile(self.settings.get("Allowed Paths", ".*"))
+        self._allowed = {m for m in _METHODS if self.settings.get(f"Allow {m}", "true" if m in _METHODS[:4] else "false") == "true"}
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not self._paths.fullmatch(request.path):
+            return _not_found(request, self._paths.pattern)
+        if request.method not in self._allowed:
+            answer = problem("request.method_not_allowed", f"{request.method} is not allowed here, only POST")
+            return _answer(answer, {"Allow": "POST"})
+        if not self.engine.accepts(self.component.identifier):
+            return _busy()
+        body = await self.read_body(request)
+        identifier = str(uuid.uuid4())
+        waiting = self.context_map.register(identifier)
+        if waiting is None:
+            return _busy()
+        peer = request.remote or ""
+        common = {
+            "http.context.identifier": identifier,
+            "http.method": request.method,
+            "http.request.uri": request.path,
+            "http.remote.host": peer,
+            "http.remote.addr": peer,
+            "http.protocol": "HTTP/1.1",
+        }
+        if request.query_string:
+            common["http.query.string"] = request.query_string
+        if "Content-Type" in request.headers:
+            common["mime.type"] = request.headers["Content-Type"]
+        common |= {f"http.headers.{name}": value for name, value in request.headers.items()}
+        parts = await self.parts(request, body)
+        found = [({}, body)] if parts is None else parts
+        flow_files = [FlowFile({**_core(), **common, **a}, part.content, part.size, Ticket()) for a, part in found]
+        self.engine.submit(self.component.identifier, flow_files)
+        try:
+            reply = await asyncio.wait_for(waiting, self.context_map.expiration_s)
+        except asyncio.TimeoutError:
+            return _answer(problem("unavailable", f"no answer within {self.context_map.expiration_s:g} s"))
+        finally:
+            self.context_map.forget(identifier)
+        return _reply(reply)
+
+
+def _parse_parts(content_type: str, content: bytes) -> list[tuple[dict[str, str], Body]] | None:
+    _, options = multipart.parse_options_header(content_type)
+    boundary = options.get("boundary")
+    if not boundary:
+        return None
+    found = []
+    try:
+        # The body is in memory already, so its parts may be too.
+        parser = multipart.MultipartParser(
+            io.BytesIO(content), boundary, content_length=len(content), memory_limit=len(content) + 1,
+            spool_limit=len(content) + 1, disk_limit=len(content) + 1, strict=True,
+        )  # fmt: skip
+        with_parts = list(parser)
+    except (multipart.MultipartError, ValueError):
+        return None
+    for number, part in enumerate(with_parts, start=1):
+        raw = part.raw
+        part.close()
+        attributes = {
+            "http.multipart.size": str(len(raw)),
+            "http.multipart.name": part.name,
+            "http.multipart.fragments.sequence.number": str(number),
+            "http.multipart.fragments.total.number": str(len(with_parts)),
+        }
+        headers = {name.lower(): value for name, value in part.headerlist}
+        if "content-type" in headers:
+            attributes["http.multipart.content.type"] = headers["content-type"]
+        if part.filename is not None:
+            attributes["http.multipart.filename"] = part.filename
+        found.append((attributes, Body(raw, len(raw))))
+    return found or None
+
+
+def _core() -> dict[str, str]:
+    """The attributes every FlowFile has in NiFi."""
+    identifier = str(uuid.uuid4())
+    return {"uuid": identifier, "filename": identifier, "path": "./"}
+
+
+def _reply(reply: Reply) -> web.Response:
+    return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+
+
+def _answer(answer: Answer, headers: Mapping[str, str] | None = None) -> web.Response:
+    found = {"Content-Type": answer.media_type, **(headers or {})}
+    if answer.retry_after is not None:
+        found["Retry-After"] = str(answer.retry_after)
+    return web.Response(status=answer.status, headers=found, body=answer.body)
+
+
+def _busy() -> web.Response:
+    return _answer(problem("busy", "the queue is full, try again later"))
+
+
+def _not_found(request: web.BaseRequest, path: str) -> web.Response:
+    return _answer(problem("request.not_found", f"nothing is served at {request.path[:200]}, POST to {path}"))

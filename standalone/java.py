@@ -1,0 +1,161 @@
+"""Stand-ins for the Java components that the flow uses, with NiFi's property names; any other is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from flows.definition import Component, Flow, duration_s, resolve
+from imagewarehouse.errors import ConfigurationError
+from standalone.engine import Outcome, Work
+from standalone.expressions import compile_expression
+from standalone.flowfile import FlowFile
+
+_STANDARD = "org.apache.nifi.processors.standard."
+LISTEN_HTTP = _STANDARD + "ListenHTTP"
+HANDLE_REQUEST = _STANDARD + "HandleHttpRequest"
+HANDLE_RESPONSE = _STANDARD + "HandleHttpResponse"
+ROUTE = _STANDARD + "RouteOnAttribute"
+CONTEXT_MAP = "org.apache.nifi.http.StandardHttpContextMap"
+
+# What each stand-in acts on, and what it may ignore because it only tunes Jetty or repeats a default. A property
+# outside both is refused: running without it would be another flow than the one NiFi runs.
+_ACTS_ON = {
+    LISTEN_HTTP: {"Base Path", "Listening Port", "HTTP Headers for Attributes", "Return Code", "Multipart Request Max Size"},
+    HANDLE_REQUEST: {"Listening Port", "Hostname", "HTTP Context Map", "Allowed Paths", "Allow GET", "Allow POST", "Allow PUT",
+                     "Allow DELETE", "Allow HEAD", "Allow OPTIONS", "Multipart Request Max Size"},
+    HANDLE_RESPONSE: {"HTTP Status Code", "HTTP Context Map", "Attributes for HTTP Response"},
+    ROUTE: {"Routing Strategy"},
+    CONTEXT_MAP: {"Maximum Outstanding Requests", "Request Expiration"},
+}  # fmt: skip
+_IGNORES: dict[str, dict[str, str | None]] = {
+    LISTEN_HTTP: {"Authorized Subject DN Pattern": ".*", "Authorized Issuer DN Pattern": ".*", "HTTP Protocols": "http/1.1",
+                  "Max Unconfirmed Flowfile Time": None, "Request Header Maximum Size": None,
+                  "Multipart Read Buffer Size": None, "Maximum Thread Pool Size": None, "Client Authentication": "AUTO"},
+    HANDLE_REQUEST: {"Default URL Character Set": "UTF-8", "HTTP Protocols": "http/1.1", "Maximum Threads": None,
+                     "Request Header Maximum Size": None, "Client Authentication": "No Authentication",
+                     "Container Queue Size": None, "Multipart Read Buffer Size": None},
+}  # fmt: skip
+_DYNAMIC = (HANDLE_RESPONSE, ROUTE)
+
+
+def properties(component: Component, parameters: Mapping[str, str | None]) -> dict[str, str]:
+    """The set properties of a Java component, parameters filled in.
+
+    Raises ConfigurationError for a component or a property that is not stood in for.
+    """
+    if component.type not in _ACTS_ON:
+        raise ConfigurationError("flow", f"the standalone runner has no component {component.type} ({component.name})")
+    found: dict[str, str] = {}
+    for name, raw in component.properties.items():
+        value = resolve(raw, parameters)
+        if value is None or value == "":
+            continue
+        ignored = _IGNORES.get(component.type, {})
+        if name in ignored:
+            if ignored[name] not in (None, value):
+                raise ConfigurationError(f"{component.name}, {name}", f"the standalone runner only knows {ignored[name]!r}")
+        elif name in _ACTS_ON[component.type] or component.type in _DYNAMIC:
+            found[name] = value
+        else:
+            raise ConfigurationError(f"{component.name}, {name}", "the standalone runner does not know this property")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back to a waiting client."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class ContextMap:
+    """Requests that wait for an answer, as StandardHttpContextMap holds them. Thread-safe."""
+
+    def __init__(self, component: Component, parameters: Mapping[str, str | None]) -> None:
+        settings = properties(component, parameters)
+        self.expiration_s = duration_s(settings.get("Request Expiration", "1 min"))
+        self.max_outstanding = int(settings.get("Maximum Outstanding Requests", "5000"))
+        self._waiting: dict[str, asyncio.Future[Reply]] = {}
+
+    def register(self, identifier: str) -> asyncio.Future[Reply] | None:
+        """A future for the answer, or None when too many wait already. Called on the event loop."""
+        if len(self._waiting) >= self.max_outstanding:
+            return None
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[identifier] = future
+        return future
+
+    def forget(self, identifier: str) -> None:
+        self._waiting.pop(identifier, None)
+
+    def complete(self, identifier: str, reply: Reply) -> bool:
+        """Hand over the answer; False when nobody waits for it any more. Called from any thread."""
+        future = self._waiting.pop(identifier, None)
+        if future is None or future.cancelled():
+            return False
+        try:
+            future.get_loop().call_soon_threadsafe(_settle, future, reply)
+        except RuntimeError:  # the loop is closed: we are shutting down
+            return False
+        return True
+
+
+def handle_response(
+    component: Component, parameters: Mapping[str, str | None], contexts: Callable[[str], ContextMap]
+) -> Work:
+    """HandleHttpResponse."""
+    settings = properties(component, parameters)
+    context_map = contexts(settings["HTTP Context Map"])
+    where = component.name
+    status = compile_expression(settings["HTTP Status Code"], f"{where}, HTTP Status Code")
+    pattern = re.compile(settings["Attributes for HTTP Response"]) if "Attributes for HTTP Response" in settings else None
+    headers = {n: compile_expression(v, f"{where}, {n}") for n, v in settings.items() if n not in _ACTS_ON[HANDLE_RESPONSE]}
+
+    def work(flow_file: FlowFile) -> Outcome:
+        attributes = flow_file.attributes
+        identifier, code = attributes.get("http.context.identifier"), status(attributes)
+        if identifier is None or not code.isdecimal():
+            return [("failure", flow_file)]
+        found = {name: value(attributes).strip() for name, value in headers.items()}
+        if pattern is not None:
+            found |= {name: value for name, value in attributes.items() if pattern.fullmatch(name)}
+        reply = Reply(int(code), {n: v for n, v in found.items() if v}, flow_file.content or b"")
+        return [("success" if context_map.complete(identifier, reply) else "failure", flow_file)]
+
+    return work
+
+
+def route_on_attribute(component: Component, parameters: Mapping[str, str | None]) -> Work:
+    """RouteOnAttribute with the strategy "Route to Property name"."""
+    settings = properties(component, parameters)
+    strategy = settings.pop("Routing Strategy", "Route to Property name")
+    if strategy != "Route to Property name":
+        raise ConfigurationError(f"{component.name}, Routing Strategy", f"the standalone runner does not know {strategy!r}")
+    rules = {name: compile_expression(text, f"{component.name}, {name}") for name, text in settings.items()}
+
+    def work(flow_file: FlowFile) -> Outcome:
+        matching = [name for name, rule in rules.items() if rule(flow_file.attributes) == "true"]
+        # A copy for each further match, as NiFi clones; the flow's tickets count by the queue.
+        flow_file.ticket.add(max(0, len(matching) - 1))
+        return [(name, flow_file) for name in matching] or [("unmatched", flow_file)]
+
+    return work
+
+
+def context_maps(flow: Flow, parameters: Mapping[str, str | None]) -> dict[str, ContextMap]:
+    """The flow's controller services by identifier. Raises ConfigurationError for any other kind of service."""
+    return {
+        c.identifier: ContextMap(c, parameters) for c in flow.components.values() if c.kind == "CONTROLLER_SERVICE"
+    }
+
+
+def _settle(future: asyncio.Future[Reply], reply: Reply) -> None:
+    if not future.done():
+        future.set_result(reply)
+
+

@@ -1,0 +1,142 @@
+"""Hosts the Python processors: loads their modules, checks their settings and calls them as strictly as NiFi does."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.definition import Component, resolve
+from imagewarehouse.errors import ConfigurationError, WarehouseError
+from standalone.engine import Outcome
+from standalone.expressions import compile_expression
+from standalone.flowfile import FlowFile, InputFlowFile
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+API = REPOSITORY / "standalone" / "api"
+PROCESSORS = REPOSITORY / "processors"
+_IMPLICIT = ("failure", "original")  # NiFi gives these to every FlowFileTransform
+
+log = logging.getLogger("imagewarehouse.standalone")
+
+
+def processor_class(type_name: str, folder: Path = PROCESSORS) -> type[Any]:
+    """The class of a Python processor, from the root module of its name. Raises ConfigurationError."""
+    path = folder / f"{type_name}.py"
+    if not type_name.isidentifier() or not path.is_file():
+        raise ConfigurationError("flow", f"the standalone runner has no component {type_name}")
+    if str(API) not in sys.path:
+        sys.path.insert(0, str(API))
+    module = sys.modules.get(type_name)
+    if module is None:
+        spec = importlib.util.spec_from_file_location(type_name, path)
+        if spec is None or spec.loader is None:
+            raise ConfigurationError("flow", f"{path} cannot be loaded")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules[type_name] = module
+    cls: type[Any] = getattr(module, type_name)
+    return cls
+
+
+class PythonProcessor:
+    """One processor on the canvas."""
+
+    def __init__(self, component: Component, parameters: Mapping[str, str | None]) -> None:
+        """Raises ConfigurationError naming the processor, the property and the parameter behind it."""
+        self.component = component
+        self.processor = processor_class(component.type)()
+        self.processor.identifier = component.identifier
+        self.processor.logger = log
+        self.relationships = {r.name for r in self.processor.getRelationships()} | set(_IMPLICIT)
+        self.context = self._context(parameters)
+        self._validate()
+
+    def schedule(self) -> None:
+        """Call `onScheduled`. Raises what it raises, named after the processor."""
+        if hasattr(self.processor, "onScheduled"):
+            try:
+                self.processor.onScheduled(self.context)
+            except ConfigurationError as err:
+                raise ConfigurationError(self._name(err.setting), err.problem) from err
+            except WarehouseError as err:
+                raise ConfigurationError(self.component.name, str(err)) from err
+
+    def stop(self) -> None:
+        if hasattr(self.processor, "onStopped"):
+            self.processor.onStopped(self.context)
+
+    def work(self, flow_file: FlowFile) -> Outcome:
+        try:
+            result = self.processor.transform(self.context, InputFlowFile(flow_file))
+        except Exception:
+            # As NiFi does: the untouched FlowFile goes to failure and the reason is logged.
+            log.exception("%s: request %s", self.component.name, flow_file.attributes.get("request_id", "?"))
+            return [("failure", flow_file)]
+        relationship = result.getRelationship()
+        if relationship not in self.relationships or relationship == "original":
+            raise ValueError(f"{self.component.type} returned the relationship {relationship!r}, which it does not declare")
+        contents = None if relationship == "failure" else result.getContents()
+        outcome = [(relationship, flow_file.updated(result.getAttributes(), contents))]
+        if "original" not in self.component.auto_terminated:
+            outcome.append(("original", flow_file))
+        return outcome
+
+    def _context(self, parameters: Mapping[str, str | None]) -> Any:
+        from nifiapi.properties import ExpressionLanguageScope, ProcessContext, PythonPropertyValue
+
+        descriptors = {d.name: d for d in self.processor.getPropertyDescriptors()}
+        unknown = set(self.component.properties) - set(descriptors)
+        if unknown:
+            raise ConfigurationError(self._name(min(unknown)), "the processor has no such property")
+        values = {}
+        for name, descriptor in descriptors.items():
+            value = resolve(self.component.properties.get(name), parameters)
+            value = descriptor.defaultValue if value is None else value
+            evaluate: Callable[[str, Any], str] | None = None
+            if value and descriptor.expressionLanguageScope is not ExpressionLanguageScope.NONE and "${" in value:
+                expression = compile_expression(value, self._name(name))
+                evaluate = lambda _, flow_file, e=expression: e(flow_file.getAttributes() if flow_file else {})  # noqa: E731
+            values[name] = PythonPropertyValue(value, evaluate)
+        visible = {n: v for n, v in values.items() if _dependencies_met(descriptors[n], values)}
+        return ProcessContext(self.component.name, visible)
+
+    def _validate(self) -> None:
+        for descriptor in self.processor.getPropertyDescriptors():
+            value = self.context.getProperty(descriptor)
+            if value is None:
+                continue
+            text = value.getValue()
+            if text is None or text == "":
+                if descriptor.required:
+                    raise ConfigurationError(self._name(descriptor.name), "is required")
+                continue
+            if descriptor.allowableValues and text not in descriptor.allowableValues:
+                allowed = ", ".join(descriptor.allowableValues)
+                raise ConfigurationError(self._name(descriptor.name), f"expected one of {allowed}, received {text!r}")
+            for validator in descriptor.validators:
+                problem = validator(text)
+                if problem:
+                    raise ConfigurationError(self._name(descriptor.name), problem)
+        if hasattr(self.processor, "customValidate"):
+            for result in self.processor.customValidate(self.context):
+                if not result.valid:
+                    raise ConfigurationError(self._name(result.subject), result.explanation)
+
+    def _name(self, property_name: str) -> str:
+        """How an operator finds the setting: the parameter behind the property, if there is one."""
+        raw = self.component.properties.get(property_name) or ""
+        if raw.startswith("#{") and raw.endswith("}"):
+            return f"{raw[2:-1]} ({self.component.name}, {property_name})"
+        return f"{self.component.name}, {property_name}"
+
+
+def _dependencies_met(descriptor: Any, values: Mapping[str, Any]) -> bool:
+    for dependency in descriptor.dependencies or ():
+        value = values[dependency.property_descriptor.name].getValue()
+        if value is None or (dependency.dependent_values and value not in dependency.dependent_values):
+            return False
+    return True
