@@ -34,12 +34,26 @@ def info(folder: Path | None, version: str, load: bool) -> None:
     spec = manifest.spec
     rows = [
         ("model", f"{manifest.name} version {manifest.version}, created {manifest.created}"),
-        ("input", f"{spec.width} x {spec.height} {spec.colour_order}, {spec.fit}; value * {spec.multiply} + {spec.add}"),
+        (
+            "input",
+            f"{spec.width} x {spec.height} {spec.colour_order}, {spec.fit}; value * {spec.multiply} + {spec.add}",
+        ),
         ("output", f"{len(manifest.labels)} {manifest.output}, temperature {manifest.temperature:g}"),
         ("classes", ", ".join(manifest.labels[:20]) + (", ..." if len(manifest.labels) > 20 else "")),
-        *((f"runtime {name}", f"{path.name}, {path.stat().st_size:,} bytes, hash checked") for name, path in manifest.runtimes.items()),
-        *((f"metric {name}", str(value)) for name, value in manifest.metrics.items() if not isinstance(value, (dict, list))),
-        *((f"training {name}", str(value)) for name, value in manifest.training.items() if not isinstance(value, (dict, list))),
+        *(
+            (f"runtime {name}", f"{path.name}, {path.stat().st_size:,} bytes, hash checked")
+            for name, path in manifest.runtimes.items()
+        ),
+        *(
+            (f"metric {name}", str(value))
+            for name, value in manifest.metrics.items()
+            if not isinstance(value, (dict, list))
+        ),
+        *(
+            (f"training {name}", str(value))
+            for name, value in manifest.training.items()
+            if not isinstance(value, (dict, list))
+        ),
     ]
     for name, value in rows:
         click.echo(f"{name:<26} {value}")

@@ -27,7 +27,13 @@ _COLUMNS = "event_time, status, file_name, predicted_class, confidence, width, h
 @click.option("--sql", help="A SELECT of your own; the table is image_events.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
 def rows(
-    data: Path, limit: int, status: str | None, predicted_class: str | None, request_id: str | None, sql: str | None, as_json: bool
+    data: Path,
+    limit: int,
+    status: str | None,
+    predicted_class: str | None,
+    request_id: str | None,
+    sql: str | None,
+    as_json: bool,
 ) -> None:
     """Show rows of the embedded row store (DuckDB), newest first.
 

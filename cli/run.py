@@ -22,13 +22,19 @@ _FLOW = Path(__file__).resolve().parent.parent / "flows" / "image-warehouse.json
 
 
 @click.command()
-@click.option("--flow", type=click.Path(path_type=Path), default=_FLOW, help="Flow definition.  [default: the shipped one]")
+@click.option(
+    "--flow", type=click.Path(path_type=Path), default=_FLOW, help="Flow definition.  [default: the shipped one]"
+)
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, envvar="IMAGEWAREHOUSE_DATA",
               help="Folder for the journal, and for rows and images unless settings say otherwise.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, envvar="IMAGEWAREHOUSE_HOST",
               help="Address to listen on; 0.0.0.0 for every network.")  # fmt: skip
-@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the flow; may be repeated.")
-@click.option("--settings", "list_settings", is_flag=True, help="List the flow's parameters with their values, and exit.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the flow; may be repeated."
+)
+@click.option(
+    "--settings", "list_settings", is_flag=True, help="List the flow's parameters with their values, and exit."
+)
 @click.option("--verbose", is_flag=True, help="Log every step of the start-up.")
 def run(flow: Path, data: Path, host: str, settings: tuple[str, ...], list_settings: bool, verbose: bool) -> None:
     """Run the flow on this machine, without NiFi.
@@ -46,7 +52,9 @@ def run(flow: Path, data: Path, host: str, settings: tuple[str, ...], list_setti
       imagewarehouse run --set model.folder=/srv/models/flowers --set intake.max.size='50 MB'
     """
     logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        stream=sys.stderr,
     )
     logging.getLogger("imagewarehouse").setLevel(logging.INFO)
     from standalone.memory import keep_small  # before anything allocates on a thread
@@ -93,7 +101,9 @@ async def _serve(options: Options, started: float) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.remove_signal_handler(number)  # a second Ctrl-C does not wait
     drained = await runner.stop()
-    click.echo("stopped" if drained else "stopped; what was not finished is in the journal and is taken up at the next start")
+    click.echo(
+        "stopped" if drained else "stopped; what was not finished is in the journal and is taken up at the next start"
+    )
     return 0
 
 

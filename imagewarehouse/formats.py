@@ -273,7 +273,8 @@ _BMFF_BOXES = {b"ftyp", b"meta", b"mdat", b"free", b"skip", b"moov", b"mini", b"
 
 
 def _walk_bmff(data: bytes) -> Extent:
-    pos, frames, seen = 0, 1, set()
+    pos, frames = 0, 1
+    seen: set[bytes] = set()
     complete = {b"ftyp", b"meta"}
     while pos < len(data):
         if pos + 8 > len(data):
@@ -312,7 +313,9 @@ def _bmff_samples(moov: bytes) -> int:
 FORMATS: dict[str, ImageFormat] = {
     f.name: f
     for f in (
-        ImageFormat("JPEG", ("image/jpeg", "image/jpg", "image/pjpeg"), "jpg", ("jpg", "jpeg", "jpe", "jfif"), _walk_jpeg),
+        ImageFormat(
+            "JPEG", ("image/jpeg", "image/jpg", "image/pjpeg"), "jpg", ("jpg", "jpeg", "jpe", "jfif"), _walk_jpeg
+        ),
         ImageFormat("PNG", ("image/png", "image/x-png", "image/apng"), "png", ("png", "apng"), _walk_png),
         ImageFormat("WEBP", ("image/webp",), "webp", ("webp",), _walk_webp),
         ImageFormat("GIF", ("image/gif",), "gif", ("gif",), _walk_gif),

@@ -17,7 +17,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
 
-from imagewarehouse.errors import Corrupt, ImageRejected, NoDecoder, TooManyFrames, TooManyPixels, TrailingData, Truncated
+from imagewarehouse.errors import (
+    Corrupt,
+    ImageRejected,
+    NoDecoder,
+    TooManyFrames,
+    TooManyPixels,
+    TrailingData,
+    Truncated,
+)
 from imagewarehouse.formats import ImageFormat
 from imagewarehouse.limits import Limits
 
@@ -111,7 +119,9 @@ def check_image(content: bytes, image_format: ImageFormat, limits: Limits) -> Im
         with _open(content, name) as image:
             width, height = image.size
             if width * height > limits.max_pixels:
-                raise TooManyPixels(f"{name}: {width} x {height} pixels, at most {limits.max_pixels} in all are allowed")
+                raise TooManyPixels(
+                    f"{name}: {width} x {height} pixels, at most {limits.max_pixels} in all are allowed"
+                )
             if width < 1 or height < 1:
                 raise Corrupt(f"{name}: {width} x {height} pixels")
             mode = image.mode
@@ -203,10 +213,12 @@ def _to_8_bit(image: Image.Image, mode: str) -> Image.Image:
     """To 8-bit RGB or grey. Transparency is laid over white; deeper grey is scaled, not clipped as Pillow would."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float32)
+        brightest = float(np.nanmax(values, initial=0.0))
         if image.mode == "F":
-            values = values * 255 if np.nanmax(values, initial=0.0) <= 1.0 else values
+            scale = 255.0 if brightest <= 1.0 else 1.0
         else:
-            values = values / 256 if np.max(values, initial=0.0) > 255 else values
+            scale = 1 / 256 if brightest > 255 else 1.0
+        values *= np.float32(scale)
         image = Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))
     elif image.has_transparency_data:
         rgba = image.convert("RGBA")

@@ -154,7 +154,9 @@ def declared_media_type(request: Request) -> str:
         return media_type
     by_name = by_file_name(request.file_name or "")
     if by_name is None:
-        raise TypeMissing("no Content-Type, and no file name with a known suffix; send for example Content-Type: image/jpeg")
+        raise TypeMissing(
+            "no Content-Type, and no file name with a known suffix; send for example Content-Type: image/jpeg"
+        )
     return by_name.media_types[0]
 
 

@@ -59,10 +59,7 @@ def read_request(
     headers = Headers(get, all_attributes)
     part = _number(get("http.multipart.fragments.sequence.number"))
     part_name = get("http.multipart.filename") if part else None
-    if part:
-        declared = get("http.multipart.content.type")
-    else:
-        declared = get("mime.type") or headers.value("Content-Type")
+    declared = get("http.multipart.content.type") if part else get("mime.type") or headers.value("Content-Type")
     key, blank = None, {}
     if keys_wanted:
         found = {name: headers.find(name, any_spelling=True) for name in CREDENTIAL_HEADERS}
@@ -123,7 +120,9 @@ def parse_networks(text: str | None, setting: str = "Trusted Proxies") -> tuple[
             try:
                 networks.append(ipaddress.ip_network(item, strict=False))
             except ValueError as err:
-                raise ConfigurationError(setting, f"{item!r} is not an address or a network such as 10.0.0.0/8") from err
+                raise ConfigurationError(
+                    setting, f"{item!r} is not an address or a network such as 10.0.0.0/8"
+                ) from err
     return tuple(networks)
 
 

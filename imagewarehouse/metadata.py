@@ -46,7 +46,10 @@ class ImageRecord:
     """
 
     event_time: datetime = _column(
-        "timestamp", "filter", "when the request was accepted for processing, UTC; the time inside request_id", nullable=False
+        "timestamp",
+        "filter",
+        "when the request was accepted for processing, UTC; the time inside request_id",
+        nullable=False,
     )
     request_id: str = _column(
         "string", "filter", "UUIDv7, one per request, fixed once; a retry overwrites its row", nullable=False
@@ -64,7 +67,9 @@ class ImageRecord:
     color_mode: str | None = _column("string", "enrich", "the decoder's pixel mode: RGB, L, P, CMYK, ...")
     frames: int | None = _column("int32", "enrich", "frames or pages; the first is classified")
     source_ip: str | None = _column("string", "enrich", "peer address, or the forwarded one behind a trusted proxy")
-    source_user: str | None = _column("string", "enrich", "name of the access key, or subject of the client certificate")
+    source_user: str | None = _column(
+        "string", "enrich", "name of the access key, or subject of the client certificate"
+    )
     gps_latitude: float | None = _column("double", "enrich", "degrees north, only where Keep GPS is switched on")
     gps_longitude: float | None = _column("double", "enrich", "degrees east, only where Keep GPS is switched on")
     storage_uri: str | None = _column("string", "store", "where the bytes are")

@@ -32,7 +32,16 @@ class ClassifyImage(FlowFileTransform):
 
     class ProcessorDetails:
         version = "0.1.0"
-        tags = ["image", "classification", "cnn", "keras", "tensorflow", "litert", "machine learning", "image warehouse"]
+        tags = [
+            "image",
+            "classification",
+            "cnn",
+            "keras",
+            "tensorflow",
+            "litert",
+            "machine learning",
+            "image warehouse",
+        ]
         description = """Classifies the image in the content with a Keras or LiteRT model and records the class, its
             probability, the best alternatives, the model's name and version, and the time each step took."""
 
@@ -92,7 +101,9 @@ class ClassifyImage(FlowFileTransform):
     def onScheduled(self, context):
         classifier, _ = self.classifier.renew(context)
         manifest = classifier.manifest
-        adapter.log.info("ClassifyImage serves %s version %s with %s", manifest.name, manifest.version, classifier.runtime)
+        adapter.log.info(
+            "ClassifyImage serves %s version %s with %s", manifest.name, manifest.version, classifier.runtime
+        )
 
     def transform(self, context, flowFile):
         try:

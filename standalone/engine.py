@@ -81,7 +81,9 @@ class Engine:
         self._live = 0
         self._live_lock = threading.Lock()
         self.nodes: dict[str, Node] = {
-            c.identifier: Node(c, works.get(c.identifier, _no_input)) for c in flow.components.values() if c.kind == "PROCESSOR"
+            c.identifier: Node(c, works.get(c.identifier, _no_input))
+            for c in flow.components.values()
+            if c.kind == "PROCESSOR"
         }
         self.parked: list[Queue] = []
         _connect(flow, self.nodes, self.parked)
@@ -110,7 +112,9 @@ class Engine:
             if not node.incoming:
                 continue
             for number in range(node.component.tasks):
-                thread = threading.Thread(target=self._task, args=(node,), name=f"{node.component.name}-{number + 1}", daemon=True)
+                thread = threading.Thread(
+                    target=self._task, args=(node,), name=f"{node.component.name}-{number + 1}", daemon=True
+                )
                 thread.start()
                 self._threads.append(thread)
 

@@ -46,7 +46,9 @@ def _reference(inside: str, where: str) -> Expression:
     for step in steps:
         found = _STEP.fullmatch(step)
         if found is None or found["name"] not in _FUNCTIONS:
-            raise ConfigurationError(where, f"the expression ${{{inside}}} uses {step.strip()}, which the standalone runner does not know")
+            raise ConfigurationError(
+                where, f"the expression ${{{inside}}} uses {step.strip()}, which the standalone runner does not know"
+            )
         calls.append((_FUNCTIONS[found["name"]], found["argument"]))
 
     def evaluate(attributes: Mapping[str, str]) -> str:

@@ -42,7 +42,9 @@ class FlowFile:
     def updated(self, attributes: Mapping[str, str] | None, content: bytes | None = None) -> FlowFile:
         merged = {**self.attributes, **attributes} if attributes else self.attributes
         if content is None:
-            return replace(self, attributes=merged, retries={}) if merged is not self.attributes or self.retries else self
+            return (
+                replace(self, attributes=merged, retries={}) if merged is not self.attributes or self.retries else self
+            )
         return replace(self, attributes=merged, content=content, size=len(content), retries={})
 
 

@@ -182,7 +182,9 @@ class HandleHttp(Listener):
     def bind(self, context_map: ContextMap) -> None:
         self.context_map = context_map
         self._paths = re.compile(self.settings.get("Allowed Paths", ".*"))
-        self._allowed = {m for m in _METHODS if self.settings.get(f"Allow {m}", "true" if m in _METHODS[:4] else "false") == "true"}
+        self._allowed = {
+            m for m in _METHODS if self.settings.get(f"Allow {m}", "true" if m in _METHODS[:4] else "false") == "true"
+        }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if not self._paths.fullmatch(request.path):

@@ -56,7 +56,9 @@ def properties(component: Component, parameters: Mapping[str, str | None]) -> di
         ignored = _IGNORES.get(component.type, {})
         if name in ignored:
             if ignored[name] not in (None, value):
-                raise ConfigurationError(f"{component.name}, {name}", f"the standalone runner only knows {ignored[name]!r}")
+                raise ConfigurationError(
+                    f"{component.name}, {name}", f"the standalone runner only knows {ignored[name]!r}"
+                )
         elif name in _ACTS_ON[component.type] or component.type in _DYNAMIC:
             found[name] = value
         else:
@@ -113,8 +115,12 @@ def handle_response(
     context_map = contexts(settings["HTTP Context Map"])
     where = component.name
     status = compile_expression(settings["HTTP Status Code"], f"{where}, HTTP Status Code")
-    pattern = re.compile(settings["Attributes for HTTP Response"]) if "Attributes for HTTP Response" in settings else None
-    headers = {n: compile_expression(v, f"{where}, {n}") for n, v in settings.items() if n not in _ACTS_ON[HANDLE_RESPONSE]}
+    pattern = (
+        re.compile(settings["Attributes for HTTP Response"]) if "Attributes for HTTP Response" in settings else None
+    )
+    headers = {
+        n: compile_expression(v, f"{where}, {n}") for n, v in settings.items() if n not in _ACTS_ON[HANDLE_RESPONSE]
+    }
 
     def work(flow_file: FlowFile) -> Outcome:
         attributes = flow_file.attributes
@@ -135,7 +141,9 @@ def route_on_attribute(component: Component, parameters: Mapping[str, str | None
     settings = properties(component, parameters)
     strategy = settings.pop("Routing Strategy", "Route to Property name")
     if strategy != "Route to Property name":
-        raise ConfigurationError(f"{component.name}, Routing Strategy", f"the standalone runner does not know {strategy!r}")
+        raise ConfigurationError(
+            f"{component.name}, Routing Strategy", f"the standalone runner does not know {strategy!r}"
+        )
     rules = {name: compile_expression(text, f"{component.name}, {name}") for name, text in settings.items()}
 
     def work(flow_file: FlowFile) -> Outcome:
@@ -149,13 +157,9 @@ def route_on_attribute(component: Component, parameters: Mapping[str, str | None
 
 def context_maps(flow: Flow, parameters: Mapping[str, str | None]) -> dict[str, ContextMap]:
     """The flow's controller services by identifier. Raises ConfigurationError for any other kind of service."""
-    return {
-        c.identifier: ContextMap(c, parameters) for c in flow.components.values() if c.kind == "CONTROLLER_SERVICE"
-    }
+    return {c.identifier: ContextMap(c, parameters) for c in flow.components.values() if c.kind == "CONTROLLER_SERVICE"}
 
 
 def _settle(future: asyncio.Future[Reply], reply: Reply) -> None:
     if not future.done():
         future.set_result(reply)
-
-

@@ -41,7 +41,9 @@ class Journal:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with closing(self._connect()) as connection:
-                connection.execute("CREATE TABLE IF NOT EXISTS entries (number INTEGER PRIMARY KEY, attributes TEXT, content BLOB)")
+                connection.execute(
+                    "CREATE TABLE IF NOT EXISTS entries (number INTEGER PRIMARY KEY, attributes TEXT, content BLOB)"
+                )
                 last = connection.execute("SELECT max(number) FROM entries").fetchone()[0] or 0
         except (OSError, sqlite3.Error) as err:
             raise ConfigurationError("--data", f"the journal {path} cannot be used: {err}") from err
@@ -109,7 +111,9 @@ class Journal:
                 if appends or len(removals) >= 100 or not running or (removals and self._requests.empty()):
                     self._commit(connection, appends, removals)
 
-    def _commit(self, connection: sqlite3.Connection, appends: list[tuple[list[Entry], Future[None]]], removals: list[int]) -> None:
+    def _commit(
+        self, connection: sqlite3.Connection, appends: list[tuple[list[Entry], Future[None]]], removals: list[int]
+    ) -> None:
         rows = [(e.number, json.dumps(dict(e.attributes)), e.content) for entries, _ in appends for e in entries]
         try:
             connection.execute("BEGIN IMMEDIATE")

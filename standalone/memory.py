@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from contextlib import suppress
 
 _M_ARENA_MAX = -8  # malloc.h
 
@@ -14,7 +15,5 @@ def keep_small() -> None:
     By default each thread gets an arena of its own and keeps what it once needed for a large picture.
     """
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    try:
+    with suppress(OSError, AttributeError):  # another C library: only the saving is lost
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
-    except (OSError, AttributeError):
-        pass  # another C library: only the saving is lost

@@ -47,9 +47,13 @@ class Metrics:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     def collect(self) -> Iterator[Metric]:
-        routed = CounterMetricFamily("imagewarehouse_flowfiles", "FlowFiles by processor and relationship", labels=["processor", "relationship"])
+        routed = CounterMetricFamily(
+            "imagewarehouse_flowfiles", "FlowFiles by processor and relationship", labels=["processor", "relationship"]
+        )
         seconds = CounterMetricFamily("imagewarehouse_task_seconds", "Time spent in tasks", labels=["processor"])
-        queued = GaugeMetricFamily("imagewarehouse_queued", "FlowFiles waiting in front of a processor", labels=["processor"])
+        queued = GaugeMetricFamily(
+            "imagewarehouse_queued", "FlowFiles waiting in front of a processor", labels=["processor"]
+        )
         for node in list(self._engine.nodes.values()):
             name = node.component.name
             for relationship, count in list(node.routed.items()):
@@ -58,8 +62,12 @@ class Metrics:
                 seconds.add_metric([name], node.seconds)
                 queued.add_metric([name], sum(q.count for q in node.incoming))
         yield from (routed, seconds, queued)
-        yield GaugeMetricFamily("imagewarehouse_parked", "FlowFiles in dead letters", value=sum(q.count for q in self._engine.parked))
-        enabled = GaugeMetricFamily("imagewarehouse_store_enabled", "0: the store has no address and is switched off", labels=["processor"])
+        yield GaugeMetricFamily(
+            "imagewarehouse_parked", "FlowFiles in dead letters", value=sum(q.count for q in self._engine.parked)
+        )
+        enabled = GaugeMetricFamily(
+            "imagewarehouse_store_enabled", "0: the store has no address and is switched off", labels=["processor"]
+        )
         for node in list(self._engine.nodes.values()):
             if node.component.type.startswith("Put"):
                 enabled.add_metric([node.component.name], 0 if node.component.name in self._switched_off else 1)

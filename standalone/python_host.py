@@ -78,7 +78,9 @@ class PythonProcessor:
             return [("failure", flow_file)]
         relationship = result.getRelationship()
         if relationship not in self.relationships or relationship == "original":
-            raise ValueError(f"{self.component.type} returned the relationship {relationship!r}, which it does not declare")
+            raise ValueError(
+                f"{self.component.type} returned the relationship {relationship!r}, which it does not declare"
+            )
         contents = None if relationship == "failure" else result.getContents()
         outcome = [(relationship, flow_file.updated(result.getAttributes(), contents))]
         if "original" not in self.component.auto_terminated:

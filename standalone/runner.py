@@ -89,7 +89,9 @@ class Runner:
                 self.python.append(processor)
                 works[component.identifier] = processor.work
             elif component.type == java.HANDLE_RESPONSE:
-                works[component.identifier] = java.handle_response(component, self.parameters, self._contexts.__getitem__)
+                works[component.identifier] = java.handle_response(
+                    component, self.parameters, self._contexts.__getitem__
+                )
             elif component.type == java.ROUTE:
                 works[component.identifier] = java.route_on_attribute(component, self.parameters)
             else:
@@ -136,12 +138,20 @@ class Runner:
     def describe(self) -> list[tuple[str, str]]:
         """What an operator wants to read at the start: (what, where)."""
         rows = [(f"POST {self._url(listener)}", listener.component.name) for listener in self.listeners]
-        rows += [(f"GET  {self._url(self.listeners[-1], '/health')}", "also /metrics, on every port")] if self.listeners else []
+        rows += (
+            [(f"GET  {self._url(self.listeners[-1], '/health')}", "also /metrics, on every port")]
+            if self.listeners
+            else []
+        )
         return rows
 
     def _url(self, listener: Listener, path: str | None = None) -> str:
         if path is None:
-            path = "/" + listener.settings.get("Base Path", "") if isinstance(listener, ListenHttp) else listener.settings.get("Allowed Paths", "/")
+            path = (
+                "/" + listener.settings.get("Base Path", "")
+                if isinstance(listener, ListenHttp)
+                else listener.settings.get("Allowed Paths", "/")
+            )
         host = "127.0.0.1" if self.options.host in ("0.0.0.0", "::") else self.options.host  # noqa: S104 - only compared
         return f"http://{host}:{listener.port}{path}"
 

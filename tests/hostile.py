@@ -936,7 +936,7 @@ CORRUPT: dict[str, Content] = {
     # the end marker is there, so nothing was cut off: the scan itself is too short
     "jpeg-of-49-megapixels-from-2-kilobytes": jpeg_sized(JPEG, 7000, 7000),
     "jpeg-progressive-of-49-megapixels-from-2-kilobytes": jpeg_sized(PROGRESSIVE, 7000, 7000),
-    "jpeg-progressive-scan-bomb": lambda: progressive_scan_bomb(2000),
+    "jpeg-progressive-scan-bomb": lambda: progressive_scan_bomb(10_000),
     "png-header-checksum-flipped": PNG[:29] + bytes([PNG[29] ^ 1]) + PNG[30:],
     "png-pixel-checksum-flipped": PNG[:-13] + bytes([PNG[-13] ^ 1]) + PNG[-12:],
     "png-end-checksum-flipped": PNG[:-1] + bytes([PNG[-1] ^ 1]),

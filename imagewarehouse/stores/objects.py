@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import fs
 
-from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable, UriNotReadable, TooLarge
+from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable, TooLarge, UriNotReadable
 from imagewarehouse.formats import FORMATS
 
 
@@ -63,10 +62,9 @@ class ObjectStore:
         return f"{self.uri}/{key}"
 
     def _discard(self, path: str) -> None:
-        try:
+        # It was never created, or the store is gone; either way the first error is the one to tell.
+        with suppress(OSError):
             self._fs.delete_file(path)
-        except OSError:
-            pass  # it was never created, or the store is gone; either way the first error is the one to tell
 
 
 def read_object(uri: str, max_bytes: int) -> bytes:
@@ -87,7 +85,7 @@ def read_object(uri: str, max_bytes: int) -> bytes:
 
 def store_uri(text: str) -> str:
     """A setting as a URI: one with a scheme stays as it is, anything else is a folder, relative to the working one."""
-    return text if "://" in text else Path(os.path.abspath(os.path.expanduser(text))).as_uri()
+    return text if "://" in text else Path(text).expanduser().absolute().as_uri()
 
 
 @contextmanager

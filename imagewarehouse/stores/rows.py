@@ -77,7 +77,7 @@ class GroupCommit:
             outcomes = self.store.write([entry.record for entry in batch])
         except WarehouseError as err:
             outcomes = [err] * len(batch)
-        except Exception as err:  # a defect in a store must not leave the other tasks waiting for ever
+        except Exception as err:  # noqa: BLE001 - a defect in a store must not leave the other tasks waiting for ever
             outcomes = [RowStoreUnavailable(f"{type(err).__name__}: {err}")] * len(batch)
         with self._condition:
             for entry, error in zip(batch, outcomes, strict=True):
