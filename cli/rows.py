@@ -50,7 +50,7 @@ def rows(
         ]
         columns = "*" if request_id or as_json else _COLUMNS
         condition = f" WHERE {' AND '.join(where)}" if where else ""
-        sql = f"SELECT {columns} FROM image_events{condition} ORDER BY event_time DESC LIMIT {limit}"  # noqa: S608 - quoted above
+        sql = f"SELECT {columns} FROM image_events{condition} ORDER BY event_time DESC LIMIT {limit}"
     found = _query(data, sql)
     if as_json:
         for row in found:

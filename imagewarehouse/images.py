@@ -40,8 +40,8 @@ Fit = Literal["stretch", "crop", "pad"]
 _ORIENTATION = 0x0112
 _GPS_IFD = 0x8825
 # What the decoders raise on broken input, over every format: Pillow promises OSError, its plugins also let these out.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError,
-                  struct.error, ZeroDivisionError, OverflowError, RuntimeError, AssertionError, NotImplementedError)  # fmt: skip
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, struct.error,
+                  ArithmeticError, RuntimeError, AssertionError)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

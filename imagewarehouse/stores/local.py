@@ -19,7 +19,8 @@ from imagewarehouse.metadata import COLUMNS, KEY, ColumnType, ImageRecord
 
 TABLE = "image_events"
 _SQL_TYPES: dict[ColumnType, str] = {
-    "string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT", "double": "DOUBLE",
+    "string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT",
+    "double": "DOUBLE",
 }  # fmt: skip
 _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "string": pa.string(), "timestamp": pa.timestamp("us", tz="UTC"), "int32": pa.int32(), "int64": pa.int64(),

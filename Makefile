@@ -1,0 +1,65 @@
+# Everything a fresh machine needs is Python 3.10, 3.11 or 3.12 and the network.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# The lock holds every version and hash; pyproject.toml says which of them each command needs.
+LOCKED := --require-hashes --constraint requirements.lock
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint format types lock flow bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  make run ARGS='--data /srv/images'   passes options on; see $(BIN)/imagewarehouse run --help"
+
+run: $(VENV)/.run ## Set everything up and start the service
+	@exec $(BIN)/imagewarehouse run $(ARGS)
+
+test: check ## Set everything up, then lint, types and all tests
+
+check: $(VENV)/.dev lint types
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/python -m flows.build --check
+
+types: $(VENV)/.dev ## Types of the core, strictly
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Write the code as the formatter wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+flow: $(VENV)/.run ## Build flows/image-warehouse.json from flows/build.py
+	$(BIN)/python -m flows.build
+
+bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about five minutes)
+	$(BIN)/python -m benchmarks.classify
+
+lock: $(BIN)/uv ## Renew requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --all-extras --no-emit-index-url \
+	    --no-annotate --no-header --quiet --upgrade pyproject.toml --output-file requirements.lock
+
+clean: ## Remove what set-up and tests have made, not the data
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/uv: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 13) else "Python 3.10, 3.11 or 3.12 is needed, this is " + sys.version.split()[0] + "; set PYTHON=")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@grep -A 40 '^uv==' requirements.lock | awk 'NR > 1 && !/^ / { exit } { print }' > $(VENV)/uv.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
+	@touch $@
+
+$(VENV)/.run: $(BIN)/uv pyproject.toml requirements.lock
+	@echo "installing (once)..."
+	@$(UV) $(LOCKED) -r pyproject.toml
+	@$(UV) --no-deps --build-constraints requirements.lock --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	@echo "installing test tools and TensorFlow (once, some minutes)..."
+	@$(UV) $(LOCKED) -r pyproject.toml --extra dev --extra training
+	@touch $@
