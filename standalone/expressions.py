@@ -10,15 +10,18 @@ from imagewarehouse.errors import ConfigurationError
 
 Expression = Callable[[Mapping[str, str]], str]
 
-_REFERENCE = re.compile(r"\$\{([^{}]*)\}")
-_STEP = re.compile(r"\s*(?P<name>[A-Za-z]+)\(\s*(?:'(?P<argument>[^']*)')?\s*\)\s*")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
+_REFERENCE = re.compile(r"\$\{((?:[^{}']|'[^']*')*)\}")
+_SUBJECT = re.compile(r"\s*(hostname\((?:true)?\)|[A-Za-z_][A-Za-z0-9._-]*)\s*")
+_CALL = re.compile(r":\s*([A-Za-z]+)\(\s*((?:'[^']*'\s*(?:,\s*(?='))?)*)\)\s*")
+_ARGUMENT = re.compile(r"'([^']*)'")
 
-_FUNCTIONS: dict[str, Callable[[str | None, str | None], str]] = {
-    "isEmpty": lambda value, _: str(not (value or "").strip()).lower(),
-    "not": lambda value, _: str(value != "true").lower(),
-    "equals": lambda value, argument: str(value == argument).lower(),
-    "replaceNull": lambda value, argument: (argument or "") if value is None else value,
+Function = Callable[..., str]
+_FUNCTIONS: dict[str, tuple[int, Function]] = {  # by name: number of arguments, what it does
+    "isEmpty": (0, lambda value: str(not (value or "").strip()).lower()),
+    "not": (0, lambda value: str(value != "true").lower()),
+    "equals": (1, lambda value, other: str(value == other).lower()),
+    "replaceNull": (1, lambda value, instead: instead if value is None else value),
+    "ifElse": (2, lambda value, yes, no: yes if value == "true" else no),
 }
 
 
@@ -37,24 +40,25 @@ def compile_expression(text: str, where: str) -> Expression:
 
 
 def _reference(inside: str, where: str) -> Expression:
-    subject, *steps = inside.split(":")
-    subject = subject.strip()
-    hostname = subject in ("hostname()", "hostname(true)")
-    if not hostname and not _NAME.fullmatch(subject):
-        raise ConfigurationError(where, f"the expression ${{{inside}}} is not one that the standalone runner knows")
-    calls = []
-    for step in steps:
-        found = _STEP.fullmatch(step)
-        if found is None or found["name"] not in _FUNCTIONS:
-            raise ConfigurationError(
-                where, f"the expression ${{{inside}}} uses {step.strip()}, which the standalone runner does not know"
-            )
-        calls.append((_FUNCTIONS[found["name"]], found["argument"]))
+    found = _SUBJECT.match(inside)
+    calls: list[tuple[Function, list[str]]] = []
+    position = found.end() if found else 0
+    while found and position < len(inside):
+        call = _CALL.match(inside, position)
+        arguments = _ARGUMENT.findall(call[2]) if call else []
+        if call is None or call[1] not in _FUNCTIONS or len(arguments) != _FUNCTIONS[call[1]][0]:
+            break
+        calls.append((_FUNCTIONS[call[1]][1], arguments))
+        position = call.end()
+    if found is None or position < len(inside):
+        known = ", ".join(_FUNCTIONS)
+        raise ConfigurationError(where, f"the standalone runner does not know ${{{inside}}}; it knows {known}")
+    subject = found[1]
 
     def evaluate(attributes: Mapping[str, str]) -> str:
-        value = socket.gethostname() if hostname else attributes.get(subject)
-        for function, argument in calls:
-            value = function(value, argument)
+        value = socket.gethostname() if subject.startswith("hostname(") else attributes.get(subject)
+        for function, arguments in calls:
+            value = function(value, *arguments)
         return value or ""
 
     return evaluate

@@ -11,6 +11,7 @@ import asyncio
 import io
 import json
 import logging
+import os
 import re
 import uuid
 from collections.abc import Mapping
@@ -63,7 +64,7 @@ class Listener:
         self.ceiling = data_size(self.settings.get("Multipart Request Max Size", "1 MB"))
         self.port = int(self.settings["Listening Port"])
 
-    async def start(self, host: str, sock_name: str) -> None:
+    async def start(self, host: str, setting: str) -> None:
         """Raises ConfigurationError naming the port's setting when it cannot be had."""
         self._runner = web.ServerRunner(web.Server(self._serve, access_log=None, handler_cancellation=False))
         await self._runner.setup()
@@ -71,7 +72,7 @@ class Listener:
             site = web.TCPSite(self._runner, host, self.port, backlog=1024, reuse_address=True)
             await site.start()
         except OSError as err:
-            raise ConfigurationError(sock_name, f"{host}:{self.port}: {err.strerror or err}") from err
+            raise ConfigurationError(setting, f"{host}:{self.port}: {os.strerror(err.errno or 0)}") from err
         if self.port == 0:
             self.port = self._runner.addresses[0][1]
 

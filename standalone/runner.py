@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.definition import Component, Flow, read_flow
+from imagewarehouse import adapter
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.limits import Limits
 from standalone import java
 from standalone.control import ControlSocket
 from standalone.engine import Engine, Work
@@ -100,25 +102,32 @@ class Runner:
         self.engine = Engine(self.flow, works)
         self.metrics = Metrics(self.engine, [p.component.name for p in self.python if _switched_off(p)])
         self.listeners: list[Listener] = [self._listener(component) for component in sources]
+        self._check_ceilings()
 
     async def start(self) -> None:
         """Bring everything up; afterwards requests are answered. Raises ConfigurationError naming the setting."""
         self._lock_data_folder()
         self.journal = Journal(self.options.data / "journal.sqlite")
-        # Each loads or opens something of its own, so they load side by side.
-        results = await asyncio.gather(*(asyncio.to_thread(p.schedule) for p in self.python), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        self.engine.start()
-        for listener in self.listeners:
-            if isinstance(listener, ListenHttp):
-                listener.bind(self.journal)
-            elif isinstance(listener, HandleHttp):
-                listener.bind(self._contexts[listener.settings["HTTP Context Map"]])
-            await listener.start(self.options.host, _parameter_behind(listener.component, "Listening Port"))
         self._control = ControlSocket(self.options.data / "control.sock", self.python)
-        await self._control.start()
+        try:
+            # Each loads or opens something of its own, so they load side by side.
+            results = await asyncio.gather(
+                *(asyncio.to_thread(p.schedule) for p in self.python), return_exceptions=True
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            self.engine.start()
+            for listener in self.listeners:
+                if isinstance(listener, ListenHttp):
+                    listener.bind(self.journal)
+                elif isinstance(listener, HandleHttp):
+                    listener.bind(self._contexts[listener.settings["HTTP Context Map"]])
+                await listener.start(self.options.host, _parameter_behind(listener.component, "Listening Port"))
+            await self._control.start()
+        except BaseException:
+            await self._close()
+            raise
         self._replay()
 
     async def stop(self) -> bool:
@@ -126,6 +135,10 @@ class Runner:
         for listener in self.listeners:
             listener.accepting = False
         drained = await asyncio.to_thread(self.engine.drain, DRAIN_S)
+        await self._close()
+        return drained
+
+    async def _close(self) -> None:
         for listener in self.listeners:
             await listener.stop()
         await self._control.stop()
@@ -133,7 +146,6 @@ class Runner:
         for processor in self.python:
             processor.stop()
         self.journal.close()
-        return drained
 
     def describe(self) -> list[tuple[str, str]]:
         """What an operator wants to read at the start: (what, where)."""
@@ -158,6 +170,20 @@ class Runner:
     def _listener(self, component: Component) -> Listener:
         kind = ListenHttp if component.type == java.LISTEN_HTTP else HandleHttp
         return kind(component, self.parameters, self.engine, self.metrics)
+
+    def _check_ceilings(self) -> None:
+        """What FilterImageRequest may accept, the listeners have to let in."""
+        for processor in self.python:
+            if processor.component.type != "FilterImageRequest":
+                continue
+            needed = adapter.data_size(processor.context, "Maximum Size", Limits.max_bytes) * 4 // 3 + 64 * 1024
+            for listener in self.listeners:
+                if listener.ceiling < needed:
+                    name = _parameter_behind(listener.component, "Multipart Request Max Size")
+                    least = f"at least {-(-needed // (1 << 20))} MB, four thirds of the largest image"
+                    raise ConfigurationError(
+                        name, f"expected {least}, received {listener.settings.get('Multipart Request Max Size')}"
+                    )
 
     def _lock_data_folder(self) -> None:
         path = self.options.data / "lock"

@@ -345,6 +345,16 @@ def bmp(
     return b"BM" + struct.pack("<LHHL", size, 0, 0, true_offset if offset is None else offset) + head + pixels
 
 
+def bmp_v5(pixels: bytes | None = None, tail: bytes = b"") -> bytes:
+    """BITMAPV5HEADER, 32 bits with masks, sRGB, as Windows puts it on the clipboard; its size counts the `tail`."""
+
+    masks = struct.pack("<LLLL", 0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)
+    rest = masks + b"BGRs" + bytes(36 + 12) + struct.pack("<LLLL", 4, 0, 0, 0)
+    assert len(rest) == 124 - 40
+    whole = bmp(bits=32, compression=3, header_size=124, extra_header=rest, pixels=pixels) + tail
+    return whole[:2] + struct.pack("<L", len(whole)) + whole[6:]
+
+
 def bmp_core(width: int, height: int, pixels: bytes) -> bytes:
     """The 12-byte header of OS/2 1.x."""
 
@@ -357,6 +367,7 @@ SHORT, LONG = 3, 4
 IMAGE_WIDTH, IMAGE_LENGTH, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 STRIP_OFFSETS, SAMPLES, ROWS_PER_STRIP, STRIP_BYTES = 273, 277, 278, 279
 TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_BYTES = 322, 323, 324, 325
+SUB_DIRECTORIES = 330
 
 Tag = tuple[int, int, int]
 """Type, count, value or offset."""
@@ -440,6 +451,27 @@ def tiff_pages(pages: int, *, loop_to: int | None = None) -> bytes:
     return out + b"\x7f"
 
 
+def tiff_overlapping_directories(directories: int) -> bytes:
+    """Each directory starts 12 bytes behind the one before and has 65535 entries, all in the same 786 KB: whoever
+    reads them one by one reads 65535 entries for every 16 bytes of file."""
+
+    pointers_at = 8 + 2 + 12 + 4
+    first = pointers_at + 4 * directories
+    out = b"II*\0" + struct.pack("<L", 8)
+    out += struct.pack("<HHHLLL", 1, SUB_DIRECTORIES, LONG, directories, pointers_at, 0)
+    out += b"".join(struct.pack("<L", first + 12 * number) for number in range(directories))
+    # a count is the last two bytes of an entry of the directory before, where nobody looks: that entry has no values
+    return out + (b"\xff\xff" + bytes(10)) * directories + bytes(65535 * 12 - 6)
+
+
+def tiff_equal_tags(tag: int, times: int, values: int) -> bytes:
+    """One list of `values` offsets that many entries of the same tag share."""
+
+    list_at = 8 + 2 + 12 * times + 4
+    entries = struct.pack("<HHLL", tag, LONG, values, list_at) * times
+    return b"II*\0" + struct.pack("<LH", 8, times) + entries + bytes(4) + bytes(4 * values)
+
+
 # --- AVIF and its relatives ---------------------------------------------------------------------------------------
 
 
@@ -492,7 +524,7 @@ APNG = animated("PNG", 3)
 BMP = saved(picture(), "BMP")
 TIFF = saved(picture(), "TIFF")
 TIFF_LZW = saved(picture(), "TIFF", compression="tiff_lzw")
-TIFF_PAGES = animated("TIFF", 3)
+TIFF_PAGES = tiff_pages(3)  # not Pillow's: it pads to 16 bytes, and a cut could hit nothing but padding
 AVIF = saved(picture(), "AVIF", speed=10)
 JPEG_THUMBNAIL = jpeg_with_thumbnail()
 
@@ -647,6 +679,12 @@ MALFORMED_JSON = {
     "nested-objects": b'{"image":' * 100_000,
 }
 
+COSTLY_JSON: dict[str, Callable[[], bytes]] = {
+    # 27 MB, which base64 of 20 MiB would need: 64 bytes of memory for each three
+    "of-9-million-objects": lambda: b'{"x":[' + b"{}," * 9_000_000 + b"{}]}",
+    "of-2-million-keys": lambda: b"{" + b",".join(b'"%x":0' % number for number in range(2_500_000)) + b"}",
+}
+
 MALFORMED_BASE64 = {
     "bad-alphabet": envelope(image="!!!!" + b64(PNG), type="image/png"),
     "bad-character-inside": envelope(image=b64(PNG)[:400] + "*" + b64(PNG)[401:], type="image/png"),
@@ -690,6 +728,7 @@ BAD_IDEMPOTENCY_KEYS = {
     "one-digit-short": uuid7(NOW)[:-1],
     "newline-behind-it": uuid7(NOW) + "\n",
     "quote-inside": uuid7(NOW)[:-1] + "'",
+    "underscore-inside": uuid7(NOW)[:-2] + "_f",  # int() reads it
     "digits-outside-ascii": uuid7(NOW)[:-1] + "\u0663",  # an Arabic three, a digit to int()
     "very-long": uuid7(NOW) * 1000,
 }
@@ -869,6 +908,7 @@ TRAILING: dict[str, Content] = {
     # the width spells "/*": as a script the file is one comment and what stands behind the picture
     "gif-that-is-a-script": gif(gif_frame(), width=0x2A2F) + b"*/=1;alert(document.domain);",
     "webp-with-a-chunk-outside-its-riff": WEBP + riff_chunk(b"EXIF", HTML),
+    "bmp-v5-that-counts-html-as-its-own": bmp_v5(tail=HTML),
     "jpeg-that-is-a-phar": jpeg_with(JPEG, segment(0xFE, PHP)) + bytes(8) + b"GBMB",
 }
 
@@ -974,8 +1014,8 @@ CORRUPT: dict[str, Content] = {
     "gif-lzw-of-13-bits": gif(gif_frame(data=b"\x0d" + GIF_PIXEL[1:])),
     "gif-lzw-without-data": gif(gif_frame(8, 8, b"\x02\x00"), width=8, height=8),
     "gif-with-an-unknown-block": gif(b"\x55\x03abc\x00", gif_frame()),
-    "bmp-of-0-by-0": bmp(0, 0, pixels=bytes(64)),
-    "bmp-of-no-height": bmp(8, 0, pixels=bytes(64)),
+    "bmp-of-0-by-0": bmp(0, 0),
+    "bmp-of-no-height": bmp(8, 0),
     "bmp-of-negative-width": bmp(-8, 8, pixels=bytes(192)),
     "bmp-of-7-bits": bmp(bits=7),
     "bmp-of-compression-99": bmp(compression=99),
@@ -1008,6 +1048,25 @@ CORRUPT: dict[str, Content] = {
 }
 
 
+# Written after reading the code, unlike the rest: files of at most 20 MiB in the shape that costs a reader the most
+# time or memory for each of their bytes. Every one of them is bad, so the answer is known.
+COSTLY_CUT: dict[str, Content] = {
+    "jpeg-of-20-megabytes-of-fill-bytes": lambda: b"\xff\xd8" + b"\xff" * (MAX_BYTES - 2),
+    "jpeg-of-5-million-empty-comments": lambda: b"\xff\xd8" + segment(0xFE) * (MAX_BYTES // 4 - 1),
+    "jpeg-of-10-million-restart-markers": lambda: b"\xff\xd8" + b"\xff\xd0" * (MAX_BYTES // 2 - 1),
+    "png-of-a-million-empty-chunks": lambda: PNG_SIGNATURE + IHDR + chunk(b"prVt") * 1_700_000,
+    "avif-of-2-million-empty-boxes": lambda: ftyp(b"avif", b"mif1") + box(b"free") * 2_600_000,
+}
+COSTLY_CORRUPT: dict[str, Content] = {
+    "gif-of-10-million-one-byte-blocks": lambda: gif(b"\x21\xfe" + b"\x01a" * 10_000_000 + b"\0"),
+    "webp-of-2-million-empty-chunks": lambda: webp(riff_chunk(b"EVIL", b"") * 2_600_000),
+    "tiff-of-50-overlapping-directories": lambda: tiff_overlapping_directories(50),
+    "tiff-of-1000-equal-strip-lists": lambda: tiff_equal_tags(STRIP_OFFSETS, 1000, 1_000_000),
+    "tiff-of-5-million-sub-directories": lambda: tiff_equal_tags(SUB_DIRECTORIES, 5, 1_000_000),
+    "tiff-tile-of-40000-squared": tiff_tiled(40000, 40000, zlib.compress(bytes(400)), 8),  # 1.6 GB from 148 bytes
+}
+
+
 def type_of(case_id: str) -> str:
     """The ids of pictures start with their format."""
 
@@ -1020,8 +1079,15 @@ PICTURES = [
     *(bad(name, content, type_of(name), "image.too_many_pixels") for name, content in BOMBS.items()),
     *(bad(name, content, type_of(name), "image.too_many_frames") for name, content in FRAMES.items()),
     *(bad(name, content, type_of(name), "image.corrupt") for name, content in CORRUPT.items()),
+    *(bad(name, content, type_of(name), "image.truncated") for name, content in COSTLY_CUT.items()),
+    *(bad(name, content, type_of(name), "image.corrupt") for name, content in COSTLY_CORRUPT.items()),
     bad("png-one-row-over", PNG, "image/png", "image.too_many_pixels", limits={"max_pixels": 64 * 47}),
     bad("jpeg-over-a-small-limit", JPEG, "image/jpeg", "image.too_many_pixels", limits={"max_pixels": 1000}),
+    bad("webp-over-a-small-limit", WEBP, "image/webp", "image.too_many_pixels", limits={"max_pixels": 1000}),
+    bad("gif-over-a-small-limit", GIF, "image/gif", "image.too_many_pixels", limits={"max_pixels": 1000}),
+    bad("bmp-over-a-small-limit", BMP, "image/bmp", "image.too_many_pixels", limits={"max_pixels": 1000}),
+    bad("tiff-over-a-small-limit", TIFF, "image/tiff", "image.too_many_pixels", limits={"max_pixels": 1000}),
+    bad("avif-over-a-small-limit", AVIF, "image/avif", "image.too_many_pixels", limits={"max_pixels": 1000}),
     bad("gif-of-3-frames-not-1", GIF_ANIMATED, "image/gif", "image.too_many_frames", limits={"max_frames": 1}),
     bad("apng-of-3-frames-not-2", APNG, "image/png", "image.too_many_frames", limits={"max_frames": 2}),
     bad("webp-of-3-frames-not-2", WEBP_ANIMATED, "image/webp", "image.too_many_frames", limits={"max_frames": 2}),
@@ -1056,6 +1122,7 @@ URIS_WITHOUT_PREFIXES = {
 
 ENVELOPES = [
     *(bad(f"json-{name}", body, "application/json", "request.malformed_json") for name, body in MALFORMED_JSON.items()),
+    *(bad(f"json-{name}", body, "application/json", "request.malformed_json") for name, body in COSTLY_JSON.items()),
     bad("json-with-charset-malformed", b"{", "application/json; charset=utf-8", "request.malformed_json"),
     *(
         bad(f"base64-{name}", body, "application/json", "request.malformed_base64")

@@ -25,6 +25,7 @@ from imagewarehouse.ids import request_id_from_key
 from imagewarehouse.intake import (
     IntakeRules,
     Request,
+    check_access,
     check_content,
     check_request,
     parse_media_types,
@@ -51,6 +52,7 @@ def judge(request: Request, content: bytes, rules: IntakeRules) -> ImageRejected
     """The refusal, or None where the request passes; any other exception is a defect and comes through."""
 
     try:
+        check_access(request, rules)
         check_request(request, rules)
         check_content(request, content, rules)
     except ImageRejected as err:
@@ -88,7 +90,7 @@ def outcome(case_id: str) -> Outcome:
         start = time.perf_counter()
         error = judge(request, content, rules)
         best = min(best, time.perf_counter() - start)
-        if best < MAX_SECONDS:
+        if best < MAX_SECONDS or best > 4 * MAX_SECONDS:  # fast enough, or too slow for that excuse
             break
     return Outcome(error, best)
 
@@ -120,7 +122,10 @@ def test_bad_input_is_refused_within_a_second(case: Case) -> None:
 def test_refusal_is_one_short_readable_line(case: Case) -> None:
     """It becomes an attribute, a column and a log line: a line break in it would forge a second log line."""
 
-    message = str(outcome(case.id).error)
+    error = outcome(case.id).error
+    if error is None:
+        pytest.skip("accepted; another test fails for it")
+    message = str(error)
     assert message.strip()
     assert message.isprintable(), repr(message)
     assert len(message) <= 1000

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 
 from imagewarehouse.access import AccessKeys
 from imagewarehouse.ids import request_id_from_key
-from imagewarehouse.intake import Accepted, IntakeRules, Request, check_content, check_request
+from imagewarehouse.intake import Accepted, IntakeRules, Request, check_access, check_content, check_request
 from imagewarehouse.limits import Limits
 
 Content = bytes | Callable[[], bytes]
@@ -26,6 +26,7 @@ Content = bytes | Callable[[], bytes]
 def accept(content: bytes, declared_type: str | None, rules: IntakeRules | None = None, **fields: object) -> Accepted:
     rules = rules or IntakeRules()
     request = Request(**{"size": len(content), "declared_type": declared_type, "method": "POST", **fields})
+    check_access(request, rules)
     check_request(request, rules)
     return check_content(request, content, rules)
 
@@ -106,15 +107,6 @@ def gif_with_extensions() -> bytes:
     return h.gif(comment, loop, application, plain_text, control, h.gif_frame(), control, h.gif_frame())
 
 
-def bmp_v5() -> bytes:
-    """BITMAPV5HEADER, 32 bits with masks and the colour space sRGB, as Windows puts it on the clipboard."""
-
-    masks = struct.pack("<LLLL", 0x00FF0000, 0x0000FF00, 0x000000FF, 0xFF000000)
-    rest = masks + b"BGRs" + bytes(36 + 12) + struct.pack("<LLLL", 4, 0, 0, 0)
-    assert len(rest) == 124 - 40
-    return h.bmp(bits=32, compression=3, header_size=124, extra_header=rest)
-
-
 def bmp_565() -> bytes:
     masks = struct.pack("<LLL", 0xF800, 0x07E0, 0x001F)
     return h.bmp(bits=16, compression=3, extra_header=masks)
@@ -190,7 +182,7 @@ GOOD: dict[str, Content] = {
     "bmp-of-1-bit": h.saved(h.picture("1"), "BMP"),
     "bmp-of-32-bits": h.bmp(bits=32),
     "bmp-of-16-bits": bmp_565(),
-    "bmp-with-v5-header": bmp_v5(),
+    "bmp-with-v5-header": h.bmp_v5(),
     "bmp-with-os2-header": h.bmp_core(8, 8, bytes(8 * 8 * 3)),
     "bmp-top-down": h.bmp(8, -8),
     "bmp-run-length": bmp_run_length(),
@@ -207,6 +199,7 @@ GOOD: dict[str, Content] = {
     "tiff-rgba": h.saved(h.picture("RGBA"), "TIFF"),
     "tiff-cmyk": h.saved(h.picture("CMYK"), "TIFF"),
     "tiff-with-exif-and-profile": h.saved(h.picture(), "TIFF", exif=exif(), icc_profile=srgb()),
+    "tiff-pages-from-pillow": h.animated("TIFF", 3),
     "tiff-pages-lzw": h.animated("TIFF", 3, compression="tiff_lzw"),
     "tiff-of-100-pages": h.tiff_pages(100),
     "tiff-of-one-pixel": h.saved(h.picture(width=1, height=1), "TIFF"),
@@ -294,11 +287,11 @@ def test_the_owner_of_an_access_key_is_named() -> None:
     rules = IntakeRules(keys=AccessKeys.parse(h.KEYS))
     for name, key in (("alice", "0123456789abcdefghij"), ("bob", "abcdefghij0123456789")):
         request = Request(size=len(h.PNG), declared_type="image/png", method="POST", access_key=key)
-        assert check_request(request, rules) == name
+        assert check_access(request, rules) == name
 
 
 def test_without_access_keys_everybody_may_send() -> None:
-    assert check_request(Request(size=len(h.PNG), declared_type="image/png", method="POST"), IntakeRules()) is None
+    assert check_access(Request(size=len(h.PNG), declared_type="image/png", method="POST"), IntakeRules()) is None
 
 
 def test_a_part_of_a_multipart_body_passes() -> None:

@@ -35,20 +35,20 @@ class LocalRows:
     def __init__(self, path: Path, memory_limit: str = "128MB") -> None:
         self.path = path
         self._lock = threading.Lock()
-        with _duckdb_errors(path):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._connection = duckdb.connect(
-                    str(path),
-                    config={
-                        "threads": 1,  # a batch is a few rows; more threads would only take cores from the decoder
-                        "memory_limit": memory_limit,
-                        "autoinstall_known_extensions": "false",
-                        "autoload_known_extensions": "false",
-                    },
-                )
-            except duckdb.Error as err:
-                raise ConfigurationError("Local Database", f"{path}: {_one_line(err)}") from err
+            self._connection = duckdb.connect(
+                str(path),
+                config={
+                    "threads": 1,  # a batch is a few rows; more threads would only take cores from the decoder
+                    "memory_limit": memory_limit,
+                    "autoinstall_known_extensions": "false",
+                    "autoload_known_extensions": "false",
+                },
+            )
+        except (duckdb.Error, OSError) as err:
+            raise ConfigurationError("Local Database", f"{path}: {_one_line(err)}") from err
+        with _duckdb_errors(path):
             self._connection.execute("SET TimeZone='UTC'")
             self._connection.execute("SET enable_external_access=false")  # SELECTs of operators read this file only
             self._create_or_check()

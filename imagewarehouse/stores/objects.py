@@ -29,13 +29,15 @@ class ObjectStore:
             raise ConfigurationError("Store URI", f"{uri!r}: {_one_line(err)}") from err
 
     def check_writable(self) -> None:
-        """Write and remove an empty object. Raises ObjectStoreUnavailable with the store's own reason."""
+        """Write and remove an empty object. Raises ConfigurationError with the store's own reason."""
         path = f"{self._root}/.write-test-{uuid.uuid4().hex}"
-        with _store_errors(self.uri):
+        try:
             self._fs.create_dir(self._root, recursive=True)
             with self._fs.open_output_stream(path) as stream:
                 stream.write(b"")
             self._fs.delete_file(path)
+        except (OSError, pa.ArrowException) as err:
+            raise ConfigurationError("Store URI", f"{self.uri} cannot be written: {_one_line(err)}") from err
 
     def put(self, image_id: str, image_format: str, content: bytes) -> str:
         """Store an image unless it is there already; gives its URI.

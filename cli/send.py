@@ -1,0 +1,197 @@
+"""`imagewarehouse send`: sends files, folders or Parquet rows to a warehouse and says what became of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from contextlib import ExitStack
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from imagewarehouse.errors import ConfigurationError
+
+if TYPE_CHECKING:  # aiohttp, pyarrow and rich take half a second, too long for --help
+    from cli.sender import Plan, Result, Source, Target
+
+_FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
+
+
+class _WrongArgument(click.ClickException):
+    exit_code = 2
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@click.option(
+    "--url",
+    default="http://127.0.0.1:8082/classify",
+    show_default=True,
+    envvar="IMAGEWAREHOUSE_URL",
+    show_envvar=True,
+    help="Where to send. /classify answers with the class; /images acknowledges at once.",
+)
+@click.option(
+    "--connections",
+    type=click.IntRange(1, 1024),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Requests under way at the same time.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Send at most N images.")
+@click.option("--skip", type=click.IntRange(0), default=0, metavar="N", help="Pass over the first N images.")
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 100),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Further attempts after lost connections, timeouts and 429, 502, 503, 504.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long one attempt may take.",
+)
+@click.option(
+    "--access-key",
+    envvar="IMAGEWAREHOUSE_ACCESS_KEY",
+    show_envvar=True,
+    metavar="KEY",
+    help="Sent as X-Access-Key. Better set the variable: options show up in `ps` and in the shell's history.",
+)
+@click.option(
+    "--type",
+    "media_type",
+    metavar="TYPE",
+    help="Declare this Content-Type for every image, instead of what its name or its first bytes say.",
+)
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Write one JSON line an image; - is standard output, and the summary then goes to standard error. "
+    "With --state lines are appended.",
+)
+@click.option("--progress/--no-progress", default=None, help="Show progress.  [default: only on a terminal]")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option(
+    "--state",
+    "state_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Remember in FILE what was answered. Started again with it, only the rest is sent, under the same keys.",
+)
+@click.option("--cacert", type=_FILE, metavar="FILE", help="https: trust the certificates in FILE (PEM).")
+@click.option("--cert", type=_FILE, metavar="FILE", help="https: client certificate (PEM, with its key or --key).")
+@click.option("--key", type=_FILE, metavar="FILE", help="https: private key of --cert (PEM).")
+def send(
+    sources: tuple[str, ...],
+    url: str,
+    connections: int,
+    limit: int | None,
+    skip: int,
+    retries: int,
+    timeout: float,
+    access_key: str | None,
+    media_type: str | None,
+    json_path: str | None,
+    progress: bool | None,
+    quiet: bool,
+    state_path: Path | None,
+    cacert: Path | None,
+    cert: Path | None,
+    key: Path | None,
+) -> None:
+    """Send images and show what they were taken for.
+
+    SOURCE is an image file, a folder (every file with an image suffix in it and below, hidden ones passed over), a
+    pattern such as 'photos/**/*.jpg' (quoted or not), a .parquet file (column `image` with the bytes, optionally `path`
+    and `class`) or - for one image on standard input.
+
+    Every image has one Idempotency-Key for all its attempts, so that a retry never makes a second row. Where the
+    Parquet file has a column `class`, the summary says how often the answer agreed with it.
+
+    \b
+    Examples:
+      imagewarehouse send photo.jpg
+      imagewarehouse send photos/ 'more/**/*.png' --connections 16
+      imagewarehouse send cifar10-test-a.parquet --limit 500
+      imagewarehouse send photos/ --url http://127.0.0.1:8081/images --state photos.state --json photos.jsonl
+      curl -s https://example.org/cat.jpg | imagewarehouse send - --json -
+
+    \b
+    Exit codes:
+      0    every image was accepted
+      1    an image was rejected or failed, or the service did not answer
+      2    a wrong argument
+      130  stopped with Ctrl-C
+    """
+    from cli import sender
+
+    try:
+        target = sender.parse_target(url, access_key, cacert, cert, key)
+        if media_type is not None and not _MEDIA_TYPE.fullmatch(media_type):
+            raise ConfigurationError("--type", f"expected a media type such as image/jpeg, received {media_type!r}")
+        opened = sender.open_sources(sources, sys.stdin.buffer)
+        plan = sender.Plan(connections, retries, timeout, skip, limit, media_type)
+        if not quiet and sender.is_key_exposed(target):
+            click.echo("warning: the access key is sent unencrypted; use https", err=True)
+        result = _send(opened, target, plan, json_path, state_path, progress, quiet)
+    except ConfigurationError as err:
+        raise _WrongArgument(str(err)) from err
+    except sender.OutputBroken as err:
+        if isinstance(err.__cause__, BrokenPipeError):  # otherwise Python tries to flush it once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"Error: {err}; stopped", err=True)
+        sys.exit(1)
+    _report(result, target, quiet, sys.stderr if json_path == "-" else sys.stdout)
+    sys.exit(result.exit_code)
+
+
+def _send(
+    sources: list[Source],
+    target: Target,
+    plan: Plan,
+    json_path: str | None,
+    state_path: Path | None,
+    progress: bool | None,
+    quiet: bool,
+) -> Result:
+    from cli import sender
+
+    with ExitStack() as stack:
+        state = lines = display = None
+        if state_path is not None:
+            state = sender.State(state_path, target.url, datetime.now(timezone.utc))
+            stack.callback(state.close)
+        if json_path == "-":
+            lines = sys.stdout
+        elif json_path is not None:
+            lines = stack.enter_context(sender.open_lines(Path(json_path), append=state is not None))
+        if progress is None:  # lines and a bar on the same terminal would tear each other apart
+            progress = sys.stderr.isatty() and not quiet and not (json_path == "-" and sys.stdout.isatty())
+        if progress:
+            display = stack.enter_context(sender.Display(sys.stderr))
+        return sender.send_images(sources, target, plan, state=state, lines=lines, display=display)
+
+
+def _report(result: Result, target: Target, quiet: bool, stream: TextIO) -> None:
+    from cli import sender
+
+    tally = result.tally
+    if not quiet and not (result.stopped and result.never_answered):
+        sender.print_summary(result, target, stream)
+    if result.stopped:
+        click.echo(f"Error: {result.stopped}", err=True)
+    elif quiet and tally.not_accepted:
+        click.echo(f"Error: {tally.not_accepted} of {tally.done} images were not accepted", err=True)
