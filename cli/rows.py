@@ -51,20 +51,21 @@ def rows(
         columns = "*" if request_id or as_json else _COLUMNS
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         sql = f"SELECT {columns} FROM image_events{condition} ORDER BY event_time DESC LIMIT {limit}"
-    found = _query(data, sql)
+    found = query(data, sql)
     if as_json:
         for row in found:
-            click.echo(json.dumps({name: _plain(value) for name, value in row.items()}, ensure_ascii=False))
+            click.echo(json.dumps({name: plain(value) for name, value in row.items()}, ensure_ascii=False))
     elif not found:
         click.echo("no rows")
     elif len(found) == 1 and request_id:
         for name, value in found[0].items():
-            click.echo(f"{name:<16} {'' if value is None else _plain(value)}")
+            click.echo(f"{name:<16} {'' if value is None else plain(value)}")
     else:
         _table(found)
 
 
-def _query(data: Path, sql: str) -> list[dict[str, Any]]:
+def query(data: Path, sql: str) -> list[dict[str, Any]]:
+    """Rows of a SELECT, asked of the running service or read from its file. Raises ConfigurationError."""
     socket, database = data / "control.sock", data / "rows.duckdb"
     if socket.exists():
         try:
@@ -109,11 +110,12 @@ def _table(found: list[dict[str, Any]]) -> None:
     for name in found[0]:
         table.add_column(name, overflow="fold")
     for row in found:
-        table.add_row(*("" if value is None else str(_plain(value)) for value in row.values()))
+        table.add_row(*("" if value is None else str(plain(value)) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """A value as JSON and people like it."""
     if isinstance(value, datetime):
         return to_text(value)
     return round(value, 4) if isinstance(value, float) else value

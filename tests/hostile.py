@@ -682,7 +682,7 @@ MALFORMED_JSON = {
 COSTLY_JSON: dict[str, Callable[[], bytes]] = {
     # 27 MB, which base64 of 20 MiB would need: 64 bytes of memory for each three
     "of-9-million-objects": lambda: b'{"x":[' + b"{}," * 9_000_000 + b"{}]}",
-    "of-2-million-keys": lambda: b"{" + b",".join(b'"%x":0' % number for number in range(2_500_000)) + b"}",
+    "of-2-million-keys": lambda: b"{" + b",".join(b'"%x":0' % number for number in range(2_000_000)) + b"}",
 }
 
 MALFORMED_BASE64 = {

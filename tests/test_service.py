@@ -1,0 +1,381 @@
+"""The running service from outside: real process, real HTTP, real files."""
+
+from __future__ import annotations
+
+import base64
+import concurrent.futures
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from imagewarehouse.ids import new_request_id
+from imagewarehouse.manifest import BUNDLED_MODEL, find_version, read_manifest
+from tests.hostile import CASES, Case
+from tests.running import REPOSITORY, Service, free_ports, post
+
+TEST_IMAGES = REPOSITORY.parent / "shared" / "data" / "cifar10-test-a.parquet"
+needs_data = pytest.mark.skipif(not TEST_IMAGES.is_file(), reason="../shared/data is not beside the repository")
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (32, 32), kind: str = "JPEG") -> bytes:
+    """A picture of its own for each seed."""
+    image = Image.new("RGB", size, (seed % 256, seed // 256 % 256, 40))
+    image.putpixel((seed % size[0], 0), (255, 255, 255))
+    out = io.BytesIO()
+    image.save(out, kind)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("service") / "data") as running:
+        yield running
+
+
+def send(service_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "cli.main", "send", "--url", service_url, *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
+
+
+def eventually(check: object, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not check():  # type: ignore[operator]
+        assert time.monotonic() < until, "did not come true in time"
+        time.sleep(0.1)
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_ready_within_five_seconds(service: Service) -> None:
+    assert service.ready_after < 5
+
+
+def test_classify_answers_with_the_whole_record_and_the_row_is_there(service: Service) -> None:
+    content = picture(1)
+    answer = post(
+        service.classify_url, content, {**JPEG, "Content-Disposition": "attachment; filename*=UTF-8''b%C3%A4r.jpg"}
+    )
+    assert answer.status == 200
+    record = answer.json()
+    assert record["status"] == "classified"
+    assert record["file_name"] == "bär.jpg"
+    assert record["image_id"] == hashlib.sha256(content).hexdigest()
+    assert record["source_ip"] == "127.0.0.1"
+    assert 0 < record["confidence"] <= 1
+    assert record["top_k"][0]["class"] == record["predicted_class"]
+    row = service.rows(f"SELECT * FROM image_events WHERE request_id = '{record['request_id']}'")[0]
+    assert row["predicted_class"] == record["predicted_class"]
+    assert row["event_time"] == record["event_time"]
+    assert Path(record["storage_uri"].removeprefix("file://")).read_bytes() == content
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_every_accepted_format_is_classified(service: Service, kind: str) -> None:
+    answer = post(service.classify_url, picture(7, kind=kind), {"Content-Type": f"image/{kind.lower()}"})
+    assert answer.status == 200
+    assert answer.json()["format"] == kind
+
+
+def test_json_with_base64_is_classified_as_the_image_inside(service: Service) -> None:
+    content = picture(2, kind="PNG")
+    body = json.dumps({"image": base64.b64encode(content).decode(), "file_name": "x.png"}).encode()
+    record = post(service.classify_url, body, {"Content-Type": "application/json"}).json()
+    assert (record["format"], record["file_name"], record["size_bytes"]) == ("PNG", "x.png", len(content))
+
+
+def test_images_takes_several_files_in_one_multipart_body(service: Service) -> None:
+    contents = [picture(100 + number) for number in range(3)]
+    key = new_request_id(datetime.now(timezone.utc))
+    boundary = uuid.uuid4().hex
+    body = (
+        b"".join(
+            f'--{boundary}\r\nContent-Disposition: form-data; name="f{n}"; filename="{n}.jpg"\r\n'
+            f"Content-Type: image/jpeg\r\n\r\n".encode()
+            + content
+            + b"\r\n"
+            for n, content in enumerate(contents)
+        )
+        + f"--{boundary}--\r\n".encode()
+    )
+    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Idempotency-Key": key}
+    for _ in range(2):  # the second is a retry
+        answer = post(service.images_url, body, headers)
+        assert (answer.status, answer.json()) == (202, {"request_id": key})
+    ids = ", ".join(f"'{hashlib.sha256(content).hexdigest()}'" for content in contents)
+    eventually(lambda: service.count(f"image_id IN ({ids})") == 3)
+    time.sleep(0.5)
+    assert service.count(f"image_id IN ({ids})") == 3
+
+
+def test_the_same_key_twice_leaves_one_row(service: Service) -> None:
+    key = new_request_id(datetime.now(timezone.utc))
+    answers = [post(service.classify_url, picture(3), {**JPEG, "Idempotency-Key": key}).json() for _ in range(3)]
+    assert {answer["request_id"] for answer in answers} == {key}
+    assert service.count(f"request_id = '{key}'") == 1
+
+
+def test_the_same_image_is_stored_once(service: Service) -> None:
+    before = len(service.objects())
+    uris = {post(service.classify_url, picture(4), JPEG).json()["storage_uri"] for _ in range(5)}
+    assert len(uris) == 1
+    assert len(service.objects()) == before + 1
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.over_http], ids=lambda case: case.id)
+def test_bad_input_is_answered_and_recorded_with_its_code(service: Service, case: Case) -> None:
+    content = case.content() if callable(case.content) else case.content
+    headers = {"Content-Type": case.declared_type} if case.declared_type else {}
+    answer = post(service.classify_url, content, headers)
+    problem = answer.json()
+    assert (answer.status, problem["error_code"]) == (case.status, case.code)
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert problem["status"] == case.status
+    row = service.rows(f"SELECT status, error_code FROM image_events WHERE request_id = '{problem['request_id']}'")
+    assert row == [{"status": "rejected", "error_code": case.code}]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_other_methods_are_refused_with_the_one_that_works(service: Service, method: str) -> None:
+    for url in (service.classify_url, service.images_url):
+        answer = post(url, b"", method=method)
+        assert (answer.status, answer.json()["error_code"]) == (405, "request.method_not_allowed")
+        assert "POST" in answer.headers["Allow"]
+
+
+def test_unknown_paths_say_what_is_served(service: Service) -> None:
+    answer = post(service.classify_url + "x", picture(), JPEG)
+    assert (answer.status, answer.json()["error_code"]) == (404, "request.not_found")
+
+
+def test_metrics_count_what_happened_and_show_the_index_switched_off(service: Service) -> None:
+    post(service.classify_url, picture(5), JPEG)
+    text = post(service.images_url.replace("/images", "/metrics"), b"", method="GET").body.decode()
+    assert 'imagewarehouse_flowfiles_total{processor="Classify",relationship="success"}' in text
+    assert 'imagewarehouse_store_enabled{processor="Index the document"} 0.0' in text
+    assert "the search index is switched off" in service.output()
+
+
+# --- access keys --------------------------------------------------------------------------------------------------
+
+
+def test_with_access_keys_only_their_holders_get_in_and_no_key_is_kept(tmp_path: Path) -> None:
+    key = "correct-horse-battery"
+    with Service(tmp_path / "data", environment={"IMAGEWAREHOUSE_ACCESS_KEYS": f"alice:{key}"}) as service:
+        none = post(service.classify_url, picture(), JPEG)
+        wrong = post(service.classify_url, picture(), {**JPEG, "X-Access-Key": key + "x"})
+        right = post(service.classify_url, picture(), {**JPEG, "X-ACCESS-KEY": key})
+        bearer = post(service.classify_url, picture(), {**JPEG, "Authorization": f"Bearer {key}"})
+        post(service.images_url, picture(9), {**JPEG, "X-Access-Key": key})
+        eventually(lambda: service.count("status = 'classified'") == 3)
+        assert (none.status, none.json()["error_code"]) == (401, "access.key_missing")
+        assert (wrong.status, wrong.json()["error_code"]) == (401, "access.key_wrong")
+        assert "WWW-Authenticate" in none.headers
+        assert [answer.json()["source_user"] for answer in (right, bearer)] == ["alice", "alice"]
+        assert key not in service.output()
+
+
+# --- nothing lost, nothing doubled --------------------------------------------------------------------------------
+
+
+@needs_data
+def test_200_images_through_send_leave_200_rows_though_the_service_is_killed_in_the_middle(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data")
+    service.start()
+    done: list[subprocess.CompletedProcess[str]] = []
+    arguments = (str(TEST_IMAGES), "--limit", "200", "--connections", "8", "--retries", "20")
+    sender = threading.Thread(target=lambda: done.append(send(service.classify_url, *arguments)))
+    sender.start()
+    eventually(lambda: len(service.objects()) >= 40, 60)
+    service.kill()
+    assert len(service.objects()) < 200, "killed too late to show anything"
+    with service:
+        sender.join(120)
+        assert done
+        assert done[0].returncode == 0, done[0].stdout + done[0].stderr
+        assert service.count() == 200
+        assert service.count("status = 'classified'") == 200
+        contents = pq.read_table(TEST_IMAGES, columns=["image"]).slice(0, 200)["image"].to_pylist()
+        assert len(service.objects()) == len(set(contents))
+        assert not [path for path in service.objects() if path.name.startswith(".")]
+
+
+def test_what_images_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data").start()
+    contents = {number: picture(number) for number in range(300)}
+    acknowledged: list[str] = []
+
+    def one(number: int) -> None:
+        try:
+            answer = post(service.images_url, contents[number], JPEG, timeout=10)
+        except OSError:
+            return  # killed meanwhile: this one was never acknowledged
+        if answer.status == 202:
+            acknowledged.append(answer.json()["request_id"])
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        futures = [pool.submit(one, number) for number in contents]
+        eventually(lambda: len(acknowledged) >= 100)
+        service.kill()
+        concurrent.futures.wait(futures)
+    with service:
+        eventually(lambda: service.count("status = 'classified'") >= len(acknowledged), 60)
+        found = [row["request_id"] for row in service.rows("SELECT request_id FROM image_events")]
+        assert set(acknowledged) <= set(found)
+        assert len(found) == len(set(found)) <= len(acknowledged) + 16  # those written whose answer was cut off
+        eventually(lambda: _journalled(service) == 0)
+
+
+def test_sigterm_finishes_what_is_under_way(tmp_path: Path) -> None:
+    service = Service(tmp_path / "data").start()
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(post, service.images_url, picture(number), JPEG) for number in range(60)]
+        concurrent.futures.wait(sent)
+        assert service.stop() == 0
+    assert service.count("status = 'classified'") == 60
+    assert _journalled(service) == 0
+    assert "stopped" in service.output()
+
+
+def test_a_store_that_is_away_delays_images_and_loses_none(tmp_path: Path) -> None:
+    with Service(tmp_path / "data") as service:
+        objects = service.data / "objects"
+        assert post(service.classify_url, picture(1), JPEG).status == 200
+        moved = service.data / "objects.away"
+        objects.rename(moved)
+        objects.write_text("a file where the folder was")
+        assert post(service.images_url, picture(2), JPEG).status == 202
+        answer = post(service.classify_url, picture(3), JPEG)
+        assert (answer.status, answer.json()["error_code"]) == (503, "objects.unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+        assert service.count(f"image_id = '{hashlib.sha256(picture(3)).hexdigest()}' AND status = 'failed'") == 1
+        objects.unlink()
+        moved.rename(objects)
+        stored = f"image_id = '{hashlib.sha256(picture(2)).hexdigest()}' AND status = 'classified'"
+        eventually(lambda: service.count(stored) == 1, 60)
+
+
+def _journalled(service: Service) -> int:
+    import sqlite3
+
+    with sqlite3.connect(f"file:{service.data / 'journal.sqlite'}?mode=ro", uri=True) as connection:
+        return int(connection.execute("SELECT count(*) FROM entries").fetchone()[0])
+
+
+# --- pressure -----------------------------------------------------------------------------------------------------
+
+
+def test_full_queues_answer_503_with_retry_after_and_everything_acknowledged_arrives(tmp_path: Path) -> None:
+    flow = json.loads((REPOSITORY / "flows" / "image-warehouse.json").read_text())
+
+    def shrink(group: dict[str, object]) -> None:
+        for connection in group["connections"]:  # type: ignore[attr-defined]
+            connection["backPressureObjectThreshold"] = 5
+        for child in group["processGroups"]:  # type: ignore[attr-defined]
+            shrink(child)
+
+    shrink(flow["flowContents"])
+    small = tmp_path / "small.json"
+    small.write_text(json.dumps(flow))
+    service = Service(tmp_path / "data")
+    service.command = lambda command=service.command: [*command(), "--flow", str(small)]  # type: ignore[method-assign]
+    big = picture(1, (3000, 2000))
+    with service, concurrent.futures.ThreadPoolExecutor(48) as pool:
+        answers = list(pool.map(lambda _: post(service.images_url, big, JPEG), range(400)))
+        statuses = [answer.status for answer in answers]
+        assert set(statuses) == {202, 503}, {status: statuses.count(status) for status in set(statuses)}
+        refused = next(answer for answer in answers if answer.status == 503)
+        assert refused.json()["error_code"] == "busy"
+        assert int(refused.headers["Retry-After"]) > 0
+        eventually(lambda: service.count("status = 'classified'") == statuses.count(202), 60)
+
+
+# --- the model ----------------------------------------------------------------------------------------------------
+
+
+@needs_data
+def test_accuracy_over_http_equals_the_manifests(tmp_path: Path) -> None:
+    table = pq.read_table(TEST_IMAGES, columns=["image", "class"])
+    manifest = read_manifest(find_version(BUNDLED_MODEL))
+    with Service(tmp_path / "data") as service:
+        lines = tmp_path / "answers.jsonl"
+        done = send(service.classify_url, str(TEST_IMAGES), "--connections", "8", "--json", str(lines), "--quiet")
+        assert done.returncode == 0, done.stdout + done.stderr
+        answered = [json.loads(line) for line in lines.read_text().splitlines()]
+        assert len(answered) == table.num_rows == 5000
+        assert service.count("status = 'classified'") == 5000
+        truth = {
+            hashlib.sha256(image).hexdigest(): label
+            for image, label in zip(table["image"].to_pylist(), table["class"].to_pylist(), strict=True)
+        }
+        rows = service.rows("SELECT image_id, predicted_class FROM image_events")
+        right = sum(truth[row["image_id"]] == row["predicted_class"] for row in rows)
+        assert right / 5000 == pytest.approx(manifest.metrics["test_accuracy"], abs=1e-9)
+
+
+# --- wrong settings -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        pytest.param(["--flow", "nowhere.json"], "nowhere.json", id="unknown-flow"),
+        pytest.param(["--flow", "README.md"], "not JSON", id="flow-that-is-none"),
+        pytest.param(["--set", "model.folder=/nowhere"], "model.folder", id="missing-model"),
+        pytest.param(["--set", "model.version=77"], "model.version", id="missing-model-version"),
+        pytest.param(["--set", "http.images.prt=1"], "did you mean http.images.port", id="misspelt-parameter"),
+        pytest.param(["--set", "http.images.port"], "NAME=VALUE", id="set-without-a-value"),
+        pytest.param(["--set", "http.images.port=70000"], "http.images.port", id="port-out-of-range"),
+        pytest.param(["--set", "http.images.port=abc"], "http.images.port", id="port-not-a-number"),
+        pytest.param(["--set", "intake.max.size=12"], "intake.max.size", id="size-without-a-unit"),
+        pytest.param(["--set", "intake.max.size=100 MB"], "http.max.request.size", id="image-larger-than-a-request"),
+        pytest.param(["--set", "intake.accepted.types=image/psd"], "intake.accepted.types", id="unknown-image-type"),
+        pytest.param(["--set", "intake.image.uris=/etc"], "intake.image.uris", id="uri-prefix-that-is-none"),
+        pytest.param(["--set", "access.keys=alice:short"], "access.keys", id="short-access-key"),
+        pytest.param(
+            ["--set", "source.trusted.proxies=10.0.0.0/99"], "source.trusted.proxies", id="network-that-is-none"
+        ),
+        pytest.param(["--set", "store.uri=/proc/nowhere"], "store.uri", id="unwritable-image-folder"),
+        pytest.param(["--set", "store.uri=gopher://x"], "store.uri", id="unknown-store"),
+        pytest.param(["--set", "rows.database=/proc/nowhere/x"], "rows.database", id="unwritable-database"),
+        pytest.param(["--set", "kudu.masters=localhost:7051"], "kudu.masters", id="kudu-is-not-there-yet"),
+        pytest.param(["--set", "solr.url=http://localhost:8983"], "solr.url", id="solr-is-not-there-yet"),
+        pytest.param(["--data", "/proc/nowhere"], "--data", id="unwritable-data-folder"),
+        pytest.param(["--nonsense"], "--nonsense", id="unknown-option"),
+    ],
+)
+def test_a_wrong_setting_ends_in_one_line_that_names_it(tmp_path: Path, arguments: list[str], named: str) -> None:
+    ports = free_ports(2)
+    command = [sys.executable, "-m", "cli.main", "run", "--data", str(tmp_path / "data")]
+    if not any("http.images.port" in text for text in arguments):
+        command += ["--set", f"http.images.port={ports[0]}"]
+    command += ["--set", f"http.classify.port={ports[1]}", *arguments]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("imagewarehouse: ")
+    assert named in last
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_or_a_data_folder_in_use_is_named(service: Service, tmp_path: Path) -> None:
+    for data, named in ((tmp_path / "data", "http.images.port"), (service.data, "in use by another run")):
+        command = [*service.command()[:4], "--data", str(data), *service.command()[6:]]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 2
+        assert named in done.stderr.strip().splitlines()[-1]
+    assert post(service.classify_url, picture(1), JPEG).status == 200
