@@ -7,7 +7,7 @@ UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python
 LOCKED := --require-hashes --constraint requirements.lock
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format types lock flow bench clean
+.PHONY: help run test check lint format types lock build bench soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,7 @@ lint: $(VENV)/.dev ## Format and lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m flows.build --check
+	$(BIN)/python -m tools.reference --check
 
 types: $(VENV)/.dev ## Types of the core, strictly
 	$(BIN)/mypy
@@ -33,11 +34,15 @@ format: $(VENV)/.dev ## Write the code as the formatter wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-flow: $(VENV)/.run ## Build flows/image-warehouse.json from flows/build.py
+build: $(VENV)/.run ## Build the flow definition and the tables of the docs from the code
 	$(BIN)/python -m flows.build
+	$(BIN)/python -m tools.reference
 
 bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about five minutes)
 	$(BIN)/python -m benchmarks.classify
+
+soak: $(VENV)/.dev ## Watch the memory over 20,000 requests (about a minute)
+	$(BIN)/python -m benchmarks.soak
 
 lock: $(BIN)/uv ## Renew requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.10 --generate-hashes --all-extras --no-emit-index-url \

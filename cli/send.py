@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from contextlib import ExitStack
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -150,7 +149,7 @@ def send(
     except ConfigurationError as err:
         raise _WrongArgument(str(err)) from err
     except sender.OutputBroken as err:
-        if isinstance(err.__cause__, BrokenPipeError):  # otherwise Python tries to flush it once more at its end
+        if json_path == "-":  # otherwise Python flushes it once more at its end, and fails once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         click.echo(f"Error: {err}; stopped", err=True)
         sys.exit(1)
@@ -172,7 +171,7 @@ def _send(
     with ExitStack() as stack:
         state = lines = display = None
         if state_path is not None:
-            state = sender.State(state_path, target.url, datetime.now(timezone.utc))
+            state = sender.State(state_path, target.url)
             stack.callback(state.close)
         if json_path == "-":
             lines = sys.stdout

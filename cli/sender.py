@@ -28,6 +28,7 @@ import time
 from array import array
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
@@ -647,7 +648,8 @@ def explain(err: Exception, timeout_s: float) -> Trouble:
         )
         inner = getattr(err, "certificate_error", None)
         words = getattr(inner, "verify_message", None) or (reason or str(err)).replace("_", " ").lower()
-        return Trouble("connection.tls", f"TLS: {_line(words)}", retryable=False)
+        hint = "; for a certificate of your own give --cacert FILE" if inner is not None else ""
+        return Trouble("connection.tls", f"TLS: {_line(words)}{hint}", retryable=False)
     if isinstance(err, aiohttp.ClientConnectorDNSError):
         return Trouble("connection.failed", f"host name not found ({_line(err.os_error.strerror or err.os_error)})")
     if isinstance(err, aiohttp.ConnectionTimeoutError):
@@ -822,7 +824,7 @@ class State:
     image is remembered as 8 bytes (a digest; among a million, two agree with a chance of 1 in 40 million).
     """
 
-    def __init__(self, path: Path, url: str, now: datetime) -> None:
+    def __init__(self, path: Path, url: str) -> None:
         """Open and read it. Raises ConfigurationError: not a state file, of another address, in use, not writable."""
         import numpy as np
 
@@ -841,7 +843,7 @@ class State:
             last = first
             for line in self._file:
                 last = line
-                self._remember(line, answered, now)
+                self._remember(line, answered)
             if not first:
                 self._write({"imagewarehouse_send": 1, "url": url})
             elif not last.endswith(b"\n"):  # cut off by a crash; the next line must not be glued to it
@@ -861,7 +863,7 @@ class State:
     def begin(self, key: str, now: datetime) -> str:
         """The Idempotency-Key for an image: the one of an earlier run, or a fresh one where that has grown too old."""
         known = self._pending.pop(_digest(key), None)
-        request_id = known or new_request_id(now)
+        request_id = known if known is not None and _is_usable(known, now) else new_request_id(now)
         self._write({"source": key, "key": request_id, "status": "sending"})
         return request_id
 
@@ -869,7 +871,8 @@ class State:
         self._write({"source": key, "key": request_id, "status": status})
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # every line was flushed; what still fails here has been reported
+            self._file.close()
 
     def _write(self, entry: dict[str, Any]) -> None:
         try:
@@ -878,20 +881,17 @@ class State:
         except OSError as err:
             raise OutputBroken("--state", err) from err
 
-    def _remember(self, line: bytes, answered: array[int], now: datetime) -> None:
+    def _remember(self, line: bytes, answered: array[int]) -> None:
         try:
             entry = json.loads(line)
             digest, request_id, status = _digest(entry["source"]), entry["key"], entry["status"]
-            age = now - event_time(request_id)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return  # cut off by a crash
         if status in (ACCEPTED, REJECTED):
             self._pending.pop(digest, None)
             answered.append(digest)
-        elif -MAX_AHEAD <= age <= MAX_AGE - _KEY_MARGIN:  # outside the service would refuse it
-            self._pending[digest] = request_id
         else:
-            self._pending.pop(digest, None)
+            self._pending[digest] = str(request_id)
 
     def _lock(self, path: Path) -> None:
         try:
@@ -917,6 +917,14 @@ class State:
         if known != url:
             problem = f"{path} belongs to {known}; take another file, or edit its first line if the service has moved"
             raise ConfigurationError("--state", problem)
+
+
+def _is_usable(request_id: str, now: datetime) -> bool:
+    """Whether the service would still take this Idempotency-Key."""
+    try:
+        return -MAX_AHEAD <= now - event_time(request_id) <= MAX_AGE - _KEY_MARGIN
+    except (ValueError, OverflowError):
+        return False
 
 
 def _digest(key: str) -> int:
@@ -975,12 +983,18 @@ def send_images(
     return result
 
 
-def open_lines(path: Path, *, append: bool) -> TextIO:
+@contextmanager
+def open_lines(path: Path, *, append: bool) -> Iterator[TextIO]:
     """The file of --json. Raises ConfigurationError."""
     try:
-        return path.open("a" if append else "w", encoding="ascii", newline="\n")
+        file = path.open("a" if append else "w", encoding="ascii", newline="\n")
     except OSError as err:
         raise ConfigurationError("--json", f"{path}: {_reason(err)}") from err
+    try:
+        yield file
+    finally:
+        with suppress(OSError):  # every line was flushed; what still fails here has been reported
+            file.close()
 
 
 def _run(main: Coroutine[Any, Any, Result]) -> Result:
@@ -1206,7 +1220,7 @@ class _Run:
                 self._stop(f"{self.target.url} refused the first image: {words}{_HINTS.get(answer.http_status, '')}")
             return
         if answer.code == "connection.tls" and not self.heard:
-            self._stop(f"{self.target.url}: {answer.detail}; for a certificate of your own give --cacert FILE")
+            self._stop(f"{self.target.url}: {answer.detail}")
             return
         if self.heard and not answer.silent:
             return  # one image may break a connection, that says nothing about the next
@@ -1360,7 +1374,7 @@ def print_summary(result: Result, target: Target, stream: TextIO) -> None:
         line += f"; {tally.answered_earlier:,} answered in an earlier run"
     console.print(text(f"{line}; {target.url}", 1000), soft_wrap=True)
     if result.signal is not None or tally.unanswered:
-        console.print(f"stopped early; {tally.unanswered:,} under way were not answered", soft_wrap=True)
+        console.print(f"stopped early; under way and not answered: {tally.unanswered:,}", soft_wrap=True)
 
 
 _QUANTILES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))

@@ -361,8 +361,8 @@ def link(
 
 def loop(part: Part, relationship: str) -> Link:
     """Back to itself, roomy: what waits here was acknowledged and must not stop the flow before the store is back."""
-    right, middle = part.at[0] + PROCESSOR_SIZE[0], part.at[1] + PROCESSOR_SIZE[1] // 2
-    bends = ((right + 90, middle - 40), (right + 90, middle + 40))
+    middle, above = part.at[0] + PROCESSOR_SIZE[0] // 2, part.at[1] - 100
+    bends = ((middle - 60, above), (middle + 60, above))
     return Link(part, part, (relationship,), bends=bends, objects=10_000, size="1 GB")
 
 
@@ -495,11 +495,11 @@ def handle_request() -> Group:
         tasks=2,
         ends=("original",),
     )
-    accepted = port_out("accepted", (1440, 260), "Images that passed every check.")
+    accepted = port_out("accepted", (1500, 190), "Images that passed every check.")
     rejected = port_out(
-        "rejected", (1440, 410), "Requests that will never pass, with the reason; they are recorded too."
+        "rejected", (1500, 410), "Requests that will never pass, with the reason; they are recorded too."
     )
-    failed = port_out("failed", (1440, 560), "Requests that our own code stumbled over.")
+    failed = port_out("failed", (1500, 630), "Requests that our own code stumbled over.")
     answers = port_in("answers", (56, 860), "What goes back to waiting clients, from Storing Result.")
     answer = processor(
         "Answer",
@@ -546,11 +546,11 @@ def handle_request() -> Group:
 
 def pre_processing() -> Group:
     accepted = port_in("accepted", (0, 200), "Images that passed every check.")
-    rejected_in = port_in("rejected", (0, 360), "Rejected requests, which get their origin here too.")
+    rejected_in = port_in("rejected", (0, 400), "Rejected requests, which get their origin here too.")
     enrich = processor(
         "EnrichImageMetadata",
         "EnrichImageMetadata",
-        (520, 260),
+        (660, 250),
         "Adds the client's address and user, and facts about the image where the check has not left them.",
         {"Trusted Proxies": "#{source.trusted.proxies}", "Keep GPS": "#{source.keep.gps}"},
         ends=("original",),
@@ -558,7 +558,7 @@ def pre_processing() -> Group:
     store = processor(
         "StoreImage",
         "StoreImage",
-        (1180, 260),
+        (1400, 250),
         "Keeps the bytes under their sha256. While the store is away, acknowledged images wait in the loop, and waiting"
         " clients are told after two more tries.",
         {"Store URI": "#{store.uri}"},
@@ -566,9 +566,9 @@ def pre_processing() -> Group:
         ends=("original",),
         retry=_retrying("retry", "failure"),
     )
-    stored = port_out("stored", (1900, 300), "Images whose storage_uri is known.")
-    rejected = port_out("rejected", (576, 600), "Rejected requests with their origin.")
-    failed = port_out("failed", (1236, 600), "Images that could not be read or stored.")
+    stored = port_out("stored", (2100, 290), "Images whose storage_uri is known.")
+    rejected = port_out("rejected", (716, 600), "Rejected requests with their origin.")
+    failed = port_out("failed", (1456, 600), "Images that could not be read or stored.")
     return Group(
         "Pre-processing",
         (800, 420),
@@ -615,14 +615,14 @@ def prediction() -> Group:
 
 
 def storing_result() -> Group:
-    classified = port_in("classified", (0, 260), "Images with their class.")
-    rejected = port_in("rejected", (0, 380), "Rejected requests.")
-    failed = port_in("failed", (0, 500), "Whatever an earlier step could not process.")
-    every = funnel("every request", (480, 380))
+    classified = port_in("classified", (0, 200), "Images with their class.")
+    rejected = port_in("rejected", (0, 400), "Rejected requests.")
+    failed = port_in("failed", (0, 600), "Whatever an earlier step could not process.")
+    every = funnel("every request", (660, 400))
     rows = processor(
         "PutKuduRecord",
         "PutKuduRecord",
-        (780, 340),
+        (1140, 360),
         "One row for each request, whatever became of it. Tasks that write at the same time share a commit, hence so many."
         " When the row is committed, the content becomes the answer.",
         {"Kudu Masters": "#{kudu.masters}", "Local Database": "#{rows.database}"},
@@ -633,7 +633,7 @@ def storing_result() -> Group:
     index = processor(
         "PutSolrDocument",
         "PutSolrDocument",
-        (1500, 140),
+        (1960, 120),
         "Writes the record to the search index. Nobody waits for it: the row is what counts.",
         {"Solr URL": "#{solr.url}"},
         ends=("original", "success", "switched off"),
@@ -642,13 +642,13 @@ def storing_result() -> Group:
     waits = processor(
         "Somebody waits?",
         "RouteOnAttribute",
-        (1500, 540),
+        (1960, 560),
         "Only /classify leaves http.context.identifier. Everything else ends here: its row is written, nobody waits.",
         {"waiting": "${http.context.identifier:isEmpty():not()}"},
         ends=("unmatched",),
     )
-    answers = port_out("answers", (2200, 580), "Answers for clients that wait, in Handle Request.")
-    grave = funnel("dead letters", (2296, 180))
+    answers = port_out("answers", (2680, 600), "Answers for clients that wait, in Handle Request.")
+    grave = funnel("dead letters", (2960, 160))
     return Group(
         "Storing Result",
         (2400, 420),
@@ -661,9 +661,9 @@ def storing_result() -> Group:
             link(every, rows),
             link(rows, index, "success"),
             link(rows, waits, "success"),
-            link(rows, answers, "refused", bends=((956, 800), (2320, 800))),
+            link(rows, answers, "refused", bends=((1260, 780), (2800, 780))),
             loop(rows, "retry"),
-            dead_letters(rows, grave, "failure", "dead letters: rows", ((956, 60), (2320, 60))),
+            dead_letters(rows, grave, "failure", "dead letters: rows", ((1316, 900), (2984, 900))),
             loop(index, "retry"),
             dead_letters(index, grave, "failure", "dead letters: documents"),
             link(waits, answers, "waiting"),
@@ -671,8 +671,8 @@ def storing_result() -> Group:
         [
             Label(
                 "dead letters",
-                (2400, 160),
-                (560, 120),
+                (3060, 130),
+                (640, 110),
                 "Dead letters: what no further try will save.\n"
                 "They stay in the two queues in front of this funnel until somebody has looked at them;\n"
                 "status, error_code and error_detail are in the attributes.",

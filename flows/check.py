@@ -88,8 +88,8 @@ def _types(subject: _Subject) -> Iterator[str]:
         elif component.bundle[:2] != found.bundle[:2]:
             yield f"{_where(component)}: comes from {':'.join(component.bundle)}, expected {':'.join(found.bundle)}"
         elif component.bundle[2] != found.bundle[2]:
-            code = "the code" if component.type in our_types() else "the flow was made for NiFi"
-            yield f"{_where(component)}: version {component.bundle[2]} in the flow, {code} has {found.bundle[2]}"
+            code = "the code has" if component.type in our_types() else "the flow was made for NiFi"
+            yield f"{_where(component)}: version {component.bundle[2]} in the flow, {code} {found.bundle[2]}"
 
 
 def _property_names(subject: _Subject) -> Iterator[str]:
@@ -253,8 +253,9 @@ def _connection_groups(subject: _Subject) -> Iterator[str]:
 
 
 def _unconnected(subject: _Subject) -> Iterator[str]:
+    # The root's own ports are joined where the flow is put; a loop feeds nobody.
     sources = {c.source for c in subject.flow.connections}
-    destinations = {c.destination for c in subject.flow.connections}
+    destinations = {c.destination for c in subject.flow.connections if c.source != c.destination}
     for component in subject.of("INPUT_PORT", "OUTPUT_PORT"):
         if component.identifier not in destinations and (component.group or component.kind != "INPUT_PORT"):
             yield f"{_where(component)}: nothing comes into this {_spoken(component)}"

@@ -6,17 +6,26 @@ RFC 9457 answer; it never changes once released. The message is one readable lin
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import ClassVar
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+
 
 class WarehouseError(Exception):
-    """Base of all errors; on its own it means a defect of ours, so its text stays in the log."""
+    """Base of all errors; on its own it means a defect of ours, so its text stays in the log.
+
+    The message becomes one line: part of it may come from a client, who must not write lines into our log.
+    """
 
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Internal error"
     http_status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_CONTROL.sub(" ", message).strip())
 
 
 class ConfigurationError(WarehouseError):

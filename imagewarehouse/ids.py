@@ -8,6 +8,7 @@ sub-millisecond fraction in `rand_a` (section 6.2, method 3).
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from datetime import datetime, timedelta, timezone
 from uuid import UUID
@@ -16,6 +17,7 @@ from imagewarehouse.errors import BadIdempotencyKey
 
 MAX_AGE = timedelta(days=7)  # a sender that resumes after a long week-end still hits the same row
 MAX_AHEAD = timedelta(hours=1)  # clocks of clients run fast; a key from next year would miss every partition
+_CANONICAL = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
@@ -43,8 +45,10 @@ def request_id_from_key(key: str, now: datetime, part: int = 1) -> str:
     every retry. Raises BadIdempotencyKey when the key is no UUIDv7 or its time is too far from `now`.
     """
     try:
-        value = UUID(key.strip())
-        when = event_time(str(value))
+        if not _CANONICAL.fullmatch(key):  # UUID() itself takes braces, URNs and digits of any script
+            raise ValueError(key)
+        value = UUID(key)
+        when = event_time(key)
     except (ValueError, OverflowError) as err:
         raise BadIdempotencyKey(f"Idempotency-Key: expected a UUIDv7, received {key[:64]!r}") from err
     if not now - MAX_AGE <= when <= now + MAX_AHEAD:

@@ -38,6 +38,7 @@ from imagewarehouse.images import ImageFacts, check_image
 from imagewarehouse.limits import Limits
 
 JSON_TYPE = "application/json"
+MAX_JSON_SIGNS = 1000  # commas, colons and brackets in a JSON body
 MAX_NAME = 255  # characters; also what file systems and most databases take
 
 
@@ -127,18 +128,18 @@ def check_content(
         return _accept(content, found, media_type, file_name, rules, unwrapped=False)
 
     envelope = _parse_json(content)
-    image, inner_type = _unwrap(envelope, rules, fetch)
+    file_name = clean_file_name(envelope.get("file_name")) or file_name
+    inner_type = _inner_type(envelope, file_name)
+    if inner_type is not None:
+        _accepted_format(inner_type, rules)
+    image = _unwrap(envelope, rules, fetch)
     if len(image) > rules.limits.max_bytes:
         raise TooLarge(f"{len(image)} bytes, at most {rules.limits.max_bytes} are allowed")
     if not image:
         raise NoBody("the JSON holds an empty image")
-    inner_name = envelope.get("file_name")
-    file_name = clean_file_name(inner_name) if isinstance(inner_name, str) else file_name
     found = _sniff(image)
-    if inner_type is None:
-        _accepted_format(found.media_types[0], rules)
-    else:
-        _agree(inner_type, _accepted_format(inner_type, rules), found)
+    # A type that nobody declared is the content's own, but it has to be on the list all the same.
+    _agree(inner_type or found.media_types[0], _accepted_format(inner_type or found.media_types[0], rules), found)
     return _accept(image, found, inner_type or JSON_TYPE, file_name, rules, unwrapped=True)
 
 
@@ -230,38 +231,48 @@ def _accept(
 # --- the JSON envelope --------------------------------------------------------------------------------------------
 
 
-def _parse_json(content: bytes) -> dict[str, object]:
+def _parse_json(content: bytes) -> dict[str, str]:
+    """The envelope's texts. An envelope is one long text and a handful of short ones: anything else is refused before
+    it costs twenty times its length as Python objects."""
+    if sum(content.count(sign) for sign in (b",", b":", b"[", b"{")) > MAX_JSON_SIGNS:
+        raise MalformedJson("the JSON holds more than an image and its name")
     try:
         envelope = json.loads(content)
     except (ValueError, RecursionError) as err:
         raise MalformedJson(f"the body is declared JSON, but is not: {str(err)[:120]}") from err
     if not isinstance(envelope, dict):
         raise MalformedJson('expected an object such as {"image": "<base64>"}')
-    return envelope
+    texts = {key: envelope[key] for key in ("image", "image_uri", "type", "file_name") if envelope.get(key) is not None}
+    for key, value in texts.items():
+        if not isinstance(value, str):
+            raise MalformedJson(f'"{key}": expected text')
+    if ("image" in texts) == ("image_uri" in texts):
+        raise MalformedJson('expected exactly one of "image" (base64) and "image_uri"')
+    return texts
 
 
-def _unwrap(
-    envelope: dict[str, object], rules: IntakeRules, fetch: Callable[[str, int], bytes] | None
-) -> tuple[bytes, str | None]:
-    given = [key for key in ("image", "image_uri") if envelope.get(key) is not None]
-    if len(given) != 1 or not isinstance(envelope[given[0]], str):
-        raise MalformedJson('expected exactly one of "image" (base64) and "image_uri", as text')
-    inner_type = envelope.get("type")
-    if inner_type is not None and not isinstance(inner_type, str):
-        raise MalformedJson('"type": expected a media type as text')
-    value = str(envelope[given[0]])
-    if given == ["image_uri"]:
-        return _fetch(value, rules, fetch), inner_type.strip().lower() if inner_type else None
+def _inner_type(envelope: dict[str, str], file_name: str | None) -> str | None:
+    """What the envelope declares its image to be: by type, by data URI or by the file name's suffix."""
+    declared = envelope.get("type", "")
+    head, _, _ = envelope.get("image", "")[:256].partition(",")
+    if not declared and head.startswith("data:"):
+        declared = head.removeprefix("data:")
+    by_name = by_file_name(file_name or "")
+    return declared.partition(";")[0].strip().lower() or (by_name.media_types[0] if by_name else None)
+
+
+def _unwrap(envelope: dict[str, str], rules: IntakeRules, fetch: Callable[[str, int], bytes] | None) -> bytes:
+    if "image_uri" in envelope:
+        return _fetch(envelope["image_uri"], rules, fetch)
+    value = envelope["image"]
     if value.startswith("data:"):
         head, comma, value = value.partition(",")
         if not comma or not head.endswith(";base64"):
             raise MalformedBase64('"image": a data URI has to look like data:image/png;base64,...')
-        inner_type = inner_type or head[len("data:") : -len(";base64")]
     try:
-        image = base64.b64decode(re.sub(r"[ \t\r\n]+", "", value), validate=True)
+        return base64.b64decode(re.sub(r"[ \t\r\n]+", "", value), validate=True)
     except (binascii.Error, ValueError) as err:
         raise MalformedBase64(f'"image": {err}') from err
-    return image, inner_type.partition(";")[0].strip().lower() or None if inner_type else None
 
 
 def _fetch(uri: str, rules: IntakeRules, fetch: Callable[[str, int], bytes] | None) -> bytes:

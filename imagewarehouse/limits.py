@@ -15,7 +15,8 @@ class Limits:
     """Bytes of one image. NiFi and Python hold a copy each while it is checked, about five during the transfer."""
 
     max_pixels: int = 50_000_000
-    """Width x height of one frame. Pillow holds 4 bytes a pixel for RGB: 200 MB at this ceiling."""
+    """Width x height of one frame. Pillow holds 4 bytes a pixel: 200 MB at this ceiling. Formats whose decoder holds
+    more (WebP 16, AVIF 10) get as many fewer pixels."""
 
     max_frames: int = 100
     """Frames or pages; only the first is classified. 1 refuses every animation."""

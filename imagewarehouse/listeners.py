@@ -30,22 +30,24 @@ class Headers:
         self._all = all_attributes
         self._prefixes = ("http.headers.", "") if get("http.method") else ("",)
 
-    def find(self, name: str, *, any_spelling: bool = False) -> tuple[str, str] | None:
-        """(attribute name, value), or None. `any_spelling` also looks beyond `Name` and `name`, which costs more."""
+    def find(self, name: str) -> tuple[str, str] | None:
+        """(attribute name, value) of the header spelled `Name` or `name`, or None."""
         for spelling in (name, name.lower()):
             for prefix in self._prefixes:
                 value = self._get(prefix + spelling)
                 if value:
                     return prefix + spelling, value
-        if any_spelling and self._all is not None:
-            wanted = {(prefix + name).lower() for prefix in self._prefixes}
-            for attribute, value in self._all().items():
-                if attribute.lower() in wanted and value:
-                    return attribute, value
         return None
 
-    def value(self, name: str, *, any_spelling: bool = False) -> str | None:
-        found = self.find(name, any_spelling=any_spelling)
+    def find_all(self, name: str) -> dict[str, str]:
+        """Value by attribute name, of every spelling; the usual ones first. Costs a look at all attributes."""
+        usual = self.find(name)
+        wanted = {(prefix + name).lower() for prefix in self._prefixes}
+        found = self._all().items() if self._all is not None else ()
+        return dict([usual] if usual else []) | {a: value for a, value in found if a.lower() in wanted and value}
+
+    def value(self, name: str) -> str | None:
+        found = self.find(name)
         return found[1] if found else None
 
 
@@ -62,9 +64,9 @@ def read_request(
     declared = get("http.multipart.content.type") if part else get("mime.type") or headers.value("Content-Type")
     key, blank = None, {}
     if keys_wanted:
-        found = {name: headers.find(name, any_spelling=True) for name in CREDENTIAL_HEADERS}
-        key = offered_key(*(item[1] if item else None for item in found.values()))
-        blank = {item[0]: "checked" for item in found.values() if item}
+        found = [headers.find_all(name) for name in CREDENTIAL_HEADERS]
+        key = offered_key(*(next(iter(values.values()), None) for values in found))
+        blank = {attribute: "checked" for values in found for attribute in values}
     request = Request(
         size=size,
         declared_type=declared,
@@ -90,7 +92,8 @@ def source_ip(get: Get, trusted: Iterable[Network]) -> str | None:
 
     X-Forwarded-For is read from its end, since only what trusted proxies appended can be believed.
     """
-    peer = _address(get("http.remote.addr") or get("restlistener.remote.source.host"))
+    # ListenHTTP's own attribute first: a FlowFile package sent to it may bring one that looks like HandleHttpRequest's.
+    peer = _address(get("restlistener.remote.source.host") or get("http.remote.addr"))
     if peer is None:
         return None
     networks = list(trusted)
@@ -108,7 +111,7 @@ def source_ip(get: Get, trusted: Iterable[Network]) -> str | None:
 
 def certificate_subject(get: Get) -> str | None:
     """Subject of the client's TLS certificate as the listener verified it, or None."""
-    subject = get("http.subject.dn") or get("restlistener.remote.user.dn")
+    subject = get("restlistener.remote.user.dn") or get("http.subject.dn")  # in this order: see source_ip
     return subject if subject and subject != "none" else None
 
 
@@ -131,7 +134,10 @@ def _file_name(get: Get, headers: Headers) -> str | None:
     if disposition:
         message = Message()
         message["Content-Disposition"] = disposition
-        name = message.get_filename()  # understands RFC 2231's filename*=UTF-8''...
+        try:
+            name = message.get_filename()  # understands RFC 2231's filename*=UTF-8''...
+        except (LookupError, TypeError, ValueError):  # malformed; the picture may be fine all the same
+            name = None
         if name:
             return name
     name = headers.value("filename") if get("http.method") else get("filename")
@@ -140,7 +146,7 @@ def _file_name(get: Get, headers: Headers) -> str | None:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None
+    return int(text) if text and text.isdecimal() and len(text) < 10 else None  # more parts than that are made up
 
 
 def _address(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -114,6 +114,9 @@ COLUMNS: tuple[Column, ...] = tuple(
 KEY = ("event_time", "request_id")
 
 _ERRORS = ("error_code", "error_detail")
+# A rejected request got no further than the filter: what its sender said, who that was, and why it was refused.
+_OF_REJECTED = (*KEY, "status", *_ERRORS, "file_name", "declared_type", "size_bytes", "source_ip", "source_user",
+                "total_ms", "node")  # fmt: skip
 
 
 def record_from_attributes(attributes: Mapping[str, str]) -> ImageRecord:
@@ -142,11 +145,11 @@ def record_from_attributes(attributes: Mapping[str, str]) -> ImageRecord:
 def _can_have(status: str | None, column: Column) -> bool:
     """Whether a record of this status can have the field.
 
-    A rejected request never reached the later steps: without this, a sender of FlowFile packages could put a
+    A rejected request was never decoded: without this, a sender of FlowFile packages could put a format or a
     predicted_class beside it. And an image that passed at the second try keeps the attributes of the first error.
     """
     if status == REJECTED:
-        return column.stage not in ("store", "classify")
+        return column.name in _OF_REJECTED
     return column.name not in _ERRORS or status == FAILED
 
 

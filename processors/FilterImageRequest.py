@@ -68,7 +68,8 @@ class FilterImageRequest(FlowFileTransform):
     )
     MAX_PIXELS = PropertyDescriptor(
         name="Maximum Pixels",
-        description="Largest width times height. The decoder holds 4 bytes a pixel.",
+        description="""Largest width times height. A decoder holds 4 bytes a pixel; WebP's holds 16 and AVIF's 10, so these
+            may have a quarter and two fifths of it.""",
         required=True,
         default_value="50000000",
         validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],

@@ -31,10 +31,10 @@ _ACTS_ON = {
     CONTEXT_MAP: {"Maximum Outstanding Requests", "Request Expiration"},
 }  # fmt: skip
 _IGNORES: dict[str, dict[str, str | None]] = {
-    LISTEN_HTTP: {"Authorized Subject DN Pattern": ".*", "Authorized Issuer DN Pattern": ".*", "HTTP Protocols": "http/1.1",
+    LISTEN_HTTP: {"Authorized Subject DN Pattern": ".*", "Authorized Issuer DN Pattern": ".*", "HTTP Protocols": "HTTP_1_1",
                   "Max Unconfirmed Flowfile Time": None, "Request Header Maximum Size": None,
                   "Multipart Read Buffer Size": None, "Maximum Thread Pool Size": None, "Client Authentication": "AUTO"},
-    HANDLE_REQUEST: {"Default URL Character Set": "UTF-8", "HTTP Protocols": "http/1.1", "Maximum Threads": None,
+    HANDLE_REQUEST: {"Default URL Character Set": "UTF-8", "HTTP Protocols": "HTTP_1_1", "Maximum Threads": None,
                      "Request Header Maximum Size": None, "Client Authentication": "No Authentication",
                      "Container Queue Size": None, "Multipart Read Buffer Size": None},
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """Every case of `hostile.CASES` through the core: code, HTTP status, time and memory.
 
-Run as a program, this file prints what each case added to the resident memory; one of the tests does so.
+As a program (`python -m tests.test_bad_input`) it prints what each case added to the resident memory; one of the tests
+runs it so.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import BAD_IDEMPOTENCY_KEYS, CASES, HEALTHY, NOW, STATUS, Case
 
 from imagewarehouse.access import AccessKeys
 from imagewarehouse.errors import BadIdempotencyKey, ImageRejected, all_errors
@@ -32,6 +32,7 @@ from imagewarehouse.intake import (
     parse_uri_prefixes,
 )
 from imagewarehouse.limits import Limits
+from tests.hostile import BAD_IDEMPOTENCY_KEYS, CASES, HEALTHY, NOW, STATUS, Case
 
 MAX_SECONDS = 1.0
 MAX_GROWTH_MB = 300
@@ -161,8 +162,8 @@ def growth() -> dict[str, float]:
     # a fixed threshold returns large blocks to the system at once; glibc's moving one keeps them, and the next case
     # would grow into memory that is already counted
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
-    done = subprocess.run(  # noqa: S603 -- this very file
-        [sys.executable, __file__],
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.test_bad_input"],
         env=environment,
         cwd=Path(__file__).parents[1],
         capture_output=True,

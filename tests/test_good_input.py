@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Callable
 from datetime import timedelta
 
-import hostile as h
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -19,6 +18,7 @@ from imagewarehouse.access import AccessKeys
 from imagewarehouse.ids import request_id_from_key
 from imagewarehouse.intake import Accepted, IntakeRules, Request, check_access, check_content, check_request
 from imagewarehouse.limits import Limits
+from tests import hostile as h
 
 Content = bytes | Callable[[], bytes]
 

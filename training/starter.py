@@ -36,10 +36,10 @@ from imagewarehouse.manifest import MANIFEST, read_manifest
 
 SPEC = InputSpec(32, 32)
 LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-# As fast on a CPU as ResNet-20 (thin layers at 32 x 32 are bound by memory), with three times the parameters.
+# Few and wide layers: trains as fast as ResNet-20 here (247 and 215-245 images per CPU second), on 3 times its weights.
 STEM, WIDTHS = 32, (64, 128, 192)
 VALIDATION = 2_500
-SHIFT = 2  # pixels; more would hold back a training this short
+SHIFT = 2  # pixels, of the usual 2 to 4; the short training underfits rather than overfits (not compared)
 SMOOTHING = 0.1
 PEAK_RATE, MOMENTUM = 0.2, 0.9
 # Keras decouples the decay from the momentum: this is the usual L2 penalty of 5e-4 divided by (1 - momentum).

@@ -1,0 +1,1 @@
+"""What builds the parts of the documentation that are facts of the code."""
