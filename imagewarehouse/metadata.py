@@ -42,7 +42,7 @@ def _column(type: ColumnType, stage: Stage, meaning: str, *, nullable: bool = Tr
 class ImageRecord:
     """One request: where it came from, what it was, where it is, and what the model said.
 
-    Raises ValueError at birth for a status that does not exist, a confidence outside 0-1 or a naive time.
+    Raises ValueError at birth for a status that does not exist, a confidence outside 0-1, a naive time or broken text.
     """
 
     event_time: datetime = _column(
@@ -90,6 +90,9 @@ class ImageRecord:
             raise ValueError("event_time: expected a time with a zone, received a naive one")
         if self.confidence is not None and not 0.0 <= self.confidence <= 1.0:
             raise ValueError(f"confidence: expected 0.0-1.0, received {self.confidence!r}")
+        for name, value in self.items():
+            if isinstance(value, str) and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+                raise ValueError(f"{name}: expected text, received a lone surrogate")  # no store can write it
 
     def items(self) -> Iterator[tuple[str, Any]]:
         """Every field with its value, None included, in the order of the columns."""

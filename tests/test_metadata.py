@@ -148,6 +148,8 @@ def test_the_key_is_the_time_inside_the_request_id() -> None:
         pytest.param({"confidence": 1.000001}, "confidence", id="confidence-above-1"),
         pytest.param({"confidence": -0.1}, "confidence", id="confidence-below-0"),
         pytest.param({"confidence": float("nan")}, "confidence", id="confidence-not-a-number"),
+        # One such row would make the store refuse every row that shares its commit.
+        pytest.param({"declared_type": "image/\udcff"}, "declared_type", id="text-that-cannot-be-written"),
     ],
 )
 def test_a_record_of_nonsense_is_never_born(values: dict[str, object], named: str) -> None:
@@ -176,6 +178,7 @@ def test_a_record_of_nonsense_is_never_born(values: dict[str, object], named: st
         pytest.param("status", "", id="no-status"),
         pytest.param("request_id", "", id="no-request-id"),
         pytest.param("event_time", "", id="no-time"),
+        pytest.param("file_name", "frog\ud800.png", id="name-that-cannot-be-written"),
     ],
 )
 def test_an_attribute_that_cannot_be_read_is_refused_by_name(name: str, text: str) -> None:

@@ -135,6 +135,14 @@ def _convolve(x: Any, width: int, stride: int = 1, size: int = 3) -> Any:
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
 
 
+def to_litert(model: keras.Model) -> bytes:
+    """With 8-bit weights (dynamic range): a quarter of the size, and less than half of the time for an image."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    content: bytes = converter.convert()
+    return content
+
+
 def evaluate(litert: Path, images: UInt8Array, labels: IntArray) -> dict[str, Any]:
     """Run the exported file on one image at a time, on one thread, as the processor does."""
     interpreter = Interpreter(model_path=str(litert), num_threads=1)
@@ -208,7 +216,7 @@ def main() -> None:
 
     (args.out / "report").mkdir(parents=True, exist_ok=True)
     exported.save(args.out / "model.keras")  # never compiled: no optimizer state, no custom class to load
-    (args.out / "model.tflite").write_bytes(tf.lite.TFLiteConverter.from_keras_model(exported).convert())
+    (args.out / "model.tflite").write_bytes(to_litert(exported))
     (args.out / "labels.txt").write_text("\n".join(LABELS) + "\n", encoding="utf-8")
     # The last epoch is taken as it is: nothing was chosen by these figures, neither validation nor test.
     on_validation = evaluate(args.out / "model.tflite", held, held_labels)

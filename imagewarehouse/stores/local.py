@@ -29,12 +29,23 @@ _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
 SCHEMA = pa.schema([pa.field(c.name, _ARROW_TYPES[c.type], c.nullable) for c in COLUMNS])
 
 
+class _Batch:
+    """What the view `batch` reads: registered once, because a view made for every commit doubles its price."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
 class LocalRows:
     """`image_events` in a DuckDB file. Thread-safe."""
 
     def __init__(self, path: Path, memory_limit: str = "128MB") -> None:
         self.path = path
         self._lock = threading.Lock()
+        self._batch = _Batch(SCHEMA.empty_table())
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = duckdb.connect(
@@ -52,6 +63,7 @@ class LocalRows:
             self._connection.execute("SET TimeZone='UTC'")
             self._connection.execute("SET enable_external_access=false")  # SELECTs of operators read this file only
             self._create_or_check()
+            self._connection.register("batch", self._batch)
 
     def write(self, records: Sequence[ImageRecord]) -> Sequence[WarehouseError | None]:
         # Two versions of one key in a batch would be a constraint error; the later one is the retry.
@@ -61,15 +73,12 @@ class LocalRows:
             [pa.array(values, type=field.type) for values, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
         )
         with self._lock, _duckdb_errors(self.path):
-            self._connection.register("batch", batch)
+            self._batch.table = batch
+            # A plain INSERT costs a third of an upsert (2 against 5 ms of planning at this width); a retry is rare.
             try:
-                # A plain INSERT costs half of an upsert (3 against 7 ms of planning for this width), and a retry is rare.
-                try:
-                    self._connection.execute(f"INSERT INTO {TABLE} SELECT * FROM batch")
-                except duckdb.ConstraintException:
-                    self._connection.execute(f"INSERT OR REPLACE INTO {TABLE} SELECT * FROM batch")
-            finally:
-                self._connection.unregister("batch")
+                self._connection.execute(f"INSERT INTO {TABLE} BY NAME SELECT * FROM batch")
+            except duckdb.ConstraintException:
+                self._connection.execute(f"INSERT OR REPLACE INTO {TABLE} BY NAME SELECT * FROM batch")
         return [None] * len(records)
 
     def query(self, sql: str) -> pa.Table:
@@ -80,6 +89,7 @@ class LocalRows:
             statements = cursor.extract_statements(sql)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise duckdb.InvalidInputException("expected one SELECT")
+            cursor.execute("BEGIN TRANSACTION READ ONLY")  # WITH x AS (DELETE ...) SELECT counts as a SELECT, too
             return cursor.sql(statements[0].query).to_arrow_table()
         finally:
             cursor.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,8 @@ from pyarrow import fs
 
 from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable, TooLarge, UriNotReadable
 from imagewarehouse.formats import FORMATS
+
+_IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class ObjectStore:
@@ -45,6 +48,8 @@ class ObjectStore:
         The bytes go to a temporary name first, so that nobody ever reads half a picture; two writers of the same
         picture rename the same bytes over each other.
         """
+        if not _IMAGE_ID.fullmatch(image_id):  # it comes out of an attribute and becomes a path
+            raise ValueError(f"image_id: expected a sha256 in hex, received {image_id[:80]!r}")
         known = FORMATS.get(image_format)
         key = f"{image_id[:2]}/{image_id}.{known.extension if known else 'bin'}"
         path = f"{self._root}/{key}"
@@ -76,7 +81,7 @@ def read_object(uri: str, max_bytes: int) -> bytes:
         info = filesystem.get_file_info(path)
         if info.type != fs.FileType.File:
             raise UriNotReadable(f"{uri} is not there")
-        with filesystem.open_input_stream(path) as stream:
+        with filesystem.open_input_stream(path, compression=None) as stream:  # else a.png.gz is unpacked
             content: bytes = stream.read(max_bytes + 1)
     except (pa.ArrowException, ValueError, OSError) as err:
         raise UriNotReadable(f"{uri}: {_one_line(err)}") from err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Protocol
 
 from imagewarehouse.errors import RowStoreUnavailable, WarehouseError
 from imagewarehouse.metadata import ImageRecord
+
+_LONGEST_PAUSE_S = 0.05  # a store that answers slowly is not made slower
 
 
 class RowStore(Protocol):
@@ -27,62 +30,76 @@ class RowStore(Protocol):
 @dataclass(slots=True)
 class _Waiting:
     record: ImageRecord
+    signal: threading.Lock = field(default_factory=threading.Lock)
     done: bool = False
     error: WarehouseError | None = None
 
+    def __post_init__(self) -> None:
+        self.signal.acquire()  # released when the row is decided, or when its task has to write the next batch
 
-@dataclass(slots=True)
+
 class GroupCommit:
-    """Lets rows of parallel tasks share a commit, so that its price is paid once for all of them.
+    """Lets rows of parallel tasks share a commit, so that its price is paid once for all of them. Thread-safe.
 
-    Whoever finds no commit under way writes everything that waits; the others wait for it. A row alone is written at
-    once: nothing is ever delayed to make a batch. Thread-safe.
+    Whoever finds no commit under way writes everything that waits; the others wait for it. A row that comes alone is
+    written at once. Once rows come together there is a pause of twice the time that the last commit took, so that a
+    store whose commit is dear (DuckDB: 2 to 5 ms of CPU, for 1 row as for 30) takes a third of a core at most.
     """
 
-    store: RowStore
-    max_batch: int = 1000
-    _condition: threading.Condition = field(default_factory=threading.Condition)
-    _waiting: list[_Waiting] = field(default_factory=list)
-    _busy: bool = False
+    def __init__(self, store: RowStore, max_batch: int = 1000) -> None:
+        self.store = store
+        self._max_batch = max_batch
+        self._lock = threading.Lock()
+        self._waiting: list[_Waiting] = []
+        self._busy = False
+        self._not_before = 0.0
 
     def write(self, record: ImageRecord) -> None:
         """Return once the record is committed. Raises what kept it from that."""
         entry = _Waiting(record)
-        with self._condition:
+        with self._lock:
             self._waiting.append(entry)
-            while self._busy and not entry.done:
-                self._condition.wait()
-            if not entry.done:
-                self._busy = True
+            leads, self._busy = not self._busy, True
+        if not leads:
+            entry.signal.acquire()
         if not entry.done:
-            self._lead(entry)
+            self._lead()
         if entry.error is not None:
             raise entry.error
 
     def close(self) -> None:
         self.store.close()
 
-    def _lead(self, mine: _Waiting) -> None:
-        while not mine.done:
-            with self._condition:
-                batch, self._waiting = self._waiting[: self.max_batch], self._waiting[self.max_batch :]
-            self._commit(batch)
-        with self._condition:
-            self._busy = False
-            self._condition.notify_all()
+    def _lead(self) -> None:
+        """Write a batch, the caller's row the first in it, and hand the lead to whoever waits next."""
+        pause = self._not_before - time.monotonic()
+        if pause > 0:
+            time.sleep(pause)
+        with self._lock:
+            batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
+        started = time.monotonic()
+        outcomes = self._commit(batch)
+        ended = time.monotonic()
+        self._not_before = ended + min(2 * (ended - started), _LONGEST_PAUSE_S) if len(batch) > 1 else ended
+        with self._lock:
+            next_leader = self._waiting[0] if self._waiting else None
+            self._busy = next_leader is not None
+        for entry, error in zip(batch, outcomes, strict=True):
+            entry.error, entry.done = error, True
+            entry.signal.release()
+        if next_leader is not None:
+            next_leader.signal.release()
 
-    def _commit(self, batch: list[_Waiting]) -> None:
-        outcomes: Sequence[WarehouseError | None]
+    def _commit(self, batch: list[_Waiting]) -> Sequence[WarehouseError | None]:
         try:
             outcomes = self.store.write([entry.record for entry in batch])
+            if len(outcomes) != len(batch):
+                raise ValueError(f"{len(outcomes)} outcomes for {len(batch)} records")
+            return outcomes
         except WarehouseError as err:
-            outcomes = [err] * len(batch)
+            return [err] * len(batch)
         except Exception as err:  # noqa: BLE001 - a defect in a store must not leave the other tasks waiting for ever
-            outcomes = [RowStoreUnavailable(f"{type(err).__name__}: {err}")] * len(batch)
-        with self._condition:
-            for entry, error in zip(batch, outcomes, strict=True):
-                entry.error, entry.done = error, True
-            self._condition.notify_all()
+            return [RowStoreUnavailable(f"{type(err).__name__}: {err}")] * len(batch)
 
 
 def open_rows(path: Path) -> RowStore:
