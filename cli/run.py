@@ -60,6 +60,9 @@ def run(flow: Path, data: Path, host: str, settings: tuple[str, ...], list_setti
     from standalone.memory import keep_small  # before anything allocates on a thread
 
     keep_small()
+    # A thread that comes back from the decoder, the model or the disk waits up to this long for Python's lock: with the
+    # default of 5 ms every hand-over between two steps can cost that much.
+    sys.setswitchinterval(0.001)
     from standalone.runner import Options
 
     options = Options(flow=flow, data=data, host=host, settings=tuple(_pair(text) for text in settings))

@@ -626,7 +626,7 @@ def storing_result() -> Group:
         "One row for each request, whatever became of it. Tasks that write at the same time share a commit, hence so many."
         " When the row is committed, the content becomes the answer.",
         {"Kudu Masters": "#{kudu.masters}", "Local Database": "#{rows.database}"},
-        tasks=8,
+        tasks=12,
         ends=("original",),
         retry=_retrying("retry", "refused"),
     )

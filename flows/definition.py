@@ -67,6 +67,12 @@ class Component:
     retry: Retry
     enabled: bool  # a controller service is enabled where it is used, whatever this says
 
+    def setting(self, name: str) -> str:
+        """How an operator finds a property: by the parameter behind it, if there is one."""
+        found = references(self.properties.get(name))
+        where = f"{self.name}, {name}"
+        return f"{found[0]} ({where})" if len(found) == 1 else where
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:

@@ -80,8 +80,9 @@ class Classifier:
         """
         try:
             output = np.asarray(self._infer(batch), dtype=np.float32)
-        except (RuntimeError, ValueError) as err:
-            raise InferenceFailed(f"{self.manifest.name} {self.manifest.version}: {err}") from err
+        except Exception as err:  # noqa: BLE001 - TensorFlow's errors have no base but this one
+            text = " ".join(str(err).split())[:300] or type(err).__name__
+            raise InferenceFailed(f"{self.manifest.name} {self.manifest.version}: {text}") from err
         expected = (len(batch), len(self.manifest.labels))
         if output.shape != expected:
             raise InferenceFailed(f"the model answered with shape {output.shape}, its labels ask for {expected}")
@@ -186,7 +187,7 @@ def _tensorflow(path: Path, manifest: Manifest) -> Infer:
 
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError) as err:
+    except (ValueError, TypeError, LookupError, OSError) as err:
         raise ModelBroken(f"{path.name}: {' '.join(str(err).split())[:300]}") from err
     spec = manifest.spec
     signature = tf.TensorSpec((None, spec.height, spec.width, spec.channels), tf.float32)

@@ -12,7 +12,6 @@ import io
 import json
 import logging
 import os
-import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,14 +19,14 @@ from dataclasses import dataclass, field
 import multipart
 from aiohttp import web
 
-from flows.definition import Component, data_size
+from flows.definition import Component
 from imagewarehouse.adapter import now
 from imagewarehouse.answers import Answer, problem
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.ids import new_request_id
 from standalone.engine import Engine
 from standalone.flowfile import FlowFile, Ticket
-from standalone.java import ContextMap, Reply, properties
+from standalone.java import ContextMap, Reply, Settings
 from standalone.journal import Journal
 from standalone.metrics import Metrics
 
@@ -53,18 +52,18 @@ class Listener:
     parameters: Mapping[str, str | None]
     engine: Engine
     metrics: Metrics
-    settings: dict[str, str] = field(init=False)
+    settings: Settings = field(init=False)
     ceiling: int = field(init=False)
     port: int = field(init=False)
     accepting: bool = field(init=False, default=True)
     _runner: web.ServerRunner | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        self.settings = properties(self.component, self.parameters)
-        self.ceiling = data_size(self.settings.get("Multipart Request Max Size", "1 MB"))
-        self.port = int(self.settings["Listening Port"])
+        self.settings = Settings(self.component, self.parameters)
+        self.ceiling = self.settings.size("Multipart Request Max Size", "1 MB")
+        self.port = self.settings.integer("Listening Port", 1, 65535)
 
-    async def start(self, host: str, setting: str) -> None:
+    async def start(self, host: str) -> None:
         """Raises ConfigurationError naming the port's setting when it cannot be had."""
         self._runner = web.ServerRunner(web.Server(self._serve, access_log=None, handler_cancellation=False))
         await self._runner.setup()
@@ -72,9 +71,9 @@ class Listener:
             site = web.TCPSite(self._runner, host, self.port, backlog=1024, reuse_address=True)
             await site.start()
         except OSError as err:
-            raise ConfigurationError(setting, f"{host}:{self.port}: {os.strerror(err.errno or 0)}") from err
-        if self.port == 0:
-            self.port = self._runner.addresses[0][1]
+            raise ConfigurationError(
+                self.component.setting("Listening Port"), f"{host}:{self.port}: {os.strerror(err.errno or 0)}"
+            ) from err
 
     async def stop(self) -> None:
         if self._runner is not None:
@@ -129,9 +128,9 @@ class ListenHttp(Listener):
 
     def bind(self, journal: Journal) -> None:
         self.journal = journal
-        self._path = "/" + self.settings.get("Base Path", "contentListener")
-        self._status = int(self.settings.get("Return Code", "200"))
-        self._headers = re.compile(self.settings.get("HTTP Headers for Attributes", "(?!)"))
+        self._path = "/" + self.settings.text("Base Path", "contentListener")
+        self._status = self.settings.integer("Return Code", 200, 599, "200")
+        self._headers = self.settings.pattern("HTTP Headers for Attributes", "(?!)")  # by default none
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path == self._path + "/healthcheck" and request.method in ("GET", "HEAD"):
@@ -182,9 +181,9 @@ class HandleHttp(Listener):
 
     def bind(self, context_map: ContextMap) -> None:
         self.context_map = context_map
-        self._paths = re.compile(self.settings.get("Allowed Paths", ".*"))
+        self._paths = self.settings.pattern("Allowed Paths", ".*")
         self._allowed = {
-            m for m in _METHODS if self.settings.get(f"Allow {m}", "true" if m in _METHODS[:4] else "false") == "true"
+            m for m in _METHODS if self.settings.text(f"Allow {m}", "true" if m in _METHODS[:4] else "false") == "true"
         }
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -218,13 +217,15 @@ class HandleHttp(Listener):
         found = [({}, body)] if parts is None else parts
         flow_files = [FlowFile({**_core(), **common, **a}, part.content, part.size, Ticket()) for a, part in found]
         self.engine.submit(self.component.identifier, flow_files)
+        # Not asyncio.wait_for: it makes a task of every wait.
+        timer = asyncio.get_running_loop().call_later(self.context_map.expiration_s, waiting.cancel)
         try:
-            reply = await asyncio.wait_for(waiting, self.context_map.expiration_s)
-        except asyncio.TimeoutError:
+            return _reply(await waiting)
+        except asyncio.CancelledError:
             return _answer(problem("unavailable", f"no answer within {self.context_map.expiration_s:g} s"))
         finally:
+            timer.cancel()
             self.context_map.forget(identifier)
-        return _reply(reply)
 
 
 def _parse_parts(content_type: str, content: bytes) -> list[tuple[dict[str, str], Body]] | None:

@@ -6,12 +6,15 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-from flows.definition import Component, Flow, duration_s, resolve
+from flows.definition import Component, Flow, data_size, duration_s, resolve
 from imagewarehouse.errors import ConfigurationError
 from standalone.engine import Outcome, Work
 from standalone.expressions import compile_expression
 from standalone.flowfile import FlowFile
+
+T = TypeVar("T")
 
 _STANDARD = "org.apache.nifi.processors.standard."
 LISTEN_HTTP = _STANDARD + "ListenHTTP"
@@ -41,29 +44,68 @@ _IGNORES: dict[str, dict[str, str | None]] = {
 _DYNAMIC = (HANDLE_RESPONSE, ROUTE)
 
 
-def properties(component: Component, parameters: Mapping[str, str | None]) -> dict[str, str]:
+class Settings:
     """The set properties of a Java component, parameters filled in.
 
-    Raises ConfigurationError for a component or a property that is not stood in for.
+    Raises ConfigurationError, naming component, property and parameter, for a component or a property that is not
+    stood in for and for a value that is not of its kind.
     """
-    if component.type not in _ACTS_ON:
-        raise ConfigurationError("flow", f"the standalone runner has no component {component.type} ({component.name})")
-    found: dict[str, str] = {}
-    for name, raw in component.properties.items():
-        value = resolve(raw, parameters)
-        if value is None or value == "":
-            continue
+
+    def __init__(self, component: Component, parameters: Mapping[str, str | None]) -> None:
+        if component.type not in _ACTS_ON:
+            raise ConfigurationError(
+                "flow", f"the standalone runner has no component {component.type} ({component.name})"
+            )
+        self.component = component
+        self.values: dict[str, str] = {}
         ignored = _IGNORES.get(component.type, {})
-        if name in ignored:
-            if ignored[name] not in (None, value):
-                raise ConfigurationError(
-                    f"{component.name}, {name}", f"the standalone runner only knows {ignored[name]!r}"
-                )
-        elif name in _ACTS_ON[component.type] or component.type in _DYNAMIC:
-            found[name] = value
-        else:
-            raise ConfigurationError(f"{component.name}, {name}", "the standalone runner does not know this property")
-    return found
+        for name, raw in component.properties.items():
+            value = resolve(raw, parameters)
+            if value is None or value == "":
+                continue
+            if name in ignored:
+                if ignored[name] not in (None, value):
+                    raise ConfigurationError(
+                        component.setting(name), f"the standalone runner only knows {ignored[name]!r}"
+                    )
+            elif name in _ACTS_ON[component.type] or component.type in _DYNAMIC:
+                self.values[name] = value
+            else:
+                raise ConfigurationError(component.setting(name), "the standalone runner does not know this property")
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self.values.get(name, default)
+        if value is None:
+            raise ConfigurationError(self.component.setting(name), "is required")
+        return value
+
+    def integer(self, name: str, low: int, high: int, default: str | None = None) -> int:
+        text = self.text(name, default)
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise ConfigurationError(self.component.setting(name), f"expected {low} to {high}, received {text!r}")
+        return int(text)
+
+    def size(self, name: str, default: str) -> int:
+        return self._parsed(name, default, data_size)
+
+    def seconds(self, name: str, default: str) -> float:
+        return self._parsed(name, default, duration_s)
+
+    def pattern(self, name: str, default: str) -> re.Pattern[str]:
+        try:
+            return re.compile(self.text(name, default))
+        except re.error as err:
+            raise ConfigurationError(self.component.setting(name), f"is not a regular expression: {err}") from err
+
+    def dynamic(self) -> dict[str, str]:
+        """The properties that the flow added to those the component has."""
+        return {name: value for name, value in self.values.items() if name not in _ACTS_ON[self.component.type]}
+
+    def _parsed(self, name: str, default: str, parse: Callable[[str], T]) -> T:
+        try:
+            return parse(self.text(name, default))
+        except ConfigurationError as err:
+            raise ConfigurationError(self.component.setting(name), err.problem) from err
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +121,9 @@ class ContextMap:
     """Requests that wait for an answer, as StandardHttpContextMap holds them. Thread-safe."""
 
     def __init__(self, component: Component, parameters: Mapping[str, str | None]) -> None:
-        settings = properties(component, parameters)
-        self.expiration_s = duration_s(settings.get("Request Expiration", "1 min"))
-        self.max_outstanding = int(settings.get("Maximum Outstanding Requests", "5000"))
+        settings = Settings(component, parameters)
+        self.expiration_s = settings.seconds("Request Expiration", "1 min")
+        self.max_outstanding = settings.integer("Maximum Outstanding Requests", 1, 2**31 - 1, "5000")
         self._waiting: dict[str, asyncio.Future[Reply]] = {}
 
     def register(self, identifier: str) -> asyncio.Future[Reply] | None:
@@ -111,16 +153,11 @@ def handle_response(
     component: Component, parameters: Mapping[str, str | None], contexts: Callable[[str], ContextMap]
 ) -> Work:
     """HandleHttpResponse."""
-    settings = properties(component, parameters)
-    context_map = contexts(settings["HTTP Context Map"])
-    where = component.name
-    status = compile_expression(settings["HTTP Status Code"], f"{where}, HTTP Status Code")
-    pattern = (
-        re.compile(settings["Attributes for HTTP Response"]) if "Attributes for HTTP Response" in settings else None
-    )
-    headers = {
-        n: compile_expression(v, f"{where}, {n}") for n, v in settings.items() if n not in _ACTS_ON[HANDLE_RESPONSE]
-    }
+    settings = Settings(component, parameters)
+    context_map = contexts(settings.text("HTTP Context Map"))
+    status = compile_expression(settings.text("HTTP Status Code"), component.setting("HTTP Status Code"))
+    pattern = settings.pattern("Attributes for HTTP Response", "(?!)")  # by default no attribute
+    headers = {name: compile_expression(text, component.setting(name)) for name, text in settings.dynamic().items()}
 
     def work(flow_file: FlowFile) -> Outcome:
         attributes = flow_file.attributes
@@ -128,8 +165,7 @@ def handle_response(
         if identifier is None or not code.isdecimal():
             return [("failure", flow_file)]
         found = {name: value(attributes).strip() for name, value in headers.items()}
-        if pattern is not None:
-            found |= {name: value for name, value in attributes.items() if pattern.fullmatch(name)}
+        found |= {name: value for name, value in attributes.items() if pattern.fullmatch(name)}
         reply = Reply(int(code), {n: v for n, v in found.items() if v}, flow_file.content or b"")
         return [("success" if context_map.complete(identifier, reply) else "failure", flow_file)]
 
@@ -138,13 +174,12 @@ def handle_response(
 
 def route_on_attribute(component: Component, parameters: Mapping[str, str | None]) -> Work:
     """RouteOnAttribute with the strategy "Route to Property name"."""
-    settings = properties(component, parameters)
-    strategy = settings.pop("Routing Strategy", "Route to Property name")
-    if strategy != "Route to Property name":
+    settings = Settings(component, parameters)
+    if settings.text("Routing Strategy", "Route to Property name") != "Route to Property name":
         raise ConfigurationError(
-            f"{component.name}, Routing Strategy", f"the standalone runner does not know {strategy!r}"
+            component.setting("Routing Strategy"), "the standalone runner only routes to property names"
         )
-    rules = {name: compile_expression(text, f"{component.name}, {name}") for name, text in settings.items()}
+    rules = {name: compile_expression(text, component.setting(name)) for name, text in settings.dynamic().items()}
 
     def work(flow_file: FlowFile) -> Outcome:
         matching = [name for name, rule in rules.items() if rule(flow_file.attributes) == "true"]

@@ -61,7 +61,7 @@ class PythonProcessor:
             try:
                 self.processor.onScheduled(self.context)
             except ConfigurationError as err:
-                raise ConfigurationError(self._name(err.setting), err.problem) from err
+                raise ConfigurationError(self.component.setting(err.setting), err.problem) from err
             except WarehouseError as err:
                 raise ConfigurationError(self.component.name, str(err)) from err
 
@@ -93,14 +93,14 @@ class PythonProcessor:
         descriptors = {d.name: d for d in self.processor.getPropertyDescriptors()}
         unknown = set(self.component.properties) - set(descriptors)
         if unknown:
-            raise ConfigurationError(self._name(min(unknown)), "the processor has no such property")
+            raise ConfigurationError(self.component.setting(min(unknown)), "the processor has no such property")
         values = {}
         for name, descriptor in descriptors.items():
             value = resolve(self.component.properties.get(name), parameters)
             value = descriptor.defaultValue if value is None else value
             evaluate: Callable[[str, Any], str] | None = None
             if value and descriptor.expressionLanguageScope is not ExpressionLanguageScope.NONE and "${" in value:
-                expression = compile_expression(value, self._name(name))
+                expression = compile_expression(value, self.component.setting(name))
                 evaluate = lambda _, flow_file, e=expression: e(flow_file.getAttributes() if flow_file else {})  # noqa: E731
             values[name] = PythonPropertyValue(value, evaluate)
         visible = {n: v for n, v in values.items() if _dependencies_met(descriptors[n], values)}
@@ -114,26 +114,21 @@ class PythonProcessor:
             text = value.getValue()
             if text is None or text == "":
                 if descriptor.required:
-                    raise ConfigurationError(self._name(descriptor.name), "is required")
+                    raise ConfigurationError(self.component.setting(descriptor.name), "is required")
                 continue
             if descriptor.allowableValues and text not in descriptor.allowableValues:
                 allowed = ", ".join(descriptor.allowableValues)
-                raise ConfigurationError(self._name(descriptor.name), f"expected one of {allowed}, received {text!r}")
+                raise ConfigurationError(
+                    self.component.setting(descriptor.name), f"expected one of {allowed}, received {text!r}"
+                )
             for validator in descriptor.validators:
                 problem = validator(text)
                 if problem:
-                    raise ConfigurationError(self._name(descriptor.name), problem)
+                    raise ConfigurationError(self.component.setting(descriptor.name), problem)
         if hasattr(self.processor, "customValidate"):
             for result in self.processor.customValidate(self.context):
                 if not result.valid:
-                    raise ConfigurationError(self._name(result.subject), result.explanation)
-
-    def _name(self, property_name: str) -> str:
-        """How an operator finds the setting: the parameter behind the property, if there is one."""
-        raw = self.component.properties.get(property_name) or ""
-        if raw.startswith("#{") and raw.endswith("}"):
-            return f"{raw[2:-1]} ({self.component.name}, {property_name})"
-        return f"{self.component.name}, {property_name}"
+                    raise ConfigurationError(self.component.setting(result.subject), result.explanation)
 
 
 def _dependencies_met(descriptor: Any, values: Mapping[str, Any]) -> bool:

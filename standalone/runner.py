@@ -97,7 +97,7 @@ class Runner:
             elif component.type == java.ROUTE:
                 works[component.identifier] = java.route_on_attribute(component, self.parameters)
             else:
-                java.properties(component, self.parameters)  # refuses what is not stood in for
+                java.Settings(component, self.parameters)  # refuses what is not stood in for
                 sources.append(component)
         self.engine = Engine(self.flow, works)
         self.metrics = Metrics(self.engine, [p.component.name for p in self.python if _switched_off(p)])
@@ -122,8 +122,8 @@ class Runner:
                 if isinstance(listener, ListenHttp):
                     listener.bind(self.journal)
                 elif isinstance(listener, HandleHttp):
-                    listener.bind(self._contexts[listener.settings["HTTP Context Map"]])
-                await listener.start(self.options.host, _parameter_behind(listener.component, "Listening Port"))
+                    listener.bind(self._contexts[listener.settings.text("HTTP Context Map")])
+                await listener.start(self.options.host)
             await self._control.start()
         except BaseException:
             await self._close()
@@ -160,9 +160,9 @@ class Runner:
     def _url(self, listener: Listener, path: str | None = None) -> str:
         if path is None:
             path = (
-                "/" + listener.settings.get("Base Path", "")
+                "/" + listener.settings.text("Base Path", "contentListener")
                 if isinstance(listener, ListenHttp)
-                else listener.settings.get("Allowed Paths", "/")
+                else listener.settings.text("Allowed Paths", "/")
             )
         host = "127.0.0.1" if self.options.host in ("0.0.0.0", "::") else self.options.host  # noqa: S104 - only compared
         return f"http://{host}:{listener.port}{path}"
@@ -179,10 +179,11 @@ class Runner:
             needed = adapter.data_size(processor.context, "Maximum Size", Limits.max_bytes) * 4 // 3 + 64 * 1024
             for listener in self.listeners:
                 if listener.ceiling < needed:
-                    name = _parameter_behind(listener.component, "Multipart Request Max Size")
+                    name = listener.component.setting("Multipart Request Max Size")
                     least = f"at least {-(-needed // (1 << 20))} MB, four thirds of the largest image"
                     raise ConfigurationError(
-                        name, f"expected {least}, received {listener.settings.get('Multipart Request Max Size')}"
+                        name,
+                        f"expected {least}, received {listener.settings.text('Multipart Request Max Size', '1 MB')}",
                     )
 
     def _lock_data_folder(self) -> None:
@@ -221,8 +222,3 @@ class Runner:
 def _switched_off(processor: PythonProcessor) -> bool:
     value = processor.context.getProperty("Solr URL")
     return value is not None and not value.getValue()
-
-
-def _parameter_behind(component: Component, name: str) -> str:
-    raw = component.properties.get(name) or name
-    return raw[2:-1] if raw.startswith("#{") else f"{component.name}, {name}"

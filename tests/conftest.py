@@ -121,10 +121,10 @@ class Hosted:
         return self.host.processor
 
     def transform(
-        self, content: bytes = b"", attributes: Mapping[str, str] | None = None, size: int | None = None
+        self, content: bytes | None = b"", attributes: Mapping[str, str] | None = None, size: int | None = None
     ) -> Left:
         """One FlowFile through `transform`; what that raises comes through, as it would be a defect."""
-        flow_file = FlowFile(attributes or {}, content, len(content) if size is None else size, Ticket())
+        flow_file = FlowFile(attributes or {}, content, len(content or b"") if size is None else size, Ticket())
         result = self.processor.transform(self.host.context, InputFlowFile(flow_file))
         relationship = result.getRelationship()
         assert relationship in self.host.relationships - {"original"}, f"{relationship} is not declared"

@@ -26,6 +26,7 @@ class ObjectStore:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
+        self._folders: set[str] = set()
         try:
             self._fs, self._root = fs.FileSystem.from_uri(uri)
         except (pa.ArrowException, ValueError, OSError) as err:
@@ -58,12 +59,15 @@ class ObjectStore:
             if found.type != fs.FileType.File or found.size != len(content):
                 folder = path.rpartition("/")[0]
                 temporary = f"{folder}/.{image_id}.{uuid.uuid4().hex}.part"
-                self._fs.create_dir(folder, recursive=True)
+                if folder not in self._folders:
+                    self._fs.create_dir(folder, recursive=True)
+                    self._folders.add(folder)
                 try:
                     with self._fs.open_output_stream(temporary) as stream:
                         stream.write(content)
                     self._fs.move(temporary, path)
                 except OSError:
+                    self._folders.discard(folder)  # somebody may have removed it; the next try makes it again
                     self._discard(temporary)
                     raise
         return f"{self.uri}/{key}"
