@@ -6,7 +6,6 @@ import asyncio
 import logging
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,7 +68,6 @@ def run(flow: Path, data: Path, host: str, settings: tuple[str, ...], list_setti
     if list_settings:
         _list(options)
         return
-    started = time.perf_counter()
     try:
         import uvloop
 
@@ -79,19 +77,19 @@ def run(flow: Path, data: Path, host: str, settings: tuple[str, ...], list_setti
     except ImportError:
         runner = asyncio.Runner() if sys.version_info >= (3, 11) else None
     if runner is None:
-        code = asyncio.run(_serve(options, started))
+        code = asyncio.run(_serve(options))
     else:
         with runner:
-            code = runner.run(_serve(options, started))
+            code = runner.run(_serve(options))
     sys.exit(code)
 
 
-async def _serve(options: Options, started: float) -> int:
+async def _serve(options: Options) -> int:
     from standalone.runner import Runner
 
     runner = Runner(options)
     await runner.start()
-    click.echo(f"imagewarehouse {__version__} is ready after {time.perf_counter() - started:.1f} s")
+    click.echo(f"imagewarehouse {__version__} is ready")
     for what, where in runner.describe():
         click.echo(f"  {what:<44} {where}")
     click.echo(f"  rows, images and journal in {options.data.resolve()}; Ctrl-C stops")

@@ -10,7 +10,7 @@ import re
 from functools import cache
 from typing import ClassVar
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")  # lone surrogates: no store takes them
 
 
 class WarehouseError(Exception):

@@ -62,6 +62,8 @@ def read_request(
     part = _number(get("http.multipart.fragments.sequence.number"))
     part_name = get("http.multipart.filename") if part else None
     declared = get("http.multipart.content.type") if part else get("mime.type") or headers.value("Content-Type")
+    if declared is not None:  # it becomes a column; a header may hold bytes that are no text
+        declared = declared.encode("utf-8", "replace").decode("utf-8")
     key, blank = None, {}
     if keys_wanted:
         found = [headers.find_all(name) for name in CREDENTIAL_HEADERS]
