@@ -21,7 +21,6 @@ def check(file: Path | None) -> None:
     FILE is what NiFi's "Download flow definition" gives. Without it: the flow of this project.
     """
     from flows.check import check_flow
-
     from flows.definition import parse_flow, read_flow, read_json
     from standalone.runner import DEFAULT_FLOW
 

@@ -80,7 +80,7 @@ class Classifier:
         """
         try:
             output = np.asarray(self._infer(batch), dtype=np.float32)
-        except Exception as err:  # noqa: BLE001 - TensorFlow's errors have no base but this one
+        except Exception as err:
             text = " ".join(str(err).split())[:300] or type(err).__name__
             raise InferenceFailed(f"{self.manifest.name} {self.manifest.version}: {text}") from err
         expected = (len(batch), len(self.manifest.labels))

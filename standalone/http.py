@@ -65,6 +65,7 @@ class Listener:
 
     async def start(self, host: str) -> None:
         """Raises ConfigurationError naming the port's setting when it cannot be had."""
+        host = self.settings.text("Hostname", host)  # HandleHttpRequest has an address of its own, ListenHTTP has none
         self._runner = web.ServerRunner(web.Server(self._serve, access_log=None, handler_cancellation=False))
         await self._runner.setup()
         try:

@@ -249,7 +249,7 @@ def test_the_local_table_has_each_column_with_its_type_and_nullability(tmp_path:
     sql = {"string": "VARCHAR", "timestamp": "TIMESTAMP WITH TIME ZONE", "int32": "INTEGER", "int64": "BIGINT",
            "float": "FLOAT", "double": "DOUBLE"}  # fmt: skip
     rows = LocalRows(tmp_path / "rows.duckdb")
-    found = rows.query("SELECT column_name, column_type, \"null\", \"key\" FROM (DESCRIBE image_events)").to_pylist()
+    found = rows.query('SELECT column_name, column_type, "null", "key" FROM (DESCRIBE image_events)').to_pylist()
     rows.close()
     assert [tuple(row.values()) for row in found] == [
         (column.name, sql[column.type], "YES" if column.nullable else "NO", "PRI" if column.name in KEY else None)
@@ -268,7 +268,9 @@ def test_a_row_read_back_from_the_local_table_is_the_record(tmp_path: Path, reco
 
 def test_the_documented_table_is_the_contract() -> None:
     document = Path(__file__).resolve().parent.parent / "docs" / "metadata.md"
-    assert document.is_file(), "docs/metadata.md is missing; it holds the table | name | type | nullable | set by | meaning |"
+    assert document.is_file(), (
+        "docs/metadata.md is missing; it holds the table | name | type | nullable | set by | meaning |"
+    )
     lines = document.read_text(encoding="utf-8").splitlines()
     rows = [[cell.strip().strip("`") for cell in line.strip().strip("|").split("|")] for line in lines if "|" in line]
     header = rows.index(["name", "type", "nullable", "set by", "meaning"])

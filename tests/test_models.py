@@ -49,7 +49,9 @@ def versions(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("version", "found"), [("latest", "10"), ("", "10"), ("2", "2"), ("beta", "beta")], ids=["latest", "empty", "2", "beta"]
+    ("version", "found"),
+    [("latest", "10"), ("", "10"), ("2", "2"), ("beta", "beta")],
+    ids=["latest", "empty", "2", "beta"],
 )
 def test_the_latest_version_is_the_highest_number_with_a_manifest(versions: Path, version: str, found: str) -> None:
     assert find_version(versions, version) == versions / found
@@ -208,11 +210,15 @@ def test_a_bad_version_is_refused_by_what_is_wrong_with_it(
         pytest.param(b"", "model.tflite", id="empty"),
         pytest.param(b"no model at all", "model.tflite", id="garbage"),
         pytest.param(lambda tflite: tflite()[:-200], "model.tflite", id="cut"),
-        pytest.param(lambda tflite: tflite(input_type="UINT8"), "expected a float32 input, it takes uint8", id="uint8-input"),
+        pytest.param(
+            lambda tflite: tflite(input_type="UINT8"), "expected a float32 input, it takes uint8", id="uint8-input"
+        ),
         pytest.param(lambda tflite: tflite(size=16), "model.tflite", id="another-size"),
     ],
 )
-def test_a_model_that_does_not_fit_its_manifest_is_refused(good: Path, tflite: Tflite, content: Any, named: str) -> None:
+def test_a_model_that_does_not_fit_its_manifest_is_refused(
+    good: Path, tflite: Tflite, content: Any, named: str
+) -> None:
     rewrite(good, "model.tflite", content if isinstance(content, bytes) else content(tflite))
     with pytest.raises(ModelBroken, match=named):
         load_classifier(good)
@@ -292,7 +298,9 @@ def test_probabilities_are_passed_on_as_they_are(
         pytest.param({"multiply": 1 / 255}, (1.0, 0.2, 0.0), id="0-to-1"),
         pytest.param({"multiply": 1 / 127.5, "add": -1}, (1.0, -0.6, -1.0), id="minus-1-to-1"),
         pytest.param({"multiply": 1}, (255.0, 51.0, 0.0), id="0-to-255"),
-        pytest.param({"multiply": 1, "add": [-103, -50, 0], "colour_order": "BGR"}, (-103.0, 1.0, 255.0), id="bgr-less-mean"),
+        pytest.param(
+            {"multiply": 1, "add": [-103, -50, 0], "colour_order": "BGR"}, (-103.0, 1.0, 255.0), id="bgr-less-mean"
+        ),
     ],
 )
 def test_pixels_are_scaled_as_the_manifest_says(
@@ -373,7 +381,7 @@ def keras_files() -> Iterator[dict[str, bytes]]:
     import tensorflow as tf
 
     def saved(model: Any) -> bytes:
-        path = Path(os.environ.get("TMPDIR", "/tmp")) / f"imagewarehouse-test-{os.getpid()}.keras"  # noqa: S108
+        path = Path(os.environ.get("TMPDIR", "/tmp")) / f"imagewarehouse-test-{os.getpid()}.keras"
         try:
             model.save(path)
             return path.read_bytes()
@@ -395,7 +403,9 @@ def keras_files() -> Iterator[dict[str, bytes]]:
     image = keras.Input((8, 8, 3))
     looked_up = layers.GlobalAveragePooling2D()(layers.Reshape((8, 8, 9))(layers.Embedding(2, 3)(image)))
     fragile = keras.Model(image, layers.Dense(3, activation="softmax")(looked_up))
-    programmed = keras.Sequential([keras.Input((8, 8, 3)), layers.Lambda(lambda x: x), layers.Flatten(), layers.Dense(3)])
+    programmed = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Lambda(lambda x: x), layers.Flatten(), layers.Dense(3)]
+    )
     yield {
         "keras": saved(model),
         "tflite": tf.lite.TFLiteConverter.from_keras_model(model).convert(),

@@ -90,7 +90,9 @@ def test_the_interface_and_the_details_are_plain_literals(processor_node: ast.Cl
 
 def test_every_version_is_the_versions_of_the_package(processor_node: ast.ClassDef) -> None:
     version = ast.literal_eval(inner(processor_node, "ProcessorDetails")["version"])
-    project = re.search(r'^version = "(.+)"$', (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    project = re.search(
+        r'^version = "(.+)"$', (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert project is not None
     assert version == __version__ == project[1]
 
@@ -116,7 +118,9 @@ def test_only_the_two_decorators_that_nifi_reads_are_used(processor_node: ast.Cl
                 assert all(ast.literal_eval(k.value) for call in configurations for k in call.keywords)
 
 
-def test_every_property_is_given_by_keywords_that_nifi_can_read(processor_type: str, processor_node: ast.ClassDef) -> None:
+def test_every_property_is_given_by_keywords_that_nifi_can_read(
+    processor_type: str, processor_node: ast.ClassDef
+) -> None:
     descriptors = calls(processor_node, "PropertyDescriptor")
     assigned = [node.value for node in processor_node.body if isinstance(node, ast.Assign)]
     for call in descriptors:
@@ -138,7 +142,9 @@ def test_every_relationship_that_is_returned_is_declared(processor_type: str, pr
     named += [call.args[0] for call in calls(processor_node, "_answered")]
     named += [node.value for node in ast.walk(processor_node) if isinstance(node, ast.Assign)
               and any(isinstance(target, ast.Name) and target.id == "relationship" for target in node.targets)]  # fmt: skip
-    branches = [part for node in named for part in ((node.body, node.orelse) if isinstance(node, ast.IfExp) else (node,))]
+    branches = [
+        part for node in named for part in ((node.body, node.orelse) if isinstance(node, ast.IfExp) else (node,))
+    ]
     returned = {node.value for node in branches if isinstance(node, ast.Constant)}
     assert returned
     assert returned <= declared | {"failure"}
@@ -219,7 +225,9 @@ def test_a_failed_preparation_is_tried_again() -> None:
         pytest.param("FilterImageRequest", {"Maximum Pixels": "0"}, "Maximum Pixels", id="no-pixels"),
         pytest.param("FilterImageRequest", {"Accepted Types": "image/png, text/html"}, "Accepted Types", id="html"),
         pytest.param("FilterImageRequest", {"Allow Trailing Data": "yes"}, "Allow Trailing Data", id="yes-for-true"),
-        pytest.param("FilterImageRequest", {"Allowed Image URIs": "/data"}, "Allowed Image URIs", id="prefix-without-scheme"),
+        pytest.param(
+            "FilterImageRequest", {"Allowed Image URIs": "/data"}, "Allowed Image URIs", id="prefix-without-scheme"
+        ),
         pytest.param("FilterImageRequest", {"Access Keys": f"alice:{KEY[:10]}"}, "Access Keys", id="short-key"),
         pytest.param("EnrichImageMetadata", {"Trusted Proxies": "10.0.0.0/99"}, "Trusted Proxies", id="no-network"),
         pytest.param("StoreImage", {"Store URI": "gopher://host/x"}, "Store URI", id="unknown-store"),
@@ -305,7 +313,9 @@ def test_parts_of_one_body_get_rows_of_their_own_again_and_again(hosted: Host, p
 
 
 def test_a_key_that_is_none_is_rejected_under_a_fresh_id(hosted: Host, picture: Picture) -> None:
-    left = hosted("FilterImageRequest").transform(picture(), {"Content-Type": "image/png", "Idempotency-Key": "order-1"})
+    left = hosted("FilterImageRequest").transform(
+        picture(), {"Content-Type": "image/png", "Idempotency-Key": "order-1"}
+    )
     assert (left.relationship, left.attributes["error_code"]) == ("rejected", "request.bad_idempotency_key")
     assert abs(event_time(left.attributes["request_id"]) - adapter.now()).total_seconds() < 60
 
@@ -343,7 +353,9 @@ def test_the_name_of_the_access_key_is_recorded_and_the_key_is_not(hosted: Host,
     "envelope",
     [
         pytest.param(lambda image: {"image": image, "file_name": "frog.png"}, id="base64"),
-        pytest.param(lambda image: {"image": image, "type": "image/png", "file_name": "frog.png"}, id="base64-with-type"),
+        pytest.param(
+            lambda image: {"image": image, "type": "image/png", "file_name": "frog.png"}, id="base64-with-type"
+        ),
         pytest.param(lambda image: {"image": f"data:image/png;base64,{image}", "file_name": "frog.png"}, id="data-uri"),
     ],
 )
@@ -394,8 +406,12 @@ def test_an_image_uri_is_read_inside_the_allowed_prefixes_only(
     [
         pytest.param(b"x", {"Content-Type": "image/\udcff"}, id="type-that-is-no-text"),
         pytest.param(b"x", {"Content-Type": "image/a\r\nb\x1b[31m"}, id="type-with-control-characters"),
-        pytest.param(b'{"image": "QUJD", "type": "\\ud800"}', {"Content-Type": "application/json"}, id="surrogate-in-json"),
-        pytest.param(b'{"image": "QUJD", "type": "a\\nb\\u0000"}', {"Content-Type": "application/json"}, id="lines-in-json"),
+        pytest.param(
+            b'{"image": "QUJD", "type": "\\ud800"}', {"Content-Type": "application/json"}, id="surrogate-in-json"
+        ),
+        pytest.param(
+            b'{"image": "QUJD", "type": "a\\nb\\u0000"}', {"Content-Type": "application/json"}, id="lines-in-json"
+        ),
         pytest.param(b'{"image_uri": "\\ud800"}', {"Content-Type": "application/json"}, id="surrogate-in-uri"),
         pytest.param(b"x", {"Content-Type": "image/png", "filename": "\udcff\u202e.png"}, id="name-that-is-no-text"),
         pytest.param(b"x", {"http.method": "G\nT\udcff", "Content-Type": "image/png"}, id="method-that-is-no-text"),
@@ -537,7 +553,9 @@ def test_an_image_that_was_acknowledged_before_is_stored_later_as_if_nothing_had
 # --- the classifier -----------------------------------------------------------------------------------------------
 
 
-def test_a_picture_is_classified_with_the_model_that_said_so(hosted: Host, picture: Picture, colour_model: Path) -> None:
+def test_a_picture_is_classified_with_the_model_that_said_so(
+    hosted: Host, picture: Picture, colour_model: Path
+) -> None:
     classify = hosted("ClassifyImage", {"Model Folder": str(colour_model), "Top K": "2"})
     content = picture("PNG", "blue")
     left = classify.transform(content, {"format": "PNG"})
@@ -632,9 +650,13 @@ def test_a_written_row_is_answered_with_the_record(rows: Any) -> None:
 @pytest.mark.parametrize(
     ("attributes", "status", "retry_after"),
     [
-        pytest.param({"status": "rejected", "error_code": "image.truncated", "error_detail": "cut"}, "422", None, id="rejected"),
+        pytest.param(
+            {"status": "rejected", "error_code": "image.truncated", "error_detail": "cut"}, "422", None, id="rejected"
+        ),
         pytest.param({"status": "rejected", "error_code": "access.key_wrong"}, "401", None, id="no-entry"),
-        pytest.param({"status": "failed", "error_code": "model.broken", "error_detail": "hash"}, "500", None, id="failed"),
+        pytest.param(
+            {"status": "failed", "error_code": "model.broken", "error_detail": "hash"}, "500", None, id="failed"
+        ),
         pytest.param({"status": "failed", "error_code": "objects.unavailable"}, "503", "5", id="failed-for-now"),
         pytest.param({"status": "failed"}, "500", None, id="failed-without-a-code"),
     ],
@@ -684,7 +706,11 @@ def test_a_waiting_client_is_told_that_the_store_is_away(rows: Any) -> None:
     assert (left.set["http.response.status"], left.set["Retry-After"]) == ("503", "5")
     assert left.set["mime.type"] == "application/problem+json"
     answer = json.loads(left.content)
-    assert (answer["status"], answer["error_code"], answer["request_id"]) == (503, "rows.unavailable", sent["request_id"])
+    assert (answer["status"], answer["error_code"], answer["request_id"]) == (
+        503,
+        "rows.unavailable",
+        sent["request_id"],
+    )
 
 
 @pytest.mark.parametrize(

@@ -266,9 +266,7 @@ def test_rows_are_still_there_after_a_new_start(tmp_path: Path, record: Record) 
     second.write([again(written, status="classified")])
     found = second.query("SELECT request_id, file_name, width, status FROM image_events").to_pylist()
     second.close()
-    assert found == [
-        {"request_id": written.request_id, "file_name": "frog.png", "width": 32, "status": "classified"}
-    ]
+    assert found == [{"request_id": written.request_id, "file_name": "frog.png", "width": 32, "status": "classified"}]
 
 
 @pytest.mark.parametrize("missing", ["node", "gps_latitude", "declared_type", "format"])
@@ -349,7 +347,9 @@ def test_queries_go_on_while_rows_are_written(rows: LocalRows, record: Record) -
         pytest.param("DROP TABLE image_events", id="drop"),
         pytest.param("CREATE TABLE t AS SELECT 1", id="create"),
         pytest.param("SELECT 1; DELETE FROM image_events", id="second-statement"),
-        pytest.param("WITH gone AS (DELETE FROM image_events RETURNING *) SELECT * FROM gone", id="delete-inside-select"),
+        pytest.param(
+            "WITH gone AS (DELETE FROM image_events RETURNING *) SELECT * FROM gone", id="delete-inside-select"
+        ),
         pytest.param("SELECT * FROM query('DELETE FROM image_events')", id="delete-inside-a-table-function"),
         pytest.param("EXPLAIN ANALYZE DELETE FROM image_events", id="explain-analyze"),
         pytest.param("PREPARE p AS DELETE FROM image_events", id="prepare"),

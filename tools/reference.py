@@ -43,7 +43,9 @@ def _metadata() -> str:
 
 
 def _errors() -> str:
-    errors = sorted((e for e in all_errors().values() if e is not WarehouseError), key=lambda e: (e.http_status, e.code))
+    errors = sorted(
+        (e for e in all_errors().values() if e is not WarehouseError), key=lambda e: (e.http_status, e.code)
+    )
     rows = [(f"`{e.code}`", str(e.http_status), "yes" if e.retryable else "no", e.title) for e in errors]
     return (
         "# Errors\n\nEvery refusal and failure has a code that never changes: attribute and column `error_code`, label on"
@@ -66,13 +68,20 @@ def _processors() -> str:
         cls = processor_class(path.stem)
         processor = cls()
         rows = [
-            (p.name, f"`{p.defaultValue}`" if p.defaultValue else "", "yes" if p.required else "no", _line(p.description))
+            (
+                p.name,
+                f"`{p.defaultValue}`" if p.defaultValue else "",
+                "yes" if p.required else "no",
+                _line(p.description),
+            )
             for p in processor.getPropertyDescriptors()
         ]
         ways = [(r.name, _line(r.description)) for r in processor.getRelationships()]
         ways.append(("failure", "Will not pass, or an unexpected error; content unchanged"))
         text += f"\n## {path.stem}\n\n{_line(cls.ProcessorDetails.description)}\n\n"
-        text += _table(("property", "default", "required", "meaning"), rows) + "\n" + _table(("relationship", "for"), ways)
+        text += (
+            _table(("property", "default", "required", "meaning"), rows) + "\n" + _table(("relationship", "for"), ways)
+        )
     return text
 
 
