@@ -45,6 +45,7 @@ def request_id_from_key(key: str, now: datetime, part: int = 1) -> str:
     every retry. Raises BadIdempotencyKey when the key is no UUIDv7 or its time is too far from `now`.
     """
     try:
+        key = key.strip(" \t")
         if not _CANONICAL.fullmatch(key):  # UUID() itself takes braces, URNs and digits of any script
             raise ValueError(key)
         value = UUID(key)

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from imagewarehouse.errors import RowRejected
 
 ColumnType = Literal["string", "timestamp", "int32", "int64", "float", "double"]
-Stage = Literal["filter", "enrich", "store", "classify", "last", "any"]
+Stage = Literal["filter", "enrich", "store", "classify", "last", "each"]
 
 ACCEPTED, REJECTED, CLASSIFIED, FAILED = "accepted", "rejected", "classified", "failed"
 STATUSES = (ACCEPTED, REJECTED, CLASSIFIED, FAILED)
@@ -54,9 +54,9 @@ class ImageRecord:
     request_id: str = _column(
         "string", "filter", "UUIDv7, one per request, fixed once; a retry overwrites its row", nullable=False
     )
-    status: str = _column("string", "any", "accepted, rejected, classified or failed", nullable=False)
-    error_code: str | None = _column("string", "any", "stable code of what went wrong")
-    error_detail: str | None = _column("string", "any", "one readable line about it")
+    status: str = _column("string", "each", "accepted, rejected, classified or failed", nullable=False)
+    error_code: str | None = _column("string", "each", "stable code of what went wrong")
+    error_detail: str | None = _column("string", "each", "one readable line about it")
     image_id: str | None = _column("string", "filter", "sha256 of the bytes: the same picture has the same id")
     file_name: str | None = _column("string", "filter", "the client's name for it, sanitised; never used as a path")
     declared_type: str | None = _column("string", "filter", "the media type the client declared")

@@ -15,6 +15,7 @@ from nifiapi.relationship import Relationship
 from imagewarehouse import adapter
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.manifest import BUNDLED_MODEL, find_version
+from imagewarehouse.metadata import COLUMNS
 from imagewarehouse.models import load_classifier
 
 
@@ -111,7 +112,9 @@ class ClassifyImage(FlowFileTransform):
             prediction = classifier.classify(adapter.read_content(flowFile), flowFile.getAttribute("format"), top_k)
         except WarehouseError as err:
             adapter.log.warning("ClassifyImage: %s", err)
-            return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(err))
+            # Empty, or a sender of FlowFile packages could have chosen them.
+            nothing = {column.name: "" for column in COLUMNS if column.stage == "classify"}
+            return FlowFileTransformResult(relationship="failure", attributes=nothing | adapter.failed(err))
         top = [{"class": label, "probability": round(probability, 6)} for label, probability in prediction.top]
         return FlowFileTransformResult(
             relationship="success",

@@ -74,7 +74,8 @@ class EnrichImageMetadata(FlowFileTransform):
     def transform(self, context, flowFile):
         trusted, keep_gps = self.settings.get(context)
         get = flowFile.getAttribute
-        attributes = {"source_ip": source_ip(get, trusted) or ""}
+        # Empty where there is none, or a sender of FlowFile packages could choose them.
+        attributes = {"source_ip": source_ip(get, trusted) or "", "gps_latitude": "", "gps_longitude": ""}
         if not get("source_user"):
             attributes["source_user"] = certificate_subject(get) or ""
         if get("status") == "rejected":

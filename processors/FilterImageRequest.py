@@ -161,7 +161,8 @@ class FilterImageRequest(FlowFileTransform):
             keys_wanted=bool(rules.keys.digests),
             all_attributes=flowFile.getAttributes,
         )
-        # Set even when there is none: a sender of FlowFile packages chooses attributes, but not who it is.
+        # What a request does not have is set all the same: a sender of FlowFile packages chooses attributes, but not
+        # who it is.
         attributes["source_user"] = ""
         request_id = new_request_id(now)
         try:
@@ -208,12 +209,11 @@ class FilterImageRequest(FlowFileTransform):
 
 
 def _identity(request_id, status, request):
-    attributes = {
+    return {
         "request_id": request_id,
         "event_time": to_text(event_time(request_id)),
         "status": status,
         "size_bytes": str(request.size),
         "declared_type": (request.declared_type or "")[:255],
+        "file_name": clean_file_name(request.file_name) or "",
     }
-    file_name = clean_file_name(request.file_name)
-    return attributes | {"file_name": file_name} if file_name else attributes

@@ -93,9 +93,9 @@ class PutKuduRecord(FlowFileTransform):
             adapter.log.warning("PutKuduRecord: request %s: %s", request_id, err)
             if is_awaited(get):
                 return _answered("refused", problem(err.code, str(err), request_id), adapter.failed(err))
-            return FlowFileTransformResult(
-                relationship="retry" if err.retryable else "failure", attributes=adapter.failed(err)
-            )
+            if err.retryable:  # as it came: the row of the next try is the row of this one
+                return FlowFileTransformResult(relationship="retry")
+            return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(err))
         return _answered("success", answer_record(record), {})
 
     def _open(self, context):

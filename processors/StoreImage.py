@@ -73,9 +73,11 @@ class StoreImage(FlowFileTransform):
             attributes["storage_uri"] = store.put(image_id, flowFile.getAttribute("format") or "", content)
         except ObjectStoreUnavailable as err:
             adapter.log.warning("StoreImage: %s", err)
-            # An image that was acknowledged before must not end as a failed row without its bytes.
-            relationship = "failure" if is_awaited(flowFile.getAttribute) else "retry"
-            return FlowFileTransformResult(relationship=relationship, attributes=adapter.failed(err))
+            if not is_awaited(flowFile.getAttribute):
+                # An image that was acknowledged before must not end as a failed row without its bytes. It loops as it
+                # came, or the next try would carry the marks of this one.
+                return FlowFileTransformResult(relationship="retry")
+            return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(err) | {"storage_uri": ""})
         return FlowFileTransformResult(relationship="success", attributes=attributes)
 
     def _open(self, context):

@@ -185,6 +185,10 @@ class Engine:
 
     def _process(self, node: Node, queue: Queue, flow_file: FlowFile) -> None:
         outcome = node.work(flow_file)
+        extra = len(outcome) - 1
+        if extra:  # one more to wait for with each further FlowFile; none is left where it was dropped
+            self._enter(extra)
+            flow_file.ticket.add(extra)
         retry = node.component.retry
         for relationship, result in outcome:
             name = node.component.identifier

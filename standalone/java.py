@@ -183,8 +183,7 @@ def route_on_attribute(component: Component, parameters: Mapping[str, str | None
 
     def work(flow_file: FlowFile) -> Outcome:
         matching = [name for name, rule in rules.items() if rule(flow_file.attributes) == "true"]
-        # A copy for each further match, as NiFi clones; the flow's tickets count by the queue.
-        flow_file.ticket.add(max(0, len(matching) - 1))
+        # A copy for each further match, as NiFi clones.
         return [(name, flow_file) for name in matching] or [("unmatched", flow_file)]
 
     return work

@@ -94,7 +94,7 @@ def test_a_key_is_taken_within_its_window_only(offset: timedelta, taken: bool) -
 
 def test_the_same_key_gives_the_same_id_however_it_is_written() -> None:
     key = new_request_id(NOW)
-    spelled = {request_id_from_key(text, NOW) for text in (key, key.upper(), f"  {key} ", key.replace("-", ""))}
+    spelled = {request_id_from_key(text, NOW) for text in (key, key.upper(), f"  {key} ")}
     assert spelled == {key}
 
 

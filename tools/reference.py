@@ -28,10 +28,7 @@ def pages() -> dict[Path, str]:
 
 
 def _metadata() -> str:
-    stages = {"any": "each", "last": "last step"}
-    rows = [
-        (f"`{c.name}`", c.type, "yes" if c.nullable else "no", stages.get(c.stage, c.stage), c.meaning) for c in COLUMNS
-    ]
+    rows = [(f"`{c.name}`", c.type, "yes" if c.nullable else "no", c.stage, c.meaning) for c in COLUMNS]
     return (
         "# Metadata\n\nOne record a request. The names are those of NiFi's attributes, of the columns of `image_events`"
         " and of the JSON answer; the single definition is `imagewarehouse/metadata.py`. The key is"
