@@ -74,8 +74,9 @@ class EnrichImageMetadata(FlowFileTransform):
     def transform(self, context, flowFile):
         trusted, keep_gps = self.settings.get(context)
         get = flowFile.getAttribute
-        # Empty where there is none, or a sender of FlowFile packages could choose them.
-        attributes = {"source_ip": source_ip(get, trusted) or "", "gps_latitude": "", "gps_longitude": ""}
+        attributes = {"source_ip": source_ip(get, trusted) or ""}
+        # A position that is there already was chosen by a sender of FlowFile packages.
+        attributes |= {name: "" for name in ("gps_latitude", "gps_longitude") if get(name)}
         if not get("source_user"):
             attributes["source_user"] = certificate_subject(get) or ""
         if get("status") == "rejected":

@@ -168,13 +168,14 @@ def test_a_full_queue_stops_the_step_before_it(
         [link(SOURCE, "a", "success", max_objects=5), link("a", "b", "success", **limits)],
         {"a": to("success"), "b": behind(gate)},
     )
-    (queue,) = running.nodes["b"].incoming
+    (first,), (queue,) = running.nodes["a"].incoming, running.nodes["b"].incoming
     accepted = 0
     while running.accepts(SOURCE) and accepted < 100:
         running.submit(SOURCE, [journal.flow_file(accepted, content=b"0123456789")])
         accepted += 1
-        until(lambda: running.nodes["a"].incoming[0].count == 0, 0.1)
+        assert until(lambda: (first.count == 0 or queue.full) and (accepted > 1 or queue.count == 0))
     # 5 before a, 3 before b, 1 in b's hands
+    assert until(lambda: queue.full)
     assert (accepted, queue.count, queue.full) == (9, 3, True)
     gate.set()
     assert running.drain(10)
@@ -219,9 +220,10 @@ def test_a_loop_goes_round_after_a_pause(engine: Callable[..., Engine], journal:
         [link(SOURCE, "a", "success"), link("a", "a", "retry")],
         {"a": to("retry")},
     )
+    started = time.monotonic()
     running.submit(SOURCE, [journal.flow_file(1)])
-    time.sleep(0.5)
-    assert 2 <= running.nodes["a"].routed["retry"] <= 3  # at 0, 0.2 and 0.4 s; without the pause thousands
+    assert until(lambda: running.nodes["a"].routed["retry"] == 3)
+    assert time.monotonic() - started >= 0.4  # at 0, 0.2 and 0.4 s
 
 
 # --- retries ------------------------------------------------------------------------------------------------------
