@@ -68,20 +68,9 @@ def run(flow: Path, data: Path, host: str, settings: tuple[str, ...], list_setti
     if list_settings:
         _list(options)
         return
-    try:
-        import uvloop
+    import uvloop
 
-        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop) if sys.version_info >= (3, 11) else None
-        if runner is None:
-            uvloop.install()
-    except ImportError:
-        runner = asyncio.Runner() if sys.version_info >= (3, 11) else None
-    if runner is None:
-        code = asyncio.run(_serve(options))
-    else:
-        with runner:
-            code = runner.run(_serve(options))
-    sys.exit(code)
+    sys.exit(uvloop.run(_serve(options)))
 
 
 async def _serve(options: Options) -> int:

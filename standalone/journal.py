@@ -57,6 +57,7 @@ class Journal:
         """Return once the items are on disk. Raises OSError when they could not be written."""
         entries = [Entry(next(self._numbers), attributes, content) for attributes, content in items]
         written: Future[None] = Future()
+        written.set_running_or_notify_cancel()  # a caller that gives up must not cancel what the thread will answer
         self._requests.put((entries, written))
         await asyncio.wrap_future(written)
         return entries
@@ -122,7 +123,8 @@ class Journal:
                 connection.executemany("DELETE FROM entries WHERE number = ?", [(number,) for number in removals])
                 connection.execute("COMMIT")
             except sqlite3.Error:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk ends it by itself
+                    connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as err:
             for _, written in appends:

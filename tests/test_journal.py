@@ -271,7 +271,7 @@ def test_a_file_that_is_no_journal_is_a_wrong_setting(tmp_path: Path, kind: str)
         path.write_bytes(b"no database at all " * 100)
     else:
         with sqlite3.connect(path) as connection:
-            connection.execute("CREATE VIEW entries AS SELECT 1 AS nothing")
+            connection.execute("CREATE VIEW entries AS SELECT 1 AS one")
     with pytest.raises(ConfigurationError) as caught:
         Journal(path)
     assert caught.value.setting == "--data"
