@@ -86,7 +86,7 @@ def read_request(
 
 def is_awaited(get: Get) -> bool:
     """Whether a client waits for this FlowFile's answer."""
-    return bool(get(CONTEXT_ID))
+    return bool(get(CONTEXT_ID)) and not get("restlistener.remote.source.host")  # else out of a FlowFile package
 
 
 def source_ip(get: Get, trusted: Iterable[Network]) -> str | None:

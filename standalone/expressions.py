@@ -12,7 +12,7 @@ Expression = Callable[[Mapping[str, str]], str]
 
 _REFERENCE = re.compile(r"\$\{((?:[^{}']|'[^']*')*)\}")
 _SUBJECT = re.compile(r"\s*(hostname\((?:true)?\)|[A-Za-z_][A-Za-z0-9._-]*)\s*")
-_CALL = re.compile(r":\s*([A-Za-z]+)\(\s*((?:'[^']*'\s*(?:,\s*(?='))?)*)\)\s*")
+_CALL = re.compile(r":\s*([A-Za-z]+)\(\s*((?:'[^']*'\s*(?:,\s*'[^']*'\s*)*)?)\)\s*")
 _ARGUMENT = re.compile(r"'([^']*)'")
 
 Function = Callable[..., str]
@@ -36,6 +36,9 @@ def compile_expression(text: str, where: str) -> Expression:
         parts += [text[position : found.start()], _reference(found[1], where)]
         position = found.end()
     parts.append(text[position:])
+    around = _REFERENCE.sub("\0", text)
+    if "${" in around or "$\0" in around:  # nested, unfinished or escaped by a second dollar sign
+        raise ConfigurationError(where, f"the standalone runner cannot read the expression in {text!r}")
     return lambda attributes: "".join(p if isinstance(p, str) else p(attributes) for p in parts)
 
 

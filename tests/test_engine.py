@@ -1,7 +1,8 @@
-"""The engine moves FlowFiles as NiFi does: queues fill, tasks wait, retries start over, and nothing is lost or counted twice."""
+"""The engine moves FlowFiles as NiFi does: queues fill, tasks wait, retries start over, nothing is lost or ends twice."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -62,7 +63,10 @@ def engine(component: Make) -> Iterator[Callable[..., Engine]]:
     engines: list[Engine] = []
 
     def build(
-        components: dict[str, dict[str, Any]], connections: Sequence[Connection], works: dict[str, Work], start: bool = True
+        components: dict[str, dict[str, Any]],
+        connections: Sequence[Connection],
+        works: dict[str, Work],
+        start: bool = True,
     ) -> Engine:
         made = {name: component(name, **{"penalty_s": 0.02, "yield_s": 0.02, **values})
                 for name, values in {SOURCE: {}, **components}.items()}  # fmt: skip
@@ -107,7 +111,7 @@ def test_each_flowfile_goes_through_every_step_in_order(engine: Callable[..., En
     running.submit(SOURCE, [journal.flow_file(n) for n in range(100)])
     assert running.drain(10)
     assert seen == [(str(n), "ab") for n in range(100)]  # one task each: the order is kept
-    assert journal.ended == {n: 1 for n in range(100)}
+    assert journal.ended == dict.fromkeys(range(100), 1)
     assert running.nodes["c"].routed == {"success": 100}
 
 
@@ -137,7 +141,7 @@ def test_as_many_tasks_work_at_once_as_the_flow_says(engine: Callable[..., Engin
     running.submit(SOURCE, [journal.flow_file(n) for n in range(40)])
     assert running.drain(10)
     assert max(most) == 4
-    assert journal.ended == {n: 1 for n in range(40)}
+    assert journal.ended == dict.fromkeys(range(40), 1)
 
 
 def test_queues_of_one_processor_take_turns(engine: Callable[..., Engine], journal: Journal) -> None:
@@ -169,19 +173,21 @@ def test_a_full_queue_stops_the_step_before_it(
         {"a": to("success"), "b": behind(gate)},
     )
     (first,), (queue,) = running.nodes["a"].incoming, running.nodes["b"].incoming
-    accepted = 0
+    running.submit(SOURCE, [journal.flow_file(0)])
+    assert until(lambda: running.nodes["a"].routed["success"] == 1 and queue.count == 0)
+    accepted = 1
     while running.accepts(SOURCE) and accepted < 100:
         running.submit(SOURCE, [journal.flow_file(accepted, content=b"0123456789")])
         accepted += 1
-        assert until(lambda: (first.count == 0 or queue.full) and (accepted > 1 or queue.count == 0))
-    # 5 before a, 3 before b, 1 in b's hands
+        assert until(lambda: first.count == 0 or queue.full)
     assert until(lambda: queue.full)
+    # 5 before a, 3 before b, 1 in b's hands
     assert (accepted, queue.count, queue.full) == (9, 3, True)
     gate.set()
     assert running.drain(10)
     assert running.accepts(SOURCE)
     assert (queue.count, queue.bytes) == (0, 0)
-    assert journal.ended == {n: 1 for n in range(9)}
+    assert journal.ended == dict.fromkeys(range(9), 1)
 
 
 def test_no_more_than_the_tasks_of_a_step_can_overfill_a_queue(engine: Callable[..., Engine], journal: Journal) -> None:
@@ -211,7 +217,7 @@ def test_a_full_loop_does_not_stop_its_own_step(engine: Callable[..., Engine], j
     assert until(lambda: running.nodes["a"].routed["retry"] >= 20)
     away.set()
     assert running.drain(10)
-    assert journal.ended == {n: 1 for n in range(10)}
+    assert journal.ended == dict.fromkeys(range(10), 1)
 
 
 def test_a_loop_goes_round_after_a_pause(engine: Callable[..., Engine], journal: Journal) -> None:
@@ -248,8 +254,10 @@ def test_a_retried_flowfile_comes_back_as_it_was_and_later_each_time(
     assert running.drain(10)
     assert [attributes["status"] for _, attributes, _ in seen] == ["accepted"] * 4  # the first try and three more
     assert [content for _, _, content in seen] == [b"x"] * 4
-    pauses = [later[0] - earlier[0] for earlier, later in zip(seen, seen[1:])]  # noqa: B905 - shifted by one
-    assert all(pause >= least for pause, least in zip(pauses, (0.05, 0.1, 0.1), strict=True))  # doubled up to the longest
+    pauses = [later[0] - earlier[0] for earlier, later in itertools.pairwise(seen)]
+    assert all(
+        pause >= least for pause, least in zip(pauses, (0.05, 0.1, 0.1), strict=True)
+    )  # doubled up to the longest
     (one,) = left
     assert (one.attributes["status"], one.attributes["attempt"], one.content) == ("failed", "4", b"changed")
     assert (one.retries, journal.ended) == ({}, {1: 1})
@@ -446,7 +454,9 @@ def test_a_funnel_with_two_ways_out_sends_a_copy_on_each(engine: Callable[..., E
     assert journal.ended == {1: 1}
 
 
-def test_funnels_in_a_ring_park_instead_of_going_round_for_ever(engine: Callable[..., Engine], journal: Journal) -> None:
+def test_funnels_in_a_ring_park_instead_of_going_round_for_ever(
+    engine: Callable[..., Engine], journal: Journal
+) -> None:
     running = engine(
         {"x": {"kind": "FUNNEL"}, "y": {"kind": "FUNNEL"}},
         [link(SOURCE, "x", "success"), link("x", "y"), link("y", "x")],
@@ -473,7 +483,7 @@ def test_a_work_that_raises_loses_nothing_and_stops_nobody(engine: Callable[...,
     running = engine({"a": {"tasks": 2}}, [link(SOURCE, "a", "success")], {"a": work})
     running.submit(SOURCE, [journal.flow_file(n) for n in range(12)])
     assert running.drain(10)
-    assert journal.ended == {n: 1 for n in range(12)}
+    assert journal.ended == dict.fromkeys(range(12), 1)
     assert failures == {"0": 2, "3": 2, "6": 2, "9": 2}
 
 
@@ -484,7 +494,9 @@ def test_a_relationship_that_is_not_declared_keeps_the_flowfile_where_it_is(
 
     host = PythonProcessor(component("PutSolrDocument"), {})
     host.relationships = {"success", "failure", "original"}  # as if the processor had forgotten one
-    running = engine({"PutSolrDocument": {}}, [link(SOURCE, "PutSolrDocument", "success")], {"PutSolrDocument": host.work})
+    running = engine(
+        {"PutSolrDocument": {}}, [link(SOURCE, "PutSolrDocument", "success")], {"PutSolrDocument": host.work}
+    )
     with caplog.at_level(logging.ERROR):
         running.submit(SOURCE, [journal.flow_file(1)])
         assert running.drain(0.2) is False
@@ -549,6 +561,6 @@ def test_many_flowfiles_through_many_tasks_all_end_once(engine: Callable[..., En
     )  # fmt: skip
     running.submit(SOURCE, [journal.flow_file(n) for n in range(1000)])
     assert running.drain(30)
-    assert journal.ended == {n: 1 for n in range(1000)}
+    assert journal.ended == dict.fromkeys(range(1000), 1)
     assert running.nodes["c"].routed["success"] == 2000
     assert running.live == 0

@@ -134,6 +134,7 @@ def test_space_of_removed_entries_is_used_again(open_journal: Callable[[], Journ
 
 def test_appends_at_once_are_all_there_and_share_commits(open_journal: Callable[[], Journal], tmp_path: Path) -> None:
     journal = open_journal()
+    append(journal, ({"number": "first"}, b""))
 
     async def everybody() -> list[list[Entry]]:
         return await asyncio.gather(*(journal.append([({"number": str(n)}, b"x" * n)]) for n in range(200)))
@@ -144,14 +145,12 @@ def test_appends_at_once_are_all_there_and_share_commits(open_journal: Callable[
     assert [entry.attributes["number"] for (entry,) in found] == [str(n) for n in range(200)]
     assert len({entry.number for (entry,) in found}) == 200
     assert 1 <= commits <= 50
-    assert [entry.content for entry in open_journal().replay()] == [b"x" * n for n in range(200)]
+    assert [entry.content for entry in open_journal().replay()] == [b"", *(b"x" * n for n in range(200))]
 
 
 def _commits(tmp_path: Path) -> int:
     """Commits so far, counted in the write-ahead log: the last frame of each carries the size of the database."""
-    log = (tmp_path / "data" / "journal.sqlite-wal").read_bytes() if (tmp_path / "data").is_dir() else b""
-    if len(log) < 32:
-        return 0
+    log = (tmp_path / "data" / "journal.sqlite-wal").read_bytes()
     frame = 24 + int.from_bytes(log[8:12], "big")
     return sum(int.from_bytes(log[at + 4 : at + 8], "big") > 0 for at in range(32, len(log), frame))
 

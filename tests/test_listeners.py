@@ -109,6 +109,11 @@ def test_only_a_request_with_a_context_is_awaited(base: dict[str, str], prefix: 
     assert is_awaited(base.get) is (base is HANDLED)
 
 
+def test_a_flowfile_package_cannot_claim_that_somebody_waits() -> None:
+    # It would fail at once where a store is away, instead of being tried again.
+    assert not is_awaited({**LISTENED, "http.context.identifier": "made up"}.get)
+
+
 # --- spelling of headers ------------------------------------------------------------------------------------------
 
 
