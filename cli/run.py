@@ -56,9 +56,10 @@ def run(flow: Path, data: Path, host: str, settings: tuple[str, ...], list_setti
         stream=sys.stderr,
     )
     logging.getLogger("imagewarehouse").setLevel(logging.INFO)
-    from standalone.memory import keep_small  # before anything allocates on a thread
+    from standalone.process import allow_connections, keep_small  # before anything allocates on a thread
 
     keep_small()
+    allow_connections()
     # A thread that comes back from the decoder, the model or the disk waits up to this long for Python's lock: with the
     # default of 5 ms every hand-over between two steps can cost that much.
     sys.setswitchinterval(0.001)

@@ -71,6 +71,10 @@ class BadIdempotencyKey(ImageRejected):
     code, title, http_status = "request.bad_idempotency_key", "Idempotency-Key not usable", 400
 
 
+class TooSlow(ImageRejected):
+    code, title, http_status = "request.too_slow", "Body came too slowly", 408
+
+
 class NoBody(ImageRejected):
     code, title, http_status = "request.no_body", "Request without a body", 400
 

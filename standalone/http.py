@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import os
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from aiohttp import web
 from flows.definition import Component
 from imagewarehouse.adapter import now
 from imagewarehouse.answers import Answer, problem
-from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.errors import Busy, ConfigurationError, TooSlow
 from imagewarehouse.ids import new_request_id
 from standalone.engine import Engine
 from standalone.flowfile import FlowFile, Ticket
@@ -33,6 +34,10 @@ from standalone.metrics import Metrics
 log = logging.getLogger("imagewarehouse.standalone")
 
 _IN_A_THREAD = 64 * 1024  # multipart bodies above this are parsed off the event loop
+_IDLE_S = 60.0  # a connection without a request; also one whose headers do not end
+_PAUSE_S = 30.0  # between two pieces of a body
+_BODY_S = 600.0  # for a whole body
+_BODIES = 256 << 20  # bytes of bodies being read at once; what has been read waits in queues with limits of their own
 _METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS")
 
 
@@ -44,6 +49,22 @@ class Body:
     size: int
 
 
+class Bodies:
+    """Bytes of all bodies that are being read, over every connection and port. Used on the event loop only."""
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    def take(self, number: int) -> None:
+        """Raises Busy beyond the limit."""
+        self._held += number
+        if self._held > _BODIES:
+            raise Busy(f"{_BODIES >> 20} MB of bodies are being read already")
+
+    def give_back(self, number: int) -> None:
+        self._held -= number
+
+
 @dataclass(slots=True)
 class Listener:
     """What both listeners share: a port, a body ceiling, /health and /metrics."""
@@ -52,6 +73,7 @@ class Listener:
     parameters: Mapping[str, str | None]
     engine: Engine
     metrics: Metrics
+    bodies: Bodies
     settings: Settings = field(init=False)
     ceiling: int = field(init=False)
     port: int = field(init=False)
@@ -66,7 +88,9 @@ class Listener:
     async def start(self, host: str) -> None:
         """Raises ConfigurationError naming the port's setting when it cannot be had."""
         host = self.settings.text("Hostname", host)  # HandleHttpRequest has an address of its own, ListenHTTP has none
-        self._runner = web.ServerRunner(web.Server(self._serve, access_log=None, handler_cancellation=False))
+        self._runner = web.ServerRunner(
+            web.Server(self._serve, access_log=None, handler_cancellation=False, keepalive_timeout=_IDLE_S)
+        )
         await self._runner.setup()
         try:
             site = web.TCPSite(self._runner, host, self.port, backlog=1024, reuse_address=True)
@@ -90,7 +114,11 @@ class Listener:
             if not self.accepting:
                 response = _answer(problem("unavailable", "the service is shutting down"))
             else:
-                response = await self.handle(request)
+                try:
+                    response = await self.handle(request)
+                except (Busy, TooSlow) as err:
+                    response = _answer(problem(err.code, str(err)))
+                    response.force_close()  # the rest of the body is not wanted
             observed.status = response.status
         return response
 
@@ -100,17 +128,33 @@ class Listener:
         return web.json_response({"status": state}, status=200 if ready else 503)
 
     async def read_body(self, request: web.BaseRequest) -> Body:
-        """The body, never more of it in memory than the ceiling."""
+        """The body, never more of it in memory than the ceiling.
+
+        Raises: TooSlow: the sender paused for too long. Busy: the bodies being read take too much memory already.
+        """
         declared = request.content_length or 0
         if declared > self.ceiling:
             return Body(None, declared)
-        chunks, size = [], 0
-        async for chunk in request.content.iter_any():
-            size += len(chunk)
-            if size > self.ceiling:
-                return Body(None, size)
-            chunks.append(chunk)
-        return Body(chunks[0] if len(chunks) == 1 else b"".join(chunks), size)
+        if request.content.is_eof():  # it came together with its headers
+            content = request.content.read_nowait()
+            return Body(content if len(content) <= self.ceiling else None, len(content))
+        chunks: list[bytes] = []
+        size = 0
+        until = time.monotonic() + _BODY_S
+        try:
+            while not request.content.at_eof():
+                pause = min(_PAUSE_S, until - time.monotonic())
+                chunk = await asyncio.wait_for(request.content.readany(), pause)
+                size += len(chunk)
+                self.bodies.take(len(chunk))
+                if size > self.ceiling:
+                    return Body(None, size)
+                chunks.append(chunk)
+        except asyncio.TimeoutError as err:
+            raise TooSlow(f"no byte for {_PAUSE_S} s, or not done after {_BODY_S} s") from err
+        finally:
+            self.bodies.give_back(size)
+        return Body(b"".join(chunks), size)
 
     async def parts(self, request: web.BaseRequest, body: Body) -> list[tuple[dict[str, str], Body]] | None:
         """The parts of a multipart body with NiFi's attributes; None when it is not multipart or cannot be read."""

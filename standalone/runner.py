@@ -22,7 +22,7 @@ from standalone import java
 from standalone.control import ControlSocket
 from standalone.engine import Engine, Work
 from standalone.flowfile import FlowFile, Ticket
-from standalone.http import HandleHttp, Listener, ListenHttp
+from standalone.http import Bodies, HandleHttp, Listener, ListenHttp
 from standalone.journal import Journal
 from standalone.metrics import Metrics
 from standalone.python_host import REPOSITORY, PythonProcessor
@@ -100,6 +100,7 @@ class Runner:
                 java.Settings(component, self.parameters)  # refuses what is not stood in for
                 sources.append(component)
         self.engine = Engine(self.flow, works)
+        self._bodies = Bodies()
         self.metrics = Metrics(self.engine, [p.component.name for p in self.python if _switched_off(p)])
         self.listeners: list[Listener] = [self._listener(component) for component in sources]
         self._check_ceilings()
@@ -169,7 +170,7 @@ class Runner:
 
     def _listener(self, component: Component) -> Listener:
         kind = ListenHttp if component.type == java.LISTEN_HTTP else HandleHttp
-        return kind(component, self.parameters, self.engine, self.metrics)
+        return kind(component, self.parameters, self.engine, self.metrics, self._bodies)
 
     def _check_ceilings(self) -> None:
         """What FilterImageRequest may accept, the listeners have to let in."""

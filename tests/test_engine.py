@@ -84,10 +84,12 @@ def to(relationship: str) -> Work:
     return lambda flow_file: [(relationship, flow_file)]
 
 
-def behind(gate: threading.Event) -> Work:
+def behind(gate: threading.Event, begun: threading.Event | None = None) -> Work:
     """Work that waits for the gate; not for ever, so that a failed test ends too."""
 
     def work(flow_file: FlowFile) -> Any:
+        if begun is not None:
+            begun.set()
         gate.wait(5)
         return [("success", flow_file)]
 
@@ -166,15 +168,15 @@ def test_queues_of_one_processor_take_turns(engine: Callable[..., Engine], journ
 def test_a_full_queue_stops_the_step_before_it(
     engine: Callable[..., Engine], journal: Journal, limits: dict[str, int]
 ) -> None:
-    gate = threading.Event()
+    gate, begun = threading.Event(), threading.Event()
     running = engine(
         {"a": {}, "b": {}},
         [link(SOURCE, "a", "success", max_objects=5), link("a", "b", "success", **limits)],
-        {"a": to("success"), "b": behind(gate)},
+        {"a": to("success"), "b": behind(gate, begun)},
     )
     (first,), (queue,) = running.nodes["a"].incoming, running.nodes["b"].incoming
     running.submit(SOURCE, [journal.flow_file(0)])
-    assert until(lambda: running.nodes["a"].routed["success"] == 1 and queue.count == 0)
+    assert begun.wait(5)
     accepted = 1
     while running.accepts(SOURCE) and accepted < 100:
         running.submit(SOURCE, [journal.flow_file(accepted, content=b"0123456789")])
