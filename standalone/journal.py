@@ -97,8 +97,10 @@ class Journal:
             running = True
             while running:
                 appends: list[tuple[list[Entry], Future[None]]] = []
+                waited = True
                 try:
                     request = self._requests.get(timeout=_REMOVAL_DELAY_S if removals else None)
+                    waited = False
                     while True:
                         if request is None:
                             running = False
@@ -109,7 +111,7 @@ class Journal:
                         request = self._requests.get_nowait()
                 except queue.Empty:
                     pass
-                if appends or len(removals) >= 100 or not running or (removals and self._requests.empty()):
+                if appends or len(removals) >= 100 or not running or waited:
                     self._commit(connection, appends, removals)
 
     def _commit(

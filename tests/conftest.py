@@ -1,10 +1,11 @@
-"""Fixtures that several test files share."""
+"""What several test files share."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,16 @@ settings.register_profile("imagewarehouse", deadline=None)
 settings.load_profile("imagewarehouse")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    """Whether it came true in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.002)
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from flows.definition import Component, Connection, Flow, Retry
 from standalone import java
 from standalone.engine import Engine, Work
 from standalone.flowfile import FlowFile, Ticket
+from tests.conftest import until
 
 Make = Callable[..., Component]
 SOURCE = "source"
@@ -45,16 +46,6 @@ def link(source: str, destination: str, *relationships: str, **limits: int) -> C
     identifier = f"{source}-{'/'.join(relationships)}-{destination}"
     values = {"max_objects": 0, "max_bytes": 0, **limits}
     return Connection(identifier, identifier, source, destination, relationships, **values)
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Whether it came true in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.002)
-    return True
 
 
 @pytest.fixture

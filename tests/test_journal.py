@@ -16,6 +16,7 @@ import pytest
 
 from imagewarehouse.errors import ConfigurationError
 from standalone.journal import Entry, Journal
+from tests.conftest import until
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -108,10 +109,7 @@ def test_removals_reach_the_file_without_further_appends(open_journal: Callable[
     (entry,) = append(journal, ({}, b"x"))
     assert stored(tmp_path / "data" / "journal.sqlite") == 1
     journal.remove(entry.number)
-    end = time.monotonic() + 5
-    while stored(tmp_path / "data" / "journal.sqlite") and time.monotonic() < end:
-        time.sleep(0.01)
-    assert stored(tmp_path / "data" / "journal.sqlite") == 0
+    assert until(lambda: stored(tmp_path / "data" / "journal.sqlite") == 0)
 
 
 def test_large_content_comes_back_whole(open_journal: Callable[[], Journal]) -> None:
@@ -146,6 +144,19 @@ def test_appends_at_once_are_all_there_and_share_commits(open_journal: Callable[
     assert len({entry.number for (entry,) in found}) == 200
     assert 1 <= commits <= 50
     assert [entry.content for entry in open_journal().replay()] == [b"", *(b"x" * n for n in range(200))]
+
+
+def test_removals_wait_a_moment_for_others_to_share_their_commit(
+    open_journal: Callable[[], Journal], tmp_path: Path
+) -> None:
+    journal = open_journal()
+    entries = append(journal, *(({}, b"x") for _ in range(30)))
+    before = _commits(tmp_path)
+    for entry in entries:
+        journal.remove(entry.number)
+        time.sleep(0.002)
+    assert until(lambda: stored(tmp_path / "data" / "journal.sqlite") == 0)
+    assert 1 <= _commits(tmp_path) - before <= 10
 
 
 def _commits(tmp_path: Path) -> int:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,9 @@ from imagewarehouse.errors import ConfigurationError, Corrupt, InferenceFailed, 
 from imagewarehouse.images import InputSpec, decode_rgb, to_batch
 from imagewarehouse.manifest import find_version, read_manifest
 from imagewarehouse.models import Classifier, Prediction, load_classifier
+
+# Keras asks NumPy for a copy in the old way while it loads weights.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
 WriteModel = Callable[..., Path]
 Tflite = Callable[..., bytes]
@@ -367,6 +371,25 @@ def test_the_demonstration_images_decode_to_the_models_numbers(shared_data: Path
     batch = to_batch([decode_rgb(content, spec, "JPEG")], spec)
     expected = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), np.float32) / 255
     assert np.abs(batch[0] - expected).max() < 1e-6
+
+
+def test_calls_at_the_same_moment_do_not_mix(tmp_path: Path, write_model: WriteModel, tflite: Tflite) -> None:
+    # Large enough that eight threads are inside the runtime at once, each with a picture of its own.
+    folder = write_model(
+        tmp_path / "1", {"litert": ("model.tflite", tflite(size=256))}, input={"height": 256, "width": 256}
+    )
+    classifier = load_classifier(folder)
+    batches = [np.full((1, 256, 256, 3), (number / 8, 0.5, 1 - number / 8), np.float32) for number in range(8)]
+    alone = [classifier.probabilities(batch) for batch in batches]
+    gate = threading.Barrier(8)
+
+    def run(number: int) -> list[np.ndarray]:
+        gate.wait()
+        return [classifier.probabilities(batches[number]) for _ in range(25)]
+
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(run, range(8)))
+    assert all(np.array_equal(one, alone[number]) for number, found in enumerate(together) for one in found)
 
 
 # --- both runtimes ------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -179,9 +180,14 @@ def test_an_object_is_read_up_to_the_limit_and_not_a_byte_more(tmp_path: Path, l
 
 def test_a_huge_object_is_refused_before_it_is_in_memory(tmp_path: Path) -> None:
     with (tmp_path / "huge.png").open("wb") as file:
-        file.truncate(1 << 42)  # 4 TiB of nothing
-    with pytest.raises(TooLarge):
-        read_object((tmp_path / "huge.png").as_uri(), 1000)
+        file.truncate(256 << 20)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge):
+            read_object((tmp_path / "huge.png").as_uri(), 1000)
+        assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "zst"])
