@@ -27,7 +27,13 @@ def answer_record(record: ImageRecord) -> Answer:
     """The answer for a record that has been written."""
     if record.status in (CLASSIFIED, ACCEPTED):
         return Answer(200, JSON_MEDIA_TYPE, _dump(record.as_json()))
-    return problem(record.error_code or WarehouseError.code, record.error_detail, record.request_id)
+    code = record.error_code or WarehouseError.code
+    return problem(code, record.error_detail if is_public(code) else None, record.request_id)
+
+
+def is_public(code: str) -> bool:
+    """Whether the text of an error may go to the client: what went wrong on our side names paths and hosts of ours."""
+    return all_errors().get(code, WarehouseError).http_status < 500
 
 
 def problem(code: str, detail: str | None, request_id: str | None = None, instance: str | None = None) -> Answer:
@@ -39,8 +45,7 @@ def problem(code: str, detail: str | None, request_id: str | None = None, instan
         "status": error.http_status,
         "error_code": code,
     }
-    # The text of an unknown error may hold anything, so it stays in the log.
-    if detail and error is not WarehouseError:
+    if detail:
         body["detail"] = detail
     if request_id:
         body["request_id"] = request_id

@@ -8,7 +8,7 @@ from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, Stan
 from nifiapi.relationship import Relationship
 
 from imagewarehouse import adapter
-from imagewarehouse.answers import answer_record, problem
+from imagewarehouse.answers import answer_record, is_public, problem
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.listeners import is_awaited
 from imagewarehouse.metadata import COLUMNS, record_from_attributes
@@ -92,7 +92,11 @@ class PutKuduRecord(FlowFileTransform):
         except WarehouseError as err:
             adapter.log.warning("PutKuduRecord: request %s: %s", request_id, err)
             if is_awaited(get):
-                return _answered("refused", problem(err.code, str(err), request_id), adapter.failed(err))
+                return _answered(
+                    "refused",
+                    problem(err.code, str(err) if is_public(err.code) else None, request_id),
+                    adapter.failed(err),
+                )
             if err.retryable:  # as it came: the row of the next try is the row of this one
                 return FlowFileTransformResult(relationship="retry")
             return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(err))

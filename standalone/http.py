@@ -23,8 +23,8 @@ from aiohttp import web
 from flows.definition import Component
 from imagewarehouse.adapter import now
 from imagewarehouse.answers import Answer, problem
-from imagewarehouse.errors import Busy, ConfigurationError, TooSlow
-from imagewarehouse.ids import new_request_id
+from imagewarehouse.errors import BadIdempotencyKey, Busy, ConfigurationError, TooSlow
+from imagewarehouse.ids import new_request_id, request_id_from_key
 from standalone.engine import Engine
 from standalone.flowfile import FlowFile, Ticket
 from standalone.java import ContextMap, Reply, Settings
@@ -34,6 +34,7 @@ from standalone.metrics import Metrics
 log = logging.getLogger("imagewarehouse.standalone")
 
 _IN_A_THREAD = 64 * 1024  # multipart bodies above this are parsed off the event loop
+_KEY = "Idempotency-Key"
 _IDLE_S = 60.0  # a connection without a request; also one whose headers do not end
 _PAUSE_S = 30.0  # between two pieces of a body
 _BODY_S = 600.0  # for a whole body
@@ -191,10 +192,12 @@ class ListenHttp(Listener):
             return _busy()
         body = await self.read_body(request)
         peer = request.remote or ""
-        common = {name: value for name, value in request.headers.items() if self._headers.fullmatch(name)}
-        # Under this spelling whatever the client's was: FilterImageRequest looks for no other, to spare NiFi the search.
-        keys = [common.pop(name) for name in list(common) if name.lower() == "idempotency-key"]
-        common["Idempotency-Key"] = keys[0] if keys else new_request_id(now())
+        common = {_spelled(name): value for name, value in request.headers.items() if self._headers.fullmatch(name)}
+        try:
+            key = common.pop(_KEY, None)
+            common[_KEY] = request_id_from_key(key, now()) if key else new_request_id(now())
+        except BadIdempotencyKey as err:  # taken in, it would be answered with an id that no row will have
+            return _answer(problem(err.code, str(err)))
         common |= {
             "restlistener.remote.source.host": peer,
             "restlistener.request.uri": request.path,
@@ -216,7 +219,7 @@ class ListenHttp(Listener):
             for entry, (_, part) in zip(entries, items, strict=True)
         ]
         self.engine.submit(self.component.identifier, flow_files)
-        body_text = json.dumps({"request_id": common["Idempotency-Key"]}) + "\n"
+        body_text = json.dumps({"request_id": common[_KEY]}) + "\n"
         return web.Response(status=self._status, text=body_text, content_type="application/json")
 
 
@@ -258,7 +261,7 @@ class HandleHttp(Listener):
             common["http.query.string"] = request.query_string
         if "Content-Type" in request.headers:
             common["mime.type"] = request.headers["Content-Type"]
-        common |= {f"http.headers.{name}": value for name, value in request.headers.items()}
+        common |= {f"http.headers.{_spelled(name)}": value for name, value in request.headers.items()}
         parts = await self.parts(request, body)
         found = [({}, body)] if parts is None else parts
         flow_files = [FlowFile({**_core(), **common, **a}, part.content, part.size, Ticket()) for a, part in found]
@@ -305,6 +308,11 @@ def _parse_parts(content_type: str, content: bytes) -> list[tuple[dict[str, str]
             attributes["http.multipart.filename"] = part.filename
         found.append((attributes, Body(raw, len(raw))))
     return found or None
+
+
+def _spelled(name: str) -> str:
+    """A header's name as FilterImageRequest looks for it; it tries no other spelling, to spare NiFi the search."""
+    return _KEY if name.lower() == _KEY.lower() else name
 
 
 def _core() -> dict[str, str]:

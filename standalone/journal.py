@@ -40,6 +40,7 @@ class Journal:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)  # what clients sent, access keys included, is nobody else's to read
             with closing(self._connect()) as connection:
                 connection.execute(
                     "CREATE TABLE IF NOT EXISTS entries (number INTEGER PRIMARY KEY, attributes TEXT, content BLOB)"

@@ -672,7 +672,8 @@ def test_a_written_row_of_a_bad_request_is_answered_with_its_problem(
     answer = json.loads(left.content)
     assert (answer["status"], answer["request_id"]) == (int(status), sent["request_id"])
     assert answer["error_code"] == attributes.get("error_code", "internal")
-    assert answer.get("detail") == attributes.get("error_detail")
+    # What went wrong on our side names paths and hosts, so it is told to the row and not to the client.
+    assert answer.get("detail") == (attributes.get("error_detail") if int(status) < 500 else None)
     (row,) = written(rows)
     assert row["status"] == attributes["status"]
 

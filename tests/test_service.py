@@ -129,6 +129,21 @@ def test_the_same_key_twice_leaves_one_row(service: Service) -> None:
     assert service.count(f"request_id = '{key}'") == 1
 
 
+@pytest.mark.parametrize("spelling", ["Idempotency-Key", "idempotency-key", "IDEMPOTENCY-KEY"])
+def test_the_key_counts_however_its_header_is_spelt(service: Service, spelling: str) -> None:
+    key = new_request_id(datetime.now(timezone.utc))
+    assert post(service.classify_url, picture(11), {**JPEG, spelling: key}).json()["request_id"] == key
+    assert post(service.images_url, picture(12), {**JPEG, spelling: key.upper()}).json() == {"request_id": key}
+    digest = hashlib.sha256(picture(12)).hexdigest()
+    eventually(lambda: service.count(f"request_id = '{key}' AND image_id = '{digest}'") == 1)
+
+
+def test_a_key_that_cannot_be_used_is_refused_by_both_listeners(service: Service) -> None:
+    for url in (service.classify_url, service.images_url):
+        answer = post(url, picture(), {**JPEG, "Idempotency-Key": "order-17"})
+        assert (answer.status, answer.json()["error_code"]) == (400, "request.bad_idempotency_key")
+
+
 def test_the_same_image_is_stored_once(service: Service) -> None:
     before = len(service.objects())
     uris = {post(service.classify_url, picture(4), JPEG).json()["storage_uri"] for _ in range(5)}
@@ -262,6 +277,7 @@ def test_a_store_that_is_away_delays_images_and_loses_none(tmp_path: Path) -> No
         answer = post(service.classify_url, picture(3), JPEG)
         assert (answer.status, answer.json()["error_code"]) == (503, "objects.unavailable")
         assert int(answer.headers["Retry-After"]) > 0
+        assert str(service.data) not in answer.body.decode(), "a path of ours in an answer"
         assert service.count(f"image_id = '{hashlib.sha256(picture(3)).hexdigest()}' AND status = 'failed'") == 1
         objects.unlink()
         moved.rename(objects)
