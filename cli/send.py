@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from imagewarehouse.errors import ConfigurationError
 
-if TYPE_CHECKING:  # aiohttp, pyarrow and rich take half a second, too long for --help
-    from cli.sender import Plan, Result, Source, Target
-
 _FILE = click.Path(dir_okay=False, exists=True, path_type=Path)
-_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
 
 
 class _WrongArgument(click.ClickException):
@@ -135,62 +129,45 @@ def send(
       2    a wrong argument
       130  stopped with Ctrl-C
     """
-    from cli import sender
+    # Not at the top: aiohttp and rich take half a second, too long for --help.
+    from cli.sending.report import Display, print_summary
+    from cli.sending.run import Run
+    from cli.sending.settings import Plan, tls_context
+    from cli.sending.sources import open_sources
+    from cli.sending.state import State
+    from cli.sending.text import OutputBroken, open_lines
 
     try:
-        target = sender.parse_target(url, access_key, cacert, cert, key)
-        if media_type is not None and not _MEDIA_TYPE.fullmatch(media_type):
-            raise ConfigurationError("--type", f"expected a media type such as image/jpeg, received {media_type!r}")
-        opened = sender.open_sources(sources, sys.stdin.buffer)
-        plan = sender.Plan(connections, retries, timeout, skip, limit, media_type)
-        if not quiet and sender.is_key_exposed(target):
+        access_key = access_key and access_key.strip()
+        tls = tls_context(url, cacert, cert, key)
+        plan = Plan(url, access_key, tls, connections, retries, timeout, skip, limit, media_type)
+        opened = open_sources(sources, sys.stdin.buffer)
+        if not quiet and plan.exposes_key:
             click.echo("warning: the access key is sent unencrypted; use https", err=True)
-        result = _send(opened, target, plan, json_path, state_path, progress, quiet)
+        with ExitStack() as stack:
+            state = lines = display = None
+            if state_path is not None:
+                state = stack.enter_context(closing(State(state_path, url)))
+            if json_path == "-":
+                lines = sys.stdout
+            elif json_path is not None:
+                lines = stack.enter_context(open_lines("--json", Path(json_path), "a" if state_path else "w"))
+            if progress is None:  # lines and a bar on the same terminal would tear each other apart
+                progress = sys.stderr.isatty() and not quiet and not (json_path == "-" and sys.stdout.isatty())
+            if progress:
+                display = stack.enter_context(Display(sys.stderr))
+            tally = Run(opened, plan, state, lines, display).send()
     except ConfigurationError as err:
         raise _WrongArgument(str(err)) from err
-    except sender.OutputBroken as err:
+    except OutputBroken as err:
         if json_path == "-":  # otherwise Python flushes it once more at its end, and fails once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         click.echo(f"Error: {err}; stopped", err=True)
         sys.exit(1)
-    _report(result, target, quiet, sys.stderr if json_path == "-" else sys.stdout)
-    sys.exit(result.exit_code)
-
-
-def _send(
-    sources: list[Source],
-    target: Target,
-    plan: Plan,
-    json_path: str | None,
-    state_path: Path | None,
-    progress: bool | None,
-    quiet: bool,
-) -> Result:
-    from cli import sender
-
-    with ExitStack() as stack:
-        state = lines = display = None
-        if state_path is not None:
-            state = sender.State(state_path, target.url)
-            stack.callback(state.close)
-        if json_path == "-":
-            lines = sys.stdout
-        elif json_path is not None:
-            lines = stack.enter_context(sender.open_lines(Path(json_path), append=state is not None))
-        if progress is None:  # lines and a bar on the same terminal would tear each other apart
-            progress = sys.stderr.isatty() and not quiet and not (json_path == "-" and sys.stdout.isatty())
-        if progress:
-            display = stack.enter_context(sender.Display(sys.stderr))
-        return sender.send_images(sources, target, plan, state=state, lines=lines, display=display)
-
-
-def _report(result: Result, target: Target, quiet: bool, stream: TextIO) -> None:
-    from cli import sender
-
-    tally = result.tally
-    if not quiet and not (result.stopped and result.never_answered):
-        sender.print_summary(result, target, stream)
-    if result.stopped:
-        click.echo(f"Error: {result.stopped}", err=True)
+    if not quiet and (tally.heard or not tally.stopped):
+        print_summary(tally, url, sys.stderr if json_path == "-" else sys.stdout)
+    if tally.stopped:
+        click.echo(f"Error: {tally.stopped}", err=True)
     elif quiet and tally.not_accepted:
         click.echo(f"Error: {tally.not_accepted} of {tally.done} images were not accepted", err=True)
+    sys.exit(tally.exit_code)

@@ -27,8 +27,12 @@ from click.testing import CliRunner, Result
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from cli import sender
 from cli.send import send
+from cli.sending.client import Backoff, Reply, explain, judge, retry_after_s
+from cli.sending.items import ACCEPTED, FAILED, Outcome
+from cli.sending.report import NAMED_FAILURES, Display, Histogram, Tally
+from cli.sending.sources import PatternSource, count_items, each_item, open_sources
+from cli.sending.state import State
 from imagewarehouse.answers import problem
 from imagewarehouse.ids import event_time, new_request_id
 
@@ -138,7 +142,7 @@ def service() -> Iterator[Service]:
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-off of milliseconds where the waiting itself is not what is tested."""
-    monkeypatch.setattr(sender.Backoff, "delay", lambda *_: 0.005)
+    monkeypatch.setattr(Backoff, "delay", lambda *_: 0.005)
 
 
 def call(
@@ -212,11 +216,11 @@ def test_retry_after_is_waited_for(service: Service, tmp_path: Path) -> None:
     ],
 )
 def test_retry_after_is_read(header: str | None, seconds: float | None) -> None:
-    assert sender.retry_after_s(header, NOW) == seconds
+    assert retry_after_s(header, NOW) == seconds
 
 
 def test_back_off_grows_to_its_cap_and_never_undercuts_what_was_asked() -> None:
-    backoff = sender.Backoff(base_s=0.25, cap_s=30.0)
+    backoff = Backoff(base_s=0.25, cap_s=30.0)
     longest = [backoff.delay(attempt, None, lambda _, high: high) for attempt in (1, 2, 3, 8, 60)]
     assert longest == [0.25, 0.5, 1.0, 30.0, 30.0]
     assert backoff.delay(1, None, lambda low, _: low) == 0.125
@@ -308,7 +312,7 @@ def test_pattern_matches(pattern: str, matches: list[str], tmp_path: Path, monke
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
     monkeypatch.chdir(tmp_path)
-    assert [item.source for item in sender.PatternSource(pattern).items()] == matches
+    assert [item.source for item in PatternSource(pattern).items()] == matches
 
 
 def test_skip_and_limit_count_through_all_sources(service: Service, tmp_path: Path) -> None:
@@ -317,10 +321,10 @@ def test_skip_and_limit_count_through_all_sources(service: Service, tmp_path: Pa
     result = call(service, tmp_path / "first", table, first[0], "--skip", "8", "--limit", "5", "--connections", "1")
     assert result.exit_code == 0
     assert [request.body for request in service.seen] == [JPEG + bytes([i]) for i in range(5, 10)]
-    opened = sender.open_sources([str(tmp_path / "first"), str(tmp_path / "*.parquet")], sys.stdin.buffer)
-    assert sender.count_items(opened, 8, None) == 5
-    assert sender.count_items(opened, 2, 3) == 3
-    assert len(list(sender.each_item(opened, 2, 3))) == 3
+    opened = open_sources([str(tmp_path / "first"), str(tmp_path / "*.parquet")], sys.stdin.buffer)
+    assert count_items(opened, 8, None) == 5
+    assert count_items(opened, 2, 3) == 3
+    assert len(list(each_item(opened, 2, 3))) == 3
 
 
 def test_name_type_and_access_key_arrive(service: Service, tmp_path: Path) -> None:
@@ -457,7 +461,7 @@ def test_quiet_prints_errors_only(service: Service, tmp_path: Path) -> None:
 def test_progress_is_lines_where_there_is_no_terminal(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender.Display, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(Display, "LINE_EVERY_S", 0.0)
     service.script = lambda seen: 0.3
     result = call(service, *write_images(tmp_path, 2), "--progress", "--connections", "1")
     assert "1 of 2 images" in result.stderr
@@ -480,7 +484,7 @@ def test_progress_is_lines_where_there_is_no_terminal(
     ],
 )  # fmt: skip
 def test_answer_is_judged(answer: tuple[int, bytes], status: str, code: str | None) -> None:
-    fields = sender.judge(sender.Reply(*answer, ms=1.0), answers_later=False)
+    fields = judge(Reply(*answer, ms=1.0), answers_later=False)
     assert (fields["status"], fields.get("error_code")) == (status, code)
 
 
@@ -559,7 +563,7 @@ def client_errors() -> Iterator[aiohttp.ClientError]:
     ids=lambda error: type(error).__name__,
 )
 def test_every_exception_of_the_client_has_words(error: Exception) -> None:
-    trouble = sender.explain(error, 60.0)
+    trouble = explain(error, 60.0)
     assert trouble.code.startswith(("connection.", "answer."))
     assert trouble.detail
     assert "Errno" not in trouble.detail
@@ -652,27 +656,27 @@ def test_failed_images_are_sent_again_under_their_key(service: Service, tmp_path
     ],
 )
 def test_key_the_service_would_refuse_is_renewed(age: timedelta, kept: bool, tmp_path: Path) -> None:
-    state = sender.State(tmp_path / "state", "http://a/")
+    state = State(tmp_path / "state", "http://a/")
     old = state.begin("/a.jpg", NOW - age)
     state.close()
-    again = sender.State(tmp_path / "state", "http://a/")
+    again = State(tmp_path / "state", "http://a/")
     assert (again.begin("/a.jpg", NOW) == old) is kept
     again.close()
 
 
 def test_state_finds_every_answered_image_and_no_other(tmp_path: Path) -> None:
-    state = sender.State(tmp_path / "state", "http://a/")
+    state = State(tmp_path / "state", "http://a/")
     for i in range(200):
-        state.end(f"/{i}.jpg", new_request_id(NOW), sender.ACCEPTED if i % 2 else sender.FAILED)
+        state.end(f"/{i}.jpg", new_request_id(NOW), ACCEPTED if i % 2 else FAILED)
     state.close()
-    again = sender.State(tmp_path / "state", "http://a/")
+    again = State(tmp_path / "state", "http://a/")
     assert [again.is_answered(f"/{i}.jpg") for i in range(200)] == [bool(i % 2) for i in range(200)]
     again.close()
 
 
 def test_state_file_in_use_is_refused(service: Service, tmp_path: Path) -> None:
     pytest.importorskip("fcntl")
-    state = sender.State(tmp_path / "state", service.url)
+    state = State(tmp_path / "state", service.url)
     result = call(service, *write_images(tmp_path, 1), "--state", tmp_path / "state")
     state.close()
     assert result.exit_code == 2
@@ -779,7 +783,7 @@ def test_help_needs_none_of_the_heavy_libraries() -> None:
 
 
 def test_histogram_is_within_one_percent() -> None:
-    histogram = sender.Histogram()
+    histogram = Histogram()
     for i in range(1, 10_001):
         histogram.add(i / 10)
     assert histogram.quantile(0.5) == pytest.approx(500, rel=0.01)
@@ -788,11 +792,11 @@ def test_histogram_is_within_one_percent() -> None:
 
 
 def test_made_up_classes_and_codes_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender.Tally, "MAX_KINDS", 5)
-    tally = sender.Tally()
+    monkeypatch.setattr(Tally, "MAX_KINDS", 5)
+    tally = Tally()
     for i in range(50):
-        tally.add(sender.Outcome("a", "accepted", predicted_class=str(i)))
-        tally.add(sender.Outcome("a", "failed", error_code=str(i)))
+        tally.add(Outcome("a", "accepted", predicted_class=str(i)))
+        tally.add(Outcome("a", "failed", error_code=str(i)))
     assert len(tally.classes) == len(tally.errors) == 6
-    assert len(tally.named) == sender.NAMED_FAILURES
+    assert len(tally.named) == NAMED_FAILURES
     assert tally.done == 100

@@ -1,9 +1,10 @@
-"""One image posted, with retries."""
+"""One image posted, with retries, and what its answer means."""
 
 from __future__ import annotations
 
 import asyncio
 import io
+import json
 import random
 import ssl
 import time
@@ -11,20 +12,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 
-from cli.sending.items import Image
-from cli.sending.settings import Plan, Target
-from cli.sending.text import first_line, reason
+from cli.sending.items import ACCEPTED, FAILED, REJECTED, Image
+from cli.sending.settings import Plan
+from cli.sending.text import first_line, plain, reason
 from imagewarehouse import __version__
+from imagewarehouse.errors import BadIdempotencyKey
 from imagewarehouse.formats import by_file_name, sniff
 
 MAX_ANSWER = 1024 * 1024  # bytes of one answer; a record with top_k has about 1 KB
 MAX_NAME = 255  # characters of a file name; the service cuts there too
 CONNECT_TIMEOUT_S = 10.0
 _RETRIED = {429, 502, 503, 504}
+_ABOUT_THE_IMAGE = {400, 413, 415, 422}  # the service judged the image; every other refusal is about how it was sent
 _uniform = random.SystemRandom().uniform
 
 
@@ -38,14 +42,6 @@ class Reply:
     retry_after_s: float | None = None
     location: str | None = None
 
-    @property
-    def detail(self) -> str:
-        return f"HTTP {self.http_status}"
-
-    @property
-    def retryable(self) -> bool:
-        return self.http_status in _RETRIED
-
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
@@ -55,7 +51,6 @@ class Trouble:
     detail: str
     retryable: bool = True
     silent: bool = True
-    retry_after_s: None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +65,25 @@ class Backoff:
         if retry_after_s is not None:
             asked = min(self.cap_s, retry_after_s)
             return asked + uniform(0.0, max(self.base_s, asked / 10))
-        return min(self.cap_s, self.base_s * 2.0 ** min(attempt - 1, 30)) * uniform(0.5, 1.0)
+        return min(self.cap_s, self.base_s * 2.0 ** (attempt - 1)) * uniform(0.5, 1.0)
 
 
+@dataclass
 class Client:
-    """Posts images until `halted` is done. `note` is told once why the first attempts fail."""
+    """Posts images until `halted` is done."""
 
-    def __init__(
-        self, target: Target, plan: Plan, halted: asyncio.Future[None], note: Callable[[str], None] | None
-    ) -> None:
-        self.target, self.plan, self.halted, self.note = target, plan, halted, note
-        self.heard = False  # the service has answered at least once
-        headers = {"User-Agent": f"imagewarehouse-send/{__version__}"}
-        if target.access_key:
-            headers["X-Access-Key"] = target.access_key
+    plan: Plan
+    halted: asyncio.Future[None]
+    note: Callable[[str], None] | None  # is told once why the first attempt failed
+    heard: bool = False  # the service has answered at least once
+
+    def __post_init__(self) -> None:
+        plan = self.plan
+        key = {"X-Access-Key": plan.access_key} if plan.access_key else {}
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=plan.connections, ssl=target.tls or True),
+            connector=aiohttp.TCPConnector(limit=plan.connections, ssl=plan.tls or True),
             timeout=aiohttp.ClientTimeout(total=plan.timeout_s, sock_connect=min(plan.timeout_s, CONNECT_TIMEOUT_S)),
-            headers=headers,
+            headers={"User-Agent": f"imagewarehouse-send/{__version__}"} | key,
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
@@ -97,14 +93,17 @@ class Client:
         attempt = 0
         while True:
             attempt += 1
-            answer = await self._attempt(content, headers)
-            self.heard = self.heard or isinstance(answer, Reply)
-            if not answer.retryable or attempt > self.plan.retries:
+            answer, asked = await self._attempt(content, headers), None
+            if isinstance(answer, Reply):
+                self.heard = True
+                again, asked, why = answer.http_status in _RETRIED, answer.retry_after_s, f"HTTP {answer.http_status}"
+            else:
+                again, why = answer.retryable, answer.detail
+            if not again or attempt > self.plan.retries:
                 return answer, attempt
             if note is not None and attempt == 1:
-                note(f"{self.target.url}: {answer.detail}; trying up to {self.plan.retries} more times")
-            delay = Backoff().delay(attempt, answer.retry_after_s, _uniform)
-            await asyncio.wait({self.halted}, timeout=delay)
+                note(f"{self.plan.url}: {why}; trying up to {self.plan.retries} more times")
+            await asyncio.wait({self.halted}, timeout=Backoff().delay(attempt, asked, _uniform))
             if self.halted.done():
                 return None, attempt
 
@@ -113,10 +112,11 @@ class Client:
         body = content if len(content) < 256 * 1024 else io.BytesIO(content)
         started = time.perf_counter()
         try:
-            async with self.session.post(
-                self.target.url, data=body, headers=headers, allow_redirects=False
-            ) as response:
-                answer = await _read(response.content)
+            async with self.session.post(self.plan.url, data=body, headers=headers, allow_redirects=False) as response:
+                try:
+                    answer = await response.content.readexactly(MAX_ANSWER)
+                except asyncio.IncompleteReadError as err:  # as it should be
+                    answer = err.partial
                 ms = (time.perf_counter() - started) * 1000
                 asked = retry_after_s(response.headers.get("Retry-After"), datetime.now(timezone.utc))
                 return Reply(response.status, answer, ms, asked, response.headers.get("Location"))
@@ -139,24 +139,54 @@ def headers_of(image: Image, content: bytes, request_id: str, media_type: str | 
     return headers
 
 
+def judge(reply: Reply, *, answers_later: bool) -> dict[str, Any]:
+    """Fields of an Outcome that an answer gives: status, and a record's or a problem's values."""
+    try:
+        body = json.loads(reply.body)
+    except (ValueError, RecursionError):
+        body = None
+    said: dict[str, Any] = body if isinstance(body, dict) else {}
+
+    def text(name: str) -> str | None:
+        return said[name] if isinstance(said.get(name), str) and said[name] else None
+
+    fields: dict[str, Any] = {"ms": reply.ms}
+    if text("request_id"):
+        fields["request_id"] = text("request_id")
+    if 200 <= reply.http_status < 300:
+        if not answers_later and text("request_id") is None:
+            # Any web server answers 200 to something; only a record proves that the image has arrived.
+            detail = f"{reply.http_status}, but without a record; is this the address of an image warehouse?"
+            return fields | {"status": FAILED, "error_code": "answer.not_understood", "error_detail": detail}
+        share: Any = said.get("confidence")
+        if isinstance(share, int | float) and 0 <= share <= 1:
+            fields["confidence"] = float(share)
+        return fields | {"status": ACCEPTED, "predicted_class": text("predicted_class")}
+    code = text("error_code")
+    rest = f"redirected to {reply.location}" if reply.location else reply.body[:400].decode("utf-8", "replace")
+    judged = reply.http_status in _ABOUT_THE_IMAGE and code != BadIdempotencyKey.code
+    return fields | {
+        "status": REJECTED if judged else FAILED,
+        "error_code": code or f"http.{reply.http_status}",
+        "error_detail": plain(text("detail") or text("title") or rest),
+    }
+
+
 def explain(err: Exception, timeout_s: float) -> Trouble:
     """The one place where the exceptions of aiohttp, ssl and the sockets become words."""
-    if isinstance(err, aiohttp.ClientConnectorCertificateError):
-        words = first_line(getattr(err.certificate_error, "verify_message", err.certificate_error))
-        hint = "; for a certificate of your own give --cacert FILE"
-        return Trouble("connection.tls", f"TLS: {words}{hint}", retryable=False)
     if isinstance(err, aiohttp.ClientSSLError | ssl.SSLError):
         cause = getattr(err, "os_error", err)
-        words = (getattr(cause, "reason", None) or str(cause)).replace("_", " ").lower()
+        words = getattr(cause, "reason", None) or str(cause)
+        if isinstance(cause, ssl.CertificateError):
+            words = f"{getattr(cause, 'verify_message', words)}; for a certificate of your own give --cacert FILE"
         return Trouble("connection.tls", f"TLS: {first_line(words)}", retryable=False)
-    if isinstance(err, aiohttp.ClientConnectorDNSError):
-        return Trouble("connection.failed", f"host name not found ({reason(err.os_error)})")
-    if isinstance(err, aiohttp.ConnectionTimeoutError):
-        return Trouble("connection.timeout", f"no connection within {min(timeout_s, CONNECT_TIMEOUT_S):g} s")
     if isinstance(err, asyncio.TimeoutError):
-        return Trouble("connection.timeout", f"no answer within {timeout_s:g} s")
+        connected = not isinstance(err, aiohttp.ConnectionTimeoutError)
+        what, limit_s = ("answer", timeout_s) if connected else ("connection", min(timeout_s, CONNECT_TIMEOUT_S))
+        return Trouble("connection.timeout", f"no {what} within {limit_s:g} s")
     if isinstance(err, aiohttp.ClientConnectorError):
-        return Trouble("connection.failed", reason(err.os_error))
+        where = "host name not found: " if isinstance(err, aiohttp.ClientConnectorDNSError) else ""
+        return Trouble("connection.failed", where + reason(err.os_error))
     if isinstance(err, aiohttp.ServerDisconnectedError):
         return Trouble("connection.lost", "the service closed the connection without an answer", silent=False)
     if isinstance(err, aiohttp.ClientPayloadError | OSError):
@@ -175,10 +205,3 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
     except ValueError:
         return None
     return max(0.0, (when.replace(tzinfo=when.tzinfo or timezone.utc) - now).total_seconds())
-
-
-async def _read(stream: aiohttp.StreamReader) -> bytes:
-    try:
-        return await stream.readexactly(MAX_ANSWER)
-    except asyncio.IncompleteReadError as err:
-        return err.partial

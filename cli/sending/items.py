@@ -1,11 +1,17 @@
-"""What sources give: an image to send, or what should have been one."""
+"""One image, and what became of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import BinaryIO
+import json
+from dataclasses import asdict, dataclass, field
+from typing import BinaryIO, Literal
 
 MAX_READ = 128 * 1024 * 1024  # bytes of one image; the service's default is 20 MiB, and each connection may hold this
+
+Status = Literal["accepted", "rejected", "failed"]
+ACCEPTED: Status = "accepted"
+REJECTED: Status = "rejected"
+FAILED: Status = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +26,32 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Something that should have been an image and could not be read."""
+class Outcome:
+    """What became of one image."""
 
     source: str
-    detail: str
+    status: Status
+    request_id: str | None = None
+    predicted_class: str | None = None
+    confidence: float | None = None  # softmax probability, 0.0-1.0
+    ms: float | None = None  # of the last attempt
+    attempts: int = 0
+    error_code: str | None = None
+    error_detail: str | None = None
+    label: str | None = None
+
+    def as_json(self) -> str:
+        """One line. ASCII, so that a name that is no valid UTF-8 survives."""
+        values = asdict(self) | {"ms": None if self.ms is None else round(self.ms, 3)}
+        del values["label"]
+        return json.dumps(values)
 
 
-Item = Image | Unreadable
+Item = Image | Outcome  # an image to send, or the failure of what should have been one
+
+
+def unreadable(source: str, detail: str) -> Outcome:
+    return Outcome(source, FAILED, error_code="source.unreadable", error_detail=detail)
 
 
 def read_image(file: BinaryIO) -> bytes:

@@ -10,14 +10,39 @@ from urllib.parse import urlsplit
 
 from imagewarehouse.errors import ConfigurationError
 
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(\s*;[\x20-\x7e]*)?", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """Where to send. `tls` None: plain HTTP."""
+class Plan:
+    """Where to send and how. Raises ConfigurationError naming the option, never echoing the key."""
 
     url: str
-    access_key: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = None
+    access_key: str | None = field(repr=False)
+    tls: ssl.SSLContext | None  # None: plain HTTP
+    connections: int
+    retries: int  # attempts after the first
+    timeout_s: float  # one attempt, from connecting to the last byte of the answer
+    skip: int
+    limit: int | None
+    media_type: str | None  # declared for every image instead of what its name or its bytes say
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.url)
+            parts.port  # noqa: B018  # raises where the port is no number
+        except ValueError as err:
+            raise ConfigurationError("--url", f"{self.url!r} is not a URL: {err}") from err
+        if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\x00-\x20\x7f]", self.url):
+            raise ConfigurationError("--url", f"expected http://host:port/classify, received {self.url!r}")
+        if parts.username is not None:
+            raise ConfigurationError("--url", "a password in a URL ends up in logs; use IMAGEWAREHOUSE_ACCESS_KEY")
+        if self.access_key is not None and not re.fullmatch(r"[\x21-\x7e]+", self.access_key):
+            raise ConfigurationError("--access-key", "empty, or with characters that no header can carry")
+        if self.media_type is not None and not _MEDIA_TYPE.fullmatch(self.media_type):
+            raise ConfigurationError(
+                "--type", f"expected a media type such as image/jpeg, received {self.media_type!r}"
+            )
 
     @property
     def answers_later(self) -> bool:
@@ -32,48 +57,13 @@ class Target:
         return self.access_key is not None and self.tls is None and not is_local
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How to send."""
-
-    connections: int = 8
-    retries: int = 8  # attempts after the first
-    timeout_s: float = 60.0  # one attempt, from connecting to the last byte of the answer
-    skip: int = 0
-    limit: int | None = None
-    media_type: str | None = None  # declared for every image instead of what its name or its bytes say
-
-
-def parse_target(
-    url: str,
-    access_key: str | None = None,
-    cacert: Path | None = None,
-    cert: Path | None = None,
-    key: Path | None = None,
-) -> Target:
-    """Check the address and load the TLS files. Raises ConfigurationError naming the option, never echoing the key."""
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  # raises where the port is no number
-    except ValueError as err:
-        raise ConfigurationError("--url", f"{url!r} is not a URL: {err}") from err
-    if parts.scheme not in ("http", "https") or not parts.hostname or re.search(r"[\x00-\x20\x7f]", url):
-        raise ConfigurationError("--url", f"expected http://host:port/classify, received {url!r}")
-    if parts.username is not None:
-        raise ConfigurationError("--url", "a password in a URL ends up in logs; use IMAGEWAREHOUSE_ACCESS_KEY")
-    if access_key is not None:
-        access_key = access_key.strip()
-        if not re.fullmatch(r"[\x21-\x7e]+", access_key):
-            raise ConfigurationError("--access-key", "empty, or with characters that no header can carry")
-    if parts.scheme == "https":
-        return Target(url, access_key, _tls_context(cacert, cert, key))
-    for option, value in (("--cacert", cacert), ("--cert", cert), ("--key", key)):
-        if value is not None:
-            raise ConfigurationError(option, f"only for https, but the address is {url}")
-    return Target(url, access_key)
-
-
-def _tls_context(cacert: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext:
+def tls_context(url: str, cacert: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Load the TLS files; None for plain HTTP. Raises ConfigurationError naming the option."""
+    if not url.lower().startswith("https:"):
+        for option, value in (("--cacert", cacert), ("--cert", cert), ("--key", key)):
+            if value is not None:
+                raise ConfigurationError(option, f"only for https, but the address is {url}")
+        return None
     try:
         context = ssl.create_default_context(cafile=cacert)
     except OSError as err:  # ssl.SSLError is one

@@ -12,48 +12,70 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
-from cli.sending.items import Image, Item, Unreadable, read_image
+from cli.sending.items import Image, Item, Outcome, read_image, unreadable
 from cli.sending.text import reason
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.formats import by_file_name
 
-if TYPE_CHECKING:  # pyarrow takes a fifth of a second, and most images come as files
+if TYPE_CHECKING:
     from cli.sending.tables import Table
 
-
-@dataclass(frozen=True, slots=True)
-class FolderSource:
-    """Every file with a known image suffix below a folder; hidden ones and links to folders are passed over."""
-
-    path: Path
-
-    def items(self) -> Iterator[Item]:
-        for item in _walk(self.path, ["**"]):
-            if isinstance(item, Unreadable) or by_file_name(item.source) is not None:
-                yield item
+Source: TypeAlias = "Item | Table | PatternSource"
 
 
 @dataclass(frozen=True, slots=True)
 class PatternSource:
-    """Every file that a glob pattern matches, whatever its suffix, as if the shell had expanded it."""
+    """Every file that a glob pattern matches, as if the shell had expanded it.
+
+    Not glob.iglob: its `**` follows links, which may lead back up for ever, and it repeats what two `**` both match.
+    Here a folder is listed once, knowing all the places in the pattern that it can be at.
+    """
 
     pattern: str
+    only_images: bool = False  # only files with a known image suffix
 
     def items(self) -> Iterator[Item | Table]:
+        """Those of a folder first, then those below. A folder that cannot be listed is one failure."""
         parts = Path(self.pattern).parts
         fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-        base = Path(*parts[:fixed])
-        for item in _walk(base, parts[fixed:]) if base.is_dir() else ():
-            if isinstance(item, Image) and _is_table(item.source):
-                try:
-                    yield _open_table(Path(item.source))
-                except ConfigurationError as err:
-                    yield Unreadable(item.source, err.problem)
-            else:
-                yield item
+        base, wanted = Path(*parts[:fixed]), parts[fixed:]
+        if wanted[-1] == "**":
+            wanted += ("*",)
+        pending = [(base, {0})] if base.is_dir() else []
+        while pending:
+            folder, places = pending.pop()
+            folders, files = [], []
+            try:
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        below = _step(wanted, places, entry)
+                        if entry.is_dir():
+                            folders.append((entry.name, below - {len(wanted)}))
+                        # A dangling link is named as unreadable, not passed over.
+                        elif len(wanted) in below and (entry.is_file() or entry.is_symlink()):
+                            files.append(entry.name)
+            except OSError as err:
+                yield unreadable(str(folder), reason(err))
+                continue
+            # Sorted, since --skip and --limit need the same order every time: a million names in a folder cost 70 MB.
+            key = folder.resolve()
+            for name in sorted(files):
+                if not self.only_images or by_file_name(name) is not None:
+                    yield _file(folder / name, key / name)
+            pending.extend((folder / name, below) for name, below in sorted(folders, reverse=True) if below)
 
 
-Source: TypeAlias = "Item | Table | FolderSource | PatternSource"
+def _step(wanted: Sequence[str], places: Iterable[int], entry: os.DirEntry[str]) -> set[int]:
+    """Where in the pattern an entry of a folder at `places` is; len(wanted): the pattern matches it."""
+    reached, is_hidden = set(), entry.name.startswith(".")
+    for place in places:
+        while wanted[place] == "**":
+            if not is_hidden and not entry.is_symlink():
+                reached.add(place)
+            place += 1  # `**` also stands for no folder at all
+        if fnmatchcase(entry.name, wanted[place]) and (not is_hidden or wanted[place].startswith(".")):
+            reached.add(place + 1)
+    return reached
 
 
 def open_sources(arguments: Sequence[str], stdin: BinaryIO) -> list[Source]:
@@ -63,13 +85,7 @@ def open_sources(arguments: Sequence[str], stdin: BinaryIO) -> list[Source]:
     """
     if arguments.count("-") > 1:
         raise ConfigurationError("SOURCE -", "standard input holds one image, it was named twice")
-    found: list[Source] = []
-    for argument in arguments:
-        try:
-            found += [_read_stdin(stdin)] if argument == "-" else _open(argument)
-        except OSError as err:  # a name too long, a folder that may not be entered
-            raise ConfigurationError(f"SOURCE {argument}", reason(err)) from err
-    return found
+    return [source for argument in arguments for source in _open(argument, stdin)]
 
 
 def each_item(sources: Iterable[Source], skip: int = 0, limit: int | None = None) -> Iterator[Item]:
@@ -77,14 +93,11 @@ def each_item(sources: Iterable[Source], skip: int = 0, limit: int | None = None
 
     def after_skipped() -> Iterator[Item]:
         left = skip
-        for source in _expand(sources):
-            if left >= _rows(source):
-                left -= _rows(source)
+        for item, rows in _counted(sources):
+            if left >= rows:
+                left -= rows
                 continue
-            if isinstance(source, Image | Unreadable):
-                yield source
-            else:
-                yield from source.items(left)
+            yield from (item,) if isinstance(item, Image | Outcome) else item.items(left)
             left = 0
 
     return islice(after_skipped(), limit)
@@ -95,8 +108,8 @@ def count_items(
 ) -> int | None:
     """How many items `each_item` gives, without reading images; None when `give_up` says so meanwhile."""
     total = -skip
-    for source in _expand(sources):
-        total += _rows(source)
+    for _, rows in _counted(sources):
+        total += rows
         if give_up():
             return None
         if limit is not None and total >= limit:
@@ -104,41 +117,38 @@ def count_items(
     return max(0, total)
 
 
-def _expand(sources: Iterable[Source]) -> Iterator[Item | Table]:
+def _counted(sources: Iterable[Source]) -> Iterator[tuple[Item | Table, int]]:
     for source in sources:
-        if isinstance(source, FolderSource | PatternSource):
-            yield from source.items()
-        else:
-            yield source
+        for item in source.items() if isinstance(source, PatternSource) else (source,):
+            yield item, 1 if isinstance(item, Image | Outcome) else item.rows
 
 
-def _rows(source: Item | Table) -> int:
-    return 1 if isinstance(source, Image | Unreadable) else source.rows
-
-
-def _open(argument: str) -> list[Source]:
-    path = Path(argument)
-    if path.is_file():
-        return [_open_table(path) if _is_table(argument) else _image(path.parent, path.parent.resolve(), path.name)]
-    source: FolderSource | PatternSource | None = None
-    if path.is_dir():
-        source, problem = FolderSource(path), "no file with an image suffix in this folder"
-    elif path.exists():
-        problem = "not a regular file; pipe it in and name it -"
-    elif glob.has_magic(argument):
-        source, problem = PatternSource(argument), "no file matches this pattern"
-    else:
-        problem = "no such file or folder"
-    if source is None or next(source.items(), None) is None:
+def _open(argument: str, stdin: BinaryIO) -> list[Source]:
+    path, problem = Path(argument), "no such file or folder"
+    found: list[Source] = []
+    try:
+        if argument == "-":
+            found = [_read_stdin(stdin)]
+        elif path.is_file():
+            found = [_file(path, path.parent.resolve() / path.name)]
+        elif path.is_dir():
+            problem = "no file with an image suffix in this folder"
+            found = [PatternSource(f"{glob.escape(argument)}/**", only_images=True)]
+        elif path.exists():
+            problem = "not a regular file; pipe it in and name it -"
+        elif glob.has_magic(argument):
+            problem = "no file matches this pattern"
+            pattern = PatternSource(argument)
+            # Parquet files are few, so each is checked at once, as if the shell had named it.
+            found = list(pattern.items()) if path.suffix.lower() == ".parquet" else [pattern]
+    except OSError as err:  # a name too long, a folder that may not be entered
+        problem = reason(err)
+    for source in found:
+        if isinstance(source, Outcome):
+            raise ConfigurationError(f"SOURCE {source.source}", str(source.error_detail))
+    if next(_counted(found), None) is None:
         raise ConfigurationError(f"SOURCE {argument}", problem)
-    if isinstance(source, FolderSource) or not _is_table(argument):
-        return [source]
-    tables: list[Source] = []
-    for table in source.items():  # few, and checked at once, as if the shell had expanded the pattern
-        if isinstance(table, Unreadable):
-            raise ConfigurationError(f"SOURCE {table.source}", table.detail)
-        tables.append(table)
-    return tables
+    return found
 
 
 def _read_stdin(stdin: BinaryIO) -> Image:
@@ -149,63 +159,9 @@ def _read_stdin(stdin: BinaryIO) -> Image:
     return Image("-", f"-#sha256:{hashlib.sha256(content).hexdigest()}", None, content)
 
 
-def _is_table(name: str) -> bool:
-    return name.lower().endswith(".parquet")
-
-
-def _open_table(path: Path) -> Table:
-    from cli.sending.tables import open_table
+def _file(path: Path, key: Path) -> Item | Table:
+    if path.suffix.lower() != ".parquet":
+        return Image(str(path), str(key), path.name)
+    from cli.sending.tables import open_table  # pyarrow takes a fifth of a second, and most images come as files
 
     return open_table(path)
-
-
-def _image(folder: Path, key: Path, name: str) -> Image:
-    return Image(str(folder / name), str(key / name), name)
-
-
-def _walk(base: Path, wanted: Sequence[str]) -> Iterator[Item]:
-    """Each file below `base` that the parts of a pattern match, once and in order.
-
-    Not glob.iglob: its `**` follows links, which may lead back up for ever, and it repeats what two `**` both match.
-    Here a folder is listed once, knowing all positions in the pattern that it can be at.
-    """
-
-    def step(positions: Iterable[int], name: str, is_link: bool = False) -> set[int]:
-        """Where in the pattern a name below leads."""
-        reached = set()
-        for at in positions:
-            if at == len(wanted) or (name.startswith(".") and not wanted[at].startswith(".")):
-                continue
-            if wanted[at] == "**":
-                reached |= set() if is_link else {at}
-            elif fnmatchcase(name, wanted[at]):
-                reached.add(at + 1)
-        return with_none(reached)
-
-    def with_none(reached: set[int]) -> set[int]:
-        for at, part in enumerate(wanted):  # `**` also stands for no folder at all
-            if part == "**" and at in reached:
-                reached.add(at + 1)
-        return reached
-
-    pending = [(base, with_none({0}))]
-    while pending:
-        folder, positions = pending.pop()
-        folders, files = [], []
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_dir():
-                        if below := step(positions, entry.name, entry.is_symlink()):
-                            folders.append((entry.name, below))
-                    # A dangling link is named as unreadable, not passed over.
-                    elif (entry.is_file() or entry.is_symlink()) and len(wanted) in step(positions, entry.name):
-                        files.append(entry.name)
-        except OSError as err:
-            yield Unreadable(str(folder), reason(err))
-            continue
-        # Sorted, since --skip and --limit need the same order every time: a million names in one folder cost 70 MB.
-        key = folder.resolve()
-        for name in sorted(files):
-            yield _image(folder, key, name)
-        pending.extend((folder / name, below) for name, below in sorted(folders, reverse=True))

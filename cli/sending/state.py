@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 from array import array
@@ -9,9 +10,8 @@ from bisect import bisect_left
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TextIO
 
-from cli.sending.answers import ACCEPTED, REJECTED
+from cli.sending.items import ACCEPTED, REJECTED
 from cli.sending.text import open_lines, write_line
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.ids import MAX_AGE, MAX_AHEAD, event_time, new_request_id
@@ -20,8 +20,7 @@ _KEY_MARGIN = timedelta(hours=1)  # a key that expires while it is being retried
 
 
 class State:
-    """Append-only JSONL. The first line names the address; then `sending` is written before an image's first attempt
-    and its status after the last.
+    """Append-only JSONL: the address, then `sending` before an image's first attempt and its status after the last.
 
     An answered image is remembered as 8 bytes (a digest; among a million, two agree with a chance of 1 in 40 million).
     """
@@ -32,7 +31,12 @@ class State:
         answered = array("Q")
         with ExitStack() as stack:
             self._file = stack.enter_context(open_lines("--state", path, "a+"))
-            _lock(self._file, path)
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as err:
+                raise ConfigurationError("--state", f"{path} is in use by another `imagewarehouse send`") from err
+            except OSError:
+                pass  # a file system without locks
             self._file.seek(0)
             last = self._file.readline()
             if last:
@@ -43,7 +47,7 @@ class State:
                 self._remember(last, answered)
             if last and not last.endswith("\n"):  # cut off by a crash; the next line must not be glued to it
                 self._file.write("\n")
-            self._open = stack.pop_all()
+            self.close = stack.pop_all().close
         self._answered = array("Q", sorted(answered))
 
     def is_answered(self, key: str) -> bool:
@@ -61,9 +65,6 @@ class State:
     def end(self, key: str, request_id: str, status: str) -> None:
         self._write(source=key, key=request_id, status=status)
 
-    def close(self) -> None:
-        self._open.close()
-
     def _write(self, **entry: object) -> None:
         write_line("--state", self._file, json.dumps(entry))
 
@@ -71,7 +72,7 @@ class State:
         try:
             entry = json.loads(line)
             digest, request_id, status = _digest(entry["source"]), entry["key"], entry["status"]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return  # cut off by a crash
         if status in (ACCEPTED, REJECTED):
             self._pending.pop(digest, None)
@@ -80,27 +81,13 @@ class State:
             self._pending[digest] = str(request_id)
 
 
-def _lock(file: TextIO, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as err:
-        raise ConfigurationError("--state", f"{path} is in use by another `imagewarehouse send`") from err
-    except OSError:
-        pass  # a file system without locks
-
-
 def _check_header(line: str, path: Path, url: str) -> None:
     try:
         header = json.loads(line)
-        known = header["url"] if header["imagewarehouse_send"] == 1 else None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        known = None
-    if not isinstance(known, str):
-        raise ConfigurationError("--state", f"{path} exists and is no state file of `imagewarehouse send`")
+        known, _ = header["url"], header["imagewarehouse_send"]
+    except (ValueError, KeyError, TypeError) as err:
+        problem = f"{path} exists and is no state file of `imagewarehouse send`"
+        raise ConfigurationError("--state", problem) from err
     if known != url:
         problem = f"{path} belongs to {known}; take another file, or edit its first line if the service has moved"
         raise ConfigurationError("--state", problem)

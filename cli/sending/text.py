@@ -1,4 +1,4 @@
-"""Errors and foreign text in one harmless line, and lines written to a file."""
+"""Errors and foreign text in one harmless line, and files of lines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 from imagewarehouse.errors import ConfigurationError
 
@@ -37,7 +37,7 @@ def open_lines(option: str, path: Path, mode: str) -> Iterator[TextIO]:
     """A text file that `option` names. Raises ConfigurationError."""
     try:
         # What is written is ASCII; what is read may be any file that was named by mistake.
-        file = path.open(mode, encoding="utf-8", errors="replace", newline="\n")
+        file = cast("TextIO", path.open(mode, encoding="utf-8", errors="replace", newline="\n"))
     except OSError as err:
         raise ConfigurationError(option, f"{path}: {reason(err)}") from err
     try:
