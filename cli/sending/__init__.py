@@ -13,7 +13,7 @@
 | `text.py` | errors and foreign text in one harmless line; files of lines |
 
 Only totals are kept, so memory does not grow with the number of images; what is held at once is at most one image a
-connection, the 16 that come next, and one batch of a Parquet file.
+connection, the 32 that come next, and one batch of a Parquet file.
 
 Every image gets one Idempotency-Key for all its attempts, and the service makes it the key of the row: a retry after a
 lost answer overwrites the row instead of adding one. With a state file this holds across restarts too.

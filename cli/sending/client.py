@@ -115,7 +115,7 @@ class Client:
             async with self.session.post(self.plan.url, data=body, headers=headers, allow_redirects=False) as response:
                 try:
                     answer = await response.content.readexactly(MAX_ANSWER)
-                except asyncio.IncompleteReadError as err:  # as it should be
+                except asyncio.IncompleteReadError as err:  # shorter, as it should be
                     answer = err.partial
                 ms = (time.perf_counter() - started) * 1000
                 asked = retry_after_s(response.headers.get("Retry-After"), datetime.now(timezone.utc))
@@ -176,7 +176,7 @@ def explain(err: Exception, timeout_s: float) -> Trouble:
     """The one place where the exceptions of aiohttp, ssl and the sockets become words."""
     if isinstance(err, aiohttp.ClientSSLError | ssl.SSLError):
         cause = getattr(err, "os_error", err)
-        words = getattr(cause, "reason", None) or str(cause)
+        words = (getattr(cause, "reason", None) or str(cause)).replace("_", " ").lower()
         if isinstance(cause, ssl.CertificateError):
             words = f"{getattr(cause, 'verify_message', words)}; for a certificate of your own give --cacert FILE"
         return Trouble("connection.tls", f"TLS: {first_line(words)}", retryable=False)
@@ -185,8 +185,9 @@ def explain(err: Exception, timeout_s: float) -> Trouble:
         what, limit_s = ("answer", timeout_s) if connected else ("connection", min(timeout_s, CONNECT_TIMEOUT_S))
         return Trouble("connection.timeout", f"no {what} within {limit_s:g} s")
     if isinstance(err, aiohttp.ClientConnectorError):
-        where = "host name not found: " if isinstance(err, aiohttp.ClientConnectorDNSError) else ""
-        return Trouble("connection.failed", where + reason(err.os_error))
+        words = reason(err.os_error)
+        unknown = isinstance(err, aiohttp.ClientConnectorDNSError)
+        return Trouble("connection.failed", f"host name not found ({words})" if unknown else words)
     if isinstance(err, aiohttp.ServerDisconnectedError):
         return Trouble("connection.lost", "the service closed the connection without an answer", silent=False)
     if isinstance(err, aiohttp.ClientPayloadError | OSError):

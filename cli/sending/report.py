@@ -24,7 +24,7 @@ NAMED_FAILURES = 20  # lines of the summary that name an image
 
 
 class Histogram:
-    """Milliseconds cut to three digits, which is within 0.5 %: any number of values in a few KB."""
+    """Milliseconds rounded to three digits, which is within 0.5 %: any number of values in a few KB."""
 
     def __init__(self) -> None:
         self._counts: Counter[float] = Counter()
@@ -145,7 +145,8 @@ class Display:
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + self.LINE_EVERY_S
             if total is not None and tally.done:
-                facts += f", {timedelta(seconds=round((total - done) * tally.elapsed_s / tally.done))} left"
+                left_s = max(0, total - done) * tally.elapsed_s / tally.done
+                facts += f", {timedelta(seconds=round(left_s))} left"
             self.note(f"{done:,} of {'?' if total is None else f'{total:,}'} images, {facts}")
 
     def note(self, line: str) -> None:

@@ -26,7 +26,7 @@ from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.ids import new_request_id
 
 GRACE_S = 5.0  # how long requests under way are awaited after Ctrl-C
-TAKEN = 16  # items taken from the sources at once: a change of threads for each would cost more than the item
+TAKEN = 32  # items taken from the sources at once: a change of threads for each would cost more than the item
 _REFUSED_FOR_ALL = {301, 302, 303, 307, 308, 401, 403, 404, 405, 407}  # the second image would fare no better
 _PATHS = "; the path is /classify or /images"
 _HINTS = {401: "; set IMAGEWAREHOUSE_ACCESS_KEY", 404: _PATHS, 405: _PATHS}
@@ -74,6 +74,8 @@ class Run:
                 await asyncio.wait({self.work}, timeout=GRACE_S)
             finally:
                 await _end([self.work, show])
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    loop.remove_signal_handler(number)  # uvloop would keep them when it is closed
         if not self.work.cancelled():
             self.work.result()
         self.tally.heard = self.client.heard
@@ -110,16 +112,16 @@ class Run:
 
     async def _next(self) -> Item | None:
         """The next item that has no answer yet; None at the end and after a halt."""
-        async with self.turn:
-            while not self.halted.done():
-                if not self.ahead:
-                    self.ahead.extend(await asyncio.to_thread(lambda: list(islice(self.items, TAKEN))))
+        while not self.halted.done():
+            if not self.ahead:
+                async with self.turn:
+                    self.ahead = self.ahead or deque(await asyncio.to_thread(lambda: list(islice(self.items, TAKEN))))
                 if not self.ahead:
                     break
-                item = self.ahead.popleft()
-                if self.state is None or isinstance(item, Outcome) or not self.state.is_answered(item.key):
-                    return item
-                self.tally.answered_earlier += 1
+            item = self.ahead.popleft()
+            if self.state is None or isinstance(item, Outcome) or not self.state.is_answered(item.key):
+                return item
+            self.tally.answered_earlier += 1
         return None
 
     async def _send(self, image: Image) -> None:
@@ -172,10 +174,13 @@ class Run:
             return  # one image may break a connection, that says nothing about the next
         self.silent_in_a_row += 1
         patience = max(self.plan.connections, 3) if heard else (1 if answer.silent else 3)
-        if self.silent_in_a_row >= patience:
+        if self.silent_in_a_row < patience:
+            return
+        if answer.code == "connection.tls":
+            self._halt(f"{url}: {answer.detail}")
+        else:
             when = "stopped answering" if heard else "did not answer"
-            hint = "" if answer.code == "connection.tls" else "; is `imagewarehouse run` running?"
-            self._halt(f"{url} {when}: {answer.detail}{hint}")
+            self._halt(f"{url} {when}: {answer.detail}; is `imagewarehouse run` running?")
 
     async def _show(self) -> None:
         if self.display is None:

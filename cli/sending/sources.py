@@ -49,10 +49,10 @@ class PatternSource:
                 with os.scandir(folder) as entries:
                     for entry in entries:
                         below = _step(wanted, places, entry)
-                        if entry.is_dir():
+                        if _is_folder(entry):
                             folders.append((entry.name, below - {len(wanted)}))
                         # A dangling link is named as unreadable, not passed over.
-                        elif len(wanted) in below and (entry.is_file() or entry.is_symlink()):
+                        elif len(wanted) in below and (entry.is_symlink() or entry.is_file()):
                             files.append(entry.name)
             except OSError as err:
                 yield unreadable(str(folder), reason(err))
@@ -63,6 +63,13 @@ class PatternSource:
                 if not self.only_images or by_file_name(name) is not None:
                     yield _file(folder / name, key / name)
             pending.extend((folder / name, below) for name, below in sorted(folders, reverse=True) if below)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; it fails as a file, and the others of its folder go on
+        return False
 
 
 def _step(wanted: Sequence[str], places: Iterable[int], entry: os.DirEntry[str]) -> set[int]:
