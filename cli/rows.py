@@ -54,7 +54,7 @@ def rows(
     found = query(data, sql)
     if as_json:
         for row in found:
-            click.echo(json.dumps({name: plain(value) for name, value in row.items()}, ensure_ascii=False))
+            click.echo(json.dumps({name: plain(value) for name, value in row.items()}, ensure_ascii=False, default=str))
     elif not found:
         click.echo("no rows")
     elif len(found) == 1 and request_id:

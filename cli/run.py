@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -56,8 +57,10 @@ def run(flow: Path, data: Path, host: str, settings: tuple[str, ...], list_setti
         stream=sys.stderr,
     )
     logging.getLogger("imagewarehouse").setLevel(logging.INFO)
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # a traceback for every client that goes away
     from standalone.process import allow_connections, keep_small  # before anything allocates on a thread
 
+    os.umask(0o027)  # what people send is not for every user of the machine
     keep_small()
     allow_connections()
     # A thread that comes back from the decoder, the model or the disk waits up to this long for Python's lock: with the
@@ -106,8 +109,6 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _list(options: Options) -> None:
-    import os
-
     from flows.definition import read_flow
     from standalone.runner import environment_name, parameter_values
 

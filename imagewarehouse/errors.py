@@ -71,6 +71,10 @@ class BadIdempotencyKey(ImageRejected):
     code, title, http_status = "request.bad_idempotency_key", "Idempotency-Key not usable", 400
 
 
+class EncodingNotAccepted(ImageRejected):
+    code, title, http_status = "request.encoding_not_accepted", "Content-Encoding not accepted", 415
+
+
 class TooSlow(ImageRejected):
     code, title, http_status = "request.too_slow", "Body came too slowly", 408
 

@@ -113,6 +113,7 @@ def _check_frames(name: str, frames: int, ceilings: Ceilings) -> None:
 Positions = npt.NDArray[np.int64]
 
 _JPEG_FILL = re.compile(rb"\xff+")
+_JPEG_MAX_FILL = 1000
 _JPEG_MAX_SCANS = 50  # a progressive picture has about 10; each costs a pass over all pixels
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_HUFFMAN = frozenset((0xC0, 0xC1, 0xC2))
@@ -130,6 +131,8 @@ def _walk_jpeg(data: bytes, ceilings: Ceilings) -> Extent:
                 raise Truncated("JPEG: the file ends before its end-of-image marker")
             raise Corrupt(f"JPEG: expected a marker at byte {pos}, found 0x{data[pos]:02x}")
         pos = fill.end()
+        if pos - fill.start() > _JPEG_MAX_FILL:  # Pillow steps over each of them in Python, half a second a megabyte
+            raise Corrupt(f"JPEG: {pos - fill.start()} fill bytes in front of a marker")
         if pos >= len(data):
             raise Truncated("JPEG: the file ends inside a marker")
         marker = data[pos]

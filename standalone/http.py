@@ -23,7 +23,7 @@ from aiohttp import web
 from flows.definition import Component
 from imagewarehouse.adapter import now
 from imagewarehouse.answers import Answer, problem
-from imagewarehouse.errors import BadIdempotencyKey, Busy, ConfigurationError, TooSlow
+from imagewarehouse.errors import BadIdempotencyKey, Busy, ConfigurationError, EncodingNotAccepted, TooSlow
 from imagewarehouse.ids import new_request_id, request_id_from_key
 from standalone.engine import Engine
 from standalone.flowfile import FlowFile, Ticket
@@ -34,6 +34,7 @@ from standalone.metrics import Metrics
 log = logging.getLogger("imagewarehouse.standalone")
 
 _IN_A_THREAD = 64 * 1024  # multipart bodies above this are parsed off the event loop
+_MAX_PARTS = 10_000  # files in one multipart body
 _KEY = "Idempotency-Key"
 _IDLE_S = 60.0  # a connection without a request; also one whose headers do not end
 _PAUSE_S = 30.0  # between two pieces of a body
@@ -90,7 +91,15 @@ class Listener:
         """Raises ConfigurationError naming the port's setting when it cannot be had."""
         host = self.settings.text("Hostname", host)  # HandleHttpRequest has an address of its own, ListenHTTP has none
         self._runner = web.ServerRunner(
-            web.Server(self._serve, access_log=None, handler_cancellation=False, keepalive_timeout=_IDLE_S)
+            web.Server(
+                self._serve,
+                access_log=None,
+                handler_cancellation=False,
+                keepalive_timeout=_IDLE_S,
+                auto_decompress=False,
+                lingering_time=1,
+            ),
+            shutdown_timeout=2,  # the flow has been drained before; only stalled senders are left
         )
         await self._runner.setup()
         try:
@@ -117,9 +126,11 @@ class Listener:
             else:
                 try:
                     response = await self.handle(request)
-                except (Busy, TooSlow) as err:
+                except (Busy, TooSlow, EncodingNotAccepted) as err:
                     response = _answer(problem(err.code, str(err)))
                     response.force_close()  # the rest of the body is not wanted
+                except web.RequestPayloadError as err:  # the client went away or broke its own framing
+                    response = _answer(problem("request.malformed", str(err)))
             observed.status = response.status
         return response
 
@@ -133,9 +144,15 @@ class Listener:
 
         Raises: TooSlow: the sender paused for too long. Busy: the bodies being read take too much memory already.
         """
+        encoding = request.headers.get("Content-Encoding", "identity").lower()
+        if encoding != "identity":  # an image is compressed already; a bomb would be inflated here
+            raise EncodingNotAccepted(f"{encoding[:40]} is not accepted, send the bytes as they are")
         declared = request.content_length or 0
         if declared > self.ceiling:
             return Body(None, declared)
+        if request.headers.get("Expect", "").lower() == "100-continue":  # curl waits a second for this above 1 MB
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
         if request.content.is_eof():  # it came together with its headers
             content = request.content.read_nowait()
             return Body(content if len(content) <= self.ceiling else None, len(content))
@@ -160,7 +177,7 @@ class Listener:
     async def parts(self, request: web.BaseRequest, body: Body) -> list[tuple[dict[str, str], Body]] | None:
         """The parts of a multipart body with NiFi's attributes; None when it is not multipart or cannot be read."""
         content_type = request.headers.get("Content-Type", "")
-        if "multipart/form-data" not in content_type or body.content is None:
+        if not _is_multipart(request) or body.content is None:
             return None
         if len(body.content) > _IN_A_THREAD:
             return await asyncio.to_thread(_parse_parts, content_type, body.content)
@@ -219,6 +236,14 @@ class ListenHttp(Listener):
             for entry, (_, part) in zip(entries, items, strict=True)
         ]
         self.engine.submit(self.component.identifier, flow_files)
+        if body.content is None or (parts is None and _is_multipart(request)):
+            # It is on its way to its row; but who sent it need not look there to know.
+            too_large = body.content is None
+            code = "request.too_large" if too_large else "request.malformed_multipart"
+            detail = f"more than {self.ceiling} bytes" if too_large else f"no multipart body of 1 to {_MAX_PARTS} parts"
+            refused = _answer(problem(code, detail, common[_KEY]))
+            refused.force_close()
+            return refused
         body_text = json.dumps({"request_id": common[_KEY]}) + "\n"
         return web.Response(status=self._status, text=body_text, content_type="application/json")
 
@@ -287,7 +312,7 @@ def _parse_parts(content_type: str, content: bytes) -> list[tuple[dict[str, str]
         # The body is in memory already, so its parts may be too.
         parser = multipart.MultipartParser(
             io.BytesIO(content), boundary, content_length=len(content), memory_limit=len(content) + 1,
-            spool_limit=len(content) + 1, disk_limit=len(content) + 1, strict=True,
+            spool_limit=len(content) + 1, disk_limit=len(content) + 1, part_limit=_MAX_PARTS, strict=True,
         )  # fmt: skip
         with_parts = list(parser)
     except (multipart.MultipartError, ValueError):
@@ -308,6 +333,10 @@ def _parse_parts(content_type: str, content: bytes) -> list[tuple[dict[str, str]
             attributes["http.multipart.filename"] = part.filename
         found.append((attributes, Body(raw, len(raw))))
     return found or None
+
+
+def _is_multipart(request: web.BaseRequest) -> bool:
+    return "multipart/form-data" in request.headers.get("Content-Type", "")
 
 
 def _spelled(name: str) -> str:

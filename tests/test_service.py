@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.ids import new_request_id
 from imagewarehouse.manifest import BUNDLED_MODEL, find_version, read_manifest
 from tests.hostile import CASES, Case
@@ -120,6 +121,35 @@ def test_images_takes_several_files_in_one_multipart_body(service: Service) -> N
     eventually(lambda: service.count(f"image_id IN ({ids})") == 3)
     time.sleep(0.5)
     assert service.count(f"image_id IN ({ids})") == 3
+
+
+def multipart_of(content: bytes, number: int) -> tuple[bytes, dict[str, str]]:
+    part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="f.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
+    return (part + content + b"\r\n") * number + b"--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def test_hundreds_of_files_in_one_body_are_all_taken(service: Service) -> None:
+    content = picture(77)
+    answer = post(service.images_url, *multipart_of(content, 300))
+    assert answer.status == 202
+    eventually(lambda: service.count(f"image_id = '{hashlib.sha256(content).hexdigest()}'") == 300)
+
+
+def test_a_multipart_body_that_cannot_be_read_is_not_acknowledged(service: Service) -> None:
+    answer = post(service.images_url, b"--x\r\nno part", {"Content-Type": "multipart/form-data; boundary=x"})
+    assert (answer.status, answer.json()["error_code"]) == (400, "request.malformed_multipart")
+
+
+def test_compressed_bodies_are_refused(service: Service) -> None:
+    for url in (service.classify_url, service.images_url):
+        answer = post(url, picture(), {**JPEG, "Content-Encoding": "gzip"})
+        assert (answer.status, answer.json()["error_code"]) == (415, "request.encoding_not_accepted")
+
+
+def test_a_huge_answer_to_a_query_is_refused(service: Service) -> None:
+    with pytest.raises(ConfigurationError, match="LIMIT"):
+        service.rows("SELECT repeat('x', 1000) AS x FROM range(1000000)")
+    assert post(service.classify_url, picture(1), JPEG).status == 200
 
 
 def test_the_same_key_twice_leaves_one_row(service: Service) -> None:

@@ -18,6 +18,8 @@ from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable, Wareh
 from imagewarehouse.metadata import COLUMNS, KEY, ColumnType, ImageRecord
 
 TABLE = "image_events"
+_QUERY_S = 30.0
+_QUERY_BYTES = 64 << 20
 _SQL_TYPES: dict[ColumnType, str] = {
     "string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT",
     "double": "DOUBLE",
@@ -53,6 +55,7 @@ class LocalRows:
                 config={
                     "threads": 1,  # a batch is a few rows; more threads would only take cores from the decoder
                     "memory_limit": memory_limit,
+                    "max_temp_directory_size": "1GB",
                     "autoinstall_known_extensions": "false",
                     "autoload_known_extensions": "false",
                 },
@@ -82,16 +85,31 @@ class LocalRows:
         return [None] * len(records)
 
     def query(self, sql: str) -> pa.Table:
-        """Run one SELECT on a cursor of its own, so that writers go on. Raises duckdb.Error."""
+        """Run one SELECT on a cursor of its own, so that writers go on.
+
+        It is stopped after 30 s, and its answer may take 64 MiB: it runs in the process that serves images.
+        Raises duckdb.Error.
+        """
         with self._lock:
             cursor = self._connection.cursor()
+        stop = threading.Timer(_QUERY_S, cursor.interrupt)
+        stop.daemon = True
+        stop.start()
         try:
             statements = cursor.extract_statements(sql)
             if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
                 raise duckdb.InvalidInputException("expected one SELECT")
             cursor.execute("BEGIN TRANSACTION READ ONLY")  # WITH x AS (DELETE ...) SELECT counts as a SELECT, too
-            return cursor.sql(statements[0].query).to_arrow_table()
+            reader = cursor.sql(statements[0].query).to_arrow_reader(1000)
+            batches, size = [], 0
+            for batch in reader:
+                size += batch.nbytes
+                if size > _QUERY_BYTES:
+                    raise duckdb.OutOfRangeException(f"the answer has more than {_QUERY_BYTES >> 20} MiB; add a LIMIT")
+                batches.append(batch)
+            return pa.Table.from_batches(batches, reader.schema)
         finally:
+            stop.cancel()
             cursor.close()
 
     def close(self) -> None:
