@@ -240,10 +240,6 @@ class Setting:
     value: str | None = None
     sensitive: bool = False
 
-    @property
-    def reference(self) -> str:
-        return f"#{{{self.name}}}"
-
 
 Place = tuple[int, int]
 

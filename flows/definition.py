@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.units import parse_size
 
 T = TypeVar("T")
 
@@ -34,8 +35,6 @@ _DURATION = re.compile(
     re.IGNORECASE,
 )
 _SECONDS = (1e-9, 1e-6, 1e-3, 1.0, 60.0, 3600.0, 86400.0, 604800.0)  # in the order of the pattern's groups
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB|TB)", re.IGNORECASE)
-_BYTES = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +189,10 @@ def duration_s(text: str) -> float:
 
 def data_size(text: str) -> int:
     """Bytes of a NiFi data size such as `100 MB` (1 KB is 1,024 bytes). Raises ConfigurationError."""
-    found = _SIZE.fullmatch(text.strip())
-    if found is None:
+    size = parse_size(text)
+    if size is None:
         raise ConfigurationError("flow", f"expected a size such as 100 MB, received {text!r}")
-    return int(float(found[1]) * _BYTES[found[2].upper()])
+    return size
 
 
 def _wrong(problem: str) -> ConfigurationError:

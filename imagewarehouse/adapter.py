@@ -7,21 +7,18 @@ name into each processor's process.
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
 from imagewarehouse.errors import ConfigurationError, WarehouseError
+from imagewarehouse.units import parse_size
 
 T = TypeVar("T")
 
 # Python's own logging, not self.logger: NiFi reads it from the process's output without a round trip to the JVM.
 log = logging.getLogger("imagewarehouse")
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KB|MB|GB)", re.IGNORECASE)
-_UNITS = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}
 
 
 class Prepared(Generic[T]):
@@ -88,10 +85,10 @@ def boolean(context: Any, name: str, default: bool = False) -> bool:
 def data_size(context: Any, name: str, default: int) -> int:
     """A size such as `20 MB` in bytes (1 KB = 1,024 bytes, as in NiFi)."""
     raw = text(context, name, f"{default} B")
-    found = _SIZE.fullmatch(raw)
-    if found is None:
+    size = parse_size(raw)
+    if size is None:
         raise ConfigurationError(name, f"expected a size such as 20 MB, received {raw!r}")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    return size
 
 
 def read_content(flow_file: Any) -> bytes:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from imagewarehouse.access import AccessKeys
 from imagewarehouse.errors import (
     ConfigurationError,
-    ImageRejected,
     MalformedBase64,
     MalformedJson,
     MalformedMultipart,
@@ -305,9 +304,3 @@ def _describe(content: bytes) -> str:
             return "SVG" if name == "XML" and b"<svg" in head else name
     printable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in content[:512])
     return "text" if printable == len(content[:512]) else "unknown data"
-
-
-__all__ = [
-    "JSON_TYPE", "Accepted", "ImageRejected", "IntakeRules", "Request", "check_access", "check_content", "check_request",
-    "clean_file_name", "declared_media_type", "parse_media_types", "parse_uri_prefixes",
-]  # fmt: skip

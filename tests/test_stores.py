@@ -616,3 +616,11 @@ def test_a_store_that_answers_for_too_few_rows_leaves_nobody_waiting(record: Rec
 def test_every_column_is_written(rows: LocalRows, record: Record) -> None:
     GroupCommit(rows).write(record())
     assert rows.query("SELECT * FROM image_events").column_names == [column.name for column in COLUMNS]
+
+
+def test_what_a_killed_process_left_half_written_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    left = tmp_path / "store" / ".parts" / "half"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half a picture")
+    ObjectStore((tmp_path / "store").as_uri()).check_writable()
+    assert not left.exists()

@@ -31,12 +31,15 @@ class ObjectStore:
             self._fs, self._root = fs.FileSystem.from_uri(uri)
         except (pa.ArrowException, ValueError, OSError) as err:
             raise ConfigurationError("Store URI", f"{uri!r}: {_one_line(err)}") from err
+        self._parts = f"{self._root}/.parts"
 
     def check_writable(self) -> None:
         """Write and remove an empty object. Raises ConfigurationError with the store's own reason."""
-        path = f"{self._root}/.write-test-{uuid.uuid4().hex}"
+        path = f"{self._parts}/write-test-{uuid.uuid4().hex}"
         try:
-            self._fs.create_dir(self._root, recursive=True)
+            self._fs.create_dir(self._parts, recursive=True)
+            # What a killed process left half written. If another one is writing right now, it tries again.
+            self._fs.delete_dir_contents(self._parts)
             with self._fs.open_output_stream(path) as stream:
                 stream.write(b"")
             self._fs.delete_file(path)
@@ -58,16 +61,16 @@ class ObjectStore:
             found = self._fs.get_file_info(path)
             if found.type != fs.FileType.File or found.size != len(content):
                 folder = path.rpartition("/")[0]
-                temporary = f"{folder}/.{image_id}.{uuid.uuid4().hex}.part"
-                if folder not in self._folders:
-                    self._fs.create_dir(folder, recursive=True)
-                    self._folders.add(folder)
+                temporary = f"{self._parts}/{image_id}.{uuid.uuid4().hex}"
+                for needed in {folder, self._parts} - self._folders:
+                    self._fs.create_dir(needed, recursive=True)
+                    self._folders.add(needed)
                 try:
                     with self._fs.open_output_stream(temporary) as stream:
                         stream.write(content)
                     self._fs.move(temporary, path)
                 except OSError:
-                    self._folders.discard(folder)  # somebody may have removed it; the next try makes it again
+                    self._folders -= {folder, self._parts}  # somebody may have removed it; the next try makes it again
                     self._discard(temporary)
                     raise
         return f"{self.uri}/{key}"
