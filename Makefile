@@ -6,19 +6,31 @@ UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python
 # The lock holds every version and hash; pyproject.toml says which of them each command needs.
 LOCKED := --require-hashes --constraint requirements.lock
 
+# Kudu's client is a Java library, and a Kudu of one's own needs Kudu's servers, which exist for Linux x86_64 only. Both
+# are fetched once they are needed: a run without Kudu needs neither.
+CLIENT := $(VENV)/.kudu-client
+SERVER := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),$(VENV)/.kudu-server)
+KUDU   ?= $(IMAGEWAREHOUSE_KUDU)
+ifneq (,$(filter local,$(KUDU))$(findstring --kudu local,$(ARGS))$(findstring --kudu=local,$(ARGS)))
+RUN_NEEDS := $(CLIENT) $(VENV)/.kudu-server
+else ifneq (,$(KUDU)$(IMAGEWAREHOUSE_KUDU_MASTERS)$(findstring --kudu,$(ARGS))$(findstring kudu.masters,$(ARGS)))
+RUN_NEEDS := $(CLIENT)
+endif
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format types lock build bench soak clean
+.PHONY: help run test check lint format types lock build kudu bench soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  make run ARGS='--data /srv/images'   passes options on; see $(BIN)/imagewarehouse run --help"
+	@echo "  make run KUDU=local                  starts a Kudu of its own; KUDU=HOST:PORT uses yours"
 
-run: $(VENV)/.run ## Set everything up and start the service
-	@exec $(BIN)/imagewarehouse run $(ARGS)
+run: $(VENV)/.run $(RUN_NEEDS) ## Set everything up and start the service
+	@exec $(BIN)/imagewarehouse run $(if $(KUDU),--kudu '$(KUDU)') $(ARGS)
 
 test: check ## Set everything up, then lint, types and all tests
 
-check: $(VENV)/.dev lint types
+check: $(VENV)/.dev $(CLIENT) $(SERVER) lint types
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.dev ## Format and lint
@@ -27,7 +39,7 @@ lint: $(VENV)/.dev ## Format and lint
 	$(BIN)/python -m flows.build --check
 	$(BIN)/python -m tools.reference --check
 
-types: $(VENV)/.dev ## Types of the core, strictly
+types: $(VENV)/.dev $(CLIENT) $(SERVER) ## Types of the core, strictly
 	$(BIN)/mypy
 
 format: $(VENV)/.dev ## Write the code as the formatter wants it
@@ -37,6 +49,9 @@ format: $(VENV)/.dev ## Write the code as the formatter wants it
 build: $(VENV)/.run ## Build the flow definition and the tables of the docs from the code
 	$(BIN)/python -m flows.build
 	$(BIN)/python -m tools.reference
+
+kudu: $(CLIENT) ## Fetch the Kudu client
+	@$(BIN)/python -m tools.artifacts kudu-client
 
 bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about five minutes)
 	$(BIN)/python -m benchmarks.classify
@@ -49,7 +64,7 @@ lock: $(BIN)/uv ## Renew requirements.lock
 	    --no-annotate --no-header --quiet --upgrade pyproject.toml --output-file requirements.lock
 
 clean: ## Remove what set-up and tests have made, not the data
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist imagewarehouse/kudu/jars *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/uv: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info < (3, 13) else "Python 3.10, 3.11 or 3.12 is needed, this is " + sys.version.split()[0] + "; set PYTHON=")'
@@ -68,3 +83,19 @@ $(VENV)/.dev: $(VENV)/.run
 	@echo "installing test tools and TensorFlow (once, some minutes)..."
 	@$(UV) $(LOCKED) -r pyproject.toml --extra dev --extra training
 	@touch $@
+
+# The folder too: its time changes when a source is removed.
+$(CLIENT): $(VENV)/.run tools/artifacts.lock $(shell find imagewarehouse/kudu/java -name '*.java' -o -type d)
+	@$(UV) $(LOCKED) -r pyproject.toml --extra kudu
+	@$(BIN)/python -m tools.artifacts java > /dev/null 2>&1 || { echo "installing a Java runtime (once)..." && \
+	    $(UV) $(LOCKED) -r pyproject.toml --extra java; }
+	@$(BIN)/python -m tools.artifacts kudu-client
+	@touch $@
+
+$(VENV)/.kudu-server: $(CLIENT) tools/artifacts.lock
+	@$(BIN)/python -m tools.artifacts kudu-server
+	@touch $@
+
+# What the stamps stand for can be removed without them.
+.PHONY: $(if $(wildcard imagewarehouse/kudu/jars/kudu-client-*.jar),,$(CLIENT))
+.PHONY: $(if $(wildcard build/kudu/bin/kudu-master),,$(VENV)/.kudu-server)

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,12 @@ from imagewarehouse import __version__
 from imagewarehouse.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from standalone.local_kudu import LocalKudu
     from standalone.runner import Options
 
+log = logging.getLogger("imagewarehouse.run")
+
+_MASTERS = "kudu.masters"
 _FLOW = Path(__file__).resolve().parent.parent / "flows" / "image-warehouse.json"
 
 
@@ -29,6 +34,9 @@ _FLOW = Path(__file__).resolve().parent.parent / "flows" / "image-warehouse.json
               help="Folder for the journal, and for rows and images unless settings say otherwise.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, envvar="IMAGEWAREHOUSE_HOST",
               help="Address to listen on; 0.0.0.0 for every network.")  # fmt: skip
+@click.option("--kudu", metavar="local|MASTERS", envvar="IMAGEWAREHOUSE_KUDU",
+              help="Write rows to Kudu: to one of its own, kept under --data (local; Linux x86_64), or to that of these "
+                   "masters (HOST:PORT,...).")  # fmt: skip
 @click.option(
     "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the flow; may be repeated."
 )
@@ -36,11 +44,13 @@ _FLOW = Path(__file__).resolve().parent.parent / "flows" / "image-warehouse.json
     "--settings", "list_settings", is_flag=True, help="List the flow's parameters with their values, and exit."
 )
 @click.option("--verbose", is_flag=True, help="Log every step of the start-up.")
-def run(flow: Path, data: Path, host: str, settings: tuple[str, ...], list_settings: bool, verbose: bool) -> None:
+def run(
+    flow: Path, data: Path, host: str, kudu: str | None, settings: tuple[str, ...], list_settings: bool, verbose: bool
+) -> None:
     """Run the flow on this machine, without NiFi.
 
     POST images to http://127.0.0.1:8081/images (answered once the image is safe) or to http://127.0.0.1:8082/classify
-    (answered with the class). Rows go to DuckDB and images to a folder, both under --data.
+    (answered with the class). Rows go to DuckDB and images to a folder, both under --data; with --kudu rows go to Kudu.
 
     A parameter is taken from --set, else from the environment (`access.keys` is IMAGEWAREHOUSE_ACCESS_KEYS), else from
     the flow. Keep secrets in the environment: arguments are visible to every user of the machine.
@@ -48,6 +58,7 @@ def run(flow: Path, data: Path, host: str, settings: tuple[str, ...], list_setti
     \b
     Examples:
       imagewarehouse run
+      imagewarehouse run --kudu local
       imagewarehouse run --data /srv/images --set http.classify.port=9000
       imagewarehouse run --set model.folder=/srv/models/flowers --set intake.max.size='50 MB'
     """
@@ -69,15 +80,50 @@ def run(flow: Path, data: Path, host: str, settings: tuple[str, ...], list_setti
     from standalone.runner import Options
 
     options = Options(flow=flow, data=data, host=host, settings=tuple(_pair(text) for text in settings))
+    if kudu and any(name == _MASTERS for name, _ in options.settings):
+        raise ConfigurationError("--kudu", f"{_MASTERS} is set as well; give one of them")
+    if kudu and kudu != "local":
+        options = _with_masters(options, kudu)
     if list_settings:
         _list(options)
         return
     import uvloop
 
-    sys.exit(uvloop.run(_serve(options)))
+    local = _start_kudu(options) if kudu == "local" else None
+    try:
+        if local is not None:
+            options = _with_masters(options, local.masters)
+        sys.exit(uvloop.run(_serve(options, local)))
+    finally:
+        if local is not None:
+            local.stop()  # last: what was under way has been written by now
 
 
-async def _serve(options: Options) -> int:
+def _start_kudu(options: Options) -> LocalKudu:
+    from flows.definition import read_flow
+    from standalone.local_kudu import LocalKudu
+    from standalone.runner import parameter_values
+
+    # A misspelt setting is told before Kudu starts for nothing.
+    parameter_values(read_flow(options.flow), _with_masters(options, ""), os.environ)
+    return LocalKudu(options.data / "kudu").start()
+
+
+def _with_masters(options: Options, masters: str) -> Options:
+    return replace(options, settings=(*options.settings, (_MASTERS, masters)))
+
+
+async def _watch(kudu: LocalKudu) -> None:
+    """Say once of each of Kudu's servers that it has ended by itself; rows wait until the service is started again."""
+    told: set[str] = set()
+    while True:
+        for name in set(kudu.dead()) - told:
+            told.add(name)
+            log.error("Kudu's %s has ended, no row can be written: %s", name, kudu.last_words(name))
+        await asyncio.sleep(1)
+
+
+async def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
     from standalone.runner import Runner
 
     runner = Runner(options)
@@ -85,12 +131,17 @@ async def _serve(options: Options) -> int:
     click.echo(f"imagewarehouse {__version__} is ready")
     for what, where in runner.describe():
         click.echo(f"  {what:<44} {where}")
+    if kudu is not None:
+        click.echo(f"  Kudu: {kudu.masters} (local, data in {kudu.folder}, pages at {kudu.web()})")
     click.echo(f"  rows, images and journal in {options.data.resolve()}; Ctrl-C stops")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    watch = asyncio.create_task(_watch(kudu)) if kudu is not None else None
     await stop.wait()
+    if watch is not None:
+        watch.cancel()
     click.echo("stopping: new requests are refused, those under way are finished")
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.remove_signal_handler(number)  # a second Ctrl-C does not wait

@@ -362,9 +362,11 @@ def loop(part: Part, relationship: str) -> Link:
     return Link(part, part, (relationship,), bends=bends, objects=10_000, size="1 GB")
 
 
-def dead_letters(part: Part, grave: Part, relationship: str, name: str, bends: tuple[Place, ...] = ()) -> Link:
+def dead_letters(
+    part: Part, grave: Part, relationships: Sequence[str], name: str, bends: tuple[Place, ...] = ()
+) -> Link:
     """A queue that nothing empties but an operator."""
-    return Link(part, grave, (relationship,), name, bends, objects=10_000, size="1 GB")
+    return Link(part, grave, tuple(relationships), name, bends, objects=10_000, size="1 GB")
 
 
 # As NiFi 2 draws them.
@@ -423,6 +425,10 @@ def settings() -> tuple[Setting, ...]:
         Setting("model.top.k", "How many classes, most probable first, go into top_k.", _default("ClassifyImage", "Top K")),
         Setting("kudu.masters", "host:port of each Kudu master, separated by commas. Without a value rows go to rows.database.",
                 _default("PutKuduRecord", "Kudu Masters")),
+        Setting("kudu.table", "Kudu table of the image records; it is made where it is not there.",
+                _default("PutKuduRecord", "Table Name")),
+        Setting("kudu.keep.months", "Whole months that Kudu keeps; older rows are DROPPED. Without a value all are kept.",
+                _default("PutKuduRecord", "Months to Keep")),
         Setting("rows.database", "DuckDB file that takes the rows where there is no Kudu.",
                 _default("PutKuduRecord", "Local Database")),
         Setting("solr.url", "Address of the Solr collection. Without a value nothing is indexed.",
@@ -621,7 +627,12 @@ def storing_result() -> Group:
         (1140, 360),
         "One row for each request, whatever became of it. Tasks that write at the same time share a commit, hence so many."
         " When the row is committed, the content becomes the answer.",
-        {"Kudu Masters": "#{kudu.masters}", "Local Database": "#{rows.database}"},
+        {
+            "Kudu Masters": "#{kudu.masters}",
+            "Local Database": "#{rows.database}",
+            "Table Name": "#{kudu.table}",
+            "Months to Keep": "#{kudu.keep.months}",
+        },
         tasks=12,
         ends=("original",),
         retry=_retrying("retry", "refused"),
@@ -659,9 +670,9 @@ def storing_result() -> Group:
             link(rows, waits, "success"),
             link(rows, answers, "refused", bends=((1260, 780), (2800, 780))),
             loop(rows, "retry"),
-            dead_letters(rows, grave, "failure", "dead letters: rows", ((1316, 900), (2984, 900))),
+            dead_letters(rows, grave, ["failure", "bad rows"], "dead letters: rows", ((1316, 900), (2984, 900))),
             loop(index, "retry"),
-            dead_letters(index, grave, "failure", "dead letters: documents"),
+            dead_letters(index, grave, ["failure"], "dead letters: documents"),
             link(waits, answers, "waiting"),
         ],
         [

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.units import parse_size
+from imagewarehouse.units import parse_duration, parse_size
 
 T = TypeVar("T")
 
@@ -29,12 +29,6 @@ KINDS = {
 }
 
 _REFERENCE = re.compile(r"(#+)\{([^}]*)\}")
-_DURATION = re.compile(
-    r"(\d+(?:\.\d+)?)\s*(?:(ns|nanos?|nanoseconds?)|(us|micros?|microseconds?)|(ms|millis?|milliseconds?)"
-    r"|(s|secs?|seconds?)|(m|mins?|minutes?)|(h|hrs?|hours?)|(d|days?)|(w|wks?|weeks?))",
-    re.IGNORECASE,
-)
-_SECONDS = (1e-9, 1e-6, 1e-3, 1.0, 60.0, 3600.0, 86400.0, 604800.0)  # in the order of the pattern's groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +174,10 @@ def resolve(text: str | None, values: Mapping[str, str | None]) -> str | None:
 
 def duration_s(text: str) -> float:
     """Seconds of a NiFi time period such as `30 sec`, `1 min` or `500 ms`. Raises ConfigurationError."""
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
+    seconds = parse_duration(text)
+    if seconds is None:
         raise ConfigurationError("flow", f"expected a time such as 30 sec, received {text!r}")
-    unit = next(index for index, name in enumerate(found.groups()[1:]) if name)
-    return float(found[1]) * _SECONDS[unit]
+    return seconds
 
 
 def data_size(text: str) -> int:

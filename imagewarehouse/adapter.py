@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
 from imagewarehouse.errors import ConfigurationError, WarehouseError
-from imagewarehouse.units import parse_size
+from imagewarehouse.units import parse_duration, parse_size
 
 T = TypeVar("T")
 
@@ -89,6 +89,24 @@ def data_size(context: Any, name: str, default: int) -> int:
     if size is None:
         raise ConfigurationError(name, f"expected a size such as 20 MB, received {raw!r}")
     return size
+
+
+def seconds(context: Any, name: str, default: float) -> float:
+    """A time such as `30 sec` in seconds."""
+    raw = text(context, name, f"{default} sec")
+    found = parse_duration(raw)
+    if found is None:
+        raise ConfigurationError(name, f"expected a time such as 30 sec, received {raw!r}")
+    return found
+
+
+def evaluated(context: Any, flow_file: Any, name: str, default: str = "") -> str:
+    """A property's value for one FlowFile: as `text`, with its Expression Language filled in."""
+    value = context.getProperty(name)
+    raw = value.getValue() if value is not None else None
+    if raw is not None and "${" in str(raw):
+        raw = value.evaluateAttributeExpressions(flow_file).getValue()
+    return default if raw is None or not str(raw).strip() else str(raw).strip()
 
 
 def read_content(flow_file: Any) -> bytes:

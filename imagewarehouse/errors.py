@@ -189,6 +189,72 @@ class RowRejected(WarehouseError):
     code, title = "rows.rejected", "Row refused by the row store"
 
 
+class RecordsMalformed(RowRejected):
+    """The content of a FlowFile cannot be read as records."""
+
+    code, title = "records.malformed", "Content is not the records it should be"
+
+
+class KuduUnavailable(RowStoreUnavailable):
+    """A master or a tablet server did not answer in time; whether the row was written is unknown."""
+
+    code, title = "kudu.unavailable", "Kudu did not answer in time"
+
+
+class SchemaChanged(KuduUnavailable):
+    """The table was altered after it was opened: it has to be opened again."""
+
+    code, title = "kudu.schema_changed", "Kudu's table was altered meanwhile"
+
+
+class KuduTableMissing(RowRejected):
+    code, title = "kudu.table_missing", "Kudu has no such table"
+
+
+class KuduAlreadyPresent(RowRejected):
+    code, title = "kudu.already_present", "A row with this key is there already"
+
+
+class KuduNotFound(RowRejected):
+    code, title = "kudu.not_found", "No row has this key"
+
+
+class KuduNoRange(RowRejected):
+    code, title = "kudu.no_range_partition", "No range partition takes this key"
+
+
+class KuduUnknownColumn(RowRejected):
+    code, title = "kudu.unknown_column", "The table has no such column"
+
+
+class KuduWrongValue(RowRejected):
+    code, title = "kudu.wrong_value", "Value does not fit the type of its column"
+
+
+class KuduMissingValue(RowRejected):
+    code, title = "kudu.missing_value", "Required column without a value"
+
+
+class KuduCellTooLong(RowRejected):
+    code, title = "kudu.cell_too_long", "Value longer than its column or Kudu takes"
+
+
+class KuduImmutable(RowRejected):
+    code, title = "kudu.immutable_column", "Column cannot be changed once it is written"
+
+
+class KuduUnknownOperation(RowRejected):
+    code, title = "kudu.unknown_operation", "Operation not known"
+
+
+class KuduNotAuthorized(RowRejected):
+    code, title = "kudu.not_authorized", "Not allowed by Kudu"
+
+
+class KuduRefused(RowRejected):
+    code, title = "kudu.refused", "Refused by Kudu"
+
+
 class ModelUnavailable(Unavailable):
     code, title = "model.unavailable", "Model could not be loaded"
 

@@ -55,6 +55,6 @@ class ControlSocket:
     def _rows(self) -> LocalRows | None:
         for processor in self._processors:
             if processor.component.type == "PutKuduRecord":
-                store = processor.processor.rows.get(processor.context).store
-                return store if isinstance(store, LocalRows) else None
+                images = processor.processor.rows.get(processor.context).images
+                return images.store if images and isinstance(images.store, LocalRows) else None
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from imagewarehouse.adapter import now
 from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.metadata import ImageRecord
 from standalone.flowfile import FlowFile, InputFlowFile, Ticket
+from standalone.local_kudu import DISTRIBUTION, HOW_TO_FETCH, LocalKudu
 from standalone.python_host import PROCESSORS, PythonProcessor, processor_class
 
 # The machines that run this are busy: how long one example takes says nothing.
@@ -248,3 +250,14 @@ def colour_model(
     model = tmp_path_factory.mktemp("colours")
     write_model(model / "1", {"litert": ("model.tflite", tflite())}, temperature=0.1)
     return model
+
+
+@pytest.fixture(scope="session")
+def kudu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKudu]:
+    """A real Kudu for the whole run; whoever kills or pauses a server of it brings it back."""
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        pytest.skip("Kudu's servers exist for Linux x86_64 only")
+    if not (DISTRIBUTION / "bin" / "kudu-master").is_file():
+        pytest.fail(f"Kudu's servers are not here; run `{HOW_TO_FETCH}`", pytrace=False)
+    with LocalKudu(tmp_path_factory.mktemp("kudu"), never_fsync=True) as running:
+        yield running

@@ -49,7 +49,8 @@ def connection(raw: Raw, source: str, relationship: str, destination: str | None
         c
         for g in groups(raw)
         for c in g["connections"]
-        if (c["source"]["name"], c["selectedRelationships"]) == (source, [relationship])
+        if c["source"]["name"] == source
+        and relationship in c["selectedRelationships"]
         and destination in (None, c["destination"]["name"])
     )
 
@@ -119,15 +120,18 @@ def test_every_property_of_our_processors_is_in_the_flow(raw: Raw) -> None:
         assert set(used[name]["propertyDescriptors"]) == set(found.properties), name
 
 
-def test_every_property_of_our_processors_is_a_parameter_that_holds_its_default(raw: Raw) -> None:
+def test_every_property_of_our_processors_is_at_its_default_or_a_parameter_that_holds_it(raw: Raw) -> None:
     flow = parse_flow(raw)
     for component in flow.components.values():
         found = build.our_types().get(component.type)
         for name, value in component.properties.items() if found else ():
             assert found is not None
-            (named,) = references(value)
-            assert value == f"#{{{named}}}"
-            assert (flow.parameters[named].value or "") == (found.properties[name].default or ""), named
+            default = found.properties[name].default or ""
+            if references(value):
+                (named,) = references(value)
+                assert value == f"#{{{named}}}"
+                value = flow.parameters[named].value
+            assert (value or "") == default, f"{component.name}, {name}"
 
 
 def test_every_parameter_has_a_description_of_its_own(raw: Raw) -> None:

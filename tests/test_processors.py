@@ -234,7 +234,7 @@ def test_a_failed_preparation_is_tried_again() -> None:
         pytest.param("ClassifyImage", {"Model Folder": "/no/such/model"}, "Model Folder", id="no-model"),
         pytest.param("ClassifyImage", {"Top K": "many"}, "Top K", id="top-k-in-words"),
         pytest.param("ClassifyImage", {"Runtime": "torch"}, "Runtime", id="unknown-runtime"),
-        pytest.param("PutKuduRecord", {"Kudu Masters": "kudu:7051"}, "Kudu Masters", id="kudu-is-not-there-yet"),
+        pytest.param("PutKuduRecord", {"Kudu Masters": "kudu:70510"}, "Kudu Masters", id="kudu-port-that-is-none"),
         pytest.param("PutSolrDocument", {"Solr URL": "http://solr:8983/solr/images"}, "Solr URL", id="nor-is-solr"),
         pytest.param("StoreImage", {"Store URl": "/images"}, "Store URl", id="misspelled-property"),
     ],
@@ -614,7 +614,7 @@ def rows(hosted: Host, tmp_path: Path) -> Any:
 
 def written(rows: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = (
-        rows.processor.rows.get(rows.host.context).store.query("SELECT * FROM image_events").to_pylist()
+        rows.processor.rows.get(rows.host.context).images.store.query("SELECT * FROM image_events").to_pylist()
     )
     return found
 

@@ -562,7 +562,7 @@ def test_a_row_alone_is_written_at_once(rows: LocalRows, record: Record) -> None
 
 def test_no_batch_is_larger_than_allowed(rows: LocalRows, record: Record) -> None:
     store = Counting(rows, seconds=0.01)
-    assert write_all(GroupCommit(store, max_batch=3), [record() for _ in range(60)], 12) == [None] * 60
+    assert write_all(GroupCommit(store, max_weight=3), [record() for _ in range(60)], 12) == [None] * 60
     assert max(store.batches) == 3
     assert sum(store.batches) == 60
 

@@ -1,0 +1,1 @@
+"""Apache Kudu: tables, batches of rows, and the clients that write them."""

@@ -1,0 +1,641 @@
+"""The content of a FlowFile as records, and records as rows: JSON or Arrow in, one operation and its fields a row out.
+
+Content: a JSON object, an array of objects, JSON lines (or objects one behind the other), an Arrow IPC stream or file.
+JSON is read strictly: UTF-8, no key twice in one object, no NaN or Infinity outside of quotes. Integers keep every
+digit; fractions are read as doubles, or with every digit where the caller asks for it (a table with decimals does).
+
+Paths, a small part of NiFi's RecordPath: `/name/name`, `[*]` behind a name for every element of a list, quotes around
+a name with other signs (`/'a b'`), `/` for the record itself, and `|` between alternatives, of which the first that
+finds something wins: `/after | /before` are the data of a change from Debezium, whose deletes have no `after`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from functools import lru_cache
+from json.decoder import WHITESPACE  # type: ignore[attr-defined]  # a plain name of the module, missing in its stubs
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from imagewarehouse.errors import KuduUnknownOperation, RecordsMalformed, WarehouseError
+from imagewarehouse.kudu.batch import Operation
+
+Record = dict[str, Any]
+FORMATS = ("auto", "json", "json-lines", "arrow")
+RAW_SHOWN = 500  # characters of an unreadable record that a report repeats
+
+_SYNTAX = "expected a path such as /after, /payload/after or /items[*]"
+_STEP = re.compile(r"/(?:'([^']*)'|\"([^\"]*)\"|([^\s/\[\]|'\"][^/\[\]|'\"]*))((?:\[\*\])*)")
+_ALL = object()  # the step [*]
+_SEPARATORS = re.compile(r"[\s_-]+")
+_OPERATIONS = {o.name: o for o in Operation} | {
+    "C": Operation.INSERT, "R": Operation.INSERT, "U": Operation.UPDATE, "D": Operation.DELETE,
+}  # fmt: skip
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+class BadRow(NamedTuple):
+    """A record or row that was not written. `record`: its number in the content, from 0.
+
+    `values`: what was read of it; the text of the record where it could not be read at all.
+    """
+
+    record: int
+    error: WarehouseError
+    values: Record | str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Records:
+    """What a content holds: `table` for Arrow, `items` for JSON.
+
+    `numbers`: for each item its number in the content, from 0; the numbers of `errors` are missing there.
+    """
+
+    items: list[Record]
+    numbers: Sequence[int]
+    table: pa.Table | None = None
+    errors: tuple[BadRow, ...] = ()
+
+    def __len__(self) -> int:
+        """Readable and unreadable records together."""
+        return len(self.numbers) + len(self.errors)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows before they are converted, in `values` or, where nothing had to be taken out of records, in `table`.
+
+    `records`: for each row the number of its record. `operations`: uint8, an Operation for each row.
+    `ignore_nulls`: nulls of `table` are as if not given; in `values` they are gone already.
+    """
+
+    records: Sequence[int]
+    operations: np.ndarray
+    values: list[Record]
+    table: pa.Table | None = None
+    ignore_nulls: bool = False
+    errors: tuple[BadRow, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.operations)
+
+    def bad(self, row: int, error: WarehouseError) -> BadRow:
+        """What to report when row number `row` was not written."""
+        values = self.values[row] if self.table is None else table_row(self.table, row)
+        return BadRow(int(self.records[row]), error, values)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordMapping:
+    """How rows come out of records. Raises ValueError at birth.
+
+    `data_path`: the part of a record that is its row, or its rows; empty: the record. `operation_path`: where a record
+    names its operation, by the name of an Operation or as Debezium does (c and r: INSERT, u: UPDATE, d: DELETE);
+    empty: the operation of the caller. `fields`: column for a field of another name, "" to drop the field;
+    `lower_case` is for all names, after `fields`. `ignore_nulls`: a null is as if the field was not there.
+    """
+
+    data_path: str = ""
+    operation_path: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    lower_case: bool = False
+    ignore_nulls: bool = False
+
+    def __post_init__(self) -> None:
+        for path in (self.data_path, self.operation_path):
+            _parse_path(path)
+
+    @property
+    def renames(self) -> bool:
+        return bool(self.fields) or self.lower_case
+
+    def column(self, name: str) -> str:
+        """The column for a field; empty where the field is dropped."""
+        name = self.fields.get(name, name)
+        return name.lower() if self.lower_case else name
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def read_records(content: bytes, format: str = "auto", *, exact: bool = False) -> Records:
+    """The records of a content.
+
+    With `auto` a content that is not JSON as a whole is read line by line where at least half of its lines are records;
+    with `json-lines` always. A broken line then costs only itself.
+
+    Args: exact: fractions come as Decimal, not as float: the table has a decimal column.
+    Raises: RecordsMalformed: nothing can be read; names the line and the column where there is one.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format: expected one of {', '.join(FORMATS)}, received {format!r}")
+    if format == "arrow" or (format == "auto" and content.startswith((b"ARROW1", b"\xff\xff\xff\xff"))):
+        return _read_arrow(content)
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in content[:2]:
+        raise RecordsMalformed("content is not UTF-8; it looks like UTF-16 or UTF-32")
+    try:
+        found = _parse(content, exact)
+    except _NotJson as err:
+        whole = RecordsMalformed(f"line {err.line}, column {err.column}: {err.problem}")
+        if format == "json" or (format == "auto" and content.lstrip()[:1] == b"["):
+            raise whole from None
+        found = _parse_lines(content, exact)
+        if format == "auto" and 2 * sum(type(v) is dict for v in found) < len(found):
+            raise whole from None
+    if set(map(type, found)) <= {dict}:
+        return Records(found, range(len(found)))
+    errors = tuple(BadRow(n, RecordsMalformed(v.reason), v.text()) for n, v in enumerate(found) if type(v) is _Refused)
+    numbers = [n for n, v in enumerate(found) if type(v) is dict]
+    return Records([found[n] for n in numbers], numbers, errors=errors)
+
+
+class _NotJson(Exception):
+    """Text that no reading makes JSON; `line` and `column` count from 1."""
+
+    def __init__(self, line: int, column: int, problem: str) -> None:
+        super().__init__(problem)
+        self.line, self.column, self.problem = line, column, problem
+
+
+class _Refused:
+    """Stands in parsed JSON for what is JSON but not taken. `source`: its text, or the pairs of an object as a tuple."""
+
+    __slots__ = ("reason", "source")
+
+    def __init__(self, reason: str, source: Any) -> None:
+        self.reason, self.source = reason, source
+
+    def text(self) -> str:
+        if isinstance(self.source, str):
+            return self.source
+        return "{" + ",".join(f"{json.dumps(k)}:{_safe_text(v)}" for k, v in self.source) + "}"
+
+
+def _parse(content: bytes, exact: bool) -> list[Any]:
+    """For each record of JSON a dict or, where it is not taken, a _Refused. Raises _NotJson."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as err:
+        start = content.rfind(b"\n", 0, err.start) + 1
+        line, column = content.count(b"\n", 0, start) + 1, len(content[start : err.start].decode()) + 1
+        raise _NotJson(line, column, "is not UTF-8") from None
+    json_reader = _JsonReader(exact)
+    try:
+        values = None if _NESTED.search(content, 0, 8192) else json_reader.scan(text)
+        if values is None or json_reader.refused or not _keys_are_single(content, values):
+            # for every object Python is called, which costs half as much again, but finds the key that stands twice
+            values = json_reader.scan(text, keys=True)
+    except (ValueError, ArithmeticError):  # digits without end; json's own errors are translated already
+        values = json_reader.scan(text, keys=True, numbers=True)
+    if json_reader.refused or not set(map(type, values)) <= {dict}:
+        return list(map(_checked, values))
+    return values
+
+
+class _JsonReader:
+    def __init__(self, exact: bool) -> None:
+        self.refused = 0
+        self._fraction: Any = Decimal if exact else float
+
+    def scan(self, text: str, keys: bool = False, numbers: bool = False) -> list[Any]:
+        """Values of objects and arrays one behind the other. Python checks keys or numbers where it is told to.
+
+        Raises: _NotJson; ValueError, ArithmeticError: a number that cannot be read, unless `numbers`.
+        """
+        decoder = json.JSONDecoder(
+            object_pairs_hook=self._pairs if keys else None,
+            parse_constant=lambda literal: self._refuse(f"{literal} is not a number of JSON", literal),
+            parse_float=(lambda literal: self._number(self._fraction, literal)) if numbers else self._fraction,
+            parse_int=(lambda literal: self._number(int, literal)) if numbers else None,
+        )
+        scan, skip, size = decoder.scan_once, WHITESPACE.match, len(text)  # type: ignore[attr-defined]
+        found: list[Any] = []
+        at = skip(text, 0).end()
+        lists = False
+        try:
+            while at < size:
+                value, at = scan(text, at)
+                found.append(value)
+                lists = lists or type(value) is list
+                if not (
+                    text[at : at + 2] == "\n{" and (at := at + 1)
+                ):  # the usual line end, without a regular expression
+                    at = skip(text, at).end()
+        except StopIteration as err:
+            raise _NotJson(*_position(text, err.value), "expected a value of JSON") from None
+        except json.JSONDecodeError as err:
+            raise _NotJson(err.lineno, err.colno, err.msg) from None
+        except RecursionError:
+            raise _NotJson(*_position(text, at), "is nested too deeply") from None
+        if lists:
+            return [v for value in found for v in (value if type(value) is list else (value,))]
+        return found
+
+    def _refuse(self, reason: str, source: Any) -> _Refused:
+        self.refused += 1
+        return _Refused(reason, source)
+
+    def _pairs(self, pairs: list[tuple[str, Any]]) -> Any:
+        made = dict(pairs)
+        if len(made) == len(pairs):
+            return made
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        return self._refuse(f"key {shorten(twice)} stands twice in one object", tuple(pairs))
+
+    def _number(self, kind: Any, literal: str) -> Any:
+        try:
+            return kind(literal)
+        except (ValueError, ArithmeticError):
+            return self._refuse(f"number {literal[:20]}... has too many digits", literal)
+
+
+_NESTED = re.compile(rb":\s*(?:\[\s*)?\{")
+
+
+def _keys_are_single(content: bytes, values: list[Any]) -> bool:
+    """Whether it is certain, without a look at each object, that no key stands twice in one.
+
+    A key ends with a quote or a blank in front of a colon. Text may hold the same, so there are at most as many keys
+    as such places; and at least as many as were read. Where both counts are equal, none was lost.
+    """
+    if not set(map(type, values)) <= {dict}:
+        return False
+    octets = np.frombuffer(content, np.uint8)
+    before = octets[np.flatnonzero(octets == 58) - 1]
+    return int(np.count_nonzero((before == 34) | (before <= 32))) == sum(map(len, values))
+
+
+def _checked(value: Any) -> Any:
+    """A record, or a _Refused for what has one in it or is no object."""
+    if type(value) is _Refused:
+        return value
+    if type(value) is not dict:
+        return _Refused(f"expected an object, received {shorten(value)}", _safe_text(value))
+    pending: list[Any] = [value]
+    while pending:
+        part = pending.pop()
+        if type(part) is dict:
+            pending.extend(part.values())
+        elif type(part) is list:
+            pending.extend(part)
+        elif type(part) is _Refused:
+            return _Refused(part.reason, _safe_text(value))
+    return value
+
+
+def _parse_lines(content: bytes, exact: bool) -> list[Any]:
+    """As _parse, but a line that is not JSON becomes a _Refused. Good lines are still read many at a time."""
+    lines = [(n, line) for n, line in enumerate(content.split(b"\n"), 1) if line.strip()]
+    found: list[Any] = []
+    pending = [lines]
+    while pending:
+        part = pending.pop()
+        try:
+            values = _parse(b"\n".join(line for _, line in part), exact)
+        except _NotJson as err:
+            if len(part) == 1:
+                number, line = part[0]
+                reason = f"line {number}, column {err.column}: {err.problem}"
+                values = [_Refused(reason, line.decode(errors="replace").strip())]
+            else:
+                values = []
+        if len(part) == 1 or len(values) == len(part):
+            found += values
+        else:
+            half = len(part) // 2
+            pending += [part[half:], part[:half]]
+    return found
+
+
+def _position(text: str, at: int) -> tuple[int, int]:
+    return text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+
+
+def _read_arrow(content: bytes) -> Records:
+    if not content:
+        return Records([], range(0))
+    try:
+        if content.startswith(b"ARROW1"):
+            table = pa.ipc.open_file(content).read_all()
+        else:
+            table = pa.ipc.open_stream(content).read_all()
+        table.validate(full=True)  # offsets beyond a buffer would be read as they are
+    except (pa.ArrowException, OSError, MemoryError, ValueError, KeyError, TypeError) as err:
+        raise RecordsMalformed(
+            f"content is not Arrow: {str(err).splitlines()[0] if str(err) else type(err).__name__}"
+        ) from err
+    names = table.column_names
+    if len(set(names)) < len(names):
+        raise RecordsMalformed(
+            f"field {shorten(next(n for n in names if names.count(n) > 1))} stands twice in the Arrow schema"
+        )
+    return Records([], range(table.num_rows), table)
+
+
+# --- rows out of records ------------------------------------------------------------------------------------------
+
+
+def map_records(records: Records, mapping: RecordMapping, operation: Operation) -> Rows:
+    """The rows of the records, each with `operation` unless the mapping says where a record names its own.
+
+    Arrow stays a table as long as no path is set. Raises: RecordsMalformed: two columns of a table get one name.
+    """
+    items, numbers, errors = records.items, records.numbers, list(records.errors)
+    if records.table is not None:
+        if not mapping.data_path and not mapping.operation_path:
+            table = _rename(records.table, mapping)
+            return Rows(numbers, _filled(operation, table.num_rows), [], table, mapping.ignore_nulls, records.errors)
+        items = table_records(records.table)
+    if mapping.data_path or mapping.operation_path:
+        items, numbers, operations = _take_out(items, numbers, mapping, operation, errors)
+    else:
+        operations = _filled(operation, len(items))
+    if mapping.renames:
+        items, good = _rename_records(items, numbers, mapping, errors)
+        operations, numbers = operations[good], [numbers[row] for row in good]
+    if mapping.ignore_nulls:
+        items = [{k: v for k, v in i.items() if v is not None} if None in i.values() else i for i in items]
+    return Rows(numbers, operations, items, errors=tuple(errors))
+
+
+def attributes_record(
+    attributes: Mapping[str, str], columns: Collection[str], mapping: RecordMapping | None = None
+) -> Record:
+    """The attributes of a FlowFile that are, after the renames of the mapping, columns of the table.
+
+    Raises: RecordsMalformed: two attributes are for one column.
+    """
+    mapping = mapping or RecordMapping()
+    try:
+        return _rename_record({k: v for k, v in attributes.items() if mapping.column(k) in columns}, mapping, {})
+    except ValueError as err:
+        raise RecordsMalformed(str(err)) from None
+
+
+def _filled(operation: Operation, rows: int) -> np.ndarray:
+    return np.full(rows, operation, dtype=np.uint8)
+
+
+def _rename(table: pa.Table, mapping: RecordMapping) -> pa.Table:
+    if not mapping.renames:
+        return table
+    kept = [n for n in table.column_names if mapping.column(n)]
+    names = [mapping.column(n) for n in kept]
+    if len(set(names)) < len(names):
+        raise RecordsMalformed(f"two fields are for column {shorten(next(n for n in names if names.count(n) > 1))}")
+    return table.select(kept).rename_columns(names)
+
+
+def _rename_records(
+    items: list[Record], numbers: Sequence[int], mapping: RecordMapping, errors: list[BadRow]
+) -> tuple[list[Record], list[int]]:
+    """The renamed rows and which of `items` they were; the others go to `errors`."""
+    shapes: dict[tuple[str, ...], list[str]] = {}
+    found: list[Record] = []
+    good: list[int] = []
+    for row, values in enumerate(items):
+        try:
+            found.append(_rename_record(values, mapping, shapes))
+        except ValueError as err:
+            errors.append(BadRow(numbers[row], RecordsMalformed(str(err)), values))
+            continue
+        good.append(row)
+    return found, good
+
+
+def _rename_record(values: Record, mapping: RecordMapping, shapes: dict[tuple[str, ...], list[str]]) -> Record:
+    """`shapes` remembers what the fields of a record become: records are mostly alike. Raises ValueError."""
+    shape = tuple(values)
+    names = shapes.get(shape)
+    if names is None:
+        names = [mapping.column(name) for name in shape]
+        kept = [name for name in names if name]
+        if len(set(kept)) < len(kept):
+            raise ValueError(f"two fields are for column {shorten(next(c for c in kept if kept.count(c) > 1))}")
+        shapes[shape] = names
+    return {name: value for name, value in zip(names, values.values(), strict=True) if name}
+
+
+def _take_out(
+    items: list[Record], numbers: Sequence[int], mapping: RecordMapping, operation: Operation, errors: list[BadRow]
+) -> tuple[list[Record], list[int], np.ndarray]:
+    """Rows and operations by the paths of the mapping; records without go to `errors`."""
+    data, names = _parse_path(mapping.data_path), _parse_path(mapping.operation_path)
+    known: dict[str, Operation] = {}
+    found: list[Record] = []
+    records: list[int] = []
+    operations: list[int] = []
+    for number, item in zip(numbers, items, strict=True):
+        try:
+            wanted = _operation(item, names, mapping.operation_path, known) if names else operation
+            rows = _objects(item, data, mapping.data_path) if data else [item]
+        except WarehouseError as err:
+            errors.append(BadRow(number, err, item))
+            continue
+        found += rows
+        records += [number] * len(rows)
+        operations += [wanted] * len(rows)
+    return found, records, np.array(operations, dtype=np.uint8)
+
+
+def _operation(item: Record, paths: _Paths, shown: str, known: dict[str, Operation]) -> Operation:
+    found = next((values for path in paths if (values := [v for v in _select(item, path) if v is not None])), [])
+    if len(found) != 1 or not isinstance(found[0], str):
+        received = shorten(found[0]) if len(found) == 1 else ("nothing" if not found else f"{len(found)} values")
+        raise KuduUnknownOperation(f"{shown}: expected the name of an operation, received {received}")
+    name = found[0]
+    if name not in known:
+        made = _OPERATIONS.get(_SEPARATORS.sub("_", name.strip()).upper())
+        if made is None:
+            choice = ", ".join(o.name for o in Operation)
+            raise KuduUnknownOperation(f"{shown}: expected {choice} or c, r, u, d, received {shorten(name)}")
+        known[name] = made
+    return known[name]
+
+
+def _objects(item: Record, paths: _Paths, shown: str) -> list[Record]:
+    other: list[Any] = []
+    for path in paths:
+        found = _select(item, path)
+        other = [v for v in found if not isinstance(v, dict)]
+        if found and not other:
+            return found
+        if found and len(other) < len(found):
+            break
+    received = shorten(other[0]) if other else "nothing"
+    raise RecordsMalformed(f"{shown}: expected an object for every row, received {received}")
+
+
+_Paths = tuple[tuple[Any, ...], ...]  # alternatives, each a tuple of names and _ALL
+
+
+def _select(item: Record, path: tuple[Any, ...]) -> list[Any]:
+    found: list[Any] = [item]
+    for step in path:
+        if step is _ALL:
+            found = [part for value in found if isinstance(value, list) for part in value]
+        else:
+            found = [value[step] for value in found if isinstance(value, dict) and step in value]
+    return found
+
+
+@lru_cache(maxsize=64)
+def _parse_path(text: str) -> _Paths:
+    """Raises ValueError."""
+    if not text.strip():
+        return ()
+    found: list[tuple[Any, ...]] = []
+    at = 0
+    while True:
+        at = WHITESPACE.match(text, at).end()
+        steps: list[Any] = []
+        start = at
+        while step := _STEP.match(text, at):
+            name = next(g for g in step.groups() if g is not None)
+            steps += [name if step[3] is None else name.rstrip(), *[_ALL] * (len(step[4]) // 3)]
+            at = step.end()
+        if at == start:
+            if text[at : at + 1] != "/":
+                raise ValueError(f"{_SYNTAX}, received {text[:80]!r}")
+            at += 1
+        found.append(tuple(steps))
+        at = WHITESPACE.match(text, at).end()
+        if at == len(text):
+            return tuple(found)
+        if text[at] != "|":
+            raise ValueError(f"{_SYNTAX}, received {text[:80]!r}")
+        at += 1
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+def bad_rows_json(bad: Iterable[BadRow]) -> bytes:
+    """A report in JSON lines: number of the record from 0, code and detail of the error, and the row as it was.
+
+    Bytes are base64, fractions that were read with every digit are text, times are ISO 8601.
+    """
+    lines = []
+    for row in sorted(bad, key=lambda b: b.record):
+        line = {"row": row.record, "error_code": row.error.code, "error_detail": str(row.error)}
+        values = row.values[:RAW_SHOWN] if isinstance(row.values, str) else row.values
+        try:
+            shown = json.dumps(line | {"record": values}, ensure_ascii=False, allow_nan=False, default=_plain)
+        except (ValueError, TypeError, RecursionError):
+            text = json.dumps(_safe_text(values), ensure_ascii=False)
+            shown = json.dumps(line, ensure_ascii=False)[:-1] + f', "record": {text}}}'
+        lines.append(_utf8(shown))
+    return b"".join(line + b"\n" for line in lines)
+
+
+def remaining(records: Records, numbers: Iterable[int]) -> bytes:
+    """The records of these numbers as a content again: JSON lines, or an Arrow IPC stream. Unreadable ones as they were.
+
+    Raises: KeyError: there is no record of this number.
+    """
+    wanted = sorted(set(numbers))
+    if records.table is not None:
+        if wanted and not 0 <= wanted[0] <= wanted[-1] < records.table.num_rows:
+            raise KeyError(wanted[-1])
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, records.table.schema) as writer:
+            writer.write_table(records.table.take(pa.array(wanted, pa.int64())))
+        return bytes(sink.getvalue())
+    at = {n: row for row, n in enumerate(records.numbers)}
+    texts = {bad.record: bad.values for bad in records.errors}
+    lines = [_safe_text(records.items[at[n]]) if n in at else str(texts[n]).replace("\n", " ") for n in wanted]
+    return b"".join(_utf8(line) + b"\n" for line in lines)
+
+
+def json_text(value: Any) -> str:
+    """Compact JSON that keeps the digits of a Decimal. What JSON has no word for is text, as in `bad_rows_json`."""
+    try:
+        return _compact(value)
+    except (TypeError, ValueError):
+        return _slow_text(value)
+
+
+def _safe_text(value: Any) -> str:
+    try:
+        return json_text(value)
+    except RecursionError:
+        return '"(nested too deeply)"'
+
+
+def table_records(table: pa.Table) -> list[Record]:
+    """The rows of a table as records. A cell that Python has no value for becomes text."""
+    try:
+        return list(table.to_pylist())
+    except (ValueError, OverflowError, pa.ArrowException):
+        return [table_row(table, row) for row in range(table.num_rows)]
+
+
+def table_row(table: pa.Table, row: int) -> Record:
+    return {name: cell_value(table.column(at)[row]) for at, name in enumerate(table.column_names)}
+
+
+def cell_value(cell: pa.Scalar) -> Any:
+    """The Python value of an Arrow cell, or its text where Python has none: nanoseconds, years beyond 9999."""
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError, pa.ArrowException):
+        try:
+            return str(cell.cast(pa.string()).as_py())
+        except pa.ArrowException:
+            return f"({cell.type})"
+
+
+def _slow_text(value: Any) -> str:
+    if isinstance(value, dict):
+        return (
+            "{" + ",".join(f"{json.dumps(str(k), ensure_ascii=False)}:{_slow_text(v)}" for k, v in value.items()) + "}"
+        )
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(_slow_text, value)) + "]"
+    if isinstance(value, Decimal) and value.is_finite():
+        return str(value)
+    if isinstance(value, _Refused):
+        return value.text()
+    if isinstance(value, float) and not math.isfinite(value):
+        return json.dumps(str(value))
+    return json.dumps(value, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    return value.text() if isinstance(value, _Refused) else str(value)
+
+
+def shorten(value: Any) -> str:
+    """At most 80 characters of a value, for a message."""
+    if isinstance(value, str):
+        text = json.dumps(value[:81], ensure_ascii=False)
+    elif isinstance(value, bytes):
+        text = str(value[:81])
+    elif isinstance(value, (dict, list)):
+        text = f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
+    else:
+        text = json_text(value) if value is None or isinstance(value, (bool, float)) else str(value)
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # a lone surrogate, which JSON writes as an escape
+        return re.sub("[\ud800-\udfff]", lambda s: f"\\u{ord(s[0]):04x}", text).encode()

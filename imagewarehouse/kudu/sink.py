@@ -1,0 +1,256 @@
+"""One table as rows are written to it: made when asked for, kept in shape, and tried again where that helps."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Protocol
+
+from imagewarehouse.errors import (
+    ConfigurationError,
+    KuduNoRange,
+    KuduTableMissing,
+    SchemaChanged,
+    WarehouseError,
+)
+from imagewarehouse.kudu.batch import RowBatch
+from imagewarehouse.kudu.client import KuduWriter
+from imagewarehouse.kudu.ranges import first_ranges, plan
+from imagewarehouse.kudu.schema import KuduColumn, TableSchema
+
+log = logging.getLogger("imagewarehouse.kudu")
+
+Outcome = WarehouseError | None
+
+_MENDS = 3  # how often a table may change under one write before it is left to the next
+_LONGEST_PAUSE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSettings:
+    """How a table is kept, and how often a row is tried that did not pass but may pass later.
+
+    `declared`: what the table has to look like. It is made if it is not there, gets the columns that it lacks, and its
+    range partitions are kept. None: the table is taken as it is.
+    """
+
+    declared: TableSchema | None = None
+    retries: int = 2
+    backoff_s: float = 0.5  # before the first retry; doubled for each further one
+    upkeep_s: float = 600.0  # how often the range partitions are looked at
+
+
+class Source(Protocol):
+    """Rows that can be converted for a table, again and again while the table changes."""
+
+    def __len__(self) -> int: ...
+
+    def batch(
+        self, schema: TableSchema, rows: Sequence[int]
+    ) -> tuple[RowBatch, Sequence[int], dict[int, WarehouseError]]:
+        """The rows of these numbers: (what can be written, the number of each row in it, errors of the others)."""
+
+    def missing_columns(self, schema: TableSchema) -> Sequence[KuduColumn]:
+        """Columns that the table needs before these rows fit."""
+
+
+class TableSink:
+    """Thread-safe, but made to be called by one thread at a time: see GroupCommit."""
+
+    def __init__(
+        self,
+        writer: KuduWriter,
+        table: str,
+        settings: SinkSettings,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.writer = writer
+        self.table = table
+        self.settings = settings
+        self._now = now
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._ready = False
+        self._upkeep_due = 0.0
+
+    def write(self, sources: Sequence[Source]) -> list[list[Outcome]]:
+        """Write all rows of all sources; for each source the outcome of each row, None for written."""
+        outcomes: list[list[Outcome]] = [[None] * len(source) for source in sources]
+        pending = {number: list(range(len(source))) for number, source in enumerate(sources) if len(source)}
+        mends = tries = 0
+        while pending:
+            failed = self._attempt(sources, pending, outcomes)
+            kinds = {type(outcomes[number][row]) for number, rows in failed.items() for row in rows}
+            if mends < _MENDS and self._mend(kinds, mends):
+                mends += 1
+                pending = _only(failed, outcomes, lambda outcome: _mendable(outcome) or _retryable(outcome))
+                continue
+            pending = _only(failed, outcomes, _retryable)
+            if not pending or tries >= self.settings.retries:
+                break
+            self._sleep(min(self.settings.backoff_s * 2**tries, _LONGEST_PAUSE_S))
+            tries += 1
+        return outcomes
+
+    def prepare(self) -> TableSchema:
+        """Open the table, or make it; afterwards it has what was declared. Raises what keeps it from that."""
+        with self._lock:
+            schema = self._open() if not self._ready else self.writer.schema(self.table)
+            self._ready = True
+            if time.monotonic() >= self._upkeep_due:
+                self._upkeep_due = time.monotonic() + self.settings.upkeep_s
+                self._keep_ranges(schema)
+            return schema
+
+    # --- inside ---
+
+    def _attempt(
+        self, sources: Sequence[Source], pending: dict[int, list[int]], outcomes: list[list[Outcome]]
+    ) -> dict[int, list[int]]:
+        """Try the pending rows once, note every outcome, and give the rows that failed in the cluster."""
+        places: list[tuple[int, Sequence[int]]] = []
+        batches: list[RowBatch] = []
+        try:
+            schema = self.prepare()
+            schema = self._widen(schema, [sources[number] for number in pending])
+            for number, rows in pending.items():
+                batch, kept, errors = sources[number].batch(schema, rows)
+                for row in rows:
+                    outcomes[number][row] = errors.get(row)
+                if len(batch):
+                    places.append((number, kept))
+                    batches.append(batch)
+            failures = self.writer.write(self.table, batches) if batches else []
+        except WarehouseError as err:
+            # Of what was sent nothing is known; what could not be converted keeps its own error.
+            for number, rows in pending.items():
+                for row in rows:
+                    outcomes[number][row] = outcomes[number][row] if _is_final(outcomes[number][row]) else err
+            return {number: [r for r in rows if outcomes[number][r] is err] for number, rows in pending.items()}
+        failed: dict[int, list[int]] = {}
+        for failure in failures:
+            number, kept = places[failure.batch]
+            row = int(kept[failure.row])
+            outcomes[number][row] = failure.error
+            failed.setdefault(number, []).append(row)
+        return failed
+
+    def _mend(self, kinds: set[type[WarehouseError | None]], mends: int) -> bool:
+        """Do what lets rows pass that failed for such reasons; False where nothing can be done."""
+        if SchemaChanged in kinds or (KuduTableMissing in kinds and self.settings.declared):
+            with self._lock:
+                self._ready = False
+            return True
+        if KuduNoRange not in kinds or mends:
+            return False
+        try:
+            schema = self.writer.schema(self.table, refresh=True)  # another node may have made the range
+        except WarehouseError:
+            return False
+        self._keep_ranges(schema)
+        return True
+
+    def _open(self) -> TableSchema:
+        declared = self.settings.declared
+        try:
+            schema = self.writer.schema(self.table, refresh=True)
+        except KuduTableMissing:
+            if declared is None:
+                raise
+            self._create(declared)
+            return self.writer.schema(self.table, refresh=True)
+        if declared is not None:
+            schema = self._compare(schema, declared)
+        return schema
+
+    def _create(self, declared: TableSchema) -> None:
+        if declared.policy is not None:
+            kind = declared.column(declared.policy.column).type
+            ranges = first_ranges(declared.policy, kind, self._now())
+            declared = dataclasses.replace(declared, ranges=ranges)
+        if self.writer.create(dataclasses.replace(declared, name=self.table)):
+            log.info("made table %s", self.table)
+
+    def _compare(self, schema: TableSchema, declared: TableSchema) -> TableSchema:
+        """Refuse a table that cannot hold the declared rows; add nullable columns that it lacks."""
+        there = {column.name: column for column in schema.columns}
+        if schema.key != declared.key:
+            raise ConfigurationError(
+                "Table Name",
+                f"table {self.table} has the key {', '.join(schema.key)}, expected {', '.join(declared.key)}",
+            )
+        missing = []
+        for column in declared.columns:
+            found = there.get(column.name)
+            if found is None:
+                missing.append(column)
+            elif found.type_text != column.type_text:
+                raise ConfigurationError(
+                    "Table Name",
+                    f"column {column.name} of table {self.table} is {found.type_text}, expected {column.type_text}",
+                )
+        return self._add(missing) if missing else schema
+
+    def _widen(self, schema: TableSchema, sources: Sequence[Source]) -> TableSchema:
+        missing: dict[str, KuduColumn] = {}
+        for source in sources:
+            for column in source.missing_columns(schema):
+                missing.setdefault(column.name, column)
+        return self._add(list(missing.values())) if missing else schema
+
+    def _add(self, columns: Sequence[KuduColumn]) -> TableSchema:
+        self.writer.add_columns(self.table, columns)
+        log.info("table %s: added %s", self.table, ", ".join(f"{c.name} {c.type_text}" for c in columns))
+        return self.writer.schema(self.table, refresh=True)
+
+    def _keep_ranges(self, schema: TableSchema) -> int:
+        """Add upcoming ranges and drop those past retention. How many were added; a failure waits for the next time."""
+        declared = self.settings.declared
+        policy = declared.policy if declared is not None else None
+        if policy is None:
+            return 0
+        if schema.range_columns != (policy.column,):
+            log.warning("table %s has no ranges over %s alone: none are made or dropped", self.table, policy.column)
+            return 0
+        added = 0
+        try:
+            wanted = plan(policy, schema.column(policy.column).type, self.writer.ranges(self.table), self._now())
+            for part in wanted.add:
+                added += self.writer.add_range(self.table, part)
+                log.info("table %s: range from %s", self.table, part.lower)
+            for part in wanted.drop:
+                if self.writer.drop_range(self.table, part):
+                    log.warning("table %s: dropped the range up to %s, past retention", self.table, part.upper)
+            if added:
+                self.writer.schema(
+                    self.table, refresh=True
+                )  # the client remembers for minutes which ranges were missing
+        except WarehouseError as err:
+            log.warning("table %s: range partitions: %s", self.table, err)
+        return added
+
+
+def _mendable(outcome: Outcome) -> bool:
+    return isinstance(outcome, (SchemaChanged, KuduNoRange, KuduTableMissing))
+
+
+def _retryable(outcome: Outcome) -> bool:
+    return outcome is not None and outcome.retryable
+
+
+def _is_final(outcome: Outcome) -> bool:
+    return outcome is not None and not outcome.retryable and not _mendable(outcome)
+
+
+def _only(
+    failed: dict[int, list[int]], outcomes: list[list[Outcome]], passes: Callable[[Outcome], bool]
+) -> dict[int, list[int]]:
+    found = {number: [row for row in rows if passes(outcomes[number][row])] for number, rows in failed.items()}
+    return {number: rows for number, rows in found.items() if rows}
