@@ -592,6 +592,14 @@ def test_remaining_arrow_is_a_stream_of_the_same_schema() -> None:
     assert rest.table.equals(TABLE.take([0, 2]))
 
 
+def test_remaining_arrow_may_have_views() -> None:
+    table = pa.table({"v": pa.array(["a", None, "c" * 50], pa.string_view())})
+    rest = read_records(remaining(read_records(arrow(table)), [0, 2])).table
+    assert rest is not None
+    assert rest["v"].to_pylist() == ["a", "c" * 50]
+    assert len(read_records(remaining(read_records(arrow(table)), []))) == 0
+
+
 @pytest.mark.parametrize("content", [pytest.param(b'{"a":1}', id="json"), pytest.param(arrow(), id="arrow")])
 def test_remaining_knows_its_numbers(content: bytes) -> None:
     records = read_records(content)

@@ -493,6 +493,12 @@ def _plain_array(column: pa.ChunkedArray) -> pa.Array:
             array = array.dictionary_decode()
         elif pa.types.is_run_end_encoded(array.type):
             array = pc.run_end_decode(array)
+        elif pa.types.is_string_view(
+            array.type
+        ):  # by way of Python: Arrow 26 follows the view of a null, wherever it leads
+            array = pa.array(array.to_pylist(), pa.large_string())
+        elif pa.types.is_binary_view(array.type):
+            array = pa.array(array.to_pylist(), pa.large_binary())
         else:
             return array
 
@@ -793,16 +799,19 @@ def _cell_date(value: Any, column: KuduColumn, conversion: Conversion) -> date:
 
 def _cell_decimal(value: Any, column: KuduColumn, conversion: Conversion) -> Decimal:
     context, unit = _exact(column.precision or 1, column.scale or 0)
+    found: Decimal | None = None
     try:
         if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-            return context.quantize(value, unit)
-        if isinstance(value, float):
-            return context.quantize(Decimal(repr(value)), unit)
-        if isinstance(value, str) and _NUMBER.fullmatch(value):
-            return context.quantize(Decimal(value), unit)
+            found = context.quantize(value, unit)
+        elif isinstance(value, float):
+            found = context.quantize(Decimal(repr(value)), unit)
+        elif isinstance(value, str) and _NUMBER.fullmatch(value):
+            found = context.quantize(Decimal(value), unit)
     except (ArithmeticError, ValueError):
         pass
-    raise _wrong(column, value, f"a number for {column.type_text}")
+    if found is None or not found.is_finite():
+        raise _wrong(column, value, f"a number for {column.type_text}")
+    return found
 
 
 @lru_cache(maxsize=256)

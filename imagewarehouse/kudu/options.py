@@ -19,7 +19,7 @@ from imagewarehouse.kudu.client import KuduSettings, connect
 from imagewarehouse.kudu.convert import Conversion
 from imagewarehouse.kudu.delivery import Delivery, sort_out
 from imagewarehouse.kudu.records import RecordMapping, Rows, attributes_record, map_records, read_records
-from imagewarehouse.kudu.schema import TableSchema, read_schema
+from imagewarehouse.kudu.schema import KuduType, TableSchema, read_schema
 from imagewarehouse.kudu.sink import SinkSettings
 from imagewarehouse.kudu.tables import ADD, IGNORE, REFUSE, KuduTables, Put
 from imagewarehouse.metadata import ImageRecord
@@ -47,6 +47,7 @@ class Opened:
     def deliver(self, context: Any, flow_file: Any) -> Delivery:
         """Write the rows of a FlowFile. Raises what is not the fault of a row."""
         assert self.puts is not None  # only called where the source is not an image record
+        assert self.tables is not None
         table = adapter.evaluated(context, flow_file, "Table Name")
         if not table:
             raise ConfigurationError("Table Name", "is empty for this FlowFile")
@@ -56,7 +57,10 @@ class Opened:
             return self._attributes(context, flow_file.getAttributes(), table, operation, mapping)
         conversion = _conversion(context)
         unknown = _unknown(adapter.evaluated(context, flow_file, "Unknown Fields", "refuse"))
-        records = read_records(adapter.read_content(flow_file), adapter.text(context, "Record Format", "auto"))
+        exact = any(column.type is KuduType.DECIMAL for column in self.tables.schema(table).columns)
+        records = read_records(
+            adapter.read_content(flow_file), adapter.text(context, "Record Format", "auto"), exact=exact
+        )
         rows = map_records(records, mapping, operation)
         outcomes = self.puts.write(Put(table, rows, unknown, conversion)) if len(rows) else []
         return sort_out(records, rows, outcomes)
