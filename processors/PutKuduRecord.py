@@ -299,7 +299,8 @@ class PutKuduRecord(FlowFileTransform):
     )
     PRINCIPAL = PropertyDescriptor(
         name="Kerberos Principal",
-        description="Who to log in as, with the keytab beside it. Without a value nobody is logged in.",
+        description="""Who to log in as, with the keytab beside it. Without a value, and without a ticket cache, the client
+            takes the ticket that the environment's KRB5CCNAME names, if there is one.""",
         required=False,
         default_value="",
         validators=[StandardValidators.ALWAYS_VALID],
@@ -309,6 +310,16 @@ class PutKuduRecord(FlowFileTransform):
     KEYTAB = PropertyDescriptor(
         name="Kerberos Keytab",
         description="Keytab file of the principal, readable by NiFi.",
+        required=False,
+        default_value="",
+        validators=[StandardValidators.ALWAYS_VALID],
+        dependencies=[PropertyDependency(CLIENT, "java")],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
+    TICKET_CACHE = PropertyDescriptor(
+        name="Kerberos Ticket Cache",
+        description="""File with a ticket that something else keeps valid, such as k5start; instead of principal and
+            keytab.""",
         required=False,
         default_value="",
         validators=[StandardValidators.ALWAYS_VALID],
@@ -378,7 +389,7 @@ class PutKuduRecord(FlowFileTransform):
             self.UNKNOWN_FIELDS, self.INTEGER_TIMESTAMPS, self.BINARY_TEXT, self.TABLE_SCHEMA, self.MONTHS_TO_KEEP,
             self.BATCH_SIZE, self.FLUSH_MODE, self.OPERATION_TIMEOUT, self.ADMIN_TIMEOUT, self.RETRIES, self.RETRY_BACKOFF,
             self.CLIENT, self.JAVA_HOME, self.WORKERS, self.SASL_PROTOCOL_NAME, self.PRINCIPAL, self.KEYTAB,
-            self.REQUIRE_AUTHENTICATION, self.ENCRYPTION, self.JWT, self.CERTIFICATES,
+            self.TICKET_CACHE, self.REQUIRE_AUTHENTICATION, self.ENCRYPTION, self.JWT, self.CERTIFICATES,
         ]  # fmt: skip
 
     def getRelationships(self):

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -102,15 +102,17 @@ class LocalKudu:
         tservers: int = 1,
         *,
         never_fsync: bool = False,
+        flags: Mapping[str, str] | None = None,
         distribution: Path = DISTRIBUTION,
         timeout: float = 60.0,
     ) -> None:
-        """`never_fsync` loses rows when the machine (not the server) dies: for tests. `timeout` (seconds) is of a
-        start."""
+        """`never_fsync` loses rows when the machine (not the server) dies: for tests. `flags` go to every server beside
+        ours. `timeout` (seconds) is of a start."""
         self.folder = folder.resolve()
         self.distribution = distribution
         self._tservers = tservers
         self._never_fsync = never_fsync
+        self._flags = dict(flags or {})
         self._timeout = timeout
         self._ports: dict[str, Ports] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -298,6 +300,7 @@ class LocalKudu:
             "webserver_port": str(ports.web),
             "log_dir": str(logs),
             "never_fsync": str(self._never_fsync).lower(),
+            **self._flags,
         }
         if name != _MASTER:
             flags["tserver_master_addrs"] = self.masters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -43,10 +43,10 @@ class KuduSettings:
     sasl_protocol_name: str = "kudu"
     require_authentication: bool = False
     encryption: str = "optional"
-    ticket_cache: str = ""
+    ticket_cache: str = ""  # instead of principal and keytab; none of them: the client looks into KRB5CCNAME by itself
     principal: str = ""
     keytab: str = ""
-    jwt: str = ""
+    jwt: str = field(default="", repr=False)
     certificates: str = ""  # PEM file of the certificates that the cluster's are signed with
 
     def __post_init__(self) -> None:
@@ -61,6 +61,10 @@ class KuduSettings:
             raise ConfigurationError("Batch Size", f"expected 1 to 100000, received {self.batch_rows}")
         if bool(self.principal) != bool(self.keytab):
             raise ConfigurationError("Kerberos Keytab", "a principal and a keytab are needed together")
+        if self.keytab and self.ticket_cache:
+            raise ConfigurationError("Kerberos Ticket Cache", "give a keytab or a ticket cache, not both")
+        if self.jwt and not self.certificates:  # the clients then leave the token out without a word
+            raise ConfigurationError("Trusted Certificates", "are needed to send a JSON Web Token")
         self.addresses  # noqa: B018 - checks them
 
     @property

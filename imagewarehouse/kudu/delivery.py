@@ -44,12 +44,12 @@ class Delivery:
 
 
 def sort_out(records: Records, rows: Rows, outcomes: Sequence[WarehouseError | None]) -> Delivery:
-    """Tell written, refused and waiting rows apart. Raises the error that is the table's, not a row's."""
-    errors = {id(error): error for error in outcomes if error is not None}
-    if len(errors) == 1 and None not in outcomes:
-        (error,) = errors.values()
-        if isinstance(error, _OF_THE_TABLE):
-            raise error
+    """Tell written, refused and waiting rows apart. Raises the error that is no row's, where it left none to write."""
+    errors = [error for error in outcomes if error is not None and not error.retryable]
+    if len(errors) == len(outcomes):
+        for error in errors:
+            if isinstance(error, _OF_THE_TABLE) or type(error) is WarehouseError:
+                raise error
     refused = [rows.bad(n, error) for n, error in enumerate(outcomes) if error is not None and not error.retryable]
     bad = tuple(sorted((*rows.errors, *refused), key=lambda row: row.record))
     waiting = {int(rows.records[n]): error for n, error in enumerate(outcomes) if error is not None and error.retryable}

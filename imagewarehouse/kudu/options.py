@@ -147,6 +147,7 @@ def kudu_settings(context: Any) -> KuduSettings:
         sasl_protocol_name=adapter.text(context, "Kudu SASL Protocol Name", defaults.sasl_protocol_name),
         require_authentication=adapter.boolean(context, "Require Authentication"),
         encryption=adapter.text(context, "Encryption", defaults.encryption),
+        ticket_cache=adapter.text(context, "Kerberos Ticket Cache"),
         principal=adapter.text(context, "Kerberos Principal"),
         keytab=adapter.text(context, "Kerberos Keytab"),
         jwt=adapter.text(context, "JSON Web Token"),

@@ -78,6 +78,7 @@ class TableSink:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._ready = False
+        self._failed: tuple[float, WarehouseError] | None = None  # when and why the table could not be prepared
         self._upkeep_due = 0.0
 
     def write(self, sources: Sequence[Source]) -> list[list[Outcome]]:
@@ -101,8 +102,15 @@ class TableSink:
 
     def prepare(self) -> TableSchema:
         """Open the table, or make it; afterwards it has what was declared. Raises what keeps it from that."""
+        asked = time.monotonic()
         with self._lock:
-            schema = self._open() if not self._ready else self.writer.schema(self.table)
+            if self._failed is not None and self._failed[0] > asked:
+                raise self._failed[1]  # found out while we waited: many tasks take no longer than one
+            try:
+                schema = self._open() if not self._ready else self.writer.schema(self.table)
+            except WarehouseError as err:
+                self._failed = time.monotonic(), err
+                raise
             self._ready = True
             if time.monotonic() >= self._upkeep_due:
                 self._upkeep_due = time.monotonic() + self.settings.upkeep_s
@@ -144,7 +152,8 @@ class TableSink:
 
     def _mend(self, kinds: set[type[WarehouseError | None]], mends: int) -> bool:
         """Do what lets rows pass that failed for such reasons; False where nothing can be done."""
-        if SchemaChanged in kinds or (KuduTableMissing in kinds and self.settings.declared):
+        # A missing table can be made, or it was open and another one has its name by now.
+        if SchemaChanged in kinds or (KuduTableMissing in kinds and (self.settings.declared or self._ready)):
             with self._lock:
                 self._ready = False
             return True

@@ -87,11 +87,12 @@ class KuduTables:
                     found[number] = outcomes[start : start + len(puts[number])]
                     start += len(puts[number])
             return found
-        except Exception:
+        except Exception as err:
             if len(puts) == 1:
-                raise
-            log.exception("table %s: writing one by one", table)
-        return [sink.write([put])[0] for put in puts]
+                log.exception("table %s: %d rows", table, len(puts[0]))
+                return [[WarehouseError(f"{type(err).__name__}: {err}")] * len(puts[0])]
+            log.warning("table %s: %s: %s; writing one by one", table, type(err).__name__, err)
+        return [self._write_table(table, [put])[0] for put in puts]
 
     def _sink(self, table: str) -> TableSink:
         with self._lock:
