@@ -1,4 +1,4 @@
-"""`imagewarehouse rows`: looks into the embedded row store, whether the service runs or not."""
+"""`imagewarehouse rows`: looks into the embedded row store, or through the running service into Kudu."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def rows(
     sql: str | None,
     as_json: bool,
 ) -> None:
-    """Show rows of the embedded row store (DuckDB), newest first.
+    """Show rows, newest first.
+
+    Of the embedded row store (DuckDB) at any time; of Kudu while the service runs, and of its newest 20,000 rows at most.
 
     \b
     Examples:
@@ -73,7 +75,7 @@ def query(data: Path, sql: str) -> list[dict[str, Any]]:
         except ConnectionError:
             pass  # left by a run that was killed
     if not database.is_file():
-        raise ConfigurationError("--data", f"{database} does not exist; has `imagewarehouse run` been here?")
+        raise ConfigurationError("--data", f"{database} does not exist; rows in Kudu are shown while `imagewarehouse run` runs")
     import duckdb
 
     from imagewarehouse.stores.local import LocalRows

@@ -133,7 +133,8 @@ async def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
         click.echo(f"  {what:<44} {where}")
     if kudu is not None:
         click.echo(f"  Kudu: {kudu.masters} (local, data in {kudu.folder}, pages at {kudu.web()})")
-    click.echo(f"  rows, images and journal in {options.data.resolve()}; Ctrl-C stops")
+    kept = "images and journal" if runner.parameters.get(_MASTERS) else "rows, images and journal"
+    click.echo(f"  {kept} in {options.data.resolve()}; Ctrl-C stops")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -14,6 +14,8 @@ import duckdb
 import pyarrow as pa
 from aiohttp import web
 
+from imagewarehouse.errors import WarehouseError
+from imagewarehouse.stores.kudu import KuduRows
 from imagewarehouse.stores.local import LocalRows
 from standalone.python_host import PythonProcessor
 
@@ -47,14 +49,16 @@ class ControlSocket:
             table = await asyncio.to_thread(rows.query, sql)
         except duckdb.Error as err:
             return web.Response(status=400, text=str(err))
+        except WarehouseError as err:
+            return web.Response(status=503, text=str(err))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
         return web.Response(body=sink.getvalue().to_pybytes(), content_type=ARROW)
 
-    def _rows(self) -> LocalRows | None:
+    def _rows(self) -> LocalRows | KuduRows | None:
         for processor in self._processors:
             if processor.component.type == "PutKuduRecord":
                 images = processor.processor.rows.get(processor.context).images
-                return images.store if images and isinstance(images.store, LocalRows) else None
+                return images.store if images else None
         return None

@@ -10,15 +10,21 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from imagewarehouse.kudu.batch import Operation
 from imagewarehouse.kudu.client import KuduSettings, KuduWriter, connect
+from imagewarehouse.kudu.convert import to_batch
 from imagewarehouse.kudu.records import Rows
-from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, TableSchema
+from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, RangePolicy, TableSchema
+from imagewarehouse.kudu.sink import SinkSettings, TableSink
+from imagewarehouse.kudu.tables import IGNORE, KuduTables, Put
 from imagewarehouse.metadata import ImageRecord
 from standalone.local_kudu import LocalKudu
 from tests.conftest import Hosted, Left, until
@@ -32,7 +38,10 @@ TEXT = KuduColumn("text", KuduType.STRING, nullable=True)
 NUMBER = KuduColumn("number", KuduType.INT32, nullable=True)
 DECLARED = json.dumps(
     {
-        "columns": [{"name": "key", "type": "int64", "key": True}, {"name": "text", "type": "string", "nullable": True}],
+        "columns": [
+            {"name": "key", "type": "int64", "key": True},
+            {"name": "text", "type": "string", "nullable": True},
+        ],
         "hash": [{"columns": ["key"], "buckets": 4}],
     }
 )
@@ -75,7 +84,13 @@ def put(hosted: Host, kudu: LocalKudu) -> Callable[..., Hosted]:
         chosen = {name.replace("_", " "): value for name, value in properties.items()}
         return hosted(
             "PutKuduRecord",
-            {"Kudu Masters": masters or kudu.masters, "Record Source": "content", "Table Name": table, **QUICK, **chosen},
+            {
+                "Kudu Masters": masters or kudu.masters,
+                "Record Source": "content",
+                "Table Name": table,
+                **QUICK,
+                **chosen,
+            },
         )
 
     return build
@@ -173,7 +188,9 @@ class Load:
 
     def check(self, writer: KuduWriter, *, refusals: frozenset[str] = frozenset()) -> None:
         """Exactly what was sent is there, and nothing left in a way it should not."""
-        assert {left for left in self.lefts if left[0] not in ("success", "retry")} <= {("bad rows", c) for c in refusals}
+        assert {left for left in self.lefts if left[0] not in ("success", "retry")} <= {
+            ("bad rows", c) for c in refusals
+        }
         for table, expected in self.sent.items():
             names = ("request_id", "file_name") if table == "image_events" else ("key", "text")
             found = stored(writer, table, *names)
@@ -313,18 +330,25 @@ def test_tasks_that_wait_for_a_table_wait_no_longer_than_one_of_them_would(put: 
         assert time.monotonic() - begun < 2 * 2 + 2, source  # those who came first, and then all others
 
 
+def test_a_kudu_that_is_away_delays_neither_start_nor_stop(hosted: Host, put: Callable[..., Hosted]) -> None:
+    away = {"Kudu Masters": "127.0.0.1:1", "Admin Timeout": "60 sec"}
+    for processor in (hosted("PutKuduRecord", {**QUICK, **away}), put("t", "127.0.0.1:1", Admin_Timeout="60 sec")):
+        begun = time.monotonic()
+        processor.host.schedule()
+        processor.host.stop()
+        assert time.monotonic() - begun < 20
+
+
 def test_a_kudu_that_comes_up_later_is_found(
     cluster: LocalKudu, put: Callable[..., Hosted], hosted: Host, record: Callable[..., ImageRecord],
     open_writer: Callable[..., KuduWriter],
 ) -> None:  # fmt: skip
     masters = cluster.masters
     cluster.stop()
-    images = hosted("PutKuduRecord", {"Kudu Masters": masters, **QUICK})
-    rows = put("t", masters, Table_Schema=DECLARED)
-    begun = time.monotonic()
+    images = hosted("PutKuduRecord", {"Kudu Masters": masters, **QUICK, "Admin Timeout": "1 sec"})
+    rows = put("t", masters, Table_Schema=DECLARED, Admin_Timeout="1 sec")
     for processor in (images, rows):
         processor.host.schedule()
-    assert time.monotonic() - begun < 2, "a cluster that is away kept the processors from starting"
     made = record(file_name="1.png").as_attributes()
     left = images.transform(b"the image", {**made, **AWAITED})
     assert left.relationship == "refused"
@@ -483,17 +507,16 @@ def test_flow_file_for_a_table_that_is_gone_fails_whole_until_there_is_one(
 ) -> None:
     table = make(writer, TEXT)
     processor = put(table, Record_Source=source)
-    one = content([{"key": 1, "text": "a"}, {"key": "not a number"}]) if source == "attributes" else WITH_TEXT
     attributes = {"key": "1", "text": "a", "uuid": "of no column"}
-    assert processor.transform(one, attributes).relationship == "success"
+    assert processor.transform(WITH_TEXT, attributes).relationship == "success"
     writer.drop(table)
     for _ in range(2):
-        left = processor.transform(one, attributes)
+        left = processor.transform(WITH_TEXT, attributes)
         assert (left.relationship, left.set["error_code"]) == ("failure", "kudu.table_missing")
         assert table in left.set["error_detail"]
         assert left.set["error_detail"].isprintable()
     assert writer.create(TableSchema(table, (KEY, TEXT), (HashPartition(("key",), 2),), replicas=1))
-    assert processor.transform(one, attributes).relationship == "success"
+    assert processor.transform(WITH_TEXT, attributes).relationship == "success"
 
 
 def test_table_that_is_dropped_fails_a_flow_file_whole_though_some_of_its_records_are_bad(
@@ -508,9 +531,7 @@ def test_table_that_is_dropped_fails_a_flow_file_whole_though_some_of_its_record
     assert (left.relationship, left.set["error_code"]) == ("failure", "kudu.table_missing")
 
 
-def test_declared_table_of_another_shape_is_a_setting_to_change(
-    writer: KuduWriter, put: Callable[..., Hosted]
-) -> None:
+def test_declared_table_of_another_shape_is_a_setting_to_change(writer: KuduWriter, put: Callable[..., Hosted]) -> None:
     other_key = make(writer, key=(KuduColumn("id", KuduType.STRING, key=True),))
     other_type = make(writer, KuduColumn("text", KuduType.INT32, nullable=True))
     for table, said in ((other_key, "has the key id, expected key"), (other_type, "text of table")):
@@ -518,3 +539,461 @@ def test_declared_table_of_another_shape_is_a_setting_to_change(
         assert (left.relationship, left.set["error_code"]) == ("failure", "configuration")
         assert said in left.set["error_detail"]
         assert writer.count(table) == 0
+
+
+# --- rows that are wrong ----------------------------------------------------------------------------------------------
+
+BAD_CELLS = (
+    KuduColumn("name", KuduType.STRING),
+    KuduColumn("short", KuduType.VARCHAR, length=5, nullable=True),
+    KuduColumn("raw", KuduType.BINARY, nullable=True),
+    KuduColumn("small", KuduType.INT8, nullable=True),
+    KuduColumn("yes", KuduType.BOOL, nullable=True),
+    KuduColumn("price", KuduType.DECIMAL, precision=5, scale=2, nullable=True),
+    KuduColumn("day", KuduType.DATE, nullable=True),
+    KuduColumn("at", KuduType.UNIXTIME_MICROS, nullable=True),
+    KuduColumn("ratio", KuduType.FLOAT, nullable=True),
+    KuduColumn("once", KuduType.STRING, nullable=True, immutable=True),
+)
+WRONG: dict[str, tuple[Record, str]] = {
+    "no-key": ({"key": None}, "kudu.missing_value"),
+    "key-of-text": ({"key": "ten"}, "kudu.wrong_value"),
+    "key-out-of-range": ({"key": 2**63}, "kudu.wrong_value"),
+    "required-null": ({"name": None}, "kudu.missing_value"),
+    "string-too-long": ({"name": "x" * 65537}, "kudu.cell_too_long"),
+    "string-too-long-in-utf-8": ({"name": "ä" * 32769}, "kudu.cell_too_long"),
+    "varchar-too-long": ({"short": "äöüßéx"}, "kudu.cell_too_long"),
+    "binary-too-long": ({"raw": "x" * 65537}, "kudu.cell_too_long"),
+    "integer-too-large": ({"small": 128}, "kudu.wrong_value"),
+    "integer-with-fraction": ({"small": 1.5}, "kudu.wrong_value"),
+    "bool-of-number": ({"yes": 1}, "kudu.wrong_value"),
+    "decimal-too-large": ({"price": 1000}, "kudu.wrong_value"),
+    "decimal-too-fine": ({"price": "0.001"}, "kudu.wrong_value"),
+    "day-that-is-none": ({"day": "2026-02-30"}, "kudu.wrong_value"),
+    "time-that-is-none": ({"at": "2026-01-01T25:00"}, "kudu.wrong_value"),
+    "number-that-only-infinity-is-near-to": ({"ratio": 1e39}, "kudu.wrong_value"),
+    "unknown-field": ({"nmae": "x"}, "kudu.unknown_column"),
+    "list": ({"small": [1]}, "kudu.wrong_value"),
+    "lines": ({"small": "a\nb\r\x1b[31m\u2028c"}, "kudu.wrong_value"),
+}
+
+
+def test_each_wrong_value_costs_its_row_only_and_passes_once_it_is_corrected(
+    writer: KuduWriter, put: Callable[..., Hosted]
+) -> None:
+    table = make(writer, *BAD_CELLS)
+    processor = put(table, Operation="INSERT")
+    rows: list[Record] = [{"key": key, "name": f"good {key}"} for key in range(5 * len(WRONG))]
+    for number, (wrong, _) in enumerate(WRONG.values()):
+        rows[5 * number + 2].update(wrong)
+    left = processor.transform(content(rows))
+    expected = [(5 * number + 2, code) for number, (_, code) in enumerate(WRONG.values())]
+    assert reported(left) == expected
+    assert left.set["record.count"] == str(4 * len(WRONG))
+    bad = {number for number, _ in expected}
+    good = {key for key in range(len(rows)) if key not in bad}
+    assert {key for (key,) in stored(writer, table, "key")} == good
+    # What the report repeats of a record is the record: corrected, it can be sent again.
+    again = []
+    for line, (wrong, _) in zip(records_of(left.content), WRONG.values(), strict=True):
+        exact = {n: str(Decimal(repr(v))) if isinstance(v, float) else v for n, v in rows[line["row"]].items()}
+        assert line["record"] == exact  # the table has a decimal, so fractions keep every digit, as text
+        kept = {name: value for name, value in line["record"].items() if name not in wrong}
+        again.append({"key": line["row"], "name": "corrected", **kept})
+    assert processor.transform(content(again)).relationship == "success"
+    assert writer.count(table) == len(rows)
+
+
+@pytest.mark.parametrize("operation", ["INSERT", "UPSERT", "UPDATE", "DELETE"])
+def test_cells_that_are_missing_are_told_by_operation(
+    writer: KuduWriter, put: Callable[..., Hosted], operation: str
+) -> None:
+    table = make(writer, KuduColumn("name", KuduType.STRING), NUMBER)
+    present = content([{"key": 1, "name": "a"}, {"key": 2, "name": "b"}])
+    assert put(table).transform(present).relationship == "success"
+    left = put(table, Operation=operation).transform(
+        content([{"name": "no key"}, {"key": 1, "number": 5}, {"key": 3, "name": "c"}, {"key": 2, "number": None}])
+    )
+    expected = {
+        "INSERT": ["kudu.missing_value", "kudu.missing_value", None, "kudu.missing_value"],
+        "UPSERT": ["kudu.missing_value", "kudu.missing_value", None, "kudu.missing_value"],
+        "UPDATE": ["kudu.missing_value", None, MISSING, None],
+        "DELETE": ["kudu.missing_value", None, MISSING, None],
+    }[operation]
+    assert reported(left) == [(row, code) for row, code in enumerate(expected) if code]
+    found = {
+        "INSERT": [(1, "a", None), (2, "b", None), (3, "c", None)],
+        "UPSERT": [(1, "a", None), (2, "b", None), (3, "c", None)],
+        "UPDATE": [(1, "a", 5), (2, "b", None)],
+        "DELETE": [],
+    }[operation]
+    assert stored(writer, table) == found
+
+
+def test_key_that_is_too_long_and_immutable_column_cost_their_rows(
+    writer: KuduWriter, put: Callable[..., Hosted]
+) -> None:
+    name = KuduColumn("name", KuduType.STRING, key=True)
+    table = make(writer, KuduColumn("once", KuduType.STRING, nullable=True, immutable=True), NUMBER, key=(name,))
+    processor = put(table, Operation_Path="/op", Data_Path="/row")
+
+    def rows(*given: tuple[str, Record]) -> bytes:
+        return content([{"op": operation, "row": row} for operation, row in given])
+
+    assert processor.transform(rows(("insert", {"name": "a", "once": "1"}))).relationship == "success"
+    left = processor.transform(
+        rows(
+            ("upsert", {"name": "x" * 16385}),
+            ("update", {"name": "a", "once": "2"}),
+            ("upsert", {"name": "b", "once": "3"}),
+            ("update-ignore", {"name": "a", "once": "4", "number": 4}),
+            ("explode", {"name": "c"}),
+            ("insert", {"name": "d"}),
+        )
+    )
+    assert reported(left) == [(0, "kudu.cell_too_long"), (1, "kudu.immutable_column"), (4, "kudu.unknown_operation")]
+    assert stored(writer, table) == [("a", "1", 4), ("b", "3", None), ("d", None, None)]
+
+
+POSITIONS = {
+    "first": [0],
+    "last": [2499],
+    "around-a-batch": [998, 999, 1000, 1001],
+    "at-two-batches": [0, 999, 1000, 1999, 2000, 2499],
+    "one": [1234],
+}
+
+
+@pytest.mark.parametrize("mode", ["AUTO_FLUSH_BACKGROUND", "MANUAL_FLUSH"])
+@pytest.mark.parametrize("where", ["kudu", "conversion"])
+def test_bad_rows_are_told_by_their_numbers_wherever_they_stand(
+    writer: KuduWriter, put: Callable[..., Hosted], where: str, mode: str
+) -> None:
+    for positions in POSITIONS.values():
+        table = make(writer, TEXT)
+        processor = put(table, Operation="INSERT", Flush_Mode=mode)
+        rows = [{"key": key, "text": f"{key}"} for key in range(2500)]
+        code = PRESENT if where == "kudu" else "kudu.wrong_value"
+        if where == "kudu":
+            there = content([{"key": key, "text": "before"} for key in positions])
+            assert processor.transform(there).relationship == "success"
+        else:
+            for position in positions:
+                rows[position]["key"] = "none"
+        assert reported(processor.transform(content(rows))) == [(position, code) for position in positions]
+        assert writer.count(table) == 2500 - (len(positions) if where == "conversion" else 0)
+
+
+def test_thousand_bad_rows_of_a_thousand_are_all_told(writer: KuduWriter, put: Callable[..., Hosted]) -> None:
+    table = make(writer, TEXT)
+    for operation, code in (("UPDATE", MISSING), ("DELETE", MISSING)):
+        left = put(table, Operation=operation).transform(content([{"key": key, "text": "x"} for key in range(1000)]))
+        assert reported(left) == [(row, code) for row in range(1000)]
+        assert left.set["record.count"] == "0"
+    left = put(table).transform(content([{"key": 5, "text": [row], "x": row} for row in range(1000)]))
+    assert {code for _, code in reported(left)} == {"kudu.unknown_column"}
+    assert len(reported(left)) == 1000
+    assert writer.count(table) == 0
+
+
+def test_insert_of_one_key_twice_in_a_flow_file_keeps_the_first(writer: KuduWriter, put: Callable[..., Hosted]) -> None:
+    table = make(writer, TEXT)
+    rows = [{"key": 1, "text": "first"}, {"key": 2, "text": "b"}, {"key": 1, "text": "second"}]
+    assert reported(put(table, Operation="INSERT").transform(content(rows))) == [(2, PRESENT)]
+    assert stored(writer, table) == [(1, "first"), (2, "b")]
+
+
+@pytest.mark.parametrize("source", ["content", "attributes"])
+def test_content_that_is_nothing_or_no_records(writer: KuduWriter, put: Callable[..., Hosted], source: str) -> None:
+    table = make(writer, TEXT)
+    processor = put(table, Record_Source=source)
+    if source == "attributes":
+        for attributes, code in (({}, "kudu.missing_value"), ({"key": "x"}, "kudu.wrong_value")):
+            left = processor.transform(b"", attributes)
+            assert (left.relationship, left.set["error_code"]) == ("failure", code)
+    else:
+        for data in (b"", b"[]", b"\n\n"):
+            left = processor.transform(data)
+            assert (left.relationship, left.set["record.count"]) == ("success", "0")
+        for data in (b"key=1", b"\x00\x01", b"ARROW1" + b"\x00" * 50, b'{"key": 1', b"\xff\xff\xff\xff\x10"):
+            left = processor.transform(data)
+            assert (left.relationship, left.set["error_code"]) == ("failure", "records.malformed")
+            assert left.set["error_detail"].isprintable()
+    assert writer.count(table) == 0
+
+
+# --- range partitions -------------------------------------------------------------------------------------------------
+
+AT = KuduColumn("at", KuduType.UNIXTIME_MICROS, key=True)
+
+
+def month(number: int, day: int = 1, year: int = 2026) -> datetime:
+    return datetime(year, number, day, 12, tzinfo=timezone.utc)
+
+
+def monthly(ahead: int = 1, keep: int | None = None) -> TableSchema:
+    return fresh(TEXT, key=(AT, KEY), hashes=(HashPartition(("key",), 2),), range_columns=("at",),
+                 policy=RangePolicy("at", "month", ahead, keep))  # fmt: skip
+
+
+def months(writer: KuduWriter, table: str) -> list[tuple[int, int]]:
+    """Year and month of each range of a table."""
+    found = [part.lower[0] for part in writer.ranges(table) if part.lower]
+    return [(lower.year, lower.month) for lower in found]
+
+
+def write(sink: TableSink, *rows: Record) -> list[str | None]:
+    """Code of each row's error, None where it is written."""
+    (outcomes,) = sink.write([Put(sink.table, rows_of(rows))])
+    return [None if outcome is None else outcome.code for outcome in outcomes]
+
+
+@dataclass
+class Clock:
+    moment: datetime
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+
+def test_row_outside_of_every_range_is_bad_alone(writer: KuduWriter, put: Callable[..., Hosted]) -> None:
+    bounds = Range((month(1),), (month(2),))
+    table = make(writer, TEXT, key=(AT, KEY), range_columns=("at",), ranges=(bounds,))
+    rows = [{"at": month(number % 3 + 1, 5).isoformat(), "key": number} for number in range(300)]
+    left = put(table).transform(content(rows))
+    assert reported(left) == [(number, NO_RANGE) for number in range(300) if number % 3]
+    assert writer.count(table) == 100
+
+
+def test_months_are_made_before_their_rows_come(writer: KuduWriter) -> None:
+    schema = monthly(ahead=1)
+    clock = Clock(month(1, 15))
+    sink = TableSink(writer, schema.name, SinkSettings(schema, 0, 0.1, upkeep_s=0), now=clock)
+    assert write(sink, {"at": month(1), "key": 1}, {"at": month(12, year=2025), "key": 1}) == [None, None]
+    assert months(writer, schema.name) == [(2025, 12), (2026, 1), (2026, 2)]
+    assert write(sink, {"at": month(3), "key": 1}, {"at": month(2), "key": 1}) == [NO_RANGE, None]
+    clock.moment = month(2, 1)
+    assert write(sink, {"at": month(2), "key": 2}) == [None]
+    assert months(writer, schema.name)[-1] == (2026, 3)
+    assert write(sink, {"at": month(3), "key": 1}) == [None]  # although it was refused a moment ago
+
+
+def test_month_that_upkeep_was_too_late_for_is_made_for_the_row_that_needs_it(writer: KuduWriter) -> None:
+    schema = monthly(ahead=0)
+    clock = Clock(month(1, 15))
+    sink = TableSink(writer, schema.name, SinkSettings(schema, 0, 0.1), now=clock)
+    assert write(sink, {"at": month(1), "key": 1}) == [None]
+    clock.moment = month(5, 1)
+    rows = [{"at": month(number), "key": 1} for number in (5, 4, 1)]
+    assert write(sink, *rows) == [None, NO_RANGE, None]
+    assert months(writer, schema.name) == [(2025, 12), (2026, 1), (2026, 5)]
+
+
+def test_range_that_another_node_makes_is_found_after_a_failure(
+    writer: KuduWriter, kudu: LocalKudu, put: Callable[..., Hosted], open_writer: Callable[..., KuduWriter]
+) -> None:
+    table = make(writer, TEXT, key=(AT, KEY), range_columns=("at",), ranges=(Range((month(1),), (month(2),)),))
+    processor = put(table)
+    rows = content([{"at": month(1, 5).isoformat(), "key": 1}, {"at": month(2, 5).isoformat(), "key": 2}])
+    assert reported(processor.transform(rows)) == [(1, NO_RANGE)]
+    assert open_writer(kudu.masters).add_range(table, Range((month(2),), (month(3),)))
+    assert processor.transform(rows).relationship == "success"
+    assert writer.count(table) == 2
+
+
+def test_retention_drops_what_is_past_it_and_nothing_else(writer: KuduWriter) -> None:
+    schema = monthly(ahead=1, keep=2)
+    clock = Clock(month(1, 15))
+    sink = TableSink(writer, schema.name, SinkSettings(schema, 0, 0.1, upkeep_s=0), now=clock)
+    for number in range(1, 7):
+        clock.moment = month(number, 28)
+        assert write(sink, {"at": month(number, 27), "key": number}) == [None]
+        kept = [(2025, 12) if n == 0 else (2026, n) for n in range(max(0, number - 2), number + 2)]
+        assert months(writer, schema.name) == kept
+        found = [key for (key,) in stored(writer, schema.name, "key")]
+        assert found == list(range(max(1, number - 2), number + 1))
+    assert write(sink, {"at": month(1), "key": 1}, {"at": month(6), "key": 7}) == [NO_RANGE, None]
+    clock.moment = month(5, 28, year=2030)  # nothing was written for years
+    assert write(sink, {"at": month(5, 28, year=2030), "key": 8}) == [None]
+    assert months(writer, schema.name) == [(2030, 5), (2030, 6)]
+    assert [key for (key,) in stored(writer, schema.name, "key")] == [8]
+
+
+def test_nodes_that_make_keep_and_drop_at_once_do_not_disturb_each_other(
+    kudu: LocalKudu, open_writer: Callable[..., KuduWriter], caplog: pytest.LogCaptureFixture
+) -> None:
+    schema = monthly(ahead=2, keep=1)
+    clock = Clock(month(1, 15))
+    settings = SinkSettings(schema, 0, 0.1, upkeep_s=0)
+    writers = [open_writer(kudu.masters) for _ in range(3)]
+    sinks = [TableSink(writer, schema.name, settings, now=clock) for writer in writers]
+    start = threading.Barrier(len(sinks))
+    found: dict[tuple[int, int], list[str | None]] = {}
+
+    def work(number: int) -> None:
+        for round_ in range(1, 5):
+            start.wait(60)
+            clock.moment = month(2 * round_, 15)
+            start.wait(60)
+            row = {"at": month(2 * round_, 14), "key": number}
+            found[number, round_] = write(sinks[number], row, {**row, "at": month(2 * round_ + 2)})
+
+    with caplog.at_level("WARNING", "imagewarehouse.kudu"):
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(len(sinks))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert found == {(number, round_): [None, None] for number in range(3) for round_ in range(1, 5)}
+    assert months(writers[0], schema.name) == [(2026, 7), (2026, 8), (2026, 9), (2026, 10)]
+    assert [record.message for record in caplog.records if "past retention" not in record.message] == []
+
+
+# --- what is left on retry --------------------------------------------------------------------------------------------
+
+
+def arrow(records: Sequence[Record], file: bool) -> bytes:
+    table = pa.Table.from_pylist(list(records))
+    sink = pa.BufferOutputStream()
+    with (pa.ipc.new_file if file else pa.ipc.new_stream)(sink, table.schema) as out:
+        out.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def arrow_records(data: bytes | None) -> list[Record]:
+    found: list[Record] = pa.ipc.open_stream(data).read_all().to_pylist()
+    return found
+
+
+@pytest.fixture(scope="module")
+def pair(kudu: LocalKudu, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LocalKudu, str, list[int]]]:
+    """Two tablet servers with a table on both: (cluster, table, which of 100 keys are on the second server)."""
+    with LocalKudu(tmp_path_factory.mktemp("pair"), tservers=2, never_fsync=True) as cluster:
+        writer = connect(KuduSettings(cluster.masters, operation_timeout_s=1.0))
+        table = make(writer, TEXT, hashes=(HashPartition(("key",), 8),))
+        rows = Put(table, rows_of([{"key": key, "text": ""} for key in range(100)]))
+        sink = TableSink(writer, table, SinkSettings(retries=0))
+        assert sink.write([rows]) == [[None] * 100]
+        cluster.pause("tserver-1")
+        try:
+            (outcomes,) = sink.write([rows])
+        finally:
+            cluster.resume("tserver-1")
+        writer.close()
+        there = [key for key, outcome in enumerate(outcomes) if outcome is not None]
+        assert 0 < len(there) < 100
+        yield cluster, table, there
+
+
+@pytest.mark.parametrize("form", ["json-lines", "json", "arrow stream", "arrow file"])
+def test_only_what_is_not_committed_is_left_on_retry_and_completes_the_rest(
+    pair: tuple[LocalKudu, str, list[int]],
+    put: Callable[..., Hosted],
+    open_writer: Callable[..., KuduWriter],
+    form: str,
+) -> None:
+    cluster, table, there = pair
+    writer = open_writer(cluster.masters)
+    processor = put(table, cluster.masters, Record_Format=form.split()[0])
+    rows = [{"key": key, "text": f"{form} {key}"} for key in range(100)]
+    refused = next(key for key in range(100) if key not in there)
+    rows[refused]["text"] = "x" * 65537
+    data = {"json-lines": content(rows), "json": json.dumps(rows, indent=1).encode()}.get(form)
+    data = data or arrow(rows, form == "arrow file")
+    cluster.pause("tserver-1")
+    try:
+        left = processor.transform(data)
+    finally:
+        cluster.resume("tserver-1")
+    assert (left.relationship, left.set) == ("retry", {})
+    rest = arrow_records(left.content) if form.startswith("arrow") else records_of(left.content)
+    assert rest == [rows[key] for key in sorted({*there, refused})]
+    last = processor.transform(left.content)
+    assert reported(last) == [(sorted({*there, refused}).index(refused), "kudu.cell_too_long")]
+    assert records_of(last.content)[0]["record"] == rows[refused]
+    found = {key: text for key, text in stored(writer, table) if text.startswith(form)}
+    assert found == {row["key"]: row["text"] for row in rows if row["key"] != refused}
+
+
+def test_unreadable_records_stay_with_what_waits(
+    pair: tuple[LocalKudu, str, list[int]], put: Callable[..., Hosted], open_writer: Callable[..., KuduWriter]
+) -> None:
+    cluster, table, there = pair
+    processor = put(table, cluster.masters, Operation_Path="/op", Data_Path="/rows[*]", Record_Format="json-lines")
+    away, here = there[0], next(key for key in range(100) if key not in there)
+    lines = [
+        {"op": "upsert", "rows": [{"key": away, "text": "one"}, {"key": here, "text": "one"}]},
+        {"op": "upsert", "rows": [{"key": here, "text": "two"}]},
+        {"op": "explode", "rows": [{"key": here}]},
+    ]
+    broken = b'{"op": "upsert", "rows": [\n'
+    cluster.pause("tserver-1")
+    try:
+        left = processor.transform(content(lines[:1]) + broken + content(lines[1:]))
+    finally:
+        cluster.resume("tserver-1")
+    assert left.relationship == "retry"
+    kept = (left.content or b"").splitlines()
+    assert [json.loads(kept[0]), kept[1], json.loads(kept[2])] == [lines[0], broken.strip(), lines[2]]
+    assert reported(processor.transform(left.content)) == [(1, "records.malformed"), (2, "kudu.unknown_operation")]
+    found = dict(stored(open_writer(cluster.masters), table))
+    assert found[away] == "one"
+
+
+# --- FlowFiles that share a commit ------------------------------------------------------------------------------------
+
+
+def test_flow_files_that_share_a_commit_keep_their_own_outcomes(writer: KuduWriter) -> None:
+    good, other = make(writer, TEXT), make(writer, NUMBER)
+    tables = KuduTables(writer, lambda _: SinkSettings(retries=0))
+    assert tables.write([Put(good, rows_of([{"key": 7, "text": "there"}]))]) == [[None]]
+    table = pa.table({"key": [40, 41], "text": ["a", "b"]})
+    puts = [
+        Put(good, rows_of([{"key": 1}, {"key": "x"}, {"key": 2}])),
+        Put(good, rows_of([{"key": 7}, {"key": 8}], Operation.INSERT)),
+        Put("no such table", rows_of([{"key": 1}, {"key": 2}])),
+        Put(good, rows_of([{"key": 3, "none": 1}]), IGNORE),
+        Put(other, rows_of([{"key": 1, "number": 1}, {"key": 2, "text": "of the other table"}])),
+        Put(good, Rows(range(2), np.full(2, Operation.UPSERT, np.uint8), [], table)),
+        Put(good, rows_of([{"key": 4, "none": 1}, {"key": 5}])),
+        Put(good, rows_of([])),
+    ]
+    found = [[None if outcome is None else outcome.code for outcome in outcomes] for outcomes in tables.write(puts)]
+    assert found == [
+        [None, "kudu.wrong_value", None],
+        [PRESENT, None],
+        ["kudu.table_missing"] * 2,
+        [None],
+        [None, "kudu.unknown_column"],
+        [None, None],
+        ["kudu.unknown_column", None],
+        [],
+    ]
+    assert [key for (key,) in stored(writer, good, "key")] == [1, 2, 3, 40, 41, 5, 7, 8]
+    assert stored(writer, other) == [(1, 1)]
+
+
+def test_defect_in_one_flow_file_costs_that_flow_file_only(
+    writer: KuduWriter, put: Callable[..., Hosted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(rows: Rows, *arguments: Any) -> Any:
+        if any(values.get("text") == "explode" for values in rows.values):
+            raise ZeroDivisionError("a defect")
+        return to_batch(rows, *arguments)
+
+    monkeypatch.setattr("imagewarehouse.kudu.tables.to_batch", explode)
+    table, other = make(writer, TEXT), make(writer, TEXT)
+    tables = KuduTables(writer, lambda _: SinkSettings(retries=0))
+    puts = [
+        Put(table, rows_of([{"key": 1}], Operation.INSERT)),
+        Put(table, rows_of([{"key": 2, "text": "explode"}, {"key": 3}])),
+        Put(table, rows_of([{"key": 4}], Operation.INSERT)),
+        Put(other, rows_of([{"key": 5}], Operation.INSERT)),
+        Put(other, rows_of([{"key": 6, "text": "explode"}])),
+    ]
+    found = [[None if outcome is None else outcome.code for outcome in outcomes] for outcomes in tables.write(puts)]
+    assert found == [[None], ["internal", "internal"], [None], [None], ["internal"]]
+    assert (stored(writer, table, "key"), stored(writer, other, "key")) == ([(1,), (4,)], [(5,)])
+    data = content([{"key": 9, "text": "explode"}, {"key": 10}])
+    left = put(table).transform(data)
+    assert (left.relationship, left.set["error_code"], left.content) == ("failure", "internal", data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -133,11 +134,20 @@ class KuduWriter(Protocol):
     def drop_range(self, table: str, part: Range) -> bool:
         """Drop a range partition with all its rows; False when there is none with these bounds."""
 
-    def scan(self, table: str, columns: Sequence[str] | None = None, limit: int | None = None) -> pa.Table:
-        """Rows of the table, in no order. For tests and for operators, not for analysts."""
+    def scan(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        since: tuple[str, datetime] | None = None,
+    ) -> pa.Table:
+        """Rows of the table, in no order, with `since` those from a time on in this unixtime_micros column.
 
-    def count(self, table: str) -> int:
-        """How many rows there are, counted by reading the keys."""
+        For tests and for operators, not for analysts.
+        """
+
+    def count(self, table: str, part: Range | None = None) -> int:
+        """How many rows there are, in the table or in one of its range partitions, counted by reading the keys."""
 
     def statistics(self, table: str) -> dict[str, Any]:
         """`rows` and `bytes` on disk as the master knows them (both lag by some seconds; -1: not known)."""

@@ -8,7 +8,8 @@ What a column takes, besides null where it is nullable:
   number that only infinity is near to is refused.
 - string: text; a number or bool as JSON has it; an object or list as compact JSON. At most 65536 bytes of UTF-8.
 - varchar: as string, at most as many characters as the column has.
-- binary: bytes, or text that `Conversion.binary_text` says how to read. At most 65536 bytes.
+- binary: bytes, text that `Conversion.binary_text` says how to read, or a list of bytes as numbers (-128 to 255), which
+  is what NiFi's JSON writer makes of Avro's bytes. At most 65536 bytes.
 - unixtime_micros: a datetime (without a zone: UTC); ISO 8601 text with `T` or a blank, up to six digits of a second
   (more only if zeros), `Z`, an offset or nothing (UTC); a date alone is its midnight in UTC; whole numbers count
   `Conversion.time_unit` since 1970. Years 1 to 9999, which Kudu, Java and Python all have.
@@ -730,6 +731,8 @@ def _cell_binary(value: Any, column: KuduColumn, conversion: Conversion) -> byte
     try:
         if isinstance(value, (bytes, bytearray, memoryview)):
             found = bytes(value)
+        elif isinstance(value, list) and all(type(v) is int and -128 <= v <= 255 for v in value):
+            found = bytes(v & 255 for v in value)
         elif not isinstance(value, str):
             raise _wrong(column, value, f"bytes or text ({mode})")
         elif mode == "base64":

@@ -18,11 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagewarehouse.errors import KuduRefused, KuduUnavailable, WarehouseError
+from imagewarehouse.errors import ConfigurationError, KuduNotAuthorized, KuduRefused, KuduUnavailable, WarehouseError
 from imagewarehouse.kudu import jvm
 from imagewarehouse.kudu.batch import ColumnValues, RowBatch
 from imagewarehouse.kudu.client import BACKGROUND, SYNC, KuduSettings, RowFailure
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema
+from imagewarehouse.kudu.security import KerberosLogin, read_certificates
 from imagewarehouse.kudu.status import error_from_status
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -50,9 +51,17 @@ class JavaKuduWriter:
         self._bytes, self._ints = jpype.JArray(jpype.JByte), jpype.JArray(jpype.JInt)
         self._lock = threading.Lock()
         self._opened: dict[str, tuple[Any, TableSchema]] = {}
-        with _java_errors():
-            self._async = self._connect()
-            self._client = self._async.syncClient()
+        self._login: KerberosLogin | None = None
+        try:
+            if settings.keytab or settings.ticket_cache:
+                self._login = KerberosLogin(settings)
+            with self._errors():
+                self._async = self._connect()
+                self._client = self._async.syncClient()
+        except BaseException:
+            if self._login is not None:
+                self._login.close()
+            raise
 
     # --- rows ---
 
@@ -62,7 +71,7 @@ class JavaKuduWriter:
         rows = 1 if settings.flush_mode == SYNC else settings.batch_rows
         total = sum(len(batch) for batch in batches)
         pipelined = settings.flush_mode == BACKGROUND and total > rows and keys_are_distinct(batches, schema.key)
-        with _java_errors(table):
+        with self._errors(table):
             writer = self._row_writer(
                 self._async,
                 handle,
@@ -83,7 +92,9 @@ class JavaKuduWriter:
         found = []
         for number, reason in zip(failed, reasons, strict=True):
             batch_number = int(np.searchsorted(starts, number, side="right")) - 1
-            found.append(RowFailure(batch_number, number - int(starts[batch_number]), error_from_status(reason)))
+            found.append(
+                RowFailure(batch_number, number - int(starts[batch_number]), self._fate(error_from_status(reason)))
+            )
         return found
 
     def _add(self, writer: Any, batch: RowBatch, index: dict[str, int]) -> None:
@@ -103,7 +114,7 @@ class JavaKuduWriter:
         return self._open(table, refresh)[1]
 
     def tables(self) -> list[str]:
-        with _java_errors():
+        with self._errors():
             return sorted(str(name) for name in self._client.getTablesList().getTablesList())
 
     def create(self, schema: TableSchema) -> bool:
@@ -115,7 +126,7 @@ class JavaKuduWriter:
             options.setNumReplicas(schema.replicas)
         if schema.comment:
             options.setComment(schema.comment)
-        with _java_errors(schema.name):
+        with self._errors(schema.name):
             java_schema = self._kudu.Schema(_java_list([self._java_column(c) for c in schema.columns]))
             for part in schema.ranges:
                 options.addRangePartition(*(self._bound(java_schema, schema, b) for b in (part.lower, part.upper)))
@@ -128,7 +139,7 @@ class JavaKuduWriter:
         return True
 
     def drop(self, table: str) -> None:
-        with _java_errors(table):
+        with self._errors(table):
             self._client.deleteTable(table)
         with self._lock:
             self._opened.pop(table, None)
@@ -136,7 +147,7 @@ class JavaKuduWriter:
     def add_columns(self, table: str, columns: Sequence[KuduColumn]) -> None:
         for column in columns:  # one by one: another node may have added some of them
             options = self._kudu.client.AlterTableOptions()
-            with _java_errors(table):
+            with self._errors(table):
                 options.addColumn(self._java_column(column))
                 self._alter(table, options)
 
@@ -144,18 +155,14 @@ class JavaKuduWriter:
         handle, schema = self._open(table)
         if not schema.range_columns:
             return []
-        found = []
-        with _java_errors(table):
-            for part in handle.getRangePartitions(round(self.settings.admin_timeout_s * 1000)):
-                lower = part.getDecodedRangeKeyStart(handle) if len(part.getRangeKeyStart()) else None
-                upper = part.getDecodedRangeKeyEnd(handle) if len(part.getRangeKeyEnd()) else None
-                found.append(Range(*(None if row is None else _bound_values(row, schema) for row in (lower, upper))))
-        return found
+        with self._errors(table):
+            parts = handle.getRangePartitions(round(self.settings.admin_timeout_s * 1000))
+            return [_range(part, handle, schema) for part in parts]
 
     def add_range(self, table: str, part: Range) -> bool:
         handle, schema = self._open(table)
         options = self._kudu.client.AlterTableOptions()
-        with _java_errors(table):
+        with self._errors(table):
             options.addRangePartition(*(self._bound(handle.getSchema(), schema, b) for b in (part.lower, part.upper)))
             if self._alter(table, options):
                 return True
@@ -166,7 +173,7 @@ class JavaKuduWriter:
     def drop_range(self, table: str, part: Range) -> bool:
         handle, schema = self._open(table)
         options = self._kudu.client.AlterTableOptions()
-        with _java_errors(table):
+        with self._errors(table):
             options.dropRangePartition(*(self._bound(handle.getSchema(), schema, b) for b in (part.lower, part.upper)))
             try:
                 self._client.alterTable(table, options)
@@ -176,34 +183,45 @@ class JavaKuduWriter:
                 raise err
         return True
 
-    def scan(self, table: str, columns: Sequence[str] | None = None, limit: int | None = None) -> pa.Table:
+    def scan(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        since: tuple[str, datetime] | None = None,
+    ) -> pa.Table:
         handle, schema = self._open(table)
         chosen = [
             schema.column(name) for name in (columns if columns is not None else [c.name for c in schema.columns])
         ]
         cells: list[list[Any]] = [[] for _ in chosen]
-        with _java_errors(table):
-            for row in self._rows(handle, [c.name for c in chosen], limit):
+        with self._errors(table):
+            for row in self._rows(self._scanner(handle, [c.name for c in chosen], since), limit):
                 for number, column in enumerate(chosen):
                     cells[number].append(None if row.isNull(number) else _value(row, number, column))
         arrays = [pa.array(values, type=c.arrow_type) for values, c in zip(cells, chosen, strict=True)]
         return pa.Table.from_arrays(arrays, names=[c.name for c in chosen])
 
-    def count(self, table: str) -> int:
+    def count(self, table: str, part: Range | None = None) -> int:
         handle, schema = self._open(table)
-        with _java_errors(table):
-            scanner = self._scanner(handle, schema.key[:1])
-            total = 0
-            while scanner.hasMoreRows():
-                total += int(scanner.nextRows().getNumRows())
-            return total
+        total = 0
+        with self._errors(table):
+            builder = self._client.newScanTokenBuilder(handle)
+            for token in builder.setProjectedColumnNames(_java_list(schema.key[:1])).build():  # one for each tablet
+                if part is None or _range(token.getTablet().getPartition(), handle, schema) == part:
+                    scanner = token.intoScanner(self._client)
+                    while scanner.hasMoreRows():
+                        total += int(scanner.nextRows().getNumRows())
+        return total
 
     def statistics(self, table: str) -> dict[str, Any]:
-        with _java_errors(table):
+        with self._errors(table):
             found = self._client.getTableStatistics(table)
             return {"rows": int(found.getLiveRowCount()), "bytes": int(found.getOnDiskSize())}
 
     def close(self) -> None:
+        if self._login is not None:
+            self._login.close()
         with contextlib.suppress(
             Exception
         ):  # nothing is under way any more, and a cluster that is gone may not delay us
@@ -223,12 +241,44 @@ class JavaKuduWriter:
         )
         if settings.workers:
             builder.workerCount(settings.workers)
-        return builder.build()
+        client = builder.build() if self._login is None else self._login.build(builder)
+        if settings.certificates:
+            self._trust(client, read_certificates(settings.certificates))
+        if settings.jwt:
+            client.jwt(settings.jwt)
+        return client
+
+    def _trust(self, client: Any, certificates: Sequence[bytes]) -> None:
+        import jpype
+
+        of = jpype.JClass("org.apache.kudu.shaded.com.google.protobuf.ByteString").copyFrom
+        try:
+            client.trustedCertificates(_java_list([of(self._bytes(certificate)) for certificate in certificates]))
+        except jpype.JClass("java.security.cert.CertificateException") as err:
+            path = self.settings.certificates
+            client.shutdown()
+            raise ConfigurationError("Trusted Certificates", f"{path} holds a damaged certificate: {err}") from err
+
+    @contextlib.contextmanager
+    def _errors(self, table: str = "") -> Iterator[None]:
+        try:
+            with _java_errors(table):
+                yield
+        except KuduNotAuthorized as err:
+            raise self._fate(err) from err
+
+    def _fate(self, error: WarehouseError) -> WarehouseError:
+        """Without a ticket everything is refused, and may pass once the KDC answers again."""
+        if isinstance(error, KuduNotAuthorized) and self._login is not None:
+            problem = self._login.problem
+            if problem:
+                return KuduUnavailable(f"no Kerberos ticket: {problem} ({error})")
+        return error
 
     def _open(self, table: str, refresh: bool = False) -> tuple[Any, TableSchema]:
         opened = None if refresh else self._opened.get(table)
         if opened is None:
-            with _java_errors(table):
+            with self._errors(table):
                 handle = self._client.openTable(table)
                 opened = handle, _table_schema(handle)
             with self._lock:
@@ -245,12 +295,17 @@ class JavaKuduWriter:
             return False
         return True
 
-    def _scanner(self, handle: Any, columns: Sequence[str]) -> Any:
-        return self._client.newScannerBuilder(handle).setProjectedColumnNames(_java_list(columns)).build()
+    def _scanner(self, handle: Any, columns: Sequence[str], since: tuple[str, datetime] | None = None) -> Any:
+        builder = self._client.newScannerBuilder(handle).setProjectedColumnNames(_java_list(columns))
+        if since is not None:
+            predicate = self._kudu.client.KuduPredicate
+            column, micros = handle.getSchema().getColumn(since[0]), (since[1] - _EPOCH) // timedelta(microseconds=1)
+            at_least = predicate.ComparisonOp.GREATER_EQUAL
+            builder.addPredicate(predicate.newComparisonPredicate(column, at_least, _long(micros)))
+        return builder.build()
 
-    def _rows(self, handle: Any, columns: Sequence[str], limit: int | None) -> Iterator[Any]:
+    def _rows(self, scanner: Any, limit: int | None) -> Iterator[Any]:
         left = limit
-        scanner = self._scanner(handle, columns)
         while scanner.hasMoreRows() and left != 0:
             for row in scanner.nextRows():
                 yield row
@@ -370,6 +425,12 @@ def _java_errors(table: str = "") -> Iterator[None]:
         raise
 
 
+def _long(value: int) -> Any:
+    import jpype
+
+    return jpype.JLong(value)
+
+
 def _java_list(values: Sequence[Any]) -> Any:
     import jpype
 
@@ -425,6 +486,12 @@ def _known(names: dict[str, str], java: Any) -> str | None:
     text = None if java is None else str(java.name())
     found = next((ours for ours, theirs in names.items() if theirs == text), None)
     return None if found in ("auto", "default") else found  # what a declaration leaves out
+
+
+def _range(partition: Any, handle: Any, schema: TableSchema) -> Range:
+    lower = partition.getDecodedRangeKeyStart(handle) if len(partition.getRangeKeyStart()) else None
+    upper = partition.getDecodedRangeKeyEnd(handle) if len(partition.getRangeKeyEnd()) else None
+    return Range(*(None if row is None else _bound_values(row, schema) for row in (lower, upper)))
 
 
 def _bound_values(row: Any, schema: TableSchema) -> tuple[Any, ...]:

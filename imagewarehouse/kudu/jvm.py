@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -45,6 +46,9 @@ def start(java_home: str = "") -> None:
         options = list(_OPTIONS)
         if release >= 24:  # the client's Netty uses what later releases warn about
             options += ["--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow"]
+        kerberos = next((path for path in os.environ.get("KRB5_CONFIG", "").split(os.pathsep) if path), "")
+        if kerberos:  # all other programs look there, Java does not; it takes one file
+            options.append(f"-Djava.security.krb5.conf={kerberos}")
         # JPype's own end of the JVM hangs when it was started in another thread than the main one, as it is in NiFi.
         jpype.config.destroy_jvm = False
         try:
@@ -55,6 +59,9 @@ def start(java_home: str = "") -> None:
         # under load. What is there by now stays anyway; frozen, it is not looked at again (measured: half as many rows/s).
         gc.collect()
         gc.freeze()
+        atexit.register(gc.unfreeze)  # or what extension modules own is reported as leaked at the exit
+        # The client's network library logs to the console by itself; what matters of it comes back as a status.
+        jpype.java.util.logging.LogManager.getLogManager().reset()
         log.info("Java %s of %s", release, home)
 
 

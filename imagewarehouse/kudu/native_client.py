@@ -197,15 +197,29 @@ class NativeKuduWriter:
             arrays = [pa.array(values, type=column.arrow_type) for values, column in zip(cells, chosen, strict=True)]
         return pa.Table.from_arrays(arrays, names=[column.name for column in chosen])
 
-    def count(self, table: str) -> int:
+    def count(self, table: str, part: Range | None = None) -> int:
         opened = self._open(table)
+        key = opened.columns[0].name
+        total = 0
         with self._errors(table):
-            scanner = self._scanner(opened, [opened.columns[0].name])
-            scanner.open()
-            total = 0
-            while scanner.has_more_rows():
-                total += len(scanner.next_batch())
-            return total
+            if part is None:
+                scanners = [self._scanner(opened, [key])]
+            else:
+                opened = self._look(table)  # the handle that is open keeps to the ranges that it saw first
+                schema = self._schema(table, opened)
+                columns = [schema.column(name) for name in schema.range_columns]
+                builder = opened.handle.scan_token_builder()
+                builder.set_projected_column_names([key])
+                builder.set_selection("leader")
+                with _unreadable(table):
+                    found = [(token, _range_keys(token)) for token in builder.build()]
+                    tokens = [t for t, ends in found if Range(*(_bound_values(end, columns) for end in ends)) == part]
+                scanners = [token.into_kudu_scanner() for token in tokens]
+            for scanner in scanners:
+                scanner.open()
+                while scanner.has_more_rows():
+                    total += len(scanner.next_batch())
+        return total
 
     def statistics(self, table: str) -> dict[str, Any]:
         """Nothing is known: kudu-python has no call for it."""
@@ -286,10 +300,7 @@ class NativeKuduWriter:
         found = set()
         with _unreadable(table):
             for token in opened.handle.scan_token_builder().build():
-                partition = _fields(_only(_only(_fields(token.serialize()), 22), 2))
-                # Four bytes for each hash level stand in front; what has no bound has nothing behind them.
-                skipped = 4 * _hash_levels(partition)
-                found.add((_only(partition, 2, b"")[skipped:], _only(partition, 3, b"")[skipped:]))
+                found.add(_range_keys(token))
             return [Range(*(_bound_values(key, columns) for key in keys)) for keys in sorted(found)]
 
     def _alterer(self, table: str) -> Any:
@@ -577,7 +588,7 @@ def _cell_text(cell: Any, column: KuduColumn) -> str:
     if column.type is KuduType.DATE:
         return f"{cell.year}-{cell.month:02}-{cell.day:02}"
     if column.type is KuduType.DECIMAL:
-        return f"{int(cell.scaleb(column.scale or 0))}_D{8 * _decimal_bytes(column)}"
+        return f"{int(cell.scaleb(column.scale or 0, _EVERY_DIGIT))}_D{8 * _decimal_bytes(column)}"
     return str(cell)
 
 
@@ -672,6 +683,15 @@ def _only(fields: Mapping[int, list[Any]], number: int, default: Any = None) -> 
     if default is None:
         raise LookupError(number)
     return default
+
+
+def _range_keys(token: Any) -> tuple[bytes, bytes]:
+    """Lower and upper bound of the range of a scan token's tablet. Raises LookupError."""
+    tablet = _fields(_only(_fields(token.serialize()), 22))
+    partition = _fields(_only(tablet, 2))
+    # Four bytes for each hash level stand in front; what has no bound has nothing behind them.
+    skipped = 4 * _hash_levels(partition)
+    return _only(partition, 2, b"")[skipped:], _only(partition, 3, b"")[skipped:]
 
 
 def _hash_levels(partition: Mapping[int, list[Any]]) -> int:

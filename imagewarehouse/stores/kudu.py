@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
+import pyarrow as pa
 
 from imagewarehouse.errors import WarehouseError
 from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch
@@ -14,6 +16,7 @@ from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Rang
 from imagewarehouse.kudu.sink import SinkSettings, TableSink
 from imagewarehouse.metadata import COLUMNS, KEY, ColumnType, ImageRecord
 from imagewarehouse.stores.columns import SCHEMA, TABLE, record_arrays
+from imagewarehouse.stores.select import select
 
 log = logging.getLogger("imagewarehouse.kudu")
 
@@ -24,6 +27,8 @@ _TYPES: dict[ColumnType, KuduType] = {
 # Text that is another in every row gains nothing from a dictionary; numbers are bit-shuffled by default, which compresses.
 _UNIQUE_TEXT = ("request_id", "image_id", "file_name", "storage_uri", "top_k", "error_detail")
 HASH_BUCKETS = 4
+_LOOKED_AT = 20_000  # rows of a query; they come cell by cell, about a second
+_STRETCHES = (timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(days=31), None)
 
 
 def image_events(
@@ -102,5 +107,35 @@ class KuduRows:
     def write(self, records: Sequence[ImageRecord]) -> Sequence[WarehouseError | None]:
         return self.sink.write([_Records(records)])[0]
 
+    def query(self, sql: str) -> pa.Table:
+        """A SELECT over the newest 20,000 rows as the table image_events, for a look at what comes in.
+
+        Everything else is Impala's. Raises duckdb.Error, KuduUnavailable.
+        """
+        import duckdb
+
+        connection = duckdb.connect(config={"threads": 1, "memory_limit": "128MB"})
+        connection.register(TABLE, self._newest())
+        connection.execute("SET TimeZone='UTC'")
+        connection.execute("SET enable_external_access=false")
+        return select(connection, sql)
+
     def close(self) -> None:
         self.writer.close()
+
+    def _newest(self) -> pa.Table:
+        """Rows of the longest stretch of time up to now that has no more than are looked at.
+
+        A scan of Kudu has no order, so that a LIMIT alone would give any rows.
+        """
+        self.sink.prepare()
+        now, found = datetime.now(timezone.utc), None
+        for stretch in _STRETCHES:
+            since = (KEY[0], now - stretch) if stretch else None
+            rows = self.writer.scan(self.sink.table, SCHEMA.names, _LOOKED_AT + 1, since)
+            if found is not None and rows.num_rows > _LOOKED_AT:
+                break
+            found = rows
+            if rows.num_rows >= _LOOKED_AT:
+                break
+        return found

@@ -17,9 +17,8 @@ import pyarrow as pa
 from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable, WarehouseError
 from imagewarehouse.metadata import COLUMNS, KEY, ColumnType, ImageRecord
 from imagewarehouse.stores.columns import SCHEMA, TABLE, record_arrays
+from imagewarehouse.stores.select import select
 
-_QUERY_S = 30.0
-_QUERY_BYTES = 64 << 20
 _SQL_TYPES: dict[ColumnType, str] = {
     "string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT",
     "double": "DOUBLE",
@@ -77,32 +76,10 @@ class LocalRows:
         return [None] * len(records)
 
     def query(self, sql: str) -> pa.Table:
-        """Run one SELECT on a cursor of its own, so that writers go on.
-
-        It is stopped after 30 s, and its answer may take 64 MiB: it runs in the process that serves images.
-        Raises duckdb.Error.
-        """
+        """As `select`, on a cursor of its own, so that writers go on."""
         with self._lock:
             cursor = self._connection.cursor()
-        stop = threading.Timer(_QUERY_S, cursor.interrupt)
-        stop.daemon = True
-        stop.start()
-        try:
-            statements = cursor.extract_statements(sql)
-            if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
-                raise duckdb.InvalidInputException("expected one SELECT")
-            cursor.execute("BEGIN TRANSACTION READ ONLY")  # WITH x AS (DELETE ...) SELECT counts as a SELECT, too
-            reader = cursor.sql(statements[0].query).to_arrow_reader(1000)
-            batches, size = [], 0
-            for batch in reader:
-                size += batch.nbytes
-                if size > _QUERY_BYTES:
-                    raise duckdb.OutOfRangeException(f"the answer has more than {_QUERY_BYTES >> 20} MiB; add a LIMIT")
-                batches.append(batch)
-            return pa.Table.from_batches(batches, reader.schema)
-        finally:
-            stop.cancel()
-            cursor.close()
+        return select(cursor, sql)
 
     def close(self) -> None:
         with self._lock:

@@ -1,0 +1,37 @@
+"""One SELECT of an operator, kept within bounds: it runs in the process that serves images."""
+
+from __future__ import annotations
+
+import threading
+
+import duckdb
+import pyarrow as pa
+
+_QUERY_S = 30.0
+_QUERY_BYTES = 64 << 20
+
+
+def select(cursor: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    """Run the SELECT and close the cursor. It is stopped after 30 s, and its answer may take 64 MiB.
+
+    Raises duckdb.Error.
+    """
+    stop = threading.Timer(_QUERY_S, cursor.interrupt)
+    stop.daemon = True
+    stop.start()
+    try:
+        statements = cursor.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            raise duckdb.InvalidInputException("expected one SELECT")
+        cursor.execute("BEGIN TRANSACTION READ ONLY")  # WITH x AS (DELETE ...) SELECT counts as a SELECT, too
+        reader = cursor.sql(statements[0].query).to_arrow_reader(1000)
+        batches, size = [], 0
+        for batch in reader:
+            size += batch.nbytes
+            if size > _QUERY_BYTES:
+                raise duckdb.OutOfRangeException(f"the answer has more than {_QUERY_BYTES >> 20} MiB; add a LIMIT")
+            batches.append(batch)
+        return pa.Table.from_batches(batches, reader.schema)
+    finally:
+        stop.cancel()
+        cursor.close()
