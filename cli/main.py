@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import importlib
+import os
 import sys
+from collections.abc import Sequence
 
 import click
 
 from imagewarehouse import __version__
-from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.errors import WarehouseError
 
 # Imported when called for: a command needs neither the others' libraries nor their start-up time.
 _COMMANDS = {
@@ -17,6 +21,7 @@ _COMMANDS = {
     "rows": "cli.rows:rows",
     "flow": "cli.flow:flow",
     "model": "cli.model:model",
+    "table": "cli.table:table",
 }
 
 
@@ -43,24 +48,45 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 some of the work failed, 2 a wrong setting or argument."""
+    """Run the command of this process' arguments and end the process with its exit code."""
+    code: list[int] = []
+    atexit.register(_leave, code)  # first, so that it runs last
+    code.append(call())
+    sys.exit(code[0])
+
+
+def call(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 done, 1 some of the work failed, 2 a wrong setting or argument, or what is needed is not there."""
     try:
-        cli.main(standalone_mode=False)
-    except ConfigurationError as err:
-        _fail(str(err))
+        cli.main(arguments, prog_name="imagewarehouse", standalone_mode=False)
+    except WarehouseError as err:
+        return _failed(str(err))
     except click.exceptions.Exit as err:
-        sys.exit(err.exit_code)
+        return err.exit_code
     except click.Abort:
-        sys.exit(130)
+        return 130
     except click.ClickException as err:
         if isinstance(err, click.UsageError) and err.ctx is not None:
             click.echo(f"{err.ctx.get_usage()}\n", err=True)
-        _fail(err.format_message())
+        return _failed(err.format_message())
+    except SystemExit as err:
+        return err.code if isinstance(err.code, int) else int(err.code is not None)
+    return 0
 
 
-def _fail(message: str) -> None:
+def _failed(message: str) -> int:
     click.echo(f"imagewarehouse: {message}", err=True)
-    sys.exit(2)
+    return 2
+
+
+def _leave(code: list[int]) -> None:
+    """End at once where Java runs: its threads may ask for Python while that is taken down, which ends in an abort."""
+    jpype = sys.modules.get("jpype")
+    if code and jpype is not None and jpype.isJVMStarted():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code[0])
 
 
 if __name__ == "__main__":

@@ -75,7 +75,9 @@ def query(data: Path, sql: str) -> list[dict[str, Any]]:
         except ConnectionError:
             pass  # left by a run that was killed
     if not database.is_file():
-        raise ConfigurationError("--data", f"{database} does not exist; rows in Kudu are shown while `imagewarehouse run` runs")
+        raise ConfigurationError(
+            "--data", f"{database} does not exist; rows in Kudu are shown while `imagewarehouse run` runs"
+        )
     import duckdb
 
     from imagewarehouse.stores.local import LocalRows

@@ -34,6 +34,7 @@ SKEW, SKEW_ROWS = 2.0, 1000
 
 _METRICS = ("live_row_count", "on_disk_size", "on_disk_data_size", "num_rowsets_on_disk", "average_diskrowset_height",
             "memrowset_size", "compact_rs_running", "state")  # fmt: skip
+_GONE = ("", "STOPPING", "STOPPED", "SHUTDOWN")
 _RANGE = re.compile(r"RANGE \([^)]*\) PARTITION (.+)")
 _BUCKET = re.compile(r"HASH \([^)]*\) PARTITION (\d+)")
 _BOUNDS = re.compile(r"(?:(?P<lower>.+) <= )?VALUES(?: < (?P<upper>.+))?")
@@ -108,20 +109,19 @@ def read_tablets(addresses: Sequence[str], table: str, timeout: float) -> Found:
         leaderless = tuple(t["tablet_id"] for t in tablets if not t.get("leader"))
         known = {s["uuid"]: s["http_addrs"][0] for s in entities.get("tablet_servers", ()) if s.get("http_addrs")}
         servers.update((uuid, known[uuid]) for uuid in set(leaders.values()) if uuid in known)
-        unread += [f"tablet server {uuid} has no web pages" for uuid in set(leaders.values()) - set(known)]
+        unread = [f"tablet server {uuid} has no web pages" for uuid in sorted(set(leaders.values()) - set(known))]
         break
     found: dict[str, Tablet] = {}
     for uuid, url in servers.items():
-        try:
-            for tablet in _tablets_of(url, table, timeout):
-                if leaders.get(tablet.id, uuid) == uuid:
-                    found.setdefault(tablet.id, tablet)
-        except KuduUnavailable as err:
-            unread.append(str(err))
+        tablets_there, reason = _ask(url, table, timeout)
+        unread += [reason] if reason else []
+        for tablet in tablets_there:
+            if not leaders or leaders.get(tablet.id) == uuid:
+                found.setdefault(tablet.id, tablet)
     if not found:
         raise KuduUnavailable("; ".join(unread) or f"no tablet of {table} at {', '.join(addresses)}")
     tablets_found = sorted(found.values(), key=lambda t: (t.range, t.bucket))
-    return Found(tuple(tablets_found), leaderless, tuple(unread if servers else ()))
+    return Found(tuple(tablets_found), leaderless, tuple(unread))
 
 
 def time_range(text: str, kind: KuduType) -> Range | None:
@@ -191,16 +191,25 @@ def size(value: int | None) -> str:
 # --- the pages ----------------------------------------------------------------------------------------------------
 
 
+def _ask(url: str, table: str, timeout: float) -> tuple[list[Tablet], str]:
+    try:
+        return _tablets_of(url, table, timeout), ""
+    except KuduUnavailable as err:
+        return [], str(err)
+
+
 def _tablets_of(url: str, table: str, timeout: float) -> list[Tablet]:
     entities = _json(f"{url}/metrics?types=tablet&compact=1&metrics={','.join(_METRICS)}", timeout)
-    chosen = [e for e in entities if e.get("attributes", {}).get("table_name") == table]
     try:
         operations = maintenance(_get(f"{url}/maintenance-manager", timeout).decode("utf-8", "replace"))
     except KuduUnavailable:
         operations = {}  # the page is HTML for people: what it tells is left out where it cannot be read
     found = []
-    for entity in chosen:
+    for entity in entities:
         values = {m["name"]: m.get("value") for m in entity.get("metrics", ())}
+        # Of a tablet that was dropped or has moved away, the metrics stay for minutes.
+        if entity.get("attributes", {}).get("table_name") != table or values.get("state") in _GONE:
+            continue
         compaction = operations.get(("CompactRowSetsOp", entity["id"]))
         deltas = operations.get(("FlushDeltaMemStoresOp", entity["id"]))
         found.append(

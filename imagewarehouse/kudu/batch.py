@@ -13,6 +13,8 @@ from enum import IntEnum
 import numpy as np
 import pyarrow as pa
 
+from imagewarehouse.kudu.schema import KuduColumn
+
 
 class Operation(IntEnum):
     """What to do with a row. The number is the byte that stands for it inside a batch."""
@@ -72,3 +74,14 @@ class RowBatch:
             for c in self.columns
         )
         return RowBatch(self.operations[at], columns)
+
+
+def misfit(batch: RowBatch, columns: Sequence[KuduColumn]) -> str:
+    """Why the rows are not for a table of these columns, which was altered after they were converted; empty: they are."""
+    types = {column.name: column.arrow_type for column in columns}
+    for column in batch.columns:
+        if column.name not in types:
+            return f"column {column.name} is not in the table any more"
+        if column.values.type != types[column.name]:
+            return f"column {column.name} is of another type now"
+    return ""

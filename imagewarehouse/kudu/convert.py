@@ -7,7 +7,8 @@ What a column takes, besides null where it is nullable:
 - float, double: a number, or one as text; also the text NaN, Infinity and -Infinity. The nearest value is stored; a
   number that only infinity is near to is refused.
 - string: text; a number or bool as JSON has it; an object or list as compact JSON. At most 65536 bytes of UTF-8.
-- varchar: as string, at most as many characters as the column has.
+- varchar: as string, at most as many characters as the column has. Those beyond U+FFFF, such as emoji, count as two: so
+  does Kudu's Java client, which cuts what is longer.
 - binary: bytes, text that `Conversion.binary_text` says how to read, or a list of bytes as numbers (-128 to 255), which
   is what NiFi's JSON writer makes of Avro's bytes. At most 65536 bytes.
 - unixtime_micros: a datetime (without a zone: UTC); ISO 8601 text with `T` or a blank, up to six digits of a second
@@ -51,6 +52,7 @@ from imagewarehouse.kudu.records import Record, Rows, cell_value, json_text, sho
 from imagewarehouse.kudu.schema import KuduColumn, KuduType, TableSchema
 
 MAX_CELL_BYTES = 64 * 1024  # Kudu's own ceiling for a string, varchar or binary
+MAX_NAME_BYTES = 256  # Kudu's own ceiling for the name of a column
 UNKNOWN = ("refuse", "ignore", "add")
 BINARY_TEXT = ("utf-8", "base64", "hex")
 TIME_UNITS = {"micros": 1, "millis": 1_000, "seconds": 1_000_000}  # microseconds
@@ -446,8 +448,10 @@ _BULK: dict[KuduType, Callable[[list[Any], set[type], KuduColumn, Conversion], p
 def _short_enough(array: pa.Array, column: KuduColumn) -> pa.Array | None:
     if (pc.max(pc.binary_length(array)).as_py() or 0) > MAX_CELL_BYTES:
         return None
-    if column.length is not None and (pc.max(pc.utf8_length(array)).as_py() or 0) > column.length:
-        return None
+    if column.length is not None and (pc.max(pc.binary_length(array)).as_py() or 0) > column.length:
+        wide = pc.count_substring_regex(array, r"[\x{10000}-\x{10ffff}]")
+        if pc.max(pc.add(pc.utf8_length(array), wide)).as_py() > column.length:
+            return None
     return array
 
 
@@ -715,8 +719,10 @@ def _cell_text(value: Any, column: KuduColumn, conversion: Conversion) -> str:
         raise _wrong(column, value, "text without half characters (lone surrogates)") from None
     except ValueError:
         raise _wrong(column, str(value)) from None
-    if column.length is not None and len(text) > column.length:
-        raise _too_long(column, f"{column.length} characters", len(text), text)
+    if column.length is not None and octets > column.length:
+        units = len(text.encode("utf-16-le")) // 2
+        if units > column.length:
+            raise _too_long(column, f"{column.length} characters", units, text)
     if octets > MAX_CELL_BYTES:
         raise _too_long(column, f"{MAX_CELL_BYTES} bytes", octets, text)
     return text
@@ -835,7 +841,8 @@ _CELLS: dict[KuduType, Callable[[Any, KuduColumn, Conversion], Any]] = {
 
 
 def _usable(name: str) -> bool:
-    return 0 < len(name) <= 256 and name.isprintable()
+    # printable: no half character (lone surrogate) is, so that it has bytes
+    return name.isprintable() and 0 < len(name.encode()) <= MAX_NAME_BYTES
 
 
 def _field_type(cells: list[Any]) -> KuduType | None:

@@ -7,7 +7,9 @@ in Arrow's memory layout and are filled into the client's rows by our class `Row
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
@@ -18,14 +20,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagewarehouse.errors import ConfigurationError, KuduNotAuthorized, KuduRefused, KuduUnavailable, WarehouseError
+from imagewarehouse.errors import (
+    ConfigurationError,
+    KuduNotAuthorized,
+    KuduRefused,
+    KuduUnavailable,
+    SchemaChanged,
+    WarehouseError,
+)
 from imagewarehouse.kudu import jvm
-from imagewarehouse.kudu.batch import ColumnValues, RowBatch
+from imagewarehouse.kudu.batch import ColumnValues, RowBatch, misfit
 from imagewarehouse.kudu.client import BACKGROUND, SYNC, KuduSettings, RowFailure
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema
-from imagewarehouse.kudu.security import KerberosLogin, read_certificates
+from imagewarehouse.kudu.security import KerberosLogin, check_token, read_certificates
 from imagewarehouse.kudu.status import error_from_status
 
+_GRACE_MS = 2000  # the client times out by itself; this only catches what it forgets
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _ENCODINGS = {"auto": "AUTO_ENCODING", "plain": "PLAIN_ENCODING", "prefix": "PREFIX_ENCODING", "group_varint": "GROUP_VARINT",
               "rle": "RLE", "dict": "DICT_ENCODING", "bit_shuffle": "BIT_SHUFFLE"}  # fmt: skip
@@ -36,6 +46,14 @@ _COMPRESSIONS = {
     "lz4": "LZ4",
     "zlib": "ZLIB",
 }
+
+# The client calls it "service unavailable" when every master refuses it, and it will not pass by itself.
+_REFUSALS = (
+    (r"server requires authentication, but (?!.*have expired).*", "Kerberos Principal and Kerberos Keytab are needed"),
+    (r"client requires authentication, but.*", "Require Authentication is true"),
+    (r"server does not support required TLS encryption", "Encryption is required"),
+    (r"unauthorized access to method.*", "the user is not in the cluster's --user_acl"),
+)
 
 
 class JavaKuduWriter:
@@ -52,6 +70,9 @@ class JavaKuduWriter:
         self._lock = threading.Lock()
         self._opened: dict[str, tuple[Any, TableSchema]] = {}
         self._login: KerberosLogin | None = None
+        self._closed = False
+        if settings.jwt:
+            check_token(settings.jwt, time.time())
         try:
             if settings.keytab or settings.ticket_cache:
                 self._login = KerberosLogin(settings)
@@ -67,6 +88,14 @@ class JavaKuduWriter:
 
     def write(self, table: str, batches: Sequence[RowBatch]) -> list[RowFailure]:
         handle, schema = self._open(table)
+        found, fitting = [], []
+        for number, batch in enumerate(batches):
+            reason = misfit(batch, schema.columns)
+            if reason:  # Java would read the cells as what they are not
+                found += [RowFailure(number, row, SchemaChanged(reason)) for row in range(len(batch))]
+            else:
+                fitting.append(number)
+        batches = [batches[number] for number in fitting]
         settings = self.settings
         rows = 1 if settings.flush_mode == SYNC else settings.batch_rows
         total = sum(len(batch) for batch in batches)
@@ -89,12 +118,9 @@ class JavaKuduWriter:
             finally:
                 writer.close()
         starts = np.cumsum([0, *(len(batch) for batch in batches)])
-        found = []
         for number, reason in zip(failed, reasons, strict=True):
-            batch_number = int(np.searchsorted(starts, number, side="right")) - 1
-            found.append(
-                RowFailure(batch_number, number - int(starts[batch_number]), self._fate(error_from_status(reason)))
-            )
+            at = int(np.searchsorted(starts, number, side="right")) - 1
+            found.append(RowFailure(fitting[at], number - int(starts[at]), self._fate(error_from_status(reason))))
         return found
 
     def _add(self, writer: Any, batch: RowBatch, index: dict[str, int]) -> None:
@@ -131,7 +157,7 @@ class JavaKuduWriter:
             for part in schema.ranges:
                 options.addRangePartition(*(self._bound(java_schema, schema, b) for b in (part.lower, part.upper)))
             try:
-                self._client.createTable(schema.name, java_schema, options)
+                self._answer(self._async.createTable(schema.name, java_schema, options))
             except self._kudu.client.KuduException as err:
                 if not err.getStatus().isAlreadyPresent():
                     raise
@@ -176,7 +202,7 @@ class JavaKuduWriter:
         with self._errors(table):
             options.dropRangePartition(*(self._bound(handle.getSchema(), schema, b) for b in (part.lower, part.upper)))
             try:
-                self._client.alterTable(table, options)
+                self._answer(self._async.alterTable(table, options))
             except self._kudu.client.KuduException as err:
                 if part not in self.ranges(table):
                     return False
@@ -220,6 +246,7 @@ class JavaKuduWriter:
             return {"rows": int(found.getLiveRowCount()), "bytes": int(found.getOnDiskSize())}
 
     def close(self) -> None:
+        self._closed = True
         if self._login is not None:
             self._login.close()
         with contextlib.suppress(
@@ -261,34 +288,55 @@ class JavaKuduWriter:
 
     @contextlib.contextmanager
     def _errors(self, table: str = "") -> Iterator[None]:
+        if self._closed:
+            raise KuduUnavailable("the connection to Kudu is closed")  # the client would wait for ever
         try:
             with _java_errors(table):
                 yield
-        except KuduNotAuthorized as err:
-            raise self._fate(err) from err
+        except (KuduNotAuthorized, KuduRefused, KuduUnavailable) as err:
+            fate = self._fate(err)
+            if fate is err or isinstance(err.__cause__, WarehouseError):  # the latter: said by a call within this one
+                raise
+            raise fate from err
 
     def _fate(self, error: WarehouseError) -> WarehouseError:
-        """Without a ticket everything is refused, and may pass once the KDC answers again."""
-        if isinstance(error, KuduNotAuthorized) and self._login is not None:
-            problem = self._login.problem
-            if problem:
-                return KuduUnavailable(f"no Kerberos ticket: {problem} ({error})")
-        return error
+        """What the client does not know of a refusal: whether it may pass, and which settings are behind it."""
+        if self._closed and type(error) is KuduRefused:
+            return KuduUnavailable(f"the connection to Kudu was closed: {error}")  # nothing is known about the rows
+        if type(error) not in (KuduNotAuthorized, KuduUnavailable):
+            return error
+        problem = self._login.problem if self._login is not None else ""
+        if problem:
+            return KuduUnavailable(f"no Kerberos ticket: {problem} ({error})")  # it comes once the KDC answers again
+        if isinstance(error, KuduNotAuthorized):
+            return error
+        hints = []
+        # A master hangs up on what it does not believe, and so does the client; neither says why.
+        if any(sign in str(error) for sign in ("NETWORK_ERROR", "ConnectToMaster", "Server requires Kerberos")):
+            if self._login is not None:
+                hints.append("Kudu SASL Protocol Name, and whether the KDC answers")
+            if self.settings.jwt:
+                hints.append("JSON Web Token and Trusted Certificates")
+        return KuduUnavailable(f"{error}; where the masters are up, look at {', '.join(hints)}") if hints else error
 
     def _open(self, table: str, refresh: bool = False) -> tuple[Any, TableSchema]:
         opened = None if refresh else self._opened.get(table)
         if opened is None:
             with self._errors(table):
-                handle = self._client.openTable(table)
+                handle = self._answer(self._async.openTable(table))
                 opened = handle, _table_schema(handle)
             with self._lock:
                 self._opened[table] = opened
         return opened
 
+    def _answer(self, deferred: Any) -> Any:
+        """Of a call to the master. A client that is closed meanwhile never gives it; its own calls would wait for ever."""
+        return deferred.join(_long(round(self.settings.admin_timeout_s * 1000) + _GRACE_MS))
+
     def _alter(self, table: str, options: Any) -> bool:
         """False where what is to be added is there already."""
         try:
-            self._client.alterTable(table, options)
+            self._answer(self._async.alterTable(table, options))
         except self._kudu.client.KuduException as err:
             if not err.getStatus().isAlreadyPresent():
                 raise
@@ -414,7 +462,8 @@ def _java_errors(table: str = "") -> Iterator[None]:
         status = getattr(err, "getStatus", None)
         where = f"table {table}: " if table else ""
         if status is not None:
-            found = error_from_status(str(status().toString()))
+            text = str(status().toString())
+            found = _refusal(text) or error_from_status(text)
             raise type(found)(f"{where}{found}") from err
         if "java.lang.IllegalArgumentException" in str(type(err)) or "java.lang.IllegalStateException" in str(
             type(err)
@@ -429,6 +478,15 @@ def _long(value: int) -> Any:
     import jpype
 
     return jpype.JLong(value)
+
+
+def _refusal(status: str) -> WarehouseError | None:
+    if "find a valid master" in status:
+        for pattern, setting in _REFUSALS:
+            found = re.search(pattern, status)
+            if found is not None:
+                return KuduNotAuthorized(f"{setting}: {found[0].rstrip(']')}")
+    return None
 
 
 def _java_list(values: Sequence[Any]) -> Any:
@@ -499,6 +557,8 @@ def _bound_values(row: Any, schema: TableSchema) -> tuple[Any, ...]:
 
 
 def _value(row: Any, number: int, column: KuduColumn) -> Any:
+    if column.type is KuduType.DATE:
+        return _python_value(row.getInt(number), column)  # java.sql.Date has no 10 October 1582
     return _python_value(row.getObject(number), column)
 
 

@@ -50,7 +50,7 @@ def start(java_home: str = "") -> None:
         if kerberos:  # all other programs look there, Java does not; it takes one file
             options.append(f"-Djava.security.krb5.conf={kerberos}")
         # JPype's own end of the JVM hangs when it was started in another thread than the main one, as it is in NiFi.
-        jpype.config.destroy_jvm = False
+        jpype.config.destroy_jvm = jpype.config.onexit = False
         try:
             jpype.startJVM(str(library(home)), *options, classpath=[str(jar) for jar in jars()], convertStrings=False)
         except Exception as err:
@@ -59,10 +59,18 @@ def start(java_home: str = "") -> None:
         # under load. What is there by now stays anyway; frozen, it is not looked at again (measured: half as many rows/s).
         gc.collect()
         gc.freeze()
-        atexit.register(gc.unfreeze)  # or what extension modules own is reported as leaked at the exit
+        atexit.register(_let_go)
         # The client's network library logs to the console by itself; what matters of it comes back as a status.
         jpype.java.util.logging.LogManager.getLogManager().reset()
         log.info("Java %s of %s", release, home)
+
+
+def _let_go() -> None:
+    """Before the interpreter ends: no Java thread may come back into it, or one exit in twenty is an abort."""
+    import jpype
+
+    jpype.JClass("org.jpype.ref.JPypeReferenceQueue").getInstance().stop()
+    gc.unfreeze()  # or what extension modules own is reported as leaked
 
 
 def jars() -> list[Path]:

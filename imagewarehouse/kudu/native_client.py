@@ -30,14 +30,13 @@ import pyarrow.compute as pc
 from imagewarehouse.errors import (
     ConfigurationError,
     KuduCellTooLong,
-    KuduNoRange,
     KuduRefused,
     KuduUnavailable,
     KuduWrongValue,
     SchemaChanged,
     WarehouseError,
 )
-from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch
+from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch, misfit
 from imagewarehouse.kudu.client import SYNC, KuduSettings, RowFailure
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema
 from imagewarehouse.kudu.status import error_from_status
@@ -62,6 +61,7 @@ _TEXTS = (KuduType.STRING, KuduType.VARCHAR, KuduType.BINARY)
 _INTEGERS = {KuduType.INT8: 1, KuduType.INT16: 2, KuduType.INT32: 4, KuduType.INT64: 8}
 _ESCAPES = {ord(sign): f"\\{letter}" for sign, letter in zip("\n\r\t\"'\\", "nrt\"'\\", strict=True)}
 _TEXT_ESCAPES = {code: f"\\{code:03o}" for code in (*range(32), 127)} | _ESCAPES
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 _BINARY_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 256))} | _ESCAPES
 
 
@@ -99,12 +99,7 @@ class NativeKuduWriter:
             writing = _Writing(self, table, opened)
             for number, batch in enumerate(batches):
                 writing.add(number, batch)
-            failures = writing.finish()
-        if any(isinstance(failure.error, KuduNoRange) for failure in failures):
-            # The client remembers for five minutes that there is no such range, unless the table is opened again.
-            with contextlib.suppress(self._kudu.KuduException):
-                self._client().table(table)
-        return failures
+            return writing.finish()
 
     # --- tables ---
 
@@ -180,7 +175,13 @@ class NativeKuduWriter:
                 raise
         return True
 
-    def scan(self, table: str, columns: Sequence[str] | None = None, limit: int | None = None) -> pa.Table:
+    def scan(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+        since: tuple[str, datetime] | None = None,
+    ) -> pa.Table:
         opened = self._open(table)
         by_name = {column.name: column for column in opened.columns}
         chosen = [by_name[name] for name in (columns if columns is not None else by_name)]
@@ -190,6 +191,10 @@ class NativeKuduWriter:
                 scanner = self._scanner(opened, [column.name for column in chosen])
                 if limit is not None:
                     scanner.set_limit(limit)
+                if since is not None:
+                    if since[0] not in by_name:
+                        raise KuduRefused(f"table {table}: has no column {since[0]}")
+                    scanner.add_predicate(opened.handle[since[0]] >= since[1])
                 scanner.open()
                 while scanner.has_more_rows():
                     rows += scanner.next_batch().as_tuples()
@@ -378,11 +383,14 @@ class _Writing:
             given = None if column.given is None or column.given.all() else column.given.tolist()
             cells.append((index, _cells(column.values, self._opened.columns[index]), given))
         key = self._opened.key
+        keys = [each for each in cells if each[0] in key]
         for row, (operation, row_size) in enumerate(zip(part.operations.tolist(), sizes.tolist(), strict=True)):
             if row in refused:
                 self._failures.append(RowFailure(number, start + row, refused[row]))
                 continue
-            record = {index: values[row] for index, values, given in cells if given is None or given[row]}
+            # Of a delete only the key is sent: a server refuses one with more, and Java's client leaves it out too.
+            sent = keys if operation >= Operation.DELETE else cells
+            record = {index: values[row] for index, values, given in sent if given is None or given[row]}
             identity = tuple([record.get(index) for index in key])
             full = len(self._pending) >= self._most_rows or self._bytes + row_size > self._most_bytes
             if full or identity in self._pending:
@@ -423,7 +431,12 @@ class _Writing:
             else:
                 given = everything if found.given is None else found.given.astype(bool)
                 null = found.values.is_null().to_numpy(zero_copy_only=False) if found.values.null_count else nothing
-            if not column.nullable and not column.auto_incrementing:
+            if column.auto_incrementing:
+                word = "Invalid argument: Auto-Incrementing column should"
+                numbered = part.operations <= Operation.INSERT_IGNORE  # by the server
+                refuse(numbered & given, error_from_status(f"{word} not be specified for INSERT operation"))
+                refuse(~numbered & (null | ~given), error_from_status(f"{word} be specified for this operation"))
+            elif not column.nullable:
                 refuse(given & null, error_from_status(f"Invalid argument: {column.name} cannot be set to null"))
                 if column.key:
                     refuse(~given, error_from_status(f"Invalid argument: Primary key column {column.name} is not set"))
@@ -480,17 +493,6 @@ class _Writing:
         except UnicodeDecodeError:
             return ""
         return found[1] if found else ""
-
-
-def misfit(batch: RowBatch, columns: Sequence[KuduColumn]) -> str:
-    """Why the rows are not for a table of these columns: it was altered after they were converted. Empty: they are."""
-    types = {column.name: column.arrow_type for column in columns}
-    for column in batch.columns:
-        if column.name not in types:
-            return f"column {column.name} is not in the table any more"
-        if column.values.type != types[column.name]:
-            return f"column {column.name} is of another type now"
-    return ""
 
 
 # --- from Arrow to kudu-python ----------------------------------------------------------------------------------------
@@ -580,7 +582,7 @@ def _key_text(cells: Sequence[Any], key: Sequence[KuduColumn]) -> str:
 
 def _cell_text(cell: Any, column: KuduColumn) -> str:
     if column.type is KuduType.BINARY:
-        return f'"{cell.decode("latin-1").translate(_BINARY_ESCAPES)}"'
+        return f'"{_binary_text(cell)}"'
     if column.type in _TEXTS:
         return f'"{cell.decode("utf-8", "replace").translate(_TEXT_ESCAPES)}"'
     if column.type is KuduType.UNIXTIME_MICROS:
@@ -590,6 +592,17 @@ def _cell_text(cell: Any, column: KuduColumn) -> str:
     if column.type is KuduType.DECIMAL:
         return f"{int(cell.scaleb(column.scale or 0, _EVERY_DIGIT))}_D{8 * _decimal_bytes(column)}"
     return str(cell)
+
+
+def _binary_text(cell: bytes) -> str:
+    found, behind = "", False
+    for byte in cell:
+        sign = _BINARY_ESCAPES.get(byte, chr(byte))
+        if behind and sign in _HEXADECIMAL:
+            sign = f"\\x{byte:02x}"  # or else it would read as a third digit of the one before
+        behind = sign.startswith("\\x")
+        found += sign
+    return found
 
 
 def _decimal_bytes(column: KuduColumn) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from imagewarehouse import adapter
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.kudu.batch import Operation
-from imagewarehouse.kudu.client import KuduSettings, connect
+from imagewarehouse.kudu.client import JAVA, KuduSettings, connect
 from imagewarehouse.kudu.convert import Conversion
 from imagewarehouse.kudu.delivery import Delivery, sort_out
 from imagewarehouse.kudu.records import RecordMapping, Rows, attributes_record, map_records, read_records
@@ -86,12 +86,13 @@ def open_store(context: Any) -> Opened:
     if not adapter.text(context, "Kudu Masters"):
         path = adapter.text(context, "Local Database", "./image-warehouse/rows.duckdb")
         return Opened(GroupCommit(open_rows(Path(path))))
-    writer = connect(kudu_settings(context))
+    cluster = kudu_settings(context)
+    writer = connect(cluster)
     sink = SinkSettings(None, _retries(context), adapter.seconds(context, "Retry Back-off", 0.5))
     if adapter.text(context, "Record Source", IMAGE_RECORD) == IMAGE_RECORD:
         rows = KuduRows(writer, image_table(context), retries=sink.retries, backoff_s=sink.backoff_s)
         # Beside the start, so that a cluster that is away does not keep a node from starting.
-        threading.Thread(target=rows.prepare, name="kudu-prepare", daemon=True).start()
+        threading.Thread(target=_prepare, args=(rows, cluster.backend), name="kudu-prepare", daemon=True).start()
         return Opened(GroupCommit(rows))
     declared = adapter.text(context, "Table Schema")
     settings: Callable[[str], SinkSettings] = (
@@ -99,6 +100,14 @@ def open_store(context: Any) -> Opened:
     )
     tables = KuduTables(writer, settings)
     return Opened(None, tables, GroupCommit(tables, _ROWS_A_COMMIT, len))
+
+
+def _prepare(rows: KuduRows, backend: str) -> None:
+    rows.prepare()
+    if backend == JAVA:
+        import jpype
+
+        jpype.java.lang.Thread.detach()  # a thread that ends without it stays with Java for good
 
 
 def check(context: Any) -> None:

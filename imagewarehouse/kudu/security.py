@@ -1,11 +1,15 @@
-"""Who the Java client is to Kudu, and which certificates it believes: Kerberos logins that stay valid, PEM files."""
+"""Who the Java client is to Kudu, and whom it believes: Kerberos logins that stay valid, tokens, certificates."""
 
 from __future__ import annotations
 
+import base64
+import json
 import logging
+import math
 import re
 import ssl
 import threading
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +145,22 @@ def read_certificates(path: str) -> list[bytes]:
         return [ssl.PEM_cert_to_DER_cert(certificate) for certificate in found]
     except ValueError as err:
         raise ConfigurationError("Trusted Certificates", f"{path} holds a damaged certificate: {err}") from err
+
+
+def check_token(token: str, now: float) -> None:
+    """Raises ConfigurationError for what no server takes: the client would try it until the time is out.
+
+    Whether the token is true is the servers' to say. `now` in seconds since 1970.
+    """
+    parts = token.split(".")
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        until = float(claims.get("exp", math.inf))
+    except (IndexError, ValueError, AttributeError, TypeError):
+        raise ConfigurationError("JSON Web Token", "is no token of three parts, separated by dots") from None
+    if until <= now:
+        when = datetime.fromtimestamp(until, timezone.utc).isoformat(" ", "seconds")
+        raise ConfigurationError("JSON Web Token", f"has expired, at {when}")
 
 
 def _said(err: Any) -> str:

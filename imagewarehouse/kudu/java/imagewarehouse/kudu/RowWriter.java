@@ -51,6 +51,8 @@ public final class RowWriter implements AutoCloseable {
   private final long timeoutMs;
   private final Type[] types;
   private final int[] scales;
+  private final int[] lengths; // of varchar, in units of UTF-16
+  private final String[] names;
 
   private final ArrayDeque<Flight> flights = new ArrayDeque<>();
   private final ArrayList<Operation> operations = new ArrayList<>();
@@ -60,6 +62,21 @@ public final class RowWriter implements AutoCloseable {
   private int session;
   private int row; // number of the next row, over all batches
   private long bytes;
+
+  /** A date as it is; java.sql.Date knows neither 1582-10-10 nor days that a time zone has left out. */
+  private static final class Day extends Date {
+    private final LocalDate day;
+
+    Day(int epochDay) {
+      super(0);
+      day = LocalDate.ofEpochDay(epochDay);
+    }
+
+    @Override
+    public LocalDate toLocalDate() {
+      return day;
+    }
+  }
 
   /** A flush that is under way. */
   private static final class Flight {
@@ -93,8 +110,14 @@ public final class RowWriter implements AutoCloseable {
     List<ColumnSchema> columns = table.getSchema().getColumns();
     types = new Type[columns.size()];
     scales = new int[columns.size()];
+    lengths = new int[columns.size()];
+    names = new String[columns.size()];
     for (int i = 0; i < types.length; i++) {
       types[i] = columns.get(i).getType();
+      names[i] = columns.get(i).getName();
+      if (types[i] == Type.VARCHAR) {
+        lengths[i] = columns.get(i).getTypeAttributes().getLength();
+      }
       if (types[i] == Type.DECIMAL) {
         scales[i] = columns.get(i).getTypeAttributes().getScale();
       }
@@ -192,7 +215,7 @@ public final class RowWriter implements AutoCloseable {
         case UNIXTIME_MICROS: target.addLong(column, buffer.getLong(data + 8 * i)); break;
         case FLOAT: target.addFloat(column, buffer.getFloat(data + 4 * i)); break;
         case DOUBLE: target.addDouble(column, buffer.getDouble(data + 8 * i)); break;
-        case DATE: target.addDate(column, Date.valueOf(LocalDate.ofEpochDay(buffer.getInt(data + 4 * i)))); break;
+        case DATE: target.addDate(column, new Day(buffer.getInt(data + 4 * i))); break;
         case DECIMAL: target.addDecimal(column, decimal(cells, data + 16 * i, scales[column])); break;
         default:
           int offsets = layout[at + OFFSETS] + 4 * i;
@@ -205,7 +228,12 @@ public final class RowWriter implements AutoCloseable {
           } else if (types[column] == Type.STRING) {
             target.addStringUtf8(column, value);
           } else {
-            target.addVarchar(column, new String(value, StandardCharsets.UTF_8));
+            String text = new String(value, StandardCharsets.UTF_8);
+            if (text.length() > lengths[column]) {
+              // The client would cut it; it counts a character beyond the first 65536 twice.
+              throw new IllegalArgumentException(names[column] + ": too long for varchar(" + lengths[column] + ")");
+            }
+            target.addVarchar(column, text);
           }
       }
     }
@@ -249,11 +277,8 @@ public final class RowWriter implements AutoCloseable {
     } catch (TimeoutException e) {
       failAll(flight, Status.TimedOut("no answer to a flush"));
       return;
-    } catch (KuduException e) {
-      failAll(flight, e.getStatus());
-      return;
     } catch (Exception e) {
-      failAll(flight, Status.RuntimeError(String.valueOf(e)));
+      failAll(flight, status(e));
       return;
     }
     if (answers.size() != flight.operations.size()) {
@@ -272,6 +297,16 @@ public final class RowWriter implements AutoCloseable {
         fail(byOperation.get(answer.getRowError().getOperation()), answer.getRowError().getErrorStatus());
       }
     }
+  }
+
+  /** Where several tablets are written, the client wraps what it says about one of them. */
+  private static Status status(Exception error) {
+    for (Throwable cause = error; cause != null; cause = cause.getCause()) {
+      if (cause instanceof KuduException) {
+        return ((KuduException) cause).getStatus();
+      }
+    }
+    return Status.RuntimeError(String.valueOf(error));
   }
 
   private void failAll(Flight flight, Status status) {
