@@ -259,7 +259,6 @@ def test_table_that_is_dropped_and_made_again_is_found(put: Put, table: Table) -
     assert table.column("key") == {3: 3}
 
 
-@pytest.mark.xfail(reason="rows for the old one are refused: `Runtime error: table ... was deleted`", strict=False)
 def test_table_that_is_made_anew_takes_the_very_next_flowfile(put: Put, table: Table) -> None:
     host = put(table)
     assert host.transform(content({"key": 1})).relationship == "success"
@@ -504,7 +503,6 @@ def test_field_that_no_column_can_be_named_after_costs_its_record(put: Put, tabl
     assert table.column("new") == {2: 1}
 
 
-@pytest.mark.xfail(reason="the error of the alteration is given to all rows of the commit", strict=True)
 def test_columns_that_kudu_does_not_add_cost_their_own_flowfile_only(
     put: Put, table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -533,7 +531,6 @@ def test_columns_that_kudu_does_not_add_cost_their_own_flowfile_only(
         assert [each.result().relationship for each in (first, *both)] == ["success", "bad rows", "success"]
 
 
-@pytest.mark.xfail(reason="`already present` comes before the other's alteration is through", strict=False)
 def test_two_processors_that_add_the_same_column_both_succeed(put: Put, table: Table) -> None:
     hosts = [put(table, {"Unknown Fields": "add columns"}) for _ in range(3)]
     for host in hosts:
@@ -659,7 +656,6 @@ def test_operation_is_evaluated_for_each_flowfile(put: Put, table: Table) -> Non
     assert table.rows == []
 
 
-@pytest.mark.xfail(reason="a blank operation reads as UPSERT", strict=True)
 @pytest.mark.parametrize("attributes", [{}, {"op": ""}, {"op": " "}])
 def test_operation_that_is_blank_for_a_flowfile_is_never_guessed(
     put: Put, table: Table, attributes: dict[str, str]
@@ -918,7 +914,6 @@ def test_attributes_that_are_columns_make_one_row(put: Put, table: Table) -> Non
     assert table.rows == []
 
 
-@pytest.mark.xfail(reason="text is never a count, and attributes are text", strict=True)
 def test_integer_timestamps_are_for_attributes_too(put: Put, every_type: Table) -> None:
     host = put(every_type, {"Record Source": "attributes", "Integer Timestamps": "seconds"})
     left = host.transform(b"", {"key": "of attributes", "unixtime_micros": str(MILLIS // 1000)})
@@ -987,7 +982,6 @@ def test_table_that_contradicts_its_declaration_sends_the_flowfile_to_failure(pu
     assert "int32" in left.set["error_detail"]
 
 
-@pytest.mark.xfail(reason="a table is looked at once, and then when Kudu refuses a row", strict=True)
 @pytest.mark.parametrize("unknown", ["refuse", "ignore"])
 def test_column_that_somebody_else_adds_is_noticed(put: Put, table: Table, unknown: str) -> None:
     host = put(table, {"Unknown Fields": unknown})
@@ -1077,7 +1071,6 @@ def test_months_past_retention_are_dropped(hosted: Callable[..., Any], kudu: Loc
 
 # --- settings -------------------------------------------------------------------------------------------------------
 
-LATE = pytest.mark.xfail(reason="found when the client is opened or used", strict=True)
 WRONG: list[Any] = [
     ("Kudu Masters", "kudu:70510"),
     ("Kudu Masters", "a b"),
@@ -1115,9 +1108,9 @@ WRONG: list[Any] = [
     ("Retry Back-off", "later"),
     ("Kudu Client", "cpp"),
     ("Client Worker Count", "many"),
-    pytest.param("Client Worker Count", "-1", marks=LATE),
-    pytest.param("Operation Timeout", "0 sec", marks=LATE),
-    pytest.param("Admin Timeout", "0 sec", marks=LATE),
+    pytest.param("Client Worker Count", "-1"),
+    pytest.param("Operation Timeout", "0 sec"),
+    pytest.param("Admin Timeout", "0 sec"),
     ("Kudu SASL Protocol Name", ""),
     ("Kerberos Keytab", "kudu.keytab"),
     ("Require Authentication", "yes"),

@@ -58,6 +58,11 @@ class KuduSettings:
         ):
             if value not in known:
                 raise ConfigurationError(name, f"expected one of {', '.join(known)}, received {value!r}")
+        for name, seconds in (("Operation Timeout", self.operation_timeout_s), ("Admin Timeout", self.admin_timeout_s)):
+            if not 0.1 <= seconds <= 86_400:
+                raise ConfigurationError(name, f"expected 100 ms to 1 day, received {seconds:g} s")
+        if not 0 <= self.workers <= 1000:
+            raise ConfigurationError("Client Worker Count", f"expected 1 to 1000, received {self.workers}")
         if not 1 <= self.batch_rows <= 100_000:
             raise ConfigurationError("Batch Size", f"expected 1 to 100000, received {self.batch_rows}")
         if bool(self.principal) != bool(self.keytab):

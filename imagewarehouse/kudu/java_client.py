@@ -35,6 +35,13 @@ from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Rang
 from imagewarehouse.kudu.security import KerberosLogin, check_token, read_certificates
 from imagewarehouse.kudu.status import error_from_status
 
+# A class that two threads name for the first time at once is half there for one of them, so each is named beforehand.
+_CLASSES = ("ColumnSchema", "ColumnSchema$ColumnSchemaBuilder", "ColumnSchema$Encoding", "ColumnSchema$CompressionAlgorithm",
+            "ColumnTypeAttributes", "Schema", "Type", "util.CharUtil", "util.DecimalUtil", "client.AlterTableOptions",
+            "client.AsyncKuduClient", "client.AsyncKuduClient$AsyncKuduClientBuilder", "client.CreateTableOptions",
+            "client.KuduClient", "client.KuduException", "client.KuduTable", "client.NonRecoverableException",
+            "client.PartialRow", "client.PartitionSchema", "client.Status")  # fmt: skip
+_loading = threading.Lock()
 _GRACE_MS = 2000  # the client times out by itself; this only catches what it forgets
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _ENCODINGS = {"auto": "AUTO_ENCODING", "plain": "PLAIN_ENCODING", "prefix": "PREFIX_ENCODING", "group_varint": "GROUP_VARINT",
@@ -64,6 +71,9 @@ class JavaKuduWriter:
         import jpype
 
         self.settings = settings
+        with _loading:
+            for name in _CLASSES:
+                jpype.JClass(f"org.apache.kudu.{name}")
         self._kudu = jpype.JPackage("org").apache.kudu
         self._row_writer = jpype.JClass("imagewarehouse.kudu.RowWriter")
         self._bytes, self._ints = jpype.JArray(jpype.JByte), jpype.JArray(jpype.JInt)
@@ -175,7 +185,9 @@ class JavaKuduWriter:
             options = self._kudu.client.AlterTableOptions()
             with self._errors(table):
                 options.addColumn(self._java_column(column))
-                self._alter(table, options)
+                if not self._alter(table, options):
+                    # Whoever adds it may still be at it, and the table be opened without it.
+                    self._client.isAlterTableDone(table)
 
     def ranges(self, table: str) -> list[Range]:
         handle, schema = self._open(table)

@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from decimal import Context, Decimal, Inexact, InvalidOperation, localcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from imagewarehouse.errors import (
 from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch, misfit
 from imagewarehouse.kudu.client import SYNC, KuduSettings, RowFailure
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema
+from imagewarehouse.kudu.security import read_certificates
 from imagewarehouse.kudu.status import error_from_status
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -833,19 +833,11 @@ def _refuse_settings(settings: KuduSettings) -> None:
             "Kerberos Ticket Cache", "kudu-python reads the environment's KRB5CCNAME; set that instead"
         )
     if settings.workers:
-        raise ConfigurationError("Worker Count", "kudu-python has no such setting; leave it at 0, or choose java")
+        raise ConfigurationError(
+            "Client Worker Count", "kudu-python has no such setting; leave it at 0, or choose java"
+        )
     _certificates(settings.certificates)
 
 
 def _certificates(path: str) -> list[str]:
-    """Each certificate of a PEM file by itself. Raises ConfigurationError."""
-    if not path:
-        return []
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise ConfigurationError("Trusted Certificates", f"{path} cannot be read: {err}") from err
-    found = re.findall(f"{ssl.PEM_HEADER}.*?{ssl.PEM_FOOTER}", text, re.DOTALL)
-    if not found:
-        raise ConfigurationError("Trusted Certificates", f"{path} holds no certificate in PEM")
-    return found
+    return [ssl.DER_cert_to_PEM_cert(certificate) for certificate in read_certificates(path)] if path else []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +30,7 @@ from imagewarehouse.stores.rows import GroupCommit, open_rows
 
 IMAGE_RECORD, ATTRIBUTES, CONTENT = "image record", "attributes", "content"
 _UNKNOWN = {"refuse": REFUSE, "ignore": IGNORE, "add columns": ADD}
+_WHOLE = re.compile(r"-?\d{1,19}")
 _ROWS_A_COMMIT = 50_000  # of all FlowFiles that share it
 
 
@@ -51,7 +54,7 @@ class Opened:
         table = adapter.evaluated(context, flow_file, "Table Name")
         if not table:
             raise ConfigurationError("Table Name", "is empty for this FlowFile")
-        operation = _operation(adapter.evaluated(context, flow_file, "Operation", "UPSERT"))
+        operation = _operation(adapter.evaluated(context, flow_file, "Operation"))
         mapping = _mapping(context, lambda name: adapter.evaluated(context, flow_file, name))
         if adapter.text(context, "Record Source") == ATTRIBUTES:
             return self._attributes(context, flow_file.getAttributes(), table, operation, mapping)
@@ -71,9 +74,12 @@ class Opened:
         """One row, so that whatever is wrong with it is wrong with the FlowFile."""
         assert self.puts is not None
         assert self.tables is not None
-        columns = {column.name for column in self.tables.schema(table).columns}
-        record = attributes_record(attributes, columns, mapping)
-        rows = Rows(range(1), np.full(1, operation, dtype=np.uint8), [record])
+        columns = {column.name: column.type for column in self.tables.schema(table).columns}
+        record = attributes_record(attributes, columns.keys(), mapping)
+        values = {
+            name: value for name, text in record.items() if (value := _of_attribute(text, columns[name])) is not None
+        }
+        rows = Rows(range(1), np.full(1, operation, dtype=np.uint8), [values])
         (outcome,) = self.puts.write(Put(table, rows, IGNORE, _conversion(context)))
         if outcome is not None:
             raise outcome
@@ -201,10 +207,29 @@ def _parsed_mapping(data: str, operation: str, fields: str, lower_case: bool, ig
             raise ConfigurationError("Field Mapping", f"is not JSON: {err}") from err
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
             raise ConfigurationError("Field Mapping", "expected a JSON object with a text for each field")
+    with _named("Data Path"):
+        RecordMapping(data_path=data)
+    with _named("Operation Path"):
+        RecordMapping(operation_path=operation)
+    return RecordMapping(data, operation, names, lower_case, ignore_nulls)
+
+
+def _of_attribute(text: str, kind: KuduType) -> str | int | None:
+    """An attribute is always text: a whole number counts as one where a time may be one, and an empty one as none."""
+    if kind in (KuduType.STRING, KuduType.VARCHAR, KuduType.BINARY):
+        return text
+    text = text.strip()
+    if kind in (KuduType.UNIXTIME_MICROS, KuduType.DATE) and _WHOLE.fullmatch(text):
+        return int(text)
+    return text or None
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
     try:
-        return RecordMapping(data, operation, names, lower_case, ignore_nulls)
+        yield
     except ValueError as err:
-        raise ConfigurationError("Data Path or Operation Path", str(err)) from err
+        raise ConfigurationError(name, str(err)) from err
 
 
 def _flag(name: str, text: str) -> bool:
@@ -214,13 +239,14 @@ def _flag(name: str, text: str) -> bool:
 
 
 def _conversion(context: Any) -> Conversion:
-    try:
-        return Conversion(
-            adapter.text(context, "Text in Binary Columns", "utf-8"),
-            adapter.text(context, "Integer Timestamps", "millis"),
-        )
-    except ValueError as err:
-        raise ConfigurationError("Integer Timestamps", str(err)) from err
+    binary, unit = (
+        adapter.text(context, "Text in Binary Columns", "utf-8"),
+        adapter.text(context, "Integer Timestamps", "millis"),
+    )
+    with _named("Text in Binary Columns"):
+        Conversion(binary_text=binary)
+    with _named("Integer Timestamps"):
+        return Conversion(binary, unit)
 
 
 def _operation(text: str) -> Operation:

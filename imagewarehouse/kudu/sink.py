@@ -14,6 +14,7 @@ from typing import Protocol
 from imagewarehouse.errors import (
     ConfigurationError,
     KuduNoRange,
+    KuduRefused,
     KuduTableMissing,
     SchemaChanged,
     WarehouseError,
@@ -21,7 +22,7 @@ from imagewarehouse.errors import (
 from imagewarehouse.kudu.batch import RowBatch
 from imagewarehouse.kudu.client import KuduWriter
 from imagewarehouse.kudu.ranges import first_ranges, plan
-from imagewarehouse.kudu.schema import KuduColumn, TableSchema
+from imagewarehouse.kudu.schema import MAX_COLUMNS, KuduColumn, TableSchema
 
 log = logging.getLogger("imagewarehouse.kudu")
 
@@ -29,6 +30,7 @@ Outcome = WarehouseError | None
 
 _MENDS = 3  # how often a table may change under one write before it is left to the next
 _LONGEST_PAUSE_S = 10.0
+_LOOK_AGAIN_S = 5.0  # between two looks at a table whose rows have fields that it has not
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,11 @@ class Source(Protocol):
     ) -> tuple[RowBatch, Sequence[int], dict[int, WarehouseError]]:
         """The rows of these numbers: (what can be written, the number of each row in it, errors of the others)."""
 
+    def strange(self, schema: TableSchema) -> bool:
+        """Whether a row has a field that the table has no column for."""
+
     def missing_columns(self, schema: TableSchema) -> Sequence[KuduColumn]:
-        """Columns that the table needs before these rows fit."""
+        """Columns that the table is to get for these rows."""
 
 
 class TableSink:
@@ -80,6 +85,7 @@ class TableSink:
         self._ready = False
         self._failed: tuple[float, WarehouseError] | None = None  # when and why the table could not be prepared
         self._upkeep_due = 0.0
+        self._look_again = 0.0
 
     def write(self, sources: Sequence[Source]) -> list[list[Outcome]]:
         """Write all rows of all sources; for each source the outcome of each row, None for written."""
@@ -205,16 +211,31 @@ class TableSink:
                     "Table Name",
                     f"column {column.name} of table {self.table} is {found.type_text}, expected {column.type_text}",
                 )
-        return self._add(missing) if missing else schema
+        return self._add(schema, missing) if missing else schema
 
     def _widen(self, schema: TableSchema, sources: Sequence[Source]) -> TableSchema:
-        missing: dict[str, KuduColumn] = {}
-        for source in sources:
-            for column in source.missing_columns(schema):
-                missing.setdefault(column.name, column)
-        return self._add(list(missing.values())) if missing else schema
+        """The table once it has the columns that the sources want of it.
 
-    def _add(self, columns: Sequence[KuduColumn]) -> TableSchema:
+        Where that cannot be, it stays as it is, and the rows with such fields are refused one by one.
+        """
+        if any(source.strange(schema) for source in sources) and time.monotonic() >= self._look_again:
+            self._look_again = time.monotonic() + _LOOK_AGAIN_S
+            schema = self.writer.schema(self.table, refresh=True)  # somebody else may have added the column
+        for source in sources:
+            missing = source.missing_columns(schema)
+            if not missing:
+                continue
+            try:
+                schema = self._add(schema, missing)
+            except WarehouseError as err:
+                if err.retryable:
+                    raise
+                log.warning("table %s: columns are not added: %s", self.table, err)
+        return schema
+
+    def _add(self, schema: TableSchema, columns: Sequence[KuduColumn]) -> TableSchema:
+        if len(schema.columns) + len(columns) > MAX_COLUMNS:  # Kudu would add some of them before it refuses
+            raise KuduRefused(f"{len(columns)} more columns than {len(schema.columns)}; Kudu takes {MAX_COLUMNS} at most")
         self.writer.add_columns(self.table, columns)
         log.info("table %s: added %s", self.table, ", ".join(f"{c.name} {c.type_text}" for c in columns))
         return self.writer.schema(self.table, refresh=True)

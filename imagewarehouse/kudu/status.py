@@ -60,6 +60,8 @@ def error_from_status(status: str) -> WarehouseError:
         if "too large" in text or "exceeds" in text or "too long" in text:
             return KuduCellTooLong(message)
         return KuduRefused(message)
+    if name == "Runtime error" and "was deleted" in text:
+        return KuduTableMissing(message)
     if name in RETRYABLE:
         return KuduUnavailable(f"{name}: {message}")
     return KuduRefused(f"{name}: {message}")

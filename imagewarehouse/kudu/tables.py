@@ -43,6 +43,12 @@ class Put:
         numbers = np.asarray(rows)
         return converted.batch, numbers[converted.kept], {int(numbers[n]): error for n, error in converted.errors}
 
+    def strange(self, schema: TableSchema) -> bool:
+        known = {column.name for column in schema.columns}
+        if self.rows.table is not None:
+            return not known.issuperset(self.rows.table.column_names)
+        return not all(known.issuperset(values) for values in self.rows.values)
+
     def missing_columns(self, schema: TableSchema) -> Sequence[KuduColumn]:
         return drift_columns(self.rows, schema) if self.unknown == ADD else ()
 

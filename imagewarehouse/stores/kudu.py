@@ -16,7 +16,6 @@ from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Rang
 from imagewarehouse.kudu.sink import SinkSettings, TableSink
 from imagewarehouse.metadata import COLUMNS, KEY, ColumnType, ImageRecord
 from imagewarehouse.stores.columns import SCHEMA, TABLE, record_arrays
-from imagewarehouse.stores.select import select
 
 log = logging.getLogger("imagewarehouse.kudu")
 
@@ -86,6 +85,9 @@ class _Records:
         batch = RowBatch(np.full(len(self), Operation.UPSERT, dtype=np.uint8), columns)
         return (batch if len(rows) == len(self) else batch.take(rows)), rows, {}
 
+    def strange(self, schema: TableSchema) -> bool:
+        return False
+
     def missing_columns(self, schema: TableSchema) -> Sequence[KuduColumn]:
         return ()
 
@@ -112,7 +114,9 @@ class KuduRows:
 
         Everything else is Impala's. Raises duckdb.Error, KuduUnavailable.
         """
-        import duckdb
+        import duckdb  # no part of writing
+
+        from imagewarehouse.stores.select import select
 
         connection = duckdb.connect(config={"threads": 1, "memory_limit": "128MB"})
         connection.register(TABLE, self._newest())
