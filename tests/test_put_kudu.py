@@ -1165,7 +1165,7 @@ def test_processor_works_again_after_a_stop_and_a_start(put: Put, table: Table) 
 
 @pytest.fixture(scope="module")
 def parity() -> str:
-    names = ("kudu.md", "kudu-parity-draft.md")
+    names = ("kudu.md",)
     return "".join(path.read_text(encoding="utf-8") for n in names if (path := REPOSITORY / "docs" / n).is_file())
 
 
