@@ -297,10 +297,8 @@ def test_nothing_needs_a_retry_while_one_of_three_tablet_servers_dies(
 
 
 # RowWriter sends batch after batch although one got no answer.
-sends_on = pytest.mark.xfail(reason="RowWriter sends what follows a batch without an answer", strict=False)
 
 
-@sends_on
 def test_large_flow_file_waits_no_longer_than_a_small_one_while_the_tablet_server_hangs(
     cluster: LocalKudu, put: Callable[..., Hosted]
 ) -> None:
@@ -317,7 +315,6 @@ def test_large_flow_file_waits_no_longer_than_a_small_one_while_the_tablet_serve
     assert taken < 6, "each of its batches waited for its own time-out"
 
 
-@sends_on
 @pytest.mark.parametrize("retries", ["0", "1"])
 def test_last_row_of_a_key_wins_though_the_first_one_was_tried_again(
     cluster: LocalKudu, put: Callable[..., Hosted], open_writer: Callable[..., KuduWriter], retries: str
@@ -345,7 +342,7 @@ def test_last_row_of_a_key_wins_though_the_first_one_was_tried_again(
 def test_open_tables_are_written_while_the_master_is_away_and_others_wait(
     cluster: LocalKudu, put: Callable[..., Hosted], open_writer: Callable[..., KuduWriter], how: str
 ) -> None:
-    load = Load().contents(put("t", cluster.masters, Table_Schema=DECLARED), "t", threads=4)
+    load = Load().contents(put("t", cluster.masters, Table_Schema=DECLARED, Operation_Timeout="10 sec"), "t", threads=4)
     new = put("${table}", cluster.masters, Table_Schema=DECLARED)
     one = content([{"key": 1, "text": "a"}])
     try:
@@ -493,7 +490,7 @@ def test_columns_of_image_records_come_back_when_somebody_drops_them_under_load(
             assert load.more("success", 100)
     finally:
         load.finish()
-    assert set(load.lefts) == {("success", "")}
+    assert set(load.lefts) <= {("success", ""), ("retry", "")}  # the latter where nodes alter it at once
     names = {column.name for column in writer.schema("image_events", refresh=True).columns}
     assert {"file_name", "image_id", "note"} <= names
     found = stored(writer, "image_events", "request_id")
@@ -1034,10 +1031,11 @@ def test_unreadable_records_stay_with_what_waits(
         cluster.resume("tserver-1")
     assert left.relationship == "retry"
     kept = (left.content or b"").splitlines()
-    assert [json.loads(kept[0]), kept[1], json.loads(kept[2])] == [lines[0], broken.strip(), lines[2]]
-    assert reported(processor.transform(left.content)) == [(1, "records.malformed"), (2, "kudu.unknown_operation")]
+    # The first goes again as a whole, so what came behind it goes again too, or "one" would win over "two".
+    assert [json.loads(kept[0]), kept[1], *map(json.loads, kept[2:])] == [lines[0], broken.strip(), *lines[1:]]
+    assert reported(processor.transform(left.content)) == [(1, "records.malformed"), (3, "kudu.unknown_operation")]
     found = dict(stored(open_writer(cluster.masters), table))
-    assert found[away] == "one"
+    assert (found[away], found[here]) == ("one", "two")
 
 
 # --- FlowFiles that share a commit ------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ for path in sys.argv[1:]:
                       for u in details.multi_processor_use_cases],
             "properties": [vars(p) for p in details.property_descriptions],
         })
-print(json.dumps(found))
+print(json.dumps(found, default=vars))
 """
 
 # The real nifiapi asks a JVM for everything; here one that has whatever it is asked for.

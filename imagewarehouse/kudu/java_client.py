@@ -33,7 +33,7 @@ from imagewarehouse.kudu.batch import ColumnValues, RowBatch, misfit
 from imagewarehouse.kudu.client import BACKGROUND, SYNC, KuduSettings, RowFailure
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema
 from imagewarehouse.kudu.security import KerberosLogin, check_token, read_certificates
-from imagewarehouse.kudu.status import error_from_status
+from imagewarehouse.kudu.status import ALTERED, FINAL, error_from_status
 
 # A class that two threads name for the first time at once is half there for one of them, so each is named beforehand.
 _CLASSES = ("ColumnSchema", "ColumnSchema$ColumnSchemaBuilder", "ColumnSchema$Encoding", "ColumnSchema$CompressionAlgorithm",
@@ -118,6 +118,8 @@ class JavaKuduWriter:
                 settings.batch_bytes,
                 2 if pipelined else 1,
                 round(settings.operation_timeout_s * 1000),
+                FINAL,
+                ALTERED,
             )
             try:
                 index = {column.name: number for number, column in enumerate(schema.columns)}

@@ -235,7 +235,9 @@ class TableSink:
 
     def _add(self, schema: TableSchema, columns: Sequence[KuduColumn]) -> TableSchema:
         if len(schema.columns) + len(columns) > MAX_COLUMNS:  # Kudu would add some of them before it refuses
-            raise KuduRefused(f"{len(columns)} more columns than {len(schema.columns)}; Kudu takes {MAX_COLUMNS} at most")
+            raise KuduRefused(
+                f"{len(columns)} more columns than {len(schema.columns)}; Kudu takes {MAX_COLUMNS} at most"
+            )
         self.writer.add_columns(self.table, columns)
         log.info("table %s: added %s", self.table, ", ".join(f"{c.name} {c.type_text}" for c in columns))
         return self.writer.schema(self.table, refresh=True)

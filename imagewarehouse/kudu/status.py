@@ -27,7 +27,7 @@ FINAL = ("Not found", "Corruption", "Not implemented", "Invalid argument", "Alre
          "Not authorized", "Configuration error", "Immutable")  # fmt: skip
 
 # Rows were made for columns that the table had before.
-_ALTERED = ("not present in tablet", "client provided column", "schema version", "must have type")
+ALTERED = ("not present in tablet", "client provided column", "schema version", "must have type")
 _POSIX = re.compile(r"\s*\(error -?\d+\)$")  # the client appends a number that says nothing
 
 
@@ -51,7 +51,7 @@ def error_from_status(status: str) -> WarehouseError:
     if name == "Immutable":
         return KuduImmutable(message)
     if name == "Invalid argument":
-        if any(part in text for part in _ALTERED):
+        if any(part in text for part in ALTERED):
             return SchemaChanged(message)
         if "no value provided for required column" in text or "cannot be set to null" in text:
             return KuduMissingValue(message)

@@ -14,6 +14,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.IdentityHashMap;
 import java.util.List;
+import java.util.Locale;
 import org.apache.kudu.ColumnSchema;
 import org.apache.kudu.Type;
 import org.apache.kudu.client.AsyncKuduClient;
@@ -59,6 +60,9 @@ public final class RowWriter implements AutoCloseable {
   private final ArrayList<Integer> numbers = new ArrayList<>();
   private final ArrayList<Integer> failedRows = new ArrayList<>();
   private final ArrayList<String> failures = new ArrayList<>();
+  private final String[] finalStatuses;
+  private final String[] altered;
+  private Status stopped; // nothing is sent any more: what may pass later must not be overtaken by what comes after it
   private int session;
   private int row; // number of the next row, over all batches
   private long bytes;
@@ -80,26 +84,25 @@ public final class RowWriter implements AutoCloseable {
 
   /** A flush that is under way. */
   private static final class Flight {
-    final Deferred<List<OperationResponse>> answer;
-    final ArrayList<Operation> operations;
-    final ArrayList<Integer> numbers;
-
-    Flight(Deferred<List<OperationResponse>> answer, ArrayList<Operation> operations, ArrayList<Integer> numbers) {
-      this.answer = answer;
-      this.operations = operations;
-      this.numbers = numbers;
-    }
+    final ArrayList<Operation> operations = new ArrayList<>();
+    final ArrayList<Integer> numbers = new ArrayList<>();
+    Deferred<List<OperationResponse>> answer;
   }
 
   /**
    * @param inFlight flushes under way at a time: 1 keeps the order of rows that share a key, 2 fills the next batch
    *     while the last one travels
+   * @param finalStatuses names of the statuses that no further try changes; after any other one nothing more is sent
+   * @param altered parts of messages (lower case) that say that the table was altered, whatever the status
    */
-  public RowWriter(AsyncKuduClient client, KuduTable table, int batchRows, long batchBytes, int inFlight, long timeoutMs) {
+  public RowWriter(AsyncKuduClient client, KuduTable table, int batchRows, long batchBytes, int inFlight, long timeoutMs,
+      String[] finalStatuses, String[] altered) {
     this.table = table;
     this.batchRows = batchRows;
     this.batchBytes = batchBytes;
     this.timeoutMs = timeoutMs;
+    this.finalStatuses = finalStatuses;
+    this.altered = altered;
     sessions = new AsyncKuduSession[inFlight];
     for (int i = 0; i < inFlight; i++) {
       sessions[i] = client.newSession();
@@ -134,18 +137,19 @@ public final class RowWriter implements AutoCloseable {
   public void add(byte[] codes, int[] columns, int[] layout, byte[] cells) throws InterruptedException {
     ByteBuffer buffer = ByteBuffer.wrap(cells).order(ByteOrder.LITTLE_ENDIAN);
     for (int i = 0; i < codes.length; i++, row++) {
+      if (stopped != null) {
+        fail(row, stopped);
+        continue;
+      }
       try {
         Operation operation = operation(codes[i]);
         long size = fill(operation.getRow(), i, columns, layout, cells, buffer);
         if (operations.size() >= batchRows || (bytes + size > batchBytes && !operations.isEmpty())) {
           flush();
         }
-        sessions[session].apply(operation);
-        operations.add(operation);
+        operations.add(operation); // flushing may have stopped it all; then it fails with the rest
         numbers.add(row);
         bytes += size;
-      } catch (KuduException e) {
-        fail(row, e.getStatus());
       } catch (RuntimeException e) {
         fail(row, Status.InvalidArgument(String.valueOf(e.getMessage())));
       }
@@ -254,13 +258,30 @@ public final class RowWriter implements AutoCloseable {
   }
 
   private void flush() throws InterruptedException {
-    if (operations.isEmpty()) {
-      return;
+    Flight flight = new Flight();
+    for (int i = 0; i < operations.size(); i++) {
+      if (stopped != null) {
+        fail(numbers.get(i), stopped);
+        continue;
+      }
+      try {
+        sessions[session].apply(operations.get(i));
+        flight.operations.add(operations.get(i));
+        flight.numbers.add(numbers.get(i));
+      } catch (KuduException e) {
+        fail(numbers.get(i), e.getStatus());
+      } catch (RuntimeException e) {
+        fail(numbers.get(i), Status.InvalidArgument(String.valueOf(e.getMessage())));
+      }
     }
-    flights.add(new Flight(sessions[session].flush(), new ArrayList<>(operations), new ArrayList<>(numbers)));
     operations.clear();
     numbers.clear();
     bytes = 0;
+    if (flight.operations.isEmpty()) {
+      return;
+    }
+    flight.answer = sessions[session].flush();
+    flights.add(flight);
     session = (session + 1) % sessions.length;
     if (flights.size() == sessions.length) {
       land(); // the session that is filled next is the one whose answer is waited for here
@@ -282,7 +303,7 @@ public final class RowWriter implements AutoCloseable {
       return;
     }
     if (answers.size() != flight.operations.size()) {
-      failAll(flight, Status.RuntimeError(answers.size() + " answers to " + flight.operations.size() + " rows"));
+      failAll(flight, Status.Aborted(answers.size() + " answers to " + flight.operations.size() + " rows"));
       return;
     }
     IdentityHashMap<Operation, Integer> byOperation = null;
@@ -306,7 +327,7 @@ public final class RowWriter implements AutoCloseable {
         return ((KuduException) cause).getStatus();
       }
     }
-    return Status.RuntimeError(String.valueOf(error));
+    return Status.Aborted(String.valueOf(error));
   }
 
   private void failAll(Flight flight, Status status) {
@@ -316,7 +337,25 @@ public final class RowWriter implements AutoCloseable {
   }
 
   private void fail(int number, Status status) {
+    if (stopped == null && !isFinal(status)) {
+      stopped = status;
+    }
     failedRows.add(number);
     failures.add(status.toString());
+  }
+
+  private boolean isFinal(Status status) {
+    String text = status.toString();
+    for (String part : altered) {
+      if (text.toLowerCase(Locale.ROOT).contains(part)) {
+        return false;
+      }
+    }
+    for (String name : finalStatuses) {
+      if (text.startsWith(name + ":")) {
+        return true;
+      }
+    }
+    return false;
   }
 }
