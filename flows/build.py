@@ -633,7 +633,7 @@ def storing_result() -> Group:
             "Table Name": "#{kudu.table}",
             "Months to Keep": "#{kudu.keep.months}",
         },
-        tasks=12,
+        tasks=8,  # of the 10 threads that NiFi has by default: the rest of the flow has to go on while a store is away
         ends=("original",),
         retry=_retrying("retry", "refused"),
     )
