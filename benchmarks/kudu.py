@@ -29,7 +29,8 @@ from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.kudu.batch import Operation
 from imagewarehouse.kudu.client import KuduSettings, connect
 from imagewarehouse.kudu.delivery import sort_out
-from imagewarehouse.kudu.records import RecordMapping, map_records, read_records
+from imagewarehouse.kudu.mapping import RecordMapping, map_records
+from imagewarehouse.kudu.records import read_records
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, TableSchema
 from imagewarehouse.kudu.sink import SinkSettings
 from imagewarehouse.kudu.tables import KuduTables, Put

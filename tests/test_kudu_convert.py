@@ -16,15 +16,11 @@ from hypothesis import strategies as st
 
 from imagewarehouse.errors import KuduCellTooLong, KuduMissingValue, KuduUnknownColumn, KuduWrongValue
 from imagewarehouse.kudu.batch import Operation
-from imagewarehouse.kudu.convert import (
-    Conversion,
-    Converted,
-    convert_cell,
-    drift_columns,
-    table_to_batch,
-    to_batch,
-)
-from imagewarehouse.kudu.records import Rows, read_records
+from imagewarehouse.kudu.cells import Conversion, convert_cell
+from imagewarehouse.kudu.convert import Converted, table_to_batch, to_batch
+from imagewarehouse.kudu.drift import drift_columns
+from imagewarehouse.kudu.mapping import Rows
+from imagewarehouse.kudu.records import read_records
 from imagewarehouse.kudu.schema import KuduColumn, KuduType, TableSchema, parse_type
 
 UTC = timezone.utc

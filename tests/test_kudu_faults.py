@@ -30,7 +30,7 @@ from imagewarehouse.errors import KuduUnavailable, WarehouseError
 from imagewarehouse.kudu.batch import Operation
 from imagewarehouse.kudu.client import KuduSettings, KuduWriter, connect
 from imagewarehouse.kudu.convert import to_batch
-from imagewarehouse.kudu.records import Rows
+from imagewarehouse.kudu.mapping import Rows
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, RangePolicy, TableSchema
 from imagewarehouse.kudu.sink import SinkSettings, TableSink
 from imagewarehouse.kudu.tables import IGNORE, KuduTables, Put
@@ -1134,7 +1134,8 @@ import resource, sys
 import numpy as np
 from imagewarehouse.kudu.batch import Operation
 from imagewarehouse.kudu.client import KuduSettings, connect
-from imagewarehouse.kudu.records import RecordMapping, map_records, read_records
+from imagewarehouse.kudu.mapping import RecordMapping, map_records
+from imagewarehouse.kudu.records import read_records
 from imagewarehouse.kudu.sink import SinkSettings
 from imagewarehouse.kudu.tables import KuduTables, Put
 

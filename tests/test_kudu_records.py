@@ -16,14 +16,11 @@ from hypothesis import strategies as st
 
 from imagewarehouse.errors import KuduUnknownOperation, KuduWrongValue, RecordsMalformed
 from imagewarehouse.kudu.batch import Operation
+from imagewarehouse.kudu.mapping import RecordMapping, Rows, attributes_record, map_records
 from imagewarehouse.kudu.records import (
     BadRow,
-    RecordMapping,
     Records,
-    Rows,
-    attributes_record,
     bad_rows_json,
-    map_records,
     read_records,
     remaining,
     table_row,

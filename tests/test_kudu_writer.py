@@ -30,7 +30,7 @@ from imagewarehouse.errors import (
 )
 from imagewarehouse.kudu import client
 from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch
-from imagewarehouse.kudu.client import FLUSH_MODES, KuduSettings, KuduWriter, RowFailure
+from imagewarehouse.kudu.client import FLUSH_MODES, SYNC, KuduSettings, KuduWriter, RowFailure
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema
 from standalone.local_kudu import LocalKudu
 from tests.conftest import until
@@ -901,6 +901,28 @@ def test_rows_fail_in_time_while_the_tablet_server_does_not_answer(
     assert taken < 6.0
     assert writer.write(schema.name, parts) == []
     assert writer.count(schema.name) == 200
+
+
+def test_nothing_is_sent_behind_a_row_that_has_to_wait(
+    kudu: LocalKudu, connect: Callable[..., KuduWriter], make: Make
+) -> None:
+    schema = make(TEXT)
+    writer = connect(operation_timeout_s=1.0, flush_mode=SYNC)
+    assert writer.write(schema.name, [batch(schema, UPSERT, key=[0, 1], text=["old", "old"])]) == []
+    parts = [batch(schema, UPSERT, key=range(20), text=["new"] * 20), batch(schema, DELETE, key=range(20))]
+    kudu.pause(kudu.tservers[0])
+    try:
+        begun = time.monotonic()
+        failures = writer.write(schema.name, parts)
+        taken = time.monotonic() - begun
+    finally:
+        kudu.resume(kudu.tservers[0])
+    assert codes(failures) == [(part, row, "kudu.unavailable") for part in (0, 1) for row in range(20)]
+    assert len({str(failure.error) for failure in failures}) == 1
+    assert taken < 4.0  # not a timeout for each row
+    assert rows(writer, schema) in ([(0, "old"), (1, "old")], [(0, "new"), (1, "old")])
+    assert writer.write(schema.name, parts) == []
+    assert rows(writer, schema) == []
 
 
 def test_connection_outlives_a_restart_of_the_tablet_server(

@@ -97,12 +97,6 @@ class RowFailure:
     error: WarehouseError
 
 
-@dataclass(frozen=True, slots=True)
-class TabletServer:
-    uuid: str
-    address: str
-
-
 class KuduWriter(Protocol):
     """A connection to one Kudu cluster. Thread-safe.
 

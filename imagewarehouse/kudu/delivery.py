@@ -11,7 +11,8 @@ from imagewarehouse.errors import (
     KuduTableMissing,
     WarehouseError,
 )
-from imagewarehouse.kudu.records import BadRow, Records, Rows, bad_rows_json, remaining
+from imagewarehouse.kudu.mapping import Rows
+from imagewarehouse.kudu.records import BadRow, Records, bad_rows_json, remaining
 
 _OF_THE_TABLE = (ConfigurationError, KuduNotAuthorized, KuduTableMissing)  # no row of the FlowFile is to blame
 

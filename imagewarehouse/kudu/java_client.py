@@ -11,14 +11,11 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from datetime import date, datetime, timedelta, timezone
-from decimal import Decimal
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from imagewarehouse.errors import (
     ConfigurationError,
@@ -29,9 +26,20 @@ from imagewarehouse.errors import (
     WarehouseError,
 )
 from imagewarehouse.kudu import jvm
-from imagewarehouse.kudu.batch import ColumnValues, RowBatch, misfit
+from imagewarehouse.kudu.batch import RowBatch, misfit
 from imagewarehouse.kudu.client import BACKGROUND, SYNC, KuduSettings, RowFailure
-from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema
+from imagewarehouse.kudu.java_values import (
+    EPOCH,
+    cell_of,
+    java_bound,
+    java_column,
+    java_list,
+    java_long,
+    range_of,
+    table_schema,
+)
+from imagewarehouse.kudu.layout import keys_are_distinct, pack
+from imagewarehouse.kudu.schema import KuduColumn, Range, TableSchema
 from imagewarehouse.kudu.security import KerberosLogin, check_token, read_certificates
 from imagewarehouse.kudu.status import ALTERED, FINAL, error_from_status
 
@@ -43,17 +51,6 @@ _CLASSES = ("ColumnSchema", "ColumnSchema$ColumnSchemaBuilder", "ColumnSchema$En
             "client.PartialRow", "client.PartitionSchema", "client.Status")  # fmt: skip
 _loading = threading.Lock()
 _GRACE_MS = 2000  # the client times out by itself; this only catches what it forgets
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_ENCODINGS = {"auto": "AUTO_ENCODING", "plain": "PLAIN_ENCODING", "prefix": "PREFIX_ENCODING", "group_varint": "GROUP_VARINT",
-              "rle": "RLE", "dict": "DICT_ENCODING", "bit_shuffle": "BIT_SHUFFLE"}  # fmt: skip
-_COMPRESSIONS = {
-    "default": "DEFAULT_COMPRESSION",
-    "none": "NO_COMPRESSION",
-    "snappy": "SNAPPY",
-    "lz4": "LZ4",
-    "zlib": "ZLIB",
-}
-
 # The client calls it "service unavailable" when every master refuses it, and it will not pass by itself.
 _REFUSALS = (
     (r"server requires authentication, but (?!.*have expired).*", "Kerberos Principal and Kerberos Keytab are needed"),
@@ -98,14 +95,18 @@ class JavaKuduWriter:
 
     def write(self, table: str, batches: Sequence[RowBatch]) -> list[RowFailure]:
         handle, schema = self._open(table)
-        found, fitting = [], []
+        fitting, reason = list(batches), ""
         for number, batch in enumerate(batches):
             reason = misfit(batch, schema.columns)
-            if reason:  # Java would read the cells as what they are not
-                found += [RowFailure(number, row, SchemaChanged(reason)) for row in range(len(batch))]
-            else:
-                fitting.append(number)
-        batches = [batches[number] for number in fitting]
+            if reason:  # Java would read the cells as what they are not; what comes after them must not overtake them
+                fitting = fitting[:number]
+                break
+        found = [
+            RowFailure(number, row, SchemaChanged(reason))
+            for number in range(len(fitting), len(batches))
+            for row in range(len(batches[number]))
+        ]
+        batches = fitting
         settings = self.settings
         rows = 1 if settings.flush_mode == SYNC else settings.batch_rows
         total = sum(len(batch) for batch in batches)
@@ -132,7 +133,7 @@ class JavaKuduWriter:
         starts = np.cumsum([0, *(len(batch) for batch in batches)])
         for number, reason in zip(failed, reasons, strict=True):
             at = int(np.searchsorted(starts, number, side="right")) - 1
-            found.append(RowFailure(fitting[at], number - int(starts[at]), self._fate(error_from_status(reason))))
+            found.append(RowFailure(at, number - int(starts[at]), self._fate(error_from_status(reason))))
         return found
 
     def _add(self, writer: Any, batch: RowBatch, index: dict[str, int]) -> None:
@@ -158,16 +159,16 @@ class JavaKuduWriter:
     def create(self, schema: TableSchema) -> bool:
         options = self._kudu.client.CreateTableOptions()
         for level in schema.hashes:
-            options.addHashPartitions(_java_list(level.columns), level.buckets)
-        options.setRangePartitionColumns(_java_list(schema.range_columns))
+            options.addHashPartitions(java_list(level.columns), level.buckets)
+        options.setRangePartitionColumns(java_list(schema.range_columns))
         if schema.replicas is not None:
             options.setNumReplicas(schema.replicas)
         if schema.comment:
             options.setComment(schema.comment)
         with self._errors(schema.name):
-            java_schema = self._kudu.Schema(_java_list([self._java_column(c) for c in schema.columns]))
+            java_schema = self._kudu.Schema(java_list([java_column(c) for c in schema.columns]))
             for part in schema.ranges:
-                options.addRangePartition(*(self._bound(java_schema, schema, b) for b in (part.lower, part.upper)))
+                options.addRangePartition(*(java_bound(java_schema, schema, b) for b in (part.lower, part.upper)))
             try:
                 self._answer(self._async.createTable(schema.name, java_schema, options))
             except self._kudu.client.KuduException as err:
@@ -186,7 +187,7 @@ class JavaKuduWriter:
         for column in columns:  # one by one: another node may have added some of them
             options = self._kudu.client.AlterTableOptions()
             with self._errors(table):
-                options.addColumn(self._java_column(column))
+                options.addColumn(java_column(column))
                 if not self._alter(table, options):
                     # Whoever adds it may still be at it, and the table be opened without it.
                     self._client.isAlterTableDone(table)
@@ -197,13 +198,13 @@ class JavaKuduWriter:
             return []
         with self._errors(table):
             parts = handle.getRangePartitions(round(self.settings.admin_timeout_s * 1000))
-            return [_range(part, handle, schema) for part in parts]
+            return [range_of(part, handle, schema) for part in parts]
 
     def add_range(self, table: str, part: Range) -> bool:
         handle, schema = self._open(table)
         options = self._kudu.client.AlterTableOptions()
         with self._errors(table):
-            options.addRangePartition(*(self._bound(handle.getSchema(), schema, b) for b in (part.lower, part.upper)))
+            options.addRangePartition(*(java_bound(handle.getSchema(), schema, b) for b in (part.lower, part.upper)))
             if self._alter(table, options):
                 return True
         if part in self.ranges(table):
@@ -214,7 +215,7 @@ class JavaKuduWriter:
         handle, schema = self._open(table)
         options = self._kudu.client.AlterTableOptions()
         with self._errors(table):
-            options.dropRangePartition(*(self._bound(handle.getSchema(), schema, b) for b in (part.lower, part.upper)))
+            options.dropRangePartition(*(java_bound(handle.getSchema(), schema, b) for b in (part.lower, part.upper)))
             try:
                 self._answer(self._async.alterTable(table, options))
             except self._kudu.client.KuduException as err:
@@ -238,7 +239,7 @@ class JavaKuduWriter:
         with self._errors(table):
             for row in self._rows(self._scanner(handle, [c.name for c in chosen], since), limit):
                 for number, column in enumerate(chosen):
-                    cells[number].append(None if row.isNull(number) else _value(row, number, column))
+                    cells[number].append(None if row.isNull(number) else cell_of(row, number, column))
         arrays = [pa.array(values, type=c.arrow_type) for values, c in zip(cells, chosen, strict=True)]
         return pa.Table.from_arrays(arrays, names=[c.name for c in chosen])
 
@@ -247,8 +248,8 @@ class JavaKuduWriter:
         total = 0
         with self._errors(table):
             builder = self._client.newScanTokenBuilder(handle)
-            for token in builder.setProjectedColumnNames(_java_list(schema.key[:1])).build():  # one for each tablet
-                if part is None or _range(token.getTablet().getPartition(), handle, schema) == part:
+            for token in builder.setProjectedColumnNames(java_list(schema.key[:1])).build():  # one for each tablet
+                if part is None or range_of(token.getTablet().getPartition(), handle, schema) == part:
                     scanner = token.intoScanner(self._client)
                     while scanner.hasMoreRows():
                         total += int(scanner.nextRows().getNumRows())
@@ -272,7 +273,7 @@ class JavaKuduWriter:
 
     def _connect(self) -> Any:
         settings = self.settings
-        builder = self._kudu.client.AsyncKuduClient.AsyncKuduClientBuilder(_java_list(settings.addresses))
+        builder = self._kudu.client.AsyncKuduClient.AsyncKuduClientBuilder(java_list(settings.addresses))
         builder.defaultOperationTimeoutMs(round(settings.operation_timeout_s * 1000))
         builder.defaultAdminOperationTimeoutMs(round(settings.admin_timeout_s * 1000))
         builder.saslProtocolName(settings.sasl_protocol_name)
@@ -294,7 +295,7 @@ class JavaKuduWriter:
 
         of = jpype.JClass("org.apache.kudu.shaded.com.google.protobuf.ByteString").copyFrom
         try:
-            client.trustedCertificates(_java_list([of(self._bytes(certificate)) for certificate in certificates]))
+            client.trustedCertificates(java_list([of(self._bytes(certificate)) for certificate in certificates]))
         except jpype.JClass("java.security.cert.CertificateException") as err:
             path = self.settings.certificates
             client.shutdown()
@@ -338,14 +339,14 @@ class JavaKuduWriter:
         if opened is None:
             with self._errors(table):
                 handle = self._answer(self._async.openTable(table))
-                opened = handle, _table_schema(handle)
+                opened = handle, table_schema(handle)
             with self._lock:
                 self._opened[table] = opened
         return opened
 
     def _answer(self, deferred: Any) -> Any:
         """Of a call to the master. A client that is closed meanwhile never gives it; its own calls would wait for ever."""
-        return deferred.join(_long(round(self.settings.admin_timeout_s * 1000) + _GRACE_MS))
+        return deferred.join(java_long(round(self.settings.admin_timeout_s * 1000) + _GRACE_MS))
 
     def _alter(self, table: str, options: Any) -> bool:
         """False where what is to be added is there already."""
@@ -358,12 +359,12 @@ class JavaKuduWriter:
         return True
 
     def _scanner(self, handle: Any, columns: Sequence[str], since: tuple[str, datetime] | None = None) -> Any:
-        builder = self._client.newScannerBuilder(handle).setProjectedColumnNames(_java_list(columns))
+        builder = self._client.newScannerBuilder(handle).setProjectedColumnNames(java_list(columns))
         if since is not None:
             predicate = self._kudu.client.KuduPredicate
-            column, micros = handle.getSchema().getColumn(since[0]), (since[1] - _EPOCH) // timedelta(microseconds=1)
+            column, micros = handle.getSchema().getColumn(since[0]), (since[1] - EPOCH) // timedelta(microseconds=1)
             at_least = predicate.ComparisonOp.GREATER_EQUAL
-            builder.addPredicate(predicate.newComparisonPredicate(column, at_least, _long(micros)))
+            builder.addPredicate(predicate.newComparisonPredicate(column, at_least, java_long(micros)))
         return builder.build()
 
     def _rows(self, scanner: Any, limit: int | None) -> Iterator[Any]:
@@ -376,93 +377,6 @@ class JavaKuduWriter:
                     if left == 0:
                         break
         scanner.close()
-
-    def _java_column(self, column: KuduColumn) -> Any:
-        schema = self._kudu.ColumnSchema
-        builder = schema.ColumnSchemaBuilder(column.name, getattr(self._kudu.Type, column.type.name))
-        builder.key(column.key).nullable(column.nullable).comment(column.comment)
-        if column.immutable:
-            builder.immutable(True)
-        if column.type is KuduType.DECIMAL:
-            attributes = self._kudu.util.DecimalUtil.typeAttributes(column.precision, column.scale or 0)
-            builder.typeAttributes(attributes)
-        elif column.type is KuduType.VARCHAR:
-            builder.typeAttributes(self._kudu.util.CharUtil.typeAttributes(column.length))
-        if column.encoding is not None:
-            builder.encoding(getattr(schema.Encoding, _ENCODINGS[column.encoding]))
-        if column.compression is not None:
-            builder.compressionAlgorithm(getattr(schema.CompressionAlgorithm, _COMPRESSIONS[column.compression]))
-        if column.default is not None:
-            builder.defaultValue(_java_value(column.default, column))
-        return builder.build()
-
-    def _bound(self, java_schema: Any, schema: TableSchema, values: tuple[Any, ...] | None) -> Any:
-        row = java_schema.newPartialRow()
-        for name, value in zip(schema.range_columns, values or (), strict=False):
-            row.addObject(name, _java_value(value, schema.column(name)))
-        return row
-
-
-def keys_are_distinct(batches: Sequence[RowBatch], key: Sequence[str]) -> bool:
-    """Whether no two rows share a key, so that the order in which their batches arrive does not matter."""
-    arrays: dict[str, list[pa.Array]] = {name: [] for name in key}
-    for batch in batches:
-        for column in batch.columns:
-            if column.name in arrays:
-                arrays[column.name].append(column.values)
-    rows = sum(len(batch) for batch in batches)
-    columns = [pa.chunked_array(parts) for parts in arrays.values() if parts]
-    if len(columns) != len(key):
-        return False
-    if any(pc.count_distinct(column, mode="all").as_py() == rows for column in columns):
-        return True
-    table = pa.Table.from_arrays(columns, names=list(key))
-    return int(table.group_by(list(key)).aggregate([]).num_rows) == rows
-
-
-def pack(columns: Sequence[ColumnValues], start: int, stop: int) -> tuple[list[int], bytes]:
-    """Rows `start` to `stop` as `RowWriter.add` takes them: (layout, cells).
-
-    Six numbers a column: the first row's bit in bitmaps, then where given, validity, offsets and data begin (-1: absent),
-    then what the first offset counts from.
-    """
-    layout: list[int] = []
-    parts: list[Any] = []
-    position = 0
-
-    def put(part: Any, size: int) -> int:
-        nonlocal position
-        at = position
-        parts.append(part)
-        padding = -size % 8  # numbers are read where they lie
-        if padding:
-            parts.append(bytes(padding))
-        position += size + padding
-        return at
-
-    for column in columns:
-        values = column.values
-        offset = values.offset + start
-        buffers = values.buffers()
-        given = -1 if column.given is None else put(column.given[start:stop].tobytes(), stop - start)
-        first_byte, bit = divmod(offset, 8)
-        last_byte = (offset + stop - start + 7) // 8
-        validity = offsets = -1
-        base = 0
-        if buffers[0] is not None and values.null_count:
-            validity = put(buffers[0][first_byte:last_byte], last_byte - first_byte)
-        if len(buffers) == 3:
-            ends = np.frombuffer(buffers[1], dtype=np.int32, count=stop - start + 1, offset=4 * offset)
-            base, end = int(ends[0]), int(ends[-1])
-            offsets = put(ends.tobytes(), ends.nbytes)
-            data = put(b"" if buffers[2] is None else buffers[2][base:end], end - base)
-        elif pa.types.is_boolean(values.type):
-            data = put(buffers[1][first_byte:last_byte], last_byte - first_byte)
-        else:
-            width = values.type.bit_width // 8
-            data = put(buffers[1][width * offset : width * (offset + stop - start)], width * (stop - start))
-        layout += (bit, given, validity, offsets, data, base)
-    return layout, b"".join(parts)
 
 
 @contextlib.contextmanager
@@ -488,12 +402,6 @@ def _java_errors(table: str = "") -> Iterator[None]:
         raise
 
 
-def _long(value: int) -> Any:
-    import jpype
-
-    return jpype.JLong(value)
-
-
 def _refusal(status: str) -> WarehouseError | None:
     if "find a valid master" in status:
         for pattern, setting in _REFUSALS:
@@ -501,122 +409,3 @@ def _refusal(status: str) -> WarehouseError | None:
             if found is not None:
                 return KuduNotAuthorized(f"{setting}: {found[0].rstrip(']')}")
     return None
-
-
-def _java_list(values: Sequence[Any]) -> Any:
-    import jpype
-
-    found = jpype.JClass("java.util.ArrayList")()
-    for value in values:
-        found.add(value)
-    return found
-
-
-def _table_schema(handle: Any) -> TableSchema:
-    java = handle.getSchema()
-    columns = tuple(_column(java.getColumnByIndex(number)) for number in range(java.getColumnCount()))
-    partitions = handle.getPartitionSchema()
-
-    def names(identifiers: Any) -> tuple[str, ...]:
-        return tuple(columns[java.getColumnIndex(int(identifier))].name for identifier in identifiers)
-
-    hashes = tuple(
-        HashPartition(names(level.getColumnIds()), int(level.getNumBuckets()))
-        for level in partitions.getHashBucketSchemas()
-    )
-    range_columns = names(partitions.getRangeSchema().getColumnIds())
-    replicas = int(handle.getNumReplicas())
-    return TableSchema(
-        str(handle.getName()), columns, hashes, range_columns, replicas=replicas, comment=str(handle.getComment())
-    )
-
-
-def _column(java: Any) -> KuduColumn:
-    kind = KuduType[str(java.getType().name())]
-    attributes = java.getTypeAttributes()
-    column = KuduColumn(
-        str(java.getName()),
-        kind,
-        nullable=bool(java.isNullable()),
-        key=bool(java.isKey()),
-        precision=int(attributes.getPrecision()) if kind is KuduType.DECIMAL else None,
-        scale=int(attributes.getScale()) if kind is KuduType.DECIMAL else None,
-        length=int(attributes.getLength()) if kind is KuduType.VARCHAR else None,
-        encoding=_known(_ENCODINGS, java.getEncoding()),
-        compression=_known(_COMPRESSIONS, java.getCompressionAlgorithm()),
-        immutable=bool(java.isImmutable()),
-        comment=str(java.getComment()),
-        auto_incrementing=bool(java.isAutoIncrementing()),
-    )
-    default = java.getDefaultValue()
-    if default is None:
-        return column
-    return replace(column, default=_python_value(default, column))
-
-
-def _known(names: dict[str, str], java: Any) -> str | None:
-    text = None if java is None else str(java.name())
-    found = next((ours for ours, theirs in names.items() if theirs == text), None)
-    return None if found in ("auto", "default") else found  # what a declaration leaves out
-
-
-def _range(partition: Any, handle: Any, schema: TableSchema) -> Range:
-    lower = partition.getDecodedRangeKeyStart(handle) if len(partition.getRangeKeyStart()) else None
-    upper = partition.getDecodedRangeKeyEnd(handle) if len(partition.getRangeKeyEnd()) else None
-    return Range(*(None if row is None else _bound_values(row, schema) for row in (lower, upper)))
-
-
-def _bound_values(row: Any, schema: TableSchema) -> tuple[Any, ...]:
-    return tuple(_python_value(row.getObject(name), schema.column(name)) for name in schema.range_columns)
-
-
-def _value(row: Any, number: int, column: KuduColumn) -> Any:
-    if column.type is KuduType.DATE:
-        return _python_value(row.getInt(number), column)  # java.sql.Date has no 10 October 1582
-    return _python_value(row.getObject(number), column)
-
-
-def _python_value(value: Any, column: KuduColumn) -> Any:
-    """A Java object as the Python value of its column."""
-    if column.type is KuduType.UNIXTIME_MICROS:
-        if hasattr(value, "getNanos"):
-            return _EPOCH + timedelta(seconds=int(value.getTime()) // 1000, microseconds=int(value.getNanos()) // 1000)
-        return _EPOCH + timedelta(microseconds=int(value))
-    if column.type is KuduType.DATE:
-        return (
-            date.fromisoformat(str(value.toString()))
-            if hasattr(value, "toLocalDate")
-            else _EPOCH.date() + timedelta(days=int(value))
-        )
-    if column.type is KuduType.DECIMAL:
-        return Decimal(str(value.toPlainString()))
-    if column.type in (KuduType.STRING, KuduType.VARCHAR):
-        return str(value)
-    if column.type is KuduType.BINARY:
-        if hasattr(value, "array"):
-            value = value.array()
-        return bytes(memoryview(value).cast("B")) if len(value) else b""
-    if column.type is KuduType.BOOL:
-        return bool(value)
-    return float(value) if column.type in (KuduType.FLOAT, KuduType.DOUBLE) else int(value)
-
-
-def _java_value(value: Any, column: KuduColumn) -> Any:
-    """A Python value as the Java object that `addObject` and `defaultValue` take."""
-    import jpype
-
-    java = jpype.java
-    kind = column.type
-    if kind is KuduType.UNIXTIME_MICROS:
-        micros = (value - _EPOCH) // timedelta(microseconds=1)
-        return java.lang.Long(micros)
-    if kind is KuduType.DATE:
-        return java.sql.Date.valueOf(value.isoformat())
-    if kind is KuduType.DECIMAL:
-        return java.math.BigDecimal(str(value)).setScale(column.scale or 0)
-    if kind is KuduType.BINARY:
-        return jpype.JArray(jpype.JByte)(value)
-    boxes = {KuduType.BOOL: java.lang.Boolean, KuduType.INT8: java.lang.Byte, KuduType.INT16: java.lang.Short,
-             KuduType.INT32: java.lang.Integer, KuduType.INT64: java.lang.Long, KuduType.FLOAT: java.lang.Float,
-             KuduType.DOUBLE: java.lang.Double}  # fmt: skip
-    return boxes[kind](value) if kind in boxes else java.lang.String(value)

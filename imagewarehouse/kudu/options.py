@@ -17,13 +17,15 @@ import numpy as np
 from imagewarehouse import adapter
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.kudu.batch import Operation
+from imagewarehouse.kudu.cells import Conversion
 from imagewarehouse.kudu.client import JAVA, KuduSettings, connect
-from imagewarehouse.kudu.convert import Conversion
+from imagewarehouse.kudu.convert import ADD, IGNORE, REFUSE
 from imagewarehouse.kudu.delivery import Delivery, sort_out
-from imagewarehouse.kudu.records import RecordMapping, Rows, attributes_record, map_records, read_records
+from imagewarehouse.kudu.mapping import RecordMapping, Rows, attributes_record, map_records
+from imagewarehouse.kudu.records import read_records
 from imagewarehouse.kudu.schema import KuduType, TableSchema, read_schema
 from imagewarehouse.kudu.sink import SinkSettings
-from imagewarehouse.kudu.tables import ADD, IGNORE, REFUSE, KuduTables, Put
+from imagewarehouse.kudu.tables import KuduTables, Put
 from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.stores.kudu import KuduRows, image_events
 from imagewarehouse.stores.rows import GroupCommit, open_rows

@@ -421,7 +421,7 @@ def _bound(declared: Any, columns: Sequence[str], types: Mapping[str, KuduColumn
 
 def parse_value(value: Any, column: KuduColumn) -> Any:
     """A default or a bound as a declaration has it, as a Python value of the column. Raises ValueError."""
-    from imagewarehouse.kudu.convert import convert_cell  # it knows the columns of this module
+    from imagewarehouse.kudu.cells import convert_cell  # it knows the columns of this module
 
     return convert_cell(value, column)
 

@@ -11,15 +11,16 @@ import numpy as np
 
 from imagewarehouse.errors import WarehouseError
 from imagewarehouse.kudu.batch import RowBatch
+from imagewarehouse.kudu.cells import Conversion
 from imagewarehouse.kudu.client import KuduWriter
-from imagewarehouse.kudu.convert import Conversion, drift_columns, to_batch
-from imagewarehouse.kudu.records import Rows
+from imagewarehouse.kudu.convert import ADD, REFUSE, to_batch
+from imagewarehouse.kudu.drift import drift_columns
+from imagewarehouse.kudu.mapping import Rows
 from imagewarehouse.kudu.schema import KuduColumn, TableSchema
 from imagewarehouse.kudu.sink import Outcome, SinkSettings, TableSink
 
 log = logging.getLogger("imagewarehouse.kudu")
 
-REFUSE, IGNORE, ADD = "refuse", "ignore", "add"  # what becomes of a field without a column
 _SINKS = 200  # tables that are remembered; a table name may come from an attribute
 
 

@@ -1,0 +1,74 @@
+"""How batches cross to Java: in which bytes, and whether two of them may travel at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagewarehouse.kudu.batch import ColumnValues, RowBatch
+
+
+def pack(columns: Sequence[ColumnValues], start: int, stop: int) -> tuple[list[int], bytes]:
+    """Rows `start` to `stop` as `RowWriter.add` takes them: (layout, cells).
+
+    Six numbers a column: the first row's bit in bitmaps, then where given, validity, offsets and data begin (-1: absent),
+    then what the first offset counts from.
+    """
+    layout: list[int] = []
+    parts: list[Any] = []
+    position = 0
+
+    def put(part: Any, size: int) -> int:
+        nonlocal position
+        at = position
+        parts.append(part)
+        padding = -size % 8  # numbers are read where they lie
+        if padding:
+            parts.append(bytes(padding))
+        position += size + padding
+        return at
+
+    for column in columns:
+        values = column.values
+        offset = values.offset + start
+        buffers = values.buffers()
+        given = -1 if column.given is None else put(column.given[start:stop].tobytes(), stop - start)
+        first_byte, bit = divmod(offset, 8)
+        last_byte = (offset + stop - start + 7) // 8
+        validity = offsets = -1
+        base = 0
+        if buffers[0] is not None and values.null_count:
+            validity = put(buffers[0][first_byte:last_byte], last_byte - first_byte)
+        if len(buffers) == 3:
+            ends = np.frombuffer(buffers[1], dtype=np.int32, count=stop - start + 1, offset=4 * offset)
+            base, end = int(ends[0]), int(ends[-1])
+            offsets = put(ends.tobytes(), ends.nbytes)
+            data = put(b"" if buffers[2] is None else buffers[2][base:end], end - base)
+        elif pa.types.is_boolean(values.type):
+            data = put(buffers[1][first_byte:last_byte], last_byte - first_byte)
+        else:
+            width = values.type.bit_width // 8
+            data = put(buffers[1][width * offset : width * (offset + stop - start)], width * (stop - start))
+        layout += (bit, given, validity, offsets, data, base)
+    return layout, b"".join(parts)
+
+
+def keys_are_distinct(batches: Sequence[RowBatch], key: Sequence[str]) -> bool:
+    """Whether no two rows share a key, so that the order in which their batches arrive does not matter."""
+    arrays: dict[str, list[pa.Array]] = {name: [] for name in key}
+    for batch in batches:
+        for column in batch.columns:
+            if column.name in arrays:
+                arrays[column.name].append(column.values)
+    rows = sum(len(batch) for batch in batches)
+    columns = [pa.chunked_array(parts) for parts in arrays.values() if parts]
+    if len(columns) != len(key):
+        return False
+    if any(pc.count_distinct(column, mode="all").as_py() == rows for column in columns):
+        return True
+    table = pa.Table.from_arrays(columns, names=list(key))
+    return int(table.group_by(list(key)).aggregate([]).num_rows) == rows
