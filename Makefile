@@ -18,7 +18,7 @@ RUN_NEEDS := $(CLIENT)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format types lock build kudu bench soak clean
+.PHONY: help run test check lint format types lock build kudu bench bench-kudu soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ kudu: $(CLIENT) ## Fetch the Kudu client
 
 bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about five minutes)
 	$(BIN)/python -m benchmarks.classify
+
+bench-kudu: $(VENV)/.dev $(VENV)/.kudu-client $(VENV)/.kudu-server ## Measure rows into Kudu against its own load generator
+	$(BIN)/python -m benchmarks.kudu $(ARGS)
 
 soak: $(VENV)/.dev ## Watch the memory over 20,000 requests (about a minute)
 	$(BIN)/python -m benchmarks.soak

@@ -19,11 +19,15 @@ import pytest
 from click.testing import CliRunner
 
 import cli.table
-from cli import tablets
+from cli.kudu import partitions, tablets
+from cli.kudu.compact_check import problems
+from cli.kudu.connection import readable
+from cli.kudu.create import differences
+from cli.kudu.printing import size
+from cli.kudu.ranges import parse_server_range, usual_unit
+from cli.kudu.tablets import Tablet, maintenance
 from cli.main import call
 from cli.main import cli as commands
-from cli.table import differences, readable, usual_unit
-from cli.tablets import Tablet, maintenance, problems, size, time_range
 from imagewarehouse.errors import KuduUnavailable
 from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch
 from imagewarehouse.kudu.client import KuduSettings, KuduWriter, connect
@@ -93,6 +97,13 @@ def name(writer: KuduWriter) -> Iterator[str]:
     yield chosen
     if chosen in writer.tables():
         writer.drop(chosen)
+
+
+@pytest.fixture
+def data(kudu: LocalKudu, tmp_path: Path) -> Path:
+    """Of a service whose own Kudu is the one of the tests: with it, its web pages are known."""
+    (tmp_path / "kudu").symlink_to(kudu.folder)
+    return tmp_path
 
 
 @pytest.fixture
@@ -265,7 +276,7 @@ def test_a_table_that_is_missing_is_told_with_what_was_perhaps_meant(run: Run, s
 # --- partitions ---------------------------------------------------------------------------------------------------
 
 
-def test_ranges_are_listed_with_what_is_missing(run: Run, kudu: LocalKudu, writer: KuduWriter, sensors: str) -> None:
+def test_ranges_are_listed_with_what_is_missing(run: Run, data: Path, writer: KuduWriter, sensors: str) -> None:
     fill(writer, sensors, 11, 7)
     listed = run("partitions", sensors)
     assert [line.split()[:2] for line in listed.lines[2:5]] == [
@@ -277,7 +288,7 @@ def test_ranges_are_listed_with_what_is_missing(run: Run, kudu: LocalKudu, write
     assert listed.lines[3].endswith("now")
     assert "in 15 days" in listed.lines[4]
     assert listed.lines[-1].startswith("missing of this month and the next 2: 2027-01-01 to 2027-02-01")
-    counted = [json.loads(line) for line in run("partitions", sensors, "--json", "--web", kudu.web()).lines]
+    counted = [json.loads(line) for line in run("partitions", sensors, "--json", "--data", data).lines]
     assert [entry["rows"] for entry in counted] == [0, 7, 0]
     assert counted[0]["lower"] == ["2026-10-01T00:00:00+00:00"]
 
@@ -318,10 +329,10 @@ def test_a_range_over_others_is_refused(run: Run, sensors: str) -> None:
 
 @pytest.mark.parametrize("with_web", [False, True], ids=["rows-counted", "rows-from-the-web-pages"])
 def test_old_ranges_are_dropped_with_yes_only(
-    run: Run, kudu: LocalKudu, writer: KuduWriter, sensors: str, with_web: bool
+    run: Run, data: Path, writer: KuduWriter, sensors: str, with_web: bool
 ) -> None:
     fill(writer, sensors, 10, 3)
-    drop = ["partitions", sensors, "--drop-before", "2026-11", *(["--web", kudu.web()] if with_web else [])]
+    drop = ["partitions", sensors, "--drop-before", "2026-11", *(["--data", data] if with_web else [])]
     refused = run(*drop)
     assert (refused.code, "--yes: is needed to drop 1 range" in refused.err) == (2, True)
     assert "with 3 rows" in refused.err
@@ -335,7 +346,7 @@ def test_old_ranges_are_dropped_with_yes_only(
 def test_a_terminal_is_asked_before_rows_are_dropped(
     monkeypatch: pytest.MonkeyPatch, writer: KuduWriter, sensors: str
 ) -> None:
-    monkeypatch.setattr(cli.table, "_can_ask", lambda: True)
+    monkeypatch.setattr(partitions, "_can_ask", lambda: True)
     drop = ["table", "partitions", sensors, "--drop-before", "2026-11"]
     declined = CliRunner().invoke(commands, drop, input="n\n")
     assert (declined.exit_code, "Drop 1 range" in declined.stderr) == (1, True)
@@ -511,7 +522,7 @@ def test_the_page_of_maintenance_operations_is_read() -> None:
     ],
 )
 def test_a_range_as_servers_write_it(text: str, kind: KuduType, expected: Range | None) -> None:
-    assert time_range(text, kind) == expected
+    assert parse_server_range(text, kind) == expected
 
 
 def test_differences_are_those_that_keep_rows_away() -> None:
@@ -564,12 +575,11 @@ def test_sizes_are_readable(value: int | None, text: str) -> None:
 
 
 def test_without_masters_the_local_kudu_is_meant(
-    run: Run, kudu: LocalKudu, sensors: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, sensors: str, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("IMAGEWAREHOUSE_KUDU_MASTERS")
-    (tmp_path / "kudu").symlink_to(kudu.folder)
-    assert run("show", sensors, "--data", tmp_path).code == 0
-    checked = run("compact-check", sensors, "--data", tmp_path)  # and its web pages are known
+    assert run("show", sensors, "--data", data).code == 0
+    checked = run("compact-check", sensors, "--data", data)  # and its web pages are known
     assert checked.code == 0
 
 
