@@ -21,7 +21,7 @@ endif
 .PHONY: help run test check lint format types lock build kudu bench bench-kudu soak clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  make run ARGS='--data /srv/images'   passes options on; see $(BIN)/imagewarehouse run --help"
 	@echo "  make run KUDU=local                  starts a Kudu of its own; KUDU=HOST:PORT uses yours"
 
