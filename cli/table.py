@@ -166,12 +166,12 @@ def partitions(
 
 
 @table.command("compact-check")
-@click.argument("name", metavar="[TABLE]", required=False)
+@click.argument("name", metavar="[TABLE]", default="image_events")
 @_json
 @click.option("--web", multiple=True, metavar="HOST:PORT", help="Web pages of a master or, once for each, of a tablet "
               "server; may be repeated.  [default: port 8051 of the masters]")  # fmt: skip
 @_on_cluster
-def compact_check(name: str | None, as_json: bool, **cluster: Any) -> None:
+def compact_check(name: str, as_json: bool, **cluster: Any) -> None:
     """Look whether a table is well compacted and well laid out; without TABLE, that of the image records.
 
     Reads the web pages of Kudu's servers. Kudu compacts by itself and takes no order to do so; what is listed here is
@@ -184,7 +184,6 @@ def compact_check(name: str | None, as_json: bool, **cluster: Any) -> None:
     """
     from cli.kudu.compact_check import check_table
     from cli.kudu.connection import find_cluster
-    from imagewarehouse.stores.kudu import TABLE
 
-    if not check_table(find_cluster(**cluster), name or TABLE, _now(), as_json):
+    if not check_table(find_cluster(**cluster), name, _now(), as_json):
         sys.exit(1)

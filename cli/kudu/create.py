@@ -13,6 +13,7 @@ from cli.kudu.show import describe, hashes_text
 from imagewarehouse.errors import ConfigurationError, KuduTableMissing
 from imagewarehouse.kudu.ranges import first_ranges
 from imagewarehouse.kudu.schema import TableSchema, read_schema
+from imagewarehouse.stores.columns import TABLE
 from imagewarehouse.stores.kudu import image_events
 
 
