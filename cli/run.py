@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from imagewarehouse import __version__
-from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.errors import ConfigurationError, WarehouseError
 
 if TYPE_CHECKING:
     from standalone.local_kudu import LocalKudu
@@ -113,6 +113,17 @@ def _with_masters(options: Options, masters: str) -> Options:
     return replace(options, settings=(*options.settings, (_MASTERS, masters)))
 
 
+def _look_for(masters: str) -> None:
+    """Say at once what the client finds out after its time-out."""
+    from cli.kudu.connection import probe
+    from imagewarehouse.kudu.client import KuduSettings
+
+    try:
+        probe(KuduSettings(masters).addresses, 2.0)
+    except WarehouseError as err:
+        log.warning("%s; rows wait until one does", err)
+
+
 async def _watch(kudu: LocalKudu) -> None:
     """Say once of each of Kudu's servers that it has ended by itself; rows wait until the service is started again."""
     told: set[str] = set()
@@ -133,6 +144,9 @@ async def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
         click.echo(f"  {what:<44} {where}")
     if kudu is not None:
         click.echo(f"  Kudu: {kudu.masters} (local, data in {kudu.folder}, pages at {kudu.web()})")
+    elif masters := runner.parameters.get(_MASTERS):
+        click.echo(f"  Kudu: {masters}")
+        await asyncio.to_thread(_look_for, masters)
     kept = "images and journal" if runner.parameters.get(_MASTERS) else "rows, images and journal"
     click.echo(f"  {kept} in {options.data.resolve()}; Ctrl-C stops")
     stop = asyncio.Event()

@@ -241,7 +241,7 @@ class PutKuduRecord(FlowFileTransform):
         name="Admin Timeout",
         description="How long the client tries to open, make or change a table.",
         required=True,
-        default_value="30 sec",
+        default_value="15 sec",
         validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )

@@ -137,9 +137,13 @@ class Engine:
             time.sleep(0.02)
         return True
 
+    def halt(self) -> None:
+        """Let no task take another FlowFile."""
+        self._stopping = True
+
     def stop(self) -> None:
         """Stop the tasks, each after the FlowFile it is at."""
-        self._stopping = True
+        self.halt()
         for node in self.nodes.values():
             with node.changed:
                 node.changed.notify_all()

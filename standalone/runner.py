@@ -136,6 +136,10 @@ class Runner:
         for listener in self.listeners:
             listener.accepting = False
         drained = await asyncio.to_thread(self.engine.drain, DRAIN_S)
+        if not drained:  # a store that is away may keep a task for long; what is closed under it answers at once
+            self.engine.halt()
+            for processor in self.python:
+                await asyncio.to_thread(processor.stop)
         await self._close()
         return drained
 

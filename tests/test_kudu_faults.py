@@ -29,11 +29,11 @@ import pytest
 from imagewarehouse.errors import KuduUnavailable, WarehouseError
 from imagewarehouse.kudu.batch import Operation
 from imagewarehouse.kudu.client import KuduSettings, KuduWriter, connect
-from imagewarehouse.kudu.convert import to_batch
+from imagewarehouse.kudu.convert import IGNORE, to_batch
 from imagewarehouse.kudu.mapping import Rows
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, RangePolicy, TableSchema
 from imagewarehouse.kudu.sink import SinkSettings, TableSink
-from imagewarehouse.kudu.tables import IGNORE, KuduTables, Put
+from imagewarehouse.kudu.tables import KuduTables, Put
 from imagewarehouse.metadata import ImageRecord
 from standalone.local_kudu import LocalKudu
 from tests.conftest import Hosted, Left, until

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from flows.definition import Component
 from imagewarehouse import adapter
 from imagewarehouse.errors import ConfigurationError, KuduRefused, KuduUnavailable
 from imagewarehouse.ids import event_time, new_request_id
-from imagewarehouse.kudu import client, options
+from imagewarehouse.kudu import batch, client, convert, mapping, options, records
 from imagewarehouse.kudu.client import FLUSH_MODES, KuduSettings, KuduWriter, RowFailure
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema, parse_type, schema_json
 from imagewarehouse.metadata import to_text
@@ -1158,6 +1159,117 @@ def test_processor_works_again_after_a_stop_and_a_start(put: Put, table: Table) 
         assert host.transform(content({"key": key})).relationship == "success"
         host.processor.onStopped(host.host.context)
     assert list(table.column("key")) == [1, 2]
+
+
+# --- what somebody found who did not know the code --------------------------------------------------------------------
+
+
+def test_last_of_the_rows_of_one_key_wins_though_a_flush_in_the_middle_had_to_wait(put: Put, table: Table) -> None:
+    """The row whose arrival sends a batch that is not answered must not come behind those after it."""
+    host = put(table, {"Retries": "5"})
+    opened = host.processor.rows.get(host.host.context)
+    assert host.transform(content({"key": -1})).relationship == "success"
+    write, calls = opened.tables.writer.write, []
+
+    def scrambled(name: str, batches: Sequence[Any]) -> list[RowFailure]:
+        calls.append(len(batches[0]))
+        if len(calls) > 1:
+            return write(name, batches)
+        failures = [RowFailure(0, row, KuduUnavailable("away")) for row in range(1000, len(batches[0]))]
+        write(name, [batches[0].take(range(1000))])
+        return [*failures[1:], failures[0]]  # in another order than that of the rows
+
+    opened.tables.writer.write = scrambled
+    bad = {"key": -2, NAME.name: ["x"] * 50_000}
+    rows = [{"key": n // 2, NUMBER.name: n} for n in range(4000)]
+    left = host.transform(content(bad, *rows))
+    assert report(left) == [(0, "kudu.cell_too_long")]
+    assert calls == [4000, 3000]
+    assert table.column(NUMBER.name) == {-1: None, **{key: 2 * key + 1 for key in range(2000)}}
+
+
+def test_row_that_sends_a_batch_in_vain_is_told_of_in_its_place(table: Table, kudu: LocalKudu) -> None:
+    own = client.connect(KuduSettings(kudu.masters, operation_timeout_s=1.0, flush_mode="MANUAL_FLUSH", batch_rows=10))
+    rows = mapping.map_records(
+        records.read_records(content(*({"key": n} for n in range(35)))), mapping.RecordMapping(), batch.Operation.UPSERT
+    )
+    converted = convert.to_batch(rows, own.schema(table.name)).batch
+    kudu.pause("tserver-0")
+    try:
+        failures = own.write(table.name, [converted])
+    finally:
+        kudu.resume("tserver-0")
+        own.close()
+    assert [failure.row for failure in failures] == list(range(35))
+
+
+@pytest.mark.parametrize("cell", [
+    pa.array([[1700000000123456789]], pa.list_(pa.timestamp("ns"))),
+    pa.array([[10**18]], pa.list_(pa.timestamp("us"))),
+    pa.array([{"t": 1700000000123456789, "a": 5}], pa.struct([("t", pa.timestamp("ns")), ("a", pa.int64())])),
+], ids=["nanoseconds-in-a-list", "far-future-in-a-list", "nanoseconds-in-a-struct"])  # fmt: skip
+def test_cell_that_python_has_no_value_for_is_never_replaced_by_its_type(
+    put: Put, table: Table, cell: pa.Array
+) -> None:
+    left = put(table).transform(stream(pa.table({"key": pa.array([1], pa.int32()), NAME.name: cell})))
+    if left.relationship == "bad rows":
+        assert report(left) == [(0, "kudu.wrong_value")]
+    else:  # where pandas is installed, Python has nanoseconds
+        assert "1700000000" in table.column(NAME.name)[1] or "2023" in table.column(NAME.name)[1]
+
+
+def test_arrow_streams_one_behind_the_other_are_all_read(put: Put, table: Table) -> None:
+    one, other = (stream(pa.table({"key": pa.array([key], pa.int32())})) for key in (1, 2))
+    assert put(table).transform(one + other).set["record.count"] == "2"
+    left = put(table).transform(one + b"and more")
+    assert (left.relationship, left.set["error_code"]) == ("failure", "records.malformed")
+    another = stream(pa.table({"key": pa.array([3], pa.int32()), "x": pa.array([1])}))
+    assert put(table).transform(one + another).relationship == "failure"
+    assert sorted(table.column("key")) == [1, 2]
+
+
+def test_large_rows_behind_many_small_ones_fit_the_heap(put: Put, make_table: MakeTable) -> None:
+    table = make_table(*(column(f"c{n}", "string") for n in range(10)))
+    large = {f"c{n}": "x" * 60_000 for n in range(10)}
+    rows = [{"key": n} for n in range(3000)] + [{"key": 3000 + n} | large for n in range(100)]
+    assert put(table).transform(content(*rows)).relationship == "success"
+    assert table.writer.count(table.name) == 3100
+
+
+@pytest.mark.parametrize("texts", [
+    pa.array(["a", "x" * 70_000, "c"], pa.string_view()),
+    pc.run_end_encode(pa.array(["a", "x" * 70_000, "c"])),
+], ids=["views", "runs"])  # fmt: skip
+def test_bad_rows_of_any_kind_of_arrow_are_told_apart(put: Put, table: Table, texts: pa.Array) -> None:
+    left = put(table).transform(stream(pa.table({"key": pa.array([1, 2, 3], pa.int32()), NAME.name: texts})))
+    assert report(left) == [(1, "kudu.cell_too_long")]
+    assert table.column(NAME.name) == {1: "a", 3: "c"}
+
+
+@pytest.mark.parametrize(("number", "kind", "stored"), [
+    ("3.14159265358979323846", "string", "3.14159265358979323846"), ("1.10", "string", "1.10"),
+    ("12345678901234567890.5", "string", "12345678901234567890.5"), ("9007199254740993.0", "int64", 9007199254740993),
+    ("1.00000000000000001", "int64", None), ("0.1", "double", 0.1),
+])  # fmt: skip
+def test_digits_of_json_are_kept(put: Put, make_table: MakeTable, number: str, kind: str, stored: object) -> None:
+    table = make_table(column("value", kind))
+    left = put(table).transform(f'{{"key": 1, "value": {number}}}'.encode())
+    if stored is None:
+        assert report(left) == [(0, "kudu.wrong_value")]
+    else:
+        assert table.column("value") == {1: stored}
+
+
+def test_restarts_leave_no_threads(put: Put, table: Table) -> None:
+    host = put(table)
+    threads = Path("/proc/self/task")
+    counts = []
+    for key in range(8):
+        host.host.schedule()
+        assert host.transform(content({"key": key})).relationship == "success"
+        host.host.stop()
+        counts.append(len(list(threads.iterdir())))
+    assert until(lambda: len(list(threads.iterdir())) <= counts[0] + 4)
 
 
 # --- the table of what became of PutKudu ----------------------------------------------------------------------------

@@ -37,7 +37,7 @@ class Cluster:
             )
         except ConfigurationError as err:
             raise ConfigurationError("--masters", err.problem) from err
-        _probe(settings.addresses, self.timeout)  # the clients try for all of their time, and say little in many words
+        probe(settings.addresses, self.timeout)  # the clients try for all of their time, and say little in many words
         try:
             writer = connect(settings)
             try:
@@ -80,7 +80,7 @@ def _local_master(folder: Path) -> tuple[str, str]:
         return "", ""
 
 
-def _probe(addresses: Sequence[str], timeout: float) -> None:
+def probe(addresses: Sequence[str], timeout: float) -> None:
     """Raises KuduUnavailable when none of the masters takes a connection."""
     reasons = []
     for address in addresses:

@@ -31,7 +31,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
-from imagewarehouse.kudu.records import json_text, shorten
+from imagewarehouse.kudu.records import Unreadable, json_text, shorten
 from imagewarehouse.kudu.schema import KuduColumn, KuduType
 
 MAX_CELL_BYTES = 64 * 1024  # Kudu's own ceiling for a string, varchar or binary
@@ -142,6 +142,8 @@ def _cell_float(value: Any, column: KuduColumn, conversion: Conversion) -> float
 
 def _cell_text(value: Any, column: KuduColumn, conversion: Conversion) -> str:
     try:
+        if isinstance(value, Unreadable):
+            raise ValueError
         if isinstance(value, str):
             text = value
         elif isinstance(value, bytes):

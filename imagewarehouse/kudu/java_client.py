@@ -38,7 +38,7 @@ from imagewarehouse.kudu.java_values import (
     range_of,
     table_schema,
 )
-from imagewarehouse.kudu.layout import keys_are_distinct, pack
+from imagewarehouse.kudu.layout import keys_are_distinct, pack, row_bytes
 from imagewarehouse.kudu.schema import KuduColumn, Range, TableSchema
 from imagewarehouse.kudu.security import KerberosLogin, check_token, read_certificates
 from imagewarehouse.kudu.status import ALTERED, FINAL, error_from_status
@@ -71,6 +71,7 @@ class JavaKuduWriter:
         with _loading:
             for name in _CLASSES:
                 jpype.JClass(f"org.apache.kudu.{name}")
+        self._java = jpype.JPackage("java")
         self._kudu = jpype.JPackage("org").apache.kudu
         self._row_writer = jpype.JClass("imagewarehouse.kudu.RowWriter")
         self._bytes, self._ints = jpype.JArray(jpype.JByte), jpype.JArray(jpype.JInt)
@@ -138,14 +139,17 @@ class JavaKuduWriter:
 
     def _add(self, writer: Any, batch: RowBatch, index: dict[str, int]) -> None:
         """Hand the rows over in portions that fit the JVM's heap."""
-        size = sum(column.values.nbytes for column in batch.columns) or 1
-        step = max(1, min(self.settings.batch_rows, self.settings.batch_bytes * len(batch) // size))
+        ends = np.cumsum(row_bytes(batch.columns, len(batch)))
         columns = self._ints([index[column.name] for column in batch.columns])
-        for start in range(0, len(batch), step):
-            stop = min(start + step, len(batch))
+        start = 0
+        while start < len(batch):
+            before = int(ends[start - 1]) if start else 0
+            fitting = int(np.searchsorted(ends, before + self.settings.batch_bytes, side="right"))
+            stop = max(start + 1, min(fitting, start + self.settings.batch_rows))
             layout, cells = pack(batch.columns, start, stop)
             operations = batch.operations[start:stop].astype(np.int8).tobytes()
             writer.add(self._bytes(operations), columns, self._ints(layout), self._bytes(cells))
+            start = stop
 
     # --- tables ---
 
@@ -283,6 +287,11 @@ class JavaKuduWriter:
         )
         if settings.workers:
             builder.workerCount(settings.workers)
+        # Its own pool keeps the threads of a closed client for a minute: three for each restart of a processor.
+        concurrent = self._java.util.concurrent
+        builder.nioExecutor(
+            concurrent.ThreadPoolExecutor(0, 1000, 1, concurrent.TimeUnit.SECONDS, concurrent.SynchronousQueue())
+        )
         client = builder.build() if self._login is None else self._login.build(builder)
         if settings.certificates:
             self._trust(client, read_certificates(settings.certificates))

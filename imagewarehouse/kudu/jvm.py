@@ -39,9 +39,9 @@ def start(java_home: str = "") -> None:
     import jpype.config
 
     with _lock:
-        if jpype.isJVMStarted():
+        home = find_java(java_home) if java_home or not jpype.isJVMStarted() else None
+        if jpype.isJVMStarted() or home is None:  # one for all processors of the process, the first one's
             return
-        home = find_java(java_home)
         release = java_release(home)
         options = list(_OPTIONS)
         if release >= 24:  # the client's Netty uses what later releases warn about

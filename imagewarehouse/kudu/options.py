@@ -56,13 +56,16 @@ class Opened:
         table = adapter.evaluated(context, flow_file, "Table Name")
         if not table:
             raise ConfigurationError("Table Name", "is empty for this FlowFile")
+        if not table.isprintable():
+            raise ConfigurationError("Table Name", f"is no name: {ascii(table)[:100]}")
         operation = _operation(adapter.evaluated(context, flow_file, "Operation"))
         mapping = _mapping(context, lambda name: adapter.evaluated(context, flow_file, name))
         if adapter.text(context, "Record Source") == ATTRIBUTES:
             return self._attributes(context, flow_file.getAttributes(), table, operation, mapping)
         conversion = _conversion(context)
         unknown = _unknown(adapter.evaluated(context, flow_file, "Unknown Fields", "refuse"))
-        exact = any(column.type is KuduType.DECIMAL for column in self.tables.schema(table).columns)
+        floats = (KuduType.FLOAT, KuduType.DOUBLE, KuduType.BOOL)  # all others keep every digit of a fraction
+        exact = any(column.type not in floats for column in self.tables.schema(table).columns)
         records = read_records(
             adapter.read_content(flow_file), adapter.text(context, "Record Format", "auto"), exact=exact
         )
@@ -157,7 +160,7 @@ def kudu_settings(context: Any) -> KuduSettings:
         backend=adapter.text(context, "Kudu Client", defaults.backend),
         java_home=adapter.text(context, "Java Home"),
         operation_timeout_s=adapter.seconds(context, "Operation Timeout", 10.0),
-        admin_timeout_s=adapter.seconds(context, "Admin Timeout", defaults.admin_timeout_s),
+        admin_timeout_s=adapter.seconds(context, "Admin Timeout", 15.0),
         batch_rows=adapter.integer(context, "Batch Size", defaults.batch_rows),
         flush_mode=adapter.text(context, "Flush Mode", defaults.flush_mode),
         workers=adapter.integer(context, "Client Worker Count", 0),

@@ -25,7 +25,7 @@ from imagewarehouse.errors import RecordsMalformed, WarehouseError
 
 Record = dict[str, Any]
 FORMATS = ("auto", "json", "json-lines", "arrow")
-RAW_SHOWN = 500  # characters of an unreadable record that a report repeats
+RAW_SHOWN = 1 << 20  # characters of an unreadable record that a report repeats
 _NESTED = re.compile(rb":\s*(?:\[\s*)?\{")
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
@@ -260,7 +260,7 @@ def _read_arrow(content: bytes) -> Records:
         if content.startswith(b"ARROW1"):
             table = pa.ipc.open_file(content).read_all()
         else:
-            table = pa.ipc.open_stream(content).read_all()
+            table = _read_streams(content)
         table.validate(full=True)  # offsets beyond a buffer would be read as they are
     except (pa.ArrowException, OSError, MemoryError, ValueError, KeyError, TypeError) as err:
         raise RecordsMalformed(
@@ -272,6 +272,15 @@ def _read_arrow(content: bytes) -> Records:
             f"field {shorten(next(n for n in names if names.count(n) > 1))} stands twice in the Arrow schema"
         )
     return Records([], range(table.num_rows), table)
+
+
+def _read_streams(content: bytes) -> pa.Table:
+    """One stream, or several one behind the other as MergeContent leaves them, all with the same fields."""
+    source = pa.BufferReader(content)
+    tables: list[pa.Table] = []
+    while not tables or source.tell() < len(content):
+        tables.append(pa.ipc.open_stream(source).read_all())
+    return pa.concat_tables(tables)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------
@@ -306,7 +315,7 @@ def remaining(records: Records, numbers: Iterable[int]) -> bytes:
             raise KeyError(wanted[-1])
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, records.table.schema) as writer:
-            writer.write_table(_table_rows(records.table, wanted))
+            writer.write_table(table_rows(records.table, wanted))
         return bytes(sink.getvalue())
     at = {n: row for row, n in enumerate(records.numbers)}
     texts = {bad.record: bad.values for bad in records.errors}
@@ -314,7 +323,7 @@ def remaining(records: Records, numbers: Iterable[int]) -> bytes:
     return b"".join(_utf8(line) + b"\n" for line in lines)
 
 
-def _table_rows(table: pa.Table, rows: list[int]) -> pa.Table:
+def table_rows(table: pa.Table, rows: list[int]) -> pa.Table:
     try:
         return table.take(pa.array(rows, pa.int64()))
     except pa.ArrowNotImplementedError:  # Arrow 26 takes nothing out of views and run-end encoded columns
@@ -398,12 +407,21 @@ def table_row(table: pa.Table, row: int) -> Record:
     return {name: cell_value(table.column(at)[row]) for at, name in enumerate(table.column_names)}
 
 
+class Unreadable(str):
+    """Says of what type an Arrow cell is that Python has no value for. Fit for a report, never for a table."""
+
+    __slots__ = ()
+
+
 def cell_value(cell: pa.Scalar) -> Any:
-    """The Python value of an Arrow cell, or its text where Python has none: nanoseconds, years beyond 9999."""
+    """The Python value of an Arrow cell, or its text where Python has none: nanoseconds, years beyond 9999.
+
+    An `Unreadable` where there is no text either: lists and structs of such.
+    """
     try:
         return cell.as_py()
     except (ValueError, OverflowError, pa.ArrowException):
         try:
             return str(cell.cast(pa.string()).as_py())
         except pa.ArrowException:
-            return f"({cell.type})"
+            return Unreadable(f"({cell.type})")

@@ -284,5 +284,6 @@ def _is_final(outcome: Outcome) -> bool:
 def _only(
     failed: dict[int, list[int]], outcomes: list[list[Outcome]], passes: Callable[[Outcome], bool]
 ) -> dict[int, list[int]]:
-    found = {number: [row for row in rows if passes(outcomes[number][row])] for number, rows in failed.items()}
+    # In the order in which they came, however the client told of them: rows of one key must not change places.
+    found = {number: sorted(row for row in rows if passes(outcomes[number][row])) for number, rows in failed.items()}
     return {number: rows for number, rows in found.items() if rows}

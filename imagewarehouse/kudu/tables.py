@@ -16,6 +16,7 @@ from imagewarehouse.kudu.client import KuduWriter
 from imagewarehouse.kudu.convert import ADD, REFUSE, to_batch
 from imagewarehouse.kudu.drift import drift_columns
 from imagewarehouse.kudu.mapping import Rows
+from imagewarehouse.kudu.records import table_rows
 from imagewarehouse.kudu.schema import KuduColumn, TableSchema
 from imagewarehouse.kudu.sink import Outcome, SinkSettings, TableSink
 
@@ -131,7 +132,11 @@ def _take(rows: Rows, numbers: Sequence[int]) -> Rows:
     at = np.asarray(numbers)
     if rows.table is not None:
         return replace(
-            rows, records=list(numbers), operations=rows.operations[at], table=rows.table.take(at), errors=()
+            rows,
+            records=list(numbers),
+            operations=rows.operations[at],
+            table=table_rows(rows.table, list(numbers)),
+            errors=(),
         )
     return replace(
         rows, records=list(numbers), operations=rows.operations[at], values=[rows.values[n] for n in numbers], errors=()

@@ -146,8 +146,12 @@ public final class RowWriter implements AutoCloseable {
         long size = fill(operation.getRow(), i, columns, layout, cells, buffer);
         if (operations.size() >= batchRows || (bytes + size > batchBytes && !operations.isEmpty())) {
           flush();
+          if (stopped != null) {
+            fail(row, stopped); // here and not with the rest: failures are told in the order of the rows
+            continue;
+          }
         }
-        operations.add(operation); // flushing may have stopped it all; then it fails with the rest
+        operations.add(operation);
         numbers.add(row);
         bytes += size;
       } catch (RuntimeException e) {
