@@ -367,6 +367,7 @@ def test_retention_and_need_in_one_command(run: Run, writer: KuduWriter, sensors
     [
         (["--add", "December"], "--add: expected a month"),
         (["--add", "2026-13"], "--add: expected a month"),
+        (["--drop-before", "2999-01", "--yes"], "--drop-before: 2999-01 is still to come"),
         (["--add-until", "2020-01"], "--add-until: 2020-01-01 is past"),
         (["--add-until", "2999-01"], "more than 1000 ranges"),
         (["--dry-run"], "there is nothing to do"),

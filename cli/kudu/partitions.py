@@ -72,7 +72,10 @@ class Changes:
         kind = _time_kind(schema)
         old: set[Range] = set()
         if self.drop_before is not None:
-            cut = range_of(*parse_time(self.drop_before, "--drop-before"), kind).lower
+            moment, form = parse_time(self.drop_before, "--drop-before")
+            if moment > now:  # a slip of the pen may not cost the rows of this month
+                raise ConfigurationError("--drop-before", f"{self.drop_before} is still to come")
+            cut = range_of(moment, form, kind).lower
             old.update(part for part in existing if part.upper is not None and part.upper <= (cut or ()))
         if self.keep_months is not None:
             policy = RangePolicy(schema.range_columns[0], "month", 0, self.keep_months)
