@@ -532,7 +532,7 @@ def test_the_report_has_a_line_for_each_bad_row() -> None:
     }
     bad = [BadRow(7, KuduWrongValue("second"), values), BadRow(2, RecordsMalformed("first"), "x" * 1000)]
     lines = [json.loads(line) for line in bad_rows_json(bad).splitlines()]
-    assert lines[0] == {"row": 2, "error_code": "records.malformed", "error_detail": "first", "record": "x" * 500}
+    assert lines[0] == {"row": 2, "error_code": "records.malformed", "error_detail": "first", "record": "x" * 1000}
     assert lines[1]["error_code"] == "kudu.wrong_value"
     assert lines[1]["record"] == {
         "i": 1, "d": "12.10", "b": base64.b64encode(b"\x00\xff").decode(), "t": "2026-01-02T00:00:00+00:00", "n": None,

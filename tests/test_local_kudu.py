@@ -93,7 +93,7 @@ def healthy(kudu: LocalKudu) -> bool:
 def test_a_started_cluster_is_healthy_and_takes_tables(kudu: LocalKudu) -> None:
     create_table(kudu, "takes_tables")
     assert "takes_tables" in tables(kudu)
-    assert healthy(kudu)
+    assert until(lambda: healthy(kudu), 30)  # tablets elect a leader first
     assert kudu.dead() == []
 
 
@@ -147,7 +147,7 @@ def test_a_server_started_from_a_thread_outlives_it(kudu: LocalKudu) -> None:
     thread.join()
     time.sleep(0.3)
     assert kudu.dead() == []
-    assert healthy(kudu)
+    assert until(lambda: healthy(kudu), 30)  # tablets elect a leader first
 
 
 @pytest.mark.usefixtures("kudu")  # skips or fails where there are no servers
@@ -182,7 +182,7 @@ class TestFolders:
         with LocalKudu(tmp_path, never_fsync=True) as first:
             with pytest.raises(ConfigurationError, match="in use by another run"):
                 LocalKudu(tmp_path).start()
-            assert healthy(first)
+            assert until(lambda: healthy(first), 30)  # tablets elect a leader first
 
     def test_a_killed_parent_leaves_no_server_and_a_folder_that_starts_again(self, tmp_path: Path) -> None:
         owner = own(tmp_path)
@@ -194,7 +194,7 @@ class TestFolders:
         owner.wait()
         with LocalKudu(tmp_path, never_fsync=True) as again:  # at once: it waits for them to be gone
             assert not any(map(runs, pids))
-            assert healthy(again)
+            assert until(lambda: healthy(again), 30)  # tablets elect a leader first
 
     @pytest.mark.parametrize("after", [0.03, 0.08, 0.15, 0.25, 0.4])
     def test_a_first_start_that_is_killed_at_any_moment_is_started_over(self, tmp_path: Path, after: float) -> None:
