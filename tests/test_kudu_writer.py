@@ -967,7 +967,10 @@ def test_closed_connection_says_so_and_closes_again(connect: Callable[..., KuduW
 
 
 def test_connection_that_was_never_used_closes(connect: Callable[..., KuduWriter]) -> None:
-    connect(masters="127.0.0.1:1").close()
+    writer = connect(masters="127.0.0.1:1")
+    writer.close()
+    with pytest.raises(WarehouseError):
+        writer.tables()
 
 
 # --- any rows ---------------------------------------------------------------------------------------------------------
