@@ -64,6 +64,7 @@ class ComponentType:
 _LISTENS = {"listenPortDefinition": {"applicationProtocols": ["http/1.1", "h2"], "transportProtocol": "TCP"}}
 _TRUE_FALSE = ("true", "false")
 _HTTP_PROTOCOLS = ("HTTP_1_1", "H2_HTTP_1_1", "H2")
+_PACKAGINGS = ("use mime.type attribute", "tar", "zip", "flowfile-stream-v3", "flowfile-stream-v2", "flowfile-tar-v1")
 
 
 def _java(
@@ -153,6 +154,27 @@ _JAVA_TYPES = (
         ["unmatched"],
         dynamic=True,
         routes=True,
+    ),
+    _java(
+        "org.apache.nifi.processors.standard.PackageFlowFile",
+        "nifi-standard-nar",
+        (
+            Property("Maximum Batch Size", "1", required=True),
+            Property("Maximum Batch Content Size", "1 GB", required=True),
+        ),
+        ["success", "original"],
+    ),
+    _java(
+        "org.apache.nifi.processors.standard.UnpackContent",
+        "nifi-standard-nar",
+        (
+            Property("Packaging Format", "use mime.type attribute", True, _PACKAGINGS),
+            Property("Filename Character Set", "UTF-8", True, needs=("Packaging Format",)),
+            Property("File Filter", ".*", required=True),
+            Property("Password", sensitive=True, needs=("Packaging Format",)),
+            Property("Allow Stored Entries With Data Descriptor", "false", True, _TRUE_FALSE, needs=("Packaging Format",)),
+        ),
+        ["success", "original", "failure"],
     ),
     _java(
         "org.apache.nifi.http.StandardHttpContextMap",
@@ -349,10 +371,20 @@ def processor(
     return Processor("PROCESSOR", name, at, comments, type_name, settings, tasks, ends, retry)
 
 
+# Packages that wait between two steps. Few: while there is no space, requests wait in front of the gathering step, where
+# the next package grows by them, and a full queue there tells the senders.
+_WAITING_PACKAGES = 10
+
+
 def link(
-    source: Part, destination: Part, *relationships: str, bends: tuple[Place, ...] = (), label_at: int = 0
+    source: Part,
+    destination: Part,
+    *relationships: str,
+    bends: tuple[Place, ...] = (),
+    label_at: int = 0,
+    objects: int = _WAITING_PACKAGES,
 ) -> Link:
-    return Link(source, destination, relationships or ("",), bends=bends, label_at=label_at)
+    return Link(source, destination, relationships or ("",), bends=bends, label_at=label_at, objects=objects)
 
 
 def loop(part: Part, relationship: str) -> Link:
@@ -397,6 +429,9 @@ def settings() -> tuple[Setting, ...]:
         Setting("http.classify.port", "Port of /classify, which answers with the result.", "8082"),
         Setting("http.max.request.size", "Largest multipart body the listeners take. A third more than intake.max.size leaves"
                 " room for base64 and for the other fields of a form.", "32 MB"),
+        Setting("batch.max.images", "Most images that travel through the flow together. Only those that wait anyway are"
+                " gathered: an image alone is a package of one.", "64"),
+        Setting("batch.max.size", "Most bytes of such a package; a larger image travels alone.", "8 MB"),
         Setting("http.answer.timeout", "How long a client of /classify waits before NiFi answers 503.", "60 sec"),
         Setting("access.keys", "Pairs name:key separated by commas, at least 16 characters a key. Without a value everybody"
                 " may POST.", sensitive=True),
@@ -449,6 +484,21 @@ WAITING = Service(
 )
 
 
+PACKAGES = {"FlowFile Packages": "true"}
+
+
+def gather(name: str, at: Place) -> Processor:
+    return processor(
+        name,
+        "PackageFlowFile",
+        at,
+        "Makes one FlowFile of those that wait, so that every later step pays NiFi's price of a FlowFile once for all of them."
+        " Never waits for more.",
+        {"Maximum Batch Size": "#{batch.max.images}", "Maximum Batch Content Size": "#{batch.max.size}"},
+        ends=("original",),
+    )
+
+
 def handle_request() -> Group:
     receive = processor(
         "Receive images",
@@ -480,10 +530,12 @@ def handle_request() -> Group:
         },
         tasks=4,  # bodies are copied by these, not by the server's own threads
     )
+    # One for each door: the images of a package are all waited for, or none is.
+    gathered, gathered_waiting = gather("Gather images", (560, 220)), gather("Gather requests", (560, 520))
     check = processor(
         "FilterImageRequest",
         "FilterImageRequest",
-        (720, 370),
+        (1120, 370),
         "Accepts an image or rejects it with a stable code. Gives each request its id and its time.",
         {
             "Maximum Size": "#{intake.max.size}",
@@ -493,15 +545,16 @@ def handle_request() -> Group:
             "Allow Trailing Data": "#{intake.allow.trailing.data}",
             "Allowed Image URIs": "#{intake.image.uris}",
             "Access Keys": "#{access.keys}",
+            **PACKAGES,
         },
         tasks=2,
         ends=("original",),
     )
-    accepted = port_out("accepted", (1500, 190), "Images that passed every check.")
+    accepted = port_out("accepted", (1900, 190), "Images that passed every check.")
     rejected = port_out(
-        "rejected", (1500, 410), "Requests that will never pass, with the reason; they are recorded too."
+        "rejected", (1900, 410), "Requests that will never pass, with the reason; they are recorded too."
     )
-    failed = port_out("failed", (1500, 630), "Requests that our own code stumbled over.")
+    failed = port_out("failed", (1900, 630), "Requests that our own code stumbled over.")
     answers = port_in("answers", (56, 860), "What goes back to waiting clients, from Storing Result.")
     answer = processor(
         "Answer",
@@ -524,14 +577,16 @@ def handle_request() -> Group:
         "Handle Request",
         (0, 420),
         "Takes images over HTTP, refuses what is no image, and answers clients that wait.",
-        [receive, receive_waiting, check, accepted, rejected, failed, answers, answer],
+        [receive, receive_waiting, gathered, gathered_waiting, check, accepted, rejected, failed, answers, answer],
         [
-            link(receive, check, "success"),
-            link(receive_waiting, check, "success"),
+            link(receive, gathered, "success", objects=1000),
+            link(receive_waiting, gathered_waiting, "success", objects=1000),
+            link(gathered, check, "success", objects=2),
+            link(gathered_waiting, check, "success", objects=2),
             link(check, accepted, "success"),
             link(check, rejected, "rejected"),
             link(check, failed, "failure"),
-            link(answers, answer),
+            link(answers, answer, objects=1000),
         ],
         [
             Label(
@@ -554,7 +609,7 @@ def pre_processing() -> Group:
         "EnrichImageMetadata",
         (660, 250),
         "Adds the client's address and user, and facts about the image where the check has not left them.",
-        {"Trusted Proxies": "#{source.trusted.proxies}", "Keep GPS": "#{source.keep.gps}"},
+        {"Trusted Proxies": "#{source.trusted.proxies}", "Keep GPS": "#{source.keep.gps}", **PACKAGES},
         ends=("original",),
     )
     store = processor(
@@ -563,7 +618,7 @@ def pre_processing() -> Group:
         (1400, 250),
         "Keeps the bytes under their sha256. While the store is away, acknowledged images wait in the loop, and waiting"
         " clients are told after two more tries.",
-        {"Store URI": "#{store.uri}"},
+        {"Store URI": "#{store.uri}", **PACKAGES},
         tasks=2,
         ends=("original",),
         retry=_retrying("retry", "failure"),
@@ -601,6 +656,7 @@ def prediction() -> Group:
             "Model Version": "#{model.version}",
             "Runtime": "#{model.runtime}",
             "Top K": "#{model.top.k}",
+            **PACKAGES,
         },
         tasks=2,
         ends=("original",),
@@ -625,15 +681,16 @@ def storing_result() -> Group:
         "PutKuduRecord",
         "PutKuduRecord",
         (1140, 360),
-        "One row for each request, whatever became of it. Tasks that write at the same time share a commit, hence so many."
-        " When the row is committed, the content becomes the answer.",
+        "One row for each request, whatever became of it. The rows of"
+        " a package share a commit, and those of tasks that write at the same time. Then the content becomes the answers.",
         {
             "Kudu Masters": "#{kudu.masters}",
             "Local Database": "#{rows.database}",
             "Table Name": "#{kudu.table}",
             "Months to Keep": "#{kudu.keep.months}",
+            **PACKAGES,
         },
-        tasks=8,  # of the 10 threads that NiFi has by default: the rest of the flow has to go on while a store is away
+        tasks=2,
         ends=("original",),
         retry=_retrying("retry", "refused"),
     )
@@ -650,17 +707,25 @@ def storing_result() -> Group:
         "Somebody waits?",
         "RouteOnAttribute",
         (1960, 560),
-        "Only /classify leaves http.context.identifier. Everything else ends here: its row is written, nobody waits.",
-        {"waiting": "${http.context.identifier:isEmpty():not()}"},
+        "answers counts the clients of /classify. Everything else ends here: its row is written, nobody waits.",
+        {"waiting": "${answers:isEmpty():not()}"},
         ends=("unmatched",),
     )
-    answers = port_out("answers", (2680, 600), "Answers for clients that wait, in Handle Request.")
-    grave = funnel("dead letters", (2960, 160))
+    unpack = processor(
+        "Unpack answers",
+        "UnpackContent",
+        (2560, 560),
+        "One FlowFile for each answer again.",
+        {"Packaging Format": "flowfile-stream-v3"},
+        ends=("original",),
+    )
+    answers = port_out("answers", (3160, 600), "Answers for clients that wait, in Handle Request.")
+    grave = funnel("dead letters", (3260, 160))
     return Group(
         "Storing Result",
         (2400, 420),
         "Writes one row and one document for each request, and hands over the answer.",
-        [classified, rejected, failed, every, rows, index, waits, answers, grave],
+        [classified, rejected, failed, every, rows, index, waits, unpack, answers, grave],
         [
             link(classified, every),
             link(rejected, every),
@@ -668,17 +733,19 @@ def storing_result() -> Group:
             link(every, rows),
             link(rows, index, "success"),
             link(rows, waits, "success"),
-            link(rows, answers, "refused", bends=((1260, 780), (2800, 780))),
+            link(rows, unpack, "refused", bends=((1260, 780), (2736, 780))),
             loop(rows, "retry"),
-            dead_letters(rows, grave, ["failure", "bad rows"], "dead letters: rows", ((1316, 900), (2984, 900))),
+            dead_letters(rows, grave, ["failure", "bad rows"], "dead letters: rows", ((1316, 900), (3284, 900))),
             loop(index, "retry"),
             dead_letters(index, grave, ["failure"], "dead letters: documents"),
-            link(waits, answers, "waiting"),
+            link(waits, unpack, "waiting"),
+            link(unpack, answers, "success", objects=1000),
+            dead_letters(unpack, grave, ["failure"], "dead letters: answers"),
         ],
         [
             Label(
                 "dead letters",
-                (3060, 130),
+                (3360, 130),
                 (640, 110),
                 "Dead letters: what no further try will save.\n"
                 "They stay in the two queues in front of this funnel until somebody has looked at them;\n"
@@ -707,7 +774,7 @@ def image_warehouse() -> Group:
             _lane(prepare.output("rejected"), result.input("rejected"), 1040, 1792, 2540, 720),
             _lane(prepare.output("failed"), result.input("failed"), 990, 1792, 2590, 840),
             _lane(handle.output("failed"), result.input("failed"), 240, 992, 2640, 960),
-            _lane(result.output("answers"), handle.input("answers"), 2690, 1792, 140, 1080),
+            _lane(result.output("answers"), handle.input("answers"), 2690, 1792, 140, 1080, objects=1000),
         ],
         labels=[
             above(handle, "POST /images and POST /classify.\nOnly whole images of an accepted type pass."),
@@ -720,9 +787,11 @@ def image_warehouse() -> Group:
     )  # fmt: skip
 
 
-def _lane(source: Part, destination: Part, start: int, label: int, end: int, y: int) -> Link:
+def _lane(
+    source: Part, destination: Part, start: int, label: int, end: int, y: int, objects: int = _WAITING_PACKAGES
+) -> Link:
     """Below the groups, past those in between."""
-    return link(source, destination, bends=((start, y), (label, y), (end, y)), label_at=1)
+    return link(source, destination, bends=((start, y), (label, y), (end, y)), label_at=1, objects=objects)
 
 
 # --- the flow as NiFi writes it ------------------------------------------------------------------------------------

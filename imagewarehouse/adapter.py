@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
+from imagewarehouse import bridge
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.units import parse_duration, parse_size
 
@@ -111,7 +112,7 @@ def evaluated(context: Any, flow_file: Any, name: str, default: str = "") -> str
 
 def read_content(flow_file: Any) -> bytes:
     """The content of a FlowFile; the one place where processors read it."""
-    return bytes(flow_file.getContentsAsBytes())
+    return bridge.read(flow_file)
 
 
 def failed(error: WarehouseError) -> dict[str, str]:

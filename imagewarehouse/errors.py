@@ -255,6 +255,10 @@ class KuduRefused(RowRejected):
     code, title = "kudu.refused", "Refused by Kudu"
 
 
+class PackageBroken(WarehouseError):
+    code, title = "package.broken", "Not a package of FlowFiles"
+
+
 class ModelUnavailable(Unavailable):
     code, title = "model.unavailable", "Model could not be loaded"
 

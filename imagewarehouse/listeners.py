@@ -20,6 +20,12 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 CONTEXT_ID = "http.context.identifier"  # set by HandleHttpRequest only: somebody waits for an answer
 CREDENTIAL_HEADERS = ("X-Access-Key", "Authorization")
+UNKEPT_SIZE = "http.unkept.size"  # bytes of a body over the limit, of which a listener kept nothing else
+# What steps behind the filter ask of a listener's attributes.
+ORIGIN = (
+    CONTEXT_ID, "restlistener.remote.source.host", "restlistener.remote.user.dn", "http.remote.addr", "http.subject.dn",
+)  # fmt: skip
+CHECKED = "checked"  # what takes the place of a credential
 
 
 class Headers:
@@ -68,9 +74,9 @@ def read_request(
     if keys_wanted:
         found = [headers.find_all(name) for name in CREDENTIAL_HEADERS]
         key = offered_key(*(next(iter(values.values()), None) for values in found))
-        blank = {attribute: "checked" for values in found for attribute in values}
+        blank = {attribute: CHECKED for values in found for attribute in values}
     request = Request(
-        size=size,
+        size=size or _number(get(UNKEPT_SIZE), digits=18) or 0,
         declared_type=declared,
         method=get("http.method"),
         file_name=part_name if part else _file_name(get, headers),
@@ -147,8 +153,8 @@ def _file_name(get: Get, headers: Headers) -> str | None:
     return None if name is None or name == get("uuid") else name
 
 
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() and len(text) < 10 else None  # more parts than that are made up
+def _number(text: str | None, digits: int = 9) -> int | None:
+    return int(text) if text and text.isdecimal() and len(text) <= digits else None  # longer ones are made up
 
 
 def _address(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

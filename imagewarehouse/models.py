@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imagewarehouse.errors import InferenceFailed, ModelBroken, ModelUnavailable
+from imagewarehouse.errors import InferenceFailed, ModelBroken, ModelUnavailable, WarehouseError
 from imagewarehouse.images import Float32Array, decode_rgb, to_batch
 from imagewarehouse.manifest import LITERT, TENSORFLOW, Manifest, find_version, read_manifest
 
@@ -60,17 +60,59 @@ class Classifier:
 
         Raises: Corrupt when it does not decode, InferenceFailed when the model does not answer with probabilities.
         """
+        (outcome,) = self.classify_many([(content, image_format)], top_k)
+        if isinstance(outcome, WarehouseError):
+            raise outcome
+        return outcome
+
+    def classify_many(
+        self, images: Sequence[tuple[bytes, str | None]], top_k: int = 5
+    ) -> list[Prediction | WarehouseError]:
+        """Classify image files in one call of the model: for each a prediction, or what `classify` would raise.
+
+        Args: images: contents with their formats, None where it is not known. Their `inference_ms` is an equal share.
+        """
+        decoded: list[tuple[Float32Array, float] | WarehouseError] = []
+        for content, image_format in images:
+            started = time.perf_counter()
+            try:
+                batch = to_batch([decode_rgb(content, self.manifest.spec, image_format)], self.manifest.spec)
+                decoded.append((batch, (time.perf_counter() - started) * 1000))
+            except WarehouseError as err:
+                decoded.append(err)
+        batches = [item[0] for item in decoded if not isinstance(item, WarehouseError)]
+        answers = iter(self._answers(batches))
+        outcomes: list[Prediction | WarehouseError] = []
+        for item in decoded:
+            if isinstance(item, WarehouseError):
+                outcomes.append(item)
+                continue
+            answer = next(answers)
+            outcomes.append(
+                answer if isinstance(answer, WarehouseError) else self._prediction(answer[0], item[1], answer[1], top_k)
+            )
+        return outcomes
+
+    def _answers(self, batches: Sequence[Float32Array]) -> list[tuple[Float32Array, float] | WarehouseError]:
+        """(probabilities, milliseconds) of each decoded image; together, and one by one where one of them is refused."""
+        if not batches:
+            return []
         started = time.perf_counter()
-        batch = to_batch([decode_rgb(content, self.manifest.spec, image_format)], self.manifest.spec)
-        decoded = time.perf_counter()
-        probabilities = self.probabilities(batch)[0]
-        done = time.perf_counter()
+        try:
+            rows = self.probabilities(np.concatenate(batches) if len(batches) > 1 else batches[0])
+        except InferenceFailed as err:
+            return [err] if len(batches) == 1 else [self._answers([batch])[0] for batch in batches]
+        share = (time.perf_counter() - started) * 1000 / len(batches)
+        return [(row, share) for row in rows]
+
+    def _prediction(
+        self, probabilities: Float32Array, preprocess_ms: float, inference_ms: float, top_k: int
+    ) -> Prediction:
         best = np.argsort(-probabilities, kind="stable")[: max(1, top_k)]
-        labels = self.manifest.labels
         return Prediction(
-            top=tuple((labels[i], float(probabilities[i])) for i in best),
-            preprocess_ms=round((decoded - started) * 1000, 3),
-            inference_ms=round((done - decoded) * 1000, 3),
+            top=tuple((self.manifest.labels[i], float(probabilities[i])) for i in best),
+            preprocess_ms=round(preprocess_ms, 3),
+            inference_ms=round(inference_ms, 3),
         )
 
     def probabilities(self, batch: Float32Array) -> Float32Array:

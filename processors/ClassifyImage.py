@@ -12,7 +12,7 @@ from nifiapi.properties import (
 )
 from nifiapi.relationship import Relationship
 
-from imagewarehouse import adapter
+from imagewarehouse import adapter, batches
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.manifest import BUNDLED_MODEL, find_version
 from imagewarehouse.metadata import COLUMNS
@@ -79,6 +79,16 @@ class ClassifyImage(FlowFileTransform):
         validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )
+    PACKAGES = PropertyDescriptor(
+        name="FlowFile Packages",
+        description="""true: every FlowFile is a package of many (FlowFile stream v3), as PackageFlowFile makes them, and stays
+            one; what is found of each of them goes into the attribute package.records. false: every FlowFile is one
+            image.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
 
     SUCCESS = Relationship(name="success", description="Classified images")
 
@@ -87,7 +97,7 @@ class ClassifyImage(FlowFileTransform):
         self.classifier = adapter.Prepared(self._load)
 
     def getPropertyDescriptors(self):
-        return [self.MODEL_FOLDER, self.MODEL_VERSION, self.RUNTIME, self.TOP_K]
+        return [self.MODEL_FOLDER, self.MODEL_VERSION, self.RUNTIME, self.TOP_K, self.PACKAGES]
 
     def getRelationships(self):
         return [self.SUCCESS]
@@ -107,34 +117,46 @@ class ClassifyImage(FlowFileTransform):
         )
 
     def transform(self, context, flowFile):
+        return batches.transform(
+            context, flowFile, lambda images: self._classify(context, images), FlowFileTransformResult
+        )
+
+    def _classify(self, context, images):
         try:
             classifier, top_k = self.classifier.get(context)
-            prediction = classifier.classify(adapter.read_content(flowFile), flowFile.getAttribute("format"), top_k)
+            contents = [(adapter.read_content(image), image.getAttribute("format") or None) for image in images]
+            outcomes = classifier.classify_many(contents, top_k)
         except WarehouseError as err:
-            adapter.log.warning("ClassifyImage: %s", err)
-            # Empty, or a sender of FlowFile packages could have chosen them.
-            nothing = {column.name: "" for column in COLUMNS if column.stage == "classify"}
-            return FlowFileTransformResult(relationship="failure", attributes=nothing | adapter.failed(err))
-        top = [{"class": label, "probability": round(probability, 6)} for label, probability in prediction.top]
-        return FlowFileTransformResult(
-            relationship="success",
-            attributes={
-                "status": "classified",
-                "predicted_class": prediction.predicted_class,
-                "confidence": f"{prediction.confidence:.6f}",
-                "top_k": json.dumps(top),
-                "model_name": classifier.manifest.name,
-                "model_version": classifier.manifest.version,
-                "preprocess_ms": str(prediction.preprocess_ms),
-                "inference_ms": str(prediction.inference_ms),
-            },
-        )
+            classifier, outcomes = None, [err] * len(images)
+        return [_result(classifier, outcome) for outcome in outcomes]
 
     def _load(self, context):
         classifier = load_classifier(
             _folder(context), adapter.text(context, "Model Version", "latest"), adapter.text(context, "Runtime", "auto")
         )
         return classifier, adapter.integer(context, "Top K", 5)
+
+
+def _result(classifier, outcome):
+    if isinstance(outcome, WarehouseError):
+        adapter.log.warning("ClassifyImage: %s", outcome)
+        # Empty, or a sender of FlowFile packages could have chosen them.
+        nothing = {column.name: "" for column in COLUMNS if column.stage == "classify"}
+        return FlowFileTransformResult(relationship="failure", attributes=nothing | adapter.failed(outcome))
+    top = [{"class": label, "probability": round(probability, 6)} for label, probability in outcome.top]
+    return FlowFileTransformResult(
+        relationship="success",
+        attributes={
+            "status": "classified",
+            "predicted_class": outcome.predicted_class,
+            "confidence": f"{outcome.confidence:.6f}",
+            "top_k": json.dumps(top),
+            "model_name": classifier.manifest.name,
+            "model_version": classifier.manifest.version,
+            "preprocess_ms": str(outcome.preprocess_ms),
+            "inference_ms": str(outcome.inference_ms),
+        },
+    )
 
 
 def _folder(context):

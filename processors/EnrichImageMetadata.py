@@ -3,7 +3,7 @@ from nifiapi.flowfiletransform import FlowFileTransform, FlowFileTransformResult
 from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, StandardValidators, ValidationResult
 from nifiapi.relationship import Relationship
 
-from imagewarehouse import adapter
+from imagewarehouse import adapter, batches
 from imagewarehouse.errors import ConfigurationError, ImageRejected, NotAnImage
 from imagewarehouse.formats import sniff
 from imagewarehouse.images import check_image, gps_position
@@ -47,6 +47,16 @@ class EnrichImageMetadata(FlowFileTransform):
         allowable_values=["true", "false"],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )
+    PACKAGES = PropertyDescriptor(
+        name="FlowFile Packages",
+        description="""true: every FlowFile is a package of many (FlowFile stream v3), as PackageFlowFile makes them, and stays
+            one; what is found of each of them goes into the attribute package.records. false: every FlowFile is one
+            image.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
 
     SUCCESS = Relationship(name="success", description="Images with their origin and facts as attributes")
     REJECTED = Relationship(name="rejected", description="Requests that came with status rejected, their origin added")
@@ -56,7 +66,7 @@ class EnrichImageMetadata(FlowFileTransform):
         self.settings = adapter.Prepared(self._read_settings)
 
     def getPropertyDescriptors(self):
-        return [self.TRUSTED_PROXIES, self.KEEP_GPS]
+        return [self.TRUSTED_PROXIES, self.KEEP_GPS, self.PACKAGES]
 
     def getRelationships(self):
         return [self.SUCCESS, self.REJECTED]
@@ -73,38 +83,48 @@ class EnrichImageMetadata(FlowFileTransform):
 
     def transform(self, context, flowFile):
         trusted, keep_gps = self.settings.get(context)
-        get = flowFile.getAttribute
-        attributes = {"source_ip": source_ip(get, trusted) or ""}
-        # A position that is there already was chosen by a sender of FlowFile packages.
-        attributes |= {name: "" for name in ("gps_latitude", "gps_longitude") if get(name)}
-        if not get("source_user"):
-            attributes["source_user"] = certificate_subject(get) or ""
-        if get("status") == "rejected":
-            return FlowFileTransformResult(relationship="rejected", attributes=attributes)
-        try:
-            image_format = get("format")
-            if keep_gps or not image_format:
-                content = adapter.read_content(flowFile)
-                if not image_format:
-                    found = sniff(content)
-                    if found is None:
-                        raise NotAnImage("the content is not an image of a known format")
-                    facts = check_image(content, found, Limits())
-                    image_format = facts.format
-                    attributes |= {
-                        "format": facts.format,
-                        "size_bytes": str(len(content)),
-                        "width": str(facts.width),
-                        "height": str(facts.height),
-                        "color_mode": facts.color_mode,
-                        "frames": str(facts.frames),
-                    }
-                position = gps_position(content, image_format) if keep_gps else None
-                if position:
-                    attributes |= {"gps_latitude": str(position[0]), "gps_longitude": str(position[1])}
-        except ImageRejected as err:
-            return FlowFileTransformResult(relationship="failure", attributes=attributes | adapter.failed(err))
-        return FlowFileTransformResult(relationship="success", attributes=attributes)
+        return batches.transform(
+            context,
+            flowFile,
+            lambda images: [_enrich(image, trusted, keep_gps) for image in images],
+            FlowFileTransformResult,
+            everyone=True,
+        )
 
     def _read_settings(self, context):
         return parse_networks(adapter.text(context, "Trusted Proxies")), adapter.boolean(context, "Keep GPS")
+
+
+def _enrich(image, trusted, keep_gps):
+    get = image.getAttribute
+    attributes = {"source_ip": source_ip(get, trusted) or ""}
+    # A position that is there already was chosen by a sender of FlowFile packages.
+    attributes |= {name: "" for name in ("gps_latitude", "gps_longitude") if get(name)}
+    if not get("source_user"):
+        attributes["source_user"] = certificate_subject(get) or ""
+    if get("status") == "rejected":
+        return FlowFileTransformResult(relationship="rejected", attributes=attributes)
+    try:
+        image_format = get("format")
+        if keep_gps or not image_format:
+            content = adapter.read_content(image)
+            if not image_format:
+                found = sniff(content)
+                if found is None:
+                    raise NotAnImage("the content is not an image of a known format")
+                facts = check_image(content, found, Limits())
+                image_format = facts.format
+                attributes |= {
+                    "format": facts.format,
+                    "size_bytes": str(len(content)),
+                    "width": str(facts.width),
+                    "height": str(facts.height),
+                    "color_mode": facts.color_mode,
+                    "frames": str(facts.frames),
+                }
+            position = gps_position(content, image_format) if keep_gps else None
+            if position:
+                attributes |= {"gps_latitude": str(position[0]), "gps_longitude": str(position[1])}
+    except ImageRejected as err:
+        return FlowFileTransformResult(relationship="failure", attributes=attributes | adapter.failed(err))
+    return FlowFileTransformResult(relationship="success", attributes=attributes)

@@ -3,7 +3,7 @@ from nifiapi.flowfiletransform import FlowFileTransform, FlowFileTransformResult
 from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, StandardValidators, ValidationResult
 from nifiapi.relationship import Relationship
 
-from imagewarehouse import adapter
+from imagewarehouse import adapter, batches
 from imagewarehouse.access import AccessKeys
 from imagewarehouse.errors import ConfigurationError, ImageRejected
 from imagewarehouse.ids import event_time, new_request_id, request_id_from_key
@@ -118,6 +118,16 @@ class FilterImageRequest(FlowFileTransform):
         validators=[StandardValidators.ALWAYS_VALID],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )
+    PACKAGES = PropertyDescriptor(
+        name="FlowFile Packages",
+        description="""true: every FlowFile is a package of many (FlowFile stream v3), as PackageFlowFile makes them, and stays
+            one; what is found of each of them goes into the attribute package.records. false: every FlowFile is one
+            image.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
 
     SUCCESS = Relationship(name="success", description="Images, decoded once and found whole")
     REJECTED = Relationship(
@@ -137,6 +147,7 @@ class FilterImageRequest(FlowFileTransform):
             self.ALLOW_TRAILING_DATA,
             self.ALLOWED_URIS,
             self.ACCESS_KEYS,
+            self.PACKAGES,
         ]
 
     def getRelationships(self):
@@ -154,44 +165,13 @@ class FilterImageRequest(FlowFileTransform):
 
     def transform(self, context, flowFile):
         rules = self.rules.get(context)
-        now = adapter.now()
-        request, attributes = read_request(
-            flowFile.getAttribute,
-            flowFile.getSize(),
-            keys_wanted=bool(rules.keys.digests),
-            all_attributes=flowFile.getAttributes,
-        )
-        # What a request does not have is set all the same: a sender of FlowFile packages chooses attributes, but not
-        # who it is.
-        attributes["source_user"] = ""
-        request_id = new_request_id(now)
-        try:
-            attributes["source_user"] = check_access(request, rules) or ""
-            if request.idempotency_key:  # not before the access check: it names the row that will be overwritten
-                request_id = request_id_from_key(request.idempotency_key, now, request.part or 1)
-            check_request(request, rules)
-            content = adapter.read_content(flowFile)
-            accepted = check_content(request, content, rules, fetch=read_object)
-        except ImageRejected as err:
-            attributes |= _identity(request_id, "rejected", request)
-            attributes |= {"error_code": err.code, "error_detail": str(err)}
-            return FlowFileTransformResult(relationship="rejected", attributes=attributes)
-
-        attributes |= _identity(request_id, "accepted", request)
-        attributes |= {
-            "image_id": accepted.image_id,
-            "declared_type": accepted.declared_type,
-            "format": accepted.facts.format,
-            "size_bytes": str(len(accepted.image)),
-            "width": str(accepted.facts.width),
-            "height": str(accepted.facts.height),
-            "color_mode": accepted.facts.color_mode,
-            "frames": str(accepted.facts.frames),
-        }
-        if accepted.file_name:
-            attributes["file_name"] = accepted.file_name
-        return FlowFileTransformResult(
-            relationship="success", attributes=attributes, contents=accepted.image if accepted.unwrapped else None
+        return batches.transform(
+            context,
+            flowFile,
+            lambda requests: [_check(request, rules) for request in requests],
+            FlowFileTransformResult,
+            first=True,
+            everyone=True,
         )
 
     def _read_rules(self, context):
@@ -206,6 +186,48 @@ class FilterImageRequest(FlowFileTransform):
             media_types=parse_media_types(adapter.text(context, "Accepted Types")),
             uri_prefixes=parse_uri_prefixes(adapter.text(context, "Allowed Image URIs")),
         )
+
+
+def _check(flow_file, rules):
+    now = adapter.now()
+    request, attributes = read_request(
+        flow_file.getAttribute,
+        flow_file.getSize(),
+        keys_wanted=bool(rules.keys.digests),
+        all_attributes=flow_file.getAttributes,
+    )
+    # What a request does not have is set all the same: a sender of FlowFile packages chooses attributes, but not
+    # who it is.
+    attributes["source_user"] = ""
+    request_id = new_request_id(now)
+    try:
+        attributes["source_user"] = check_access(request, rules) or ""
+        if request.idempotency_key:  # not before the access check: it names the row that will be overwritten
+            request_id = request_id_from_key(request.idempotency_key, now, request.part or 1)
+        check_request(request, rules)
+        content = adapter.read_content(flow_file)
+        accepted = check_content(request, content, rules, fetch=read_object)
+    except ImageRejected as err:
+        attributes |= _identity(request_id, "rejected", request)
+        attributes |= {"error_code": err.code, "error_detail": str(err)}
+        return FlowFileTransformResult(relationship="rejected", attributes=attributes)
+
+    attributes |= _identity(request_id, "accepted", request)
+    attributes |= {
+        "image_id": accepted.image_id,
+        "declared_type": accepted.declared_type,
+        "format": accepted.facts.format,
+        "size_bytes": str(len(accepted.image)),
+        "width": str(accepted.facts.width),
+        "height": str(accepted.facts.height),
+        "color_mode": accepted.facts.color_mode,
+        "frames": str(accepted.facts.frames),
+    }
+    if accepted.file_name:
+        attributes["file_name"] = accepted.file_name
+    return FlowFileTransformResult(
+        relationship="success", attributes=attributes, contents=accepted.image if accepted.unwrapped else None
+    )
 
 
 def _identity(request_id, status, request):

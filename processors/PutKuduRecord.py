@@ -12,13 +12,14 @@ from nifiapi.properties import (
 )
 from nifiapi.relationship import Relationship
 
-from imagewarehouse import adapter
+from imagewarehouse import adapter, batches
 from imagewarehouse.answers import answer_record, is_public, problem
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.kudu import options
 from imagewarehouse.kudu.delivery import Delivery
 from imagewarehouse.listeners import is_awaited
 from imagewarehouse.metadata import COLUMNS, record_from_attributes
+from imagewarehouse.packages import Packed, write_package
 
 
 @use_case(
@@ -91,6 +92,17 @@ class PutKuduRecord(FlowFileTransform):
         required=True,
         default_value="image record",
         allowable_values=["image record", "attributes", "content"],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
+    PACKAGES = PropertyDescriptor(
+        name="FlowFile Packages",
+        description="""true: every FlowFile is a package of many (FlowFile stream v3), as PackageFlowFile makes them, and the
+            records of its images are in the attribute package.records; if clients wait, the content becomes a package of
+            their answers, for UnpackContent. false: every FlowFile is one image.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
+        dependencies=[PropertyDependency(RECORD_SOURCE, "image record")],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )
     RECORD_FORMAT = PropertyDescriptor(
@@ -384,7 +396,8 @@ class PutKuduRecord(FlowFileTransform):
 
     def getPropertyDescriptors(self):
         return [
-            self.KUDU_MASTERS, self.LOCAL_DATABASE, self.TABLE_NAME, self.RECORD_SOURCE, self.RECORD_FORMAT, self.OPERATION,
+            self.KUDU_MASTERS, self.LOCAL_DATABASE, self.TABLE_NAME, self.RECORD_SOURCE, self.PACKAGES,
+            self.RECORD_FORMAT, self.OPERATION,
             self.OPERATION_PATH, self.DATA_PATH, self.FIELD_MAPPING, self.LOWERCASE_FIELD_NAMES, self.IGNORE_NULLS,
             self.UNKNOWN_FIELDS, self.INTEGER_TIMESTAMPS, self.BINARY_TEXT, self.TABLE_SCHEMA, self.MONTHS_TO_KEEP,
             self.BATCH_SIZE, self.FLUSH_MODE, self.OPERATION_TIMEOUT, self.ADMIN_TIMEOUT, self.RETRIES, self.RETRY_BACKOFF,
@@ -412,7 +425,7 @@ class PutKuduRecord(FlowFileTransform):
         try:
             opened = self.rows.get(context)
             if opened.images is not None:
-                return self._image_record(opened.images, flowFile)
+                return self._image_records(opened.images, context, flowFile)
             delivery = opened.deliver(context, flowFile)
         except WarehouseError as err:
             adapter.log.warning("PutKuduRecord: %s", err)
@@ -421,26 +434,60 @@ class PutKuduRecord(FlowFileTransform):
             return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(err))
         return _delivered(delivery)
 
-    def _image_record(self, images, flowFile):
-        get = flowFile.getAttribute
-        request_id = get("request_id")
+    def _image_records(self, images, context, flowFile):
+        if not adapter.boolean(context, batches.SETTING):
+            return self._write(images, [flowFile])[0]
+        package = batches.Package(flowFile)
+        bodies = {}
+
+        def work(members):
+            results = self._write(images, members)
+            for member, result in zip(members, results, strict=True):
+                bodies[member.number], result.contents = result.contents, None  # a package of their own, below
+            return results
+
+        result = batches.each(package, work, FlowFileTransformResult, everyone=True, fatal="failure")
+        if result.attributes is None:
+            return result
+        waiting = sum(is_awaited(member.getAttribute) for member in package)
+        result.attributes["answers"] = str(waiting or "")  # said in any case: a sender may have brought one along
+        if waiting:
+            # With the records in it, so that what is unpacked does not inherit the records of all.
+            result.attributes[batches.RECORDS] = ""
+            result.contents = write_package(Packed(member.record, bodies[member.number] or b"") for member in package)
+        return result
+
+    def _write(self, images, flow_files):
+        """A result for each image record."""
+        found = [self._record(flow_file) for flow_file in flow_files]
+        records = [record for record in found if not isinstance(record, WarehouseError)]
+        outcomes = iter(images.write_all(records))
+        errors = [record if isinstance(record, WarehouseError) else next(outcomes) for record in found]
+        return [_result(*triple) for triple in zip(flow_files, found, errors, strict=True)]
+
+    def _record(self, flow_file):
+        """The row of an image, or why there can be none."""
+        get = flow_file.getAttribute
         try:
             record = record_from_attributes({c.name: value for c in COLUMNS if (value := get(c.name))})
-            total_ms = (adapter.now() - record.event_time).total_seconds() * 1000
-            record = dataclasses.replace(record, total_ms=round(max(0.0, total_ms), 3), node=self.node)
-            images.write(record)
         except WarehouseError as err:
-            adapter.log.warning("PutKuduRecord: request %s: %s", request_id, err)
-            if is_awaited(get):
-                return _answered(
-                    "refused",
-                    problem(err.code, str(err) if is_public(err.code) else None, request_id),
-                    adapter.failed(err),
-                )
-            if err.retryable:  # as it came: the row of the next try is the row of this one
-                return FlowFileTransformResult(relationship="retry")
-            return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(err))
-        return _answered("success", answer_record(record), {})
+            return err
+        total_ms = (adapter.now() - record.event_time).total_seconds() * 1000
+        return dataclasses.replace(record, total_ms=round(max(0.0, total_ms), 3), node=self.node)
+
+
+def _result(flow_file, record, error):
+    get = flow_file.getAttribute
+    if error is None:
+        return _answered("success", answer_record(record), {"answers": "1" if is_awaited(get) else ""})
+    request_id = get("request_id")
+    adapter.log.warning("PutKuduRecord: request %s: %s", request_id, error)
+    if is_awaited(get):
+        answer = problem(error.code, str(error) if is_public(error.code) else None, request_id)
+        return _answered("refused", answer, adapter.failed(error) | {"answers": "1"})
+    if error.retryable:  # as it came: the row of the next try is the row of this one
+        return FlowFileTransformResult(relationship="retry")
+    return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(error))
 
 
 def _delivered(delivery: Delivery):

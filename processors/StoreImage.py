@@ -5,7 +5,7 @@ from nifiapi.flowfiletransform import FlowFileTransform, FlowFileTransformResult
 from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, StandardValidators, ValidationResult
 from nifiapi.relationship import Relationship
 
-from imagewarehouse import adapter
+from imagewarehouse import adapter, batches
 from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable
 from imagewarehouse.listeners import is_awaited
 from imagewarehouse.stores.objects import ObjectStore, store_uri
@@ -36,6 +36,16 @@ class StoreImage(FlowFileTransform):
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )
+    PACKAGES = PropertyDescriptor(
+        name="FlowFile Packages",
+        description="""true: every FlowFile is a package of many (FlowFile stream v3), as PackageFlowFile makes them, and stays
+            one; what is found of each of them goes into the attribute package.records. false: every FlowFile is one
+            image.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
 
     SUCCESS = Relationship(name="success", description="Stored images; storage_uri says where")
     RETRY = Relationship(
@@ -47,7 +57,7 @@ class StoreImage(FlowFileTransform):
         self.store = adapter.Prepared(self._open)
 
     def getPropertyDescriptors(self):
-        return [self.STORE_URI]
+        return [self.STORE_URI, self.PACKAGES]
 
     def getRelationships(self):
         return [self.SUCCESS, self.RETRY]
@@ -64,21 +74,35 @@ class StoreImage(FlowFileTransform):
 
     def transform(self, context, flowFile):
         store = self.store.get(context)
-        content = adapter.read_content(flowFile)
-        image_id = flowFile.getAttribute("image_id")
-        attributes = {}
-        if not image_id:
-            image_id = attributes["image_id"] = hashlib.sha256(content).hexdigest()
-        try:
-            attributes["storage_uri"] = store.put(image_id, flowFile.getAttribute("format") or "", content)
-        except ObjectStoreUnavailable as err:
-            adapter.log.warning("StoreImage: %s", err)
-            if not is_awaited(flowFile.getAttribute):
-                # An image that was acknowledged before must not end as a failed row without its bytes. It loops as it
-                # came, or the next try would carry the marks of this one.
-                return FlowFileTransformResult(relationship="retry")
-            return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(err) | {"storage_uri": ""})
-        return FlowFileTransformResult(relationship="success", attributes=attributes)
+        return batches.transform(
+            context,
+            flowFile,
+            lambda images: _store(images, store),
+            FlowFileTransformResult,
+        )
 
     def _open(self, context):
         return ObjectStore(store_uri(adapter.text(context, "Store URI")))
+
+
+def _store(images, store):
+    # Read here, not on the store's threads: NiFi's session is not made to be read by many at once.
+    read = [(image, adapter.read_content(image)) for image in images]
+    return store.for_each(lambda pair: _put(*pair, store), read)
+
+
+def _put(image, content, store):
+    image_id = image.getAttribute("image_id")
+    attributes = {}
+    if not image_id:
+        image_id = attributes["image_id"] = hashlib.sha256(content).hexdigest()
+    try:
+        attributes["storage_uri"] = store.put(image_id, image.getAttribute("format") or "", content)
+    except ObjectStoreUnavailable as err:
+        adapter.log.warning("StoreImage: %s", err)
+        if not is_awaited(image.getAttribute):
+            # An image that was acknowledged before must not end as a failed row without its bytes. It loops as it
+            # came, or the next try would carry the marks of this one.
+            return FlowFileTransformResult(relationship="retry")
+        return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(err) | {"storage_uri": ""})
+    return FlowFileTransformResult(relationship="success", attributes=attributes)

@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flows.definition import Component, Connection, Flow
@@ -24,6 +24,15 @@ log = logging.getLogger("imagewarehouse.standalone")
 
 Outcome = Sequence[tuple[str, FlowFile]]  # (relationship, FlowFile)
 Work = Callable[[FlowFile], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Work on as many FlowFiles as wait, within limits; it never waits for more. `max_bytes` is soft: one is always taken."""
+
+    max_objects: int
+    max_bytes: int
+    work: Callable[[Sequence[FlowFile]], Outcome]
 
 
 class Queue:
@@ -54,9 +63,9 @@ class Queue:
 class Node:
     """A processor with its queues."""
 
-    def __init__(self, component: Component, work: Work) -> None:
+    def __init__(self, component: Component, work: Work | Gather) -> None:
         self.component = component
-        self.work = work
+        self.gather = work if isinstance(work, Gather) else Gather(1, 0, lambda flow_files: work(flow_files[0]))
         self.incoming: list[Queue] = []
         self.outgoing: dict[str, list[Queue]] = {}
         self.changed = threading.Condition()
@@ -73,7 +82,7 @@ class Node:
 class Engine:
     """Runs the processors of a flow. Thread-safe."""
 
-    def __init__(self, flow: Flow, works: dict[str, Work]) -> None:
+    def __init__(self, flow: Flow, works: Mapping[str, Work | Gather]) -> None:
         """`works`: what to do with a FlowFile, by component id, for every processor that takes FlowFiles."""
         self._sequence = itertools.count()
         self._stopping = False
@@ -157,16 +166,17 @@ class Engine:
             taken = self._take(node)
             if taken is None:
                 return
-            queue, flow_file = taken
+            queue, flow_files = taken
             started = time.perf_counter()
             try:
-                self._process(node, queue, flow_file)
-            except Exception:  # a defect of ours; the task has to live on, and the FlowFile must not be lost
-                log.exception("%s: FlowFile put back", node.component.name)
-                self._put(queue, flow_file, delay_s=node.component.yield_s)
+                self._process(node, queue, flow_files)
+            except Exception:  # a defect of ours; the task has to live on, and no FlowFile must be lost
+                log.exception("%s: %d FlowFiles put back", node.component.name, len(flow_files))
+                for flow_file in flow_files:
+                    self._put(queue, flow_file, delay_s=node.component.yield_s)
             node.seconds += time.perf_counter() - started
 
-    def _take(self, node: Node) -> tuple[Queue, FlowFile] | None:
+    def _take(self, node: Node) -> tuple[Queue, list[FlowFile]] | None:
         with node.changed:
             while not self._stopping:
                 now = time.monotonic()
@@ -175,24 +185,26 @@ class Engine:
                     wait = 0.01  # looked at again soon: with a thousand FlowFiles ahead that is no delay
                 else:
                     for queue in node.incoming:
-                        flow_file = queue.poll(now)
-                        if flow_file is not None:
-                            queue.count -= 1
-                            queue.bytes -= flow_file.size
+                        found = _poll(queue, node.gather, now)
+                        if found:
                             node.incoming.append(node.incoming.pop(node.incoming.index(queue)))  # the others are next
-                            return queue, flow_file
+                            return queue, found
                         if queue.delayed:
                             due = max(0.0, queue.delayed[0][0] - now)
                             wait = due if wait is None else min(wait, due)
                 node.changed.wait(wait)
         return None
 
-    def _process(self, node: Node, queue: Queue, flow_file: FlowFile) -> None:
-        outcome = node.work(flow_file)
-        extra = len(outcome) - 1
-        if extra:  # one more to wait for with each further FlowFile; none is left where it was dropped
-            self._enter(extra)
-            flow_file.ticket.add(extra)
+    def _process(self, node: Node, queue: Queue, flow_files: Sequence[FlowFile]) -> None:
+        outcome = node.gather.work(flow_files)
+        flow_file = flow_files[0]
+        # One more to wait for with each further FlowFile, of whom it came; none is left where one was dropped.
+        self._enter(len(outcome) - len(flow_files))
+        change = Counter(id(result.ticket) for _, result in outcome)
+        change.subtract(id(item.ticket) for item in flow_files)
+        for ticket in {id(item.ticket): item.ticket for item in flow_files}.values():
+            if change[id(ticket)]:
+                ticket.add(change[id(ticket)])
         retry = node.component.retry
         for relationship, result in outcome:
             name = node.component.identifier
@@ -235,6 +247,21 @@ class Engine:
     def _enter(self, number: int) -> None:
         with self._live_lock:
             self._live += number
+
+
+def _poll(queue: Queue, limits: Gather, now: float) -> list[FlowFile]:
+    """As many FlowFiles as a node takes at once. The node's lock is held."""
+    found: list[FlowFile] = []
+    size = 0
+    while len(found) < limits.max_objects and (flow_file := queue.poll(now)) is not None:
+        size += flow_file.size
+        if found and size > limits.max_bytes:
+            queue.ready.appendleft(flow_file)
+            break
+        queue.count -= 1
+        queue.bytes -= flow_file.size
+        found.append(flow_file)
+    return found
 
 
 def _no_input(flow_file: FlowFile) -> Outcome:

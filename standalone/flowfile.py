@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 
@@ -27,6 +27,21 @@ class Ticket:
             done = self._count == 0
         if done and self._on_done is not None:
             self._on_done()
+
+
+def joined(flow_files: Sequence[FlowFile]) -> Ticket:
+    """A ticket for one FlowFile made of others, which have not ended before it has."""
+    tickets = [flow_file.ticket for flow_file in flow_files]
+
+    def ended() -> None:
+        for ticket in tickets:
+            ticket.add(-1)
+
+    for ticket in tickets:
+        ticket.add(1)
+    ticket = Ticket(ended)
+    ticket.add(1)
+    return ticket
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from imagewarehouse.adapter import now
 from imagewarehouse.answers import Answer, problem
 from imagewarehouse.errors import BadIdempotencyKey, Busy, ConfigurationError, EncodingNotAccepted, TooSlow
 from imagewarehouse.ids import new_request_id, request_id_from_key
+from imagewarehouse.listeners import UNKEPT_SIZE
 from standalone.engine import Engine
 from standalone.flowfile import FlowFile, Ticket
 from standalone.java import ContextMap, Reply, Settings
@@ -223,7 +224,7 @@ class ListenHttp(Listener):
         }
         parts = await self.parts(request, body)
         found = [({}, body)] if parts is None else parts
-        items = [({**_core(), **common, **attributes}, part) for attributes, part in found]
+        items = [({**_core(), **common, **attributes, **_unkept(part)}, part) for attributes, part in found]
         try:
             # A body over the ceiling is kept by its size alone; that it was refused need not survive a crash.
             entries = await self.journal.append([(attributes, part.content or b"") for attributes, part in items])
@@ -289,7 +290,10 @@ class HandleHttp(Listener):
         common |= {f"http.headers.{_spelled(name)}": value for name, value in request.headers.items()}
         parts = await self.parts(request, body)
         found = [({}, body)] if parts is None else parts
-        flow_files = [FlowFile({**_core(), **common, **a}, part.content, part.size, Ticket()) for a, part in found]
+        flow_files = [
+            FlowFile({**_core(), **common, **a, **_unkept(part)}, part.content, part.size, Ticket())
+            for a, part in found
+        ]
         self.engine.submit(self.component.identifier, flow_files)
         # Not asyncio.wait_for: it makes a task of every wait.
         timer = asyncio.get_running_loop().call_later(self.context_map.expiration_s, waiting.cancel)
@@ -300,6 +304,11 @@ class HandleHttp(Listener):
         finally:
             timer.cancel()
             self.context_map.forget(identifier)
+
+
+def _unkept(body: Body) -> dict[str, str]:
+    """Says in an attribute how long a body was that is not there: in a package nothing else does."""
+    return {UNKEPT_SIZE: str(body.size)} if body.content is None else {}
 
 
 def _parse_parts(content_type: str, content: bytes) -> list[tuple[dict[str, str], Body]] | None:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from flows.definition import Component, Flow, data_size, duration_s, resolve
-from imagewarehouse.errors import ConfigurationError
-from standalone.engine import Outcome, Work
+from imagewarehouse.errors import ConfigurationError, PackageBroken
+from imagewarehouse.packages import MEDIA_TYPE, Packed, read_package, write_package
+from standalone.engine import Gather, Outcome, Work
 from standalone.expressions import compile_expression
-from standalone.flowfile import FlowFile
+from standalone.flowfile import FlowFile, joined
+
+log = logging.getLogger("imagewarehouse.standalone")
 
 T = TypeVar("T")
 
@@ -21,6 +25,8 @@ LISTEN_HTTP = _STANDARD + "ListenHTTP"
 HANDLE_REQUEST = _STANDARD + "HandleHttpRequest"
 HANDLE_RESPONSE = _STANDARD + "HandleHttpResponse"
 ROUTE = _STANDARD + "RouteOnAttribute"
+PACKAGE = _STANDARD + "PackageFlowFile"
+UNPACK = _STANDARD + "UnpackContent"
 CONTEXT_MAP = "org.apache.nifi.http.StandardHttpContextMap"
 
 # What each stand-in acts on, and what it may ignore because it only tunes Jetty or repeats a default. A property
@@ -31,6 +37,8 @@ _ACTS_ON = {
                      "Allow DELETE", "Allow HEAD", "Allow OPTIONS", "Multipart Request Max Size"},
     HANDLE_RESPONSE: {"HTTP Status Code", "HTTP Context Map", "Attributes for HTTP Response"},
     ROUTE: {"Routing Strategy"},
+    PACKAGE: {"Maximum Batch Size", "Maximum Batch Content Size"},
+    UNPACK: {"Packaging Format"},
     CONTEXT_MAP: {"Maximum Outstanding Requests", "Request Expiration"},
 }  # fmt: skip
 _IGNORES: dict[str, dict[str, str | None]] = {
@@ -40,6 +48,7 @@ _IGNORES: dict[str, dict[str, str | None]] = {
     HANDLE_REQUEST: {"Default URL Character Set": "UTF-8", "HTTP Protocols": "HTTP_1_1", "Maximum Threads": None,
                      "Request Header Maximum Size": None, "Client Authentication": "No Authentication",
                      "Container Queue Size": None, "Multipart Read Buffer Size": None},
+    UNPACK: {"Filename Character Set": None, "File Filter": ".*", "Allow Stored Entries With Data Descriptor": None},
 }  # fmt: skip
 _DYNAMIC = (HANDLE_RESPONSE, ROUTE)
 
@@ -185,6 +194,48 @@ def route_on_attribute(component: Component, parameters: Mapping[str, str | None
         matching = [name for name, rule in rules.items() if rule(flow_file.attributes) == "true"]
         # A copy for each further match, as NiFi clones.
         return [(name, flow_file) for name in matching] or [("unmatched", flow_file)]
+
+    return work
+
+
+def package_flow_file(component: Component, parameters: Mapping[str, str | None]) -> Gather:
+    """PackageFlowFile: one package of whatever waits, within the limits."""
+    settings = Settings(component, parameters)
+
+    def work(flow_files: Sequence[FlowFile]) -> Outcome:
+        content = write_package(Packed(item.attributes, item.content or b"") for item in flow_files)
+        # As NiFi: what they have in common are the package's attributes, too.
+        common = dict(set.intersection(*(set(item.attributes.items()) for item in flow_files)))
+        package = FlowFile({**common, "mime.type": MEDIA_TYPE}, content, len(content), joined(flow_files))
+        return [("success", package), *(("original", item) for item in flow_files)]
+
+    return Gather(
+        settings.integer("Maximum Batch Size", 1, 10_000, "1"),
+        settings.size("Maximum Batch Content Size", "1 GB"),
+        work,
+    )
+
+
+def unpack_content(component: Component, parameters: Mapping[str, str | None]) -> Work:
+    """UnpackContent for FlowFile packages."""
+    settings = Settings(component, parameters)
+    if settings.text("Packaging Format", "use mime.type attribute") != "flowfile-stream-v3":
+        raise ConfigurationError(
+            component.setting("Packaging Format"), "the standalone runner only knows packages of FlowFiles"
+        )
+
+    def work(flow_file: FlowFile) -> Outcome:
+        try:
+            found = read_package(flow_file.content or b"")
+        except PackageBroken as err:
+            log.error("%s: %s", component.name, err)
+            return [("failure", flow_file)]
+        members = [
+            replace(flow_file, attributes={**flow_file.attributes, **item.attributes}, content=bytes(item.content),
+                    size=len(item.content), retries={})
+            for item in found
+        ]  # fmt: skip
+        return [("original", flow_file), *(("success", item) for item in members)]
 
     return work
 

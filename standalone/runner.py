@@ -20,7 +20,7 @@ from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.limits import Limits
 from standalone import java
 from standalone.control import ControlSocket
-from standalone.engine import Engine, Work
+from standalone.engine import Engine, Gather, Work
 from standalone.flowfile import FlowFile, Ticket
 from standalone.http import Bodies, HandleHttp, Listener, ListenHttp
 from standalone.journal import Journal
@@ -81,7 +81,7 @@ class Runner:
         self._lock_file: Any = None
         self._contexts = java.context_maps(self.flow, self.parameters)
         self.python: list[PythonProcessor] = []
-        works: dict[str, Work] = {}
+        works: dict[str, Work | Gather] = {}
         sources: list[Component] = []
         for component in self.flow.components.values():
             if component.kind != "PROCESSOR" or not component.enabled:
@@ -96,6 +96,10 @@ class Runner:
                 )
             elif component.type == java.ROUTE:
                 works[component.identifier] = java.route_on_attribute(component, self.parameters)
+            elif component.type == java.PACKAGE:
+                works[component.identifier] = java.package_flow_file(component, self.parameters)
+            elif component.type == java.UNPACK:
+                works[component.identifier] = java.unpack_content(component, self.parameters)
             else:
                 java.Settings(component, self.parameters)  # refuses what is not stood in for
                 sources.append(component)

@@ -77,19 +77,26 @@ class GroupCommit(Generic[Item, Result]):
 
     def write(self, item: Item) -> Result:
         """Give the store's result once the item is committed. Raises what kept it from that."""
-        entry: _Waiting[Item, Result] = _Waiting(item, self._weigh(item))
-        with self._lock:
-            self._waiting.append(entry)
-            leads, self._busy = not self._busy, True
-        if not leads:
-            entry.signal.acquire()
-        if entry.outcome is None:
-            self._lead()
-        assert entry.outcome is not None  # the leader's own item is the first of its batch
-        (outcome,) = entry.outcome
+        (outcome,) = self.write_all([item])
         if isinstance(outcome, WarehouseError):
             raise outcome
         return outcome
+
+    def write_all(self, items: Sequence[Item]) -> list[Result | WarehouseError]:
+        """Give the store's result for each of the items once all are committed, or what kept it from that."""
+        if not items:
+            return []
+        entries: list[_Waiting[Item, Result]] = [_Waiting(item, self._weigh(item)) for item in items]
+        with self._lock:
+            self._waiting += entries
+            leads, self._busy = not self._busy, True
+        for number, entry in enumerate(entries):
+            if number or not leads:
+                entry.signal.acquire()
+            if entry.outcome is None:
+                self._lead()  # it is the first of those that wait
+        assert all(entry.outcome is not None for entry in entries)
+        return [entry.outcome[0] for entry in entries if entry.outcome is not None]
 
     def close(self) -> None:
         self.store.close()

@@ -1,0 +1,183 @@
+"""One call, many images: a processor's work for one FlowFile, done for each FlowFile of a package.
+
+A package crosses every step of the flow unchanged. What the steps say of its FlowFiles goes into one attribute of the
+package, RECORDS: a JSON list with an object for each FlowFile, holding the attributes that it would carry by itself. So
+a step costs NiFi one FlowFile, one attribute and at most one read of the content, however many images there are, and
+no image is written back through the bridge. The last step makes the answers a package of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+from imagewarehouse import bridge
+from imagewarehouse.adapter import boolean, failed, log
+from imagewarehouse.errors import PackageBroken, WarehouseError
+from imagewarehouse.listeners import CHECKED, ORIGIN
+from imagewarehouse.metadata import COLUMNS, FAILED, REJECTED
+from imagewarehouse.packages import Packed, read_package, write_package
+
+RECORDS = "package.records"
+SETTING = "FlowFile Packages"  # a processor's property
+
+_OURS = frozenset(column.name for column in COLUMNS)
+
+
+class Result(Protocol):
+    """What `transform` gives back: NiFi's FlowFileTransformResult."""
+
+    relationship: str
+    attributes: dict[str, str] | None
+    contents: bytes | None
+
+
+class Package:
+    """A FlowFile that holds FlowFiles. Its content is only read when something in it is asked for."""
+
+    def __init__(self, flow_file: Any, *, first: bool = False) -> None:
+        """`first`: no step of ours came before, and what looks so was brought along by a sender of packages.
+
+        Raises: PackageBroken.
+        """
+        self._flow_file = flow_file
+        text = None if first else bridge.text_attribute(flow_file, RECORDS)
+        if text:
+            self.records: list[dict[str, str]] = json.loads(text)
+        else:  # what later steps want to know of the listener, so that they need not read the package for it
+            self.records = [{name: packed.attributes.get(name, "") for name in ORIGIN} for packed in self.packed]
+
+    @cached_property
+    def packed(self) -> Sequence[Packed]:
+        found = read_package(bridge.read(self._flow_file))
+        if "records" in self.__dict__ and len(found) != len(self.records):
+            raise PackageBroken(f"{RECORDS} speaks of {len(self.records)} FlowFiles, the package holds {len(found)}")
+        return found
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __iter__(self) -> Iterator[Member]:
+        return (Member(self, number) for number in range(len(self)))
+
+    def records_text(self) -> str:
+        return json.dumps(self.records, separators=(",", ":"), ensure_ascii=False)
+
+    def with_contents(self, contents: Mapping[int, bytes]) -> bytes:
+        """The package with other contents for the FlowFiles of these numbers."""
+        return write_package(
+            Packed(packed.attributes, contents.get(number, packed.content)) for number, packed in enumerate(self.packed)
+        )
+
+
+class Member:
+    """A FlowFile of a package, with the methods of NiFi's InputFlowFile; none of them costs a round trip."""
+
+    __slots__ = ("_package", "number")
+
+    def __init__(self, package: Package, number: int) -> None:
+        self._package = package
+        self.number = number
+
+    @property
+    def record(self) -> dict[str, str]:
+        return self._package.records[self.number]
+
+    def getAttribute(self, name: str) -> str | None:
+        record = self.record
+        # Once the filter has spoken, what a record lacks is not there, whatever a sender of packages wrote beside it.
+        if name in record or (name in _OURS and "request_id" in record):
+            return record.get(name)
+        return self._package.packed[self.number].attributes.get(name)
+
+    def getAttributes(self) -> dict[str, str]:
+        return {**self._package.packed[self.number].attributes, **self.record}
+
+    def getSize(self) -> int:
+        return len(self._package.packed[self.number].content)
+
+    def getContentsAsBytes(self) -> bytes:
+        return bytes(self._package.packed[self.number].content)
+
+
+def has_ended(member: Member) -> bool:
+    """Whether an earlier step rejected it or failed at it: the rest of the way it is only carried along."""
+    return member.getAttribute("status") in (REJECTED, FAILED)
+
+
+def transform(
+    context: Any,
+    flow_file: Any,
+    work: Callable[[Sequence[Any]], Iterable[Result]],
+    result: Callable[..., Result],
+    *,
+    first: bool = False,
+    everyone: bool = False,
+) -> Result:
+    """A processor's result for one FlowFile: an image, or a package of them where the processor is set so.
+
+    Args: work: a result for each FlowFile it is given. result: makes one. first, everyone: see `Package` and `each`.
+    """
+    if not boolean(context, SETTING):
+        (found,) = work([flow_file])
+        return found
+    try:
+        return each(Package(flow_file, first=first), work, result, everyone=everyone)
+    except PackageBroken as err:
+        log.error("%s is true, but: %s", SETTING, err)
+        return result(relationship="failure", attributes=failed(err))
+
+
+def each(
+    package: Package,
+    work: Callable[[Sequence[Member]], Iterable[Result]],
+    result: Callable[..., Result],
+    *,
+    everyone: bool = False,
+    fatal: str | None = None,
+) -> Result:
+    """A step's result for a package: what `work` says of the FlowFiles in it.
+
+    The package goes where all of them go. Where they differ it goes on, `success`: the record of each says what became of
+    it. But if a single one has to be tried again the whole package is, as it came: every step may be done twice.
+
+    Args: work: a result for each member it is given, in their order. result: makes a result. everyone: also those that
+        an earlier step has ended. fatal: a way that all take if one does.
+    """
+    members = [member for member in package if everyone or not has_ended(member)]
+    found = _guarded(work, members, result)
+    ways = {item.relationship for item in found}
+    if "retry" in ways:
+        return result(relationship="retry")
+    if fatal in ways:
+        ways = {fatal}
+    contents: dict[int, bytes] = {}
+    for member, item in zip(members, found, strict=True):
+        member.record.update(item.attributes or {})
+        if item.contents is not None:
+            contents[member.number] = item.contents
+    return result(
+        relationship=ways.pop() if len(ways) == 1 else "success",
+        attributes={RECORDS: package.records_text(), **_hidden(found)},
+        contents=package.with_contents(contents) if contents else None,
+    )
+
+
+def _guarded(
+    work: Callable[[Sequence[Member]], Iterable[Result]], members: Sequence[Member], result: Callable[..., Result]
+) -> list[Result]:
+    """An image that trips our code must not take the others of its package along."""
+    try:
+        return list(work(members))
+    except Exception:  # noqa: BLE001 - re-raised as the failure of the one image that it belongs to
+        if len(members) > 1:
+            return [found for member in members for found in _guarded(work, [member], result)]
+        log.exception("request %s", members[0].record.get("request_id", "without an id"))
+        return [result(relationship="failure", attributes=failed(WarehouseError("an unexpected error, see the log")))]
+
+
+def _hidden(found: Iterable[Result]) -> dict[str, str]:
+    """A package has the attributes that all its FlowFiles had in common, so a credential may stand there as well."""
+    return {name: value for item in found for name, value in (item.attributes or {}).items() if value == CHECKED}
