@@ -22,6 +22,10 @@ _COMMANDS = {
     "flow": "cli.flow:flow",
     "model": "cli.model:model",
     "table": "cli.table:table",
+    "deploy": "cli.deploy:deploy",
+    "status": "cli.deploy:status",
+    "stop": "cli.deploy:stop",
+    "undeploy": "cli.deploy:undeploy",
 }
 
 

@@ -460,7 +460,7 @@ class _Served:
         self._ids: dict[str, list[str]] = {}  # processors loaded, by type
         said: dict[str, tuple[str | None, str | None]] = {}  # (type, processor) that a thread last spoke of
         for line in lines:
-            thread = re.match(r"\S+ \S+ \w+ \[(.*?)\] o\.a", line)
+            thread = re.match(r"\S+ \S+ \w+ +\[(.*?)\] \S", line)
             if thread is None:
                 continue
             name = thread[1]

@@ -1,0 +1,1 @@
+"""What is behind `imagewarehouse deploy`, `status`, `stop` and `undeploy`: a NiFi, through its REST API."""

@@ -1,0 +1,129 @@
+"""Where the flow's listeners are reached, and whether they answer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+import httpx
+
+from cli.nifi.connection import Nifi
+from cli.nifi.errors import NifiError
+from cli.nifi.running import Processor, bulletins
+from cli.nifi.wait import until
+from flows.definition import references, resolve
+from imagewarehouse.errors import ConfigurationError
+
+_TLS = "SSL Context Service"
+_PROBE_S = 5.0
+_EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - only compared
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """`host` is the address the listener is bound to, where it is bound to one."""
+
+    processor: str
+    name: str
+    port: int
+    path: str
+    host: str
+    secure: bool
+    probe: str | None  # a path that is answered without a FlowFile; None: only a connection tells
+    setting: str  # what an operator sets to change the port
+
+    def url(self, host: str) -> str:
+        """As a client on another machine has it."""
+        shown = host if self.host in _EVERYWHERE else self.host
+        shown = f"[{shown}]" if ":" in shown and not shown.startswith("[") else shown
+        return f"{'https' if self.secure else 'http'}://{shown}:{self.port}{self.path}"
+
+
+def endpoints(found: Iterable[Processor], values: Mapping[str, str | None]) -> list[Endpoint]:
+    """Of NiFi's HTTP listeners among these processors; what they say with parameters is filled in."""
+    known = [one for one in (_endpoint(processor, values) for processor in found) if one is not None]
+    return sorted(known, key=lambda one: one.port)
+
+
+def _endpoint(one: Processor, values: Mapping[str, str | None]) -> Endpoint | None:
+    kind = one.type.rpartition(".")[2]
+    if kind not in ("ListenHTTP", "HandleHttpRequest"):
+        return None
+
+    def text(name: str) -> str:
+        try:
+            return resolve(one.properties.get(name), values) or ""
+        except ConfigurationError:  # a parameter of an inherited context
+            return ""
+
+    port = text("Listening Port")
+    if not port.isdecimal():
+        return None
+    behind = references(one.properties.get("Listening Port"))
+    if kind == "ListenHTTP":
+        base = text("Base Path") or "contentListener"
+        path, host = f"/{base.strip('/')}", ""
+        probe: str | None = f"{path}/healthcheck"
+    else:
+        allowed = text("Allowed Paths")
+        # It makes a FlowFile of every request that it allows, and complains of every other.
+        path, host, probe = allowed or "/", text("Hostname"), None
+    secure = bool(one.properties.get(_TLS))
+    setting = behind[0] if len(behind) == 1 else f"{one.name}, Listening Port"
+    return Endpoint(one.identifier, one.name, int(port), path, host, secure, None if secure else probe, setting)
+
+
+def addresses(nifi: Nifi, nodes: Iterable[str]) -> list[str]:
+    """Hosts whose ports to try: the cluster's nodes, else that of NiFi's own address."""
+    return sorted(set(nodes)) or [nifi.address.host]
+
+
+def wait_answers(
+    nifi: Nifi,
+    group: str,
+    found: Iterable[Endpoint],
+    hosts: Iterable[str],
+    timeout: float,
+    after: int,
+    doing: Callable[[str], None],
+) -> None:
+    """Until every listener answers on every host. Raises NifiError, at once where a port is taken by something else."""
+    left = [(one, host) for one in found for host in hosts]
+
+    def look() -> bool | None:
+        left[:] = [(one, host) for one, host in left if not answers(one, host)]
+        if not left:
+            return True
+        for bulletin in bulletins(nifi, group, after):
+            if "already in use" in str(bulletin.get("message")) or "Failed to bind" in str(bulletin.get("message")):
+                taken = next((one for one, _ in left if one.processor == bulletin.get("sourceId")), None)
+                if taken is not None:
+                    raise NifiError(port_taken(taken))
+        doing(f"waiting for {left[0][0].url(left[0][1])} ...")
+        return None
+
+    def late() -> str:
+        urls = ", ".join(one.url(host) for one, host in left)
+        return f"no answer at {urls} from here; is a firewall in between, or the port that of another network?"
+
+    until(look, timeout, late)
+
+
+def port_taken(one: Endpoint) -> str:
+    return f"port {one.port} of {one.name} is in use by another program; stop that, or give --set {one.setting}=PORT"
+
+
+def answers(one: Endpoint, host: str) -> bool:
+    host = host if one.host in _EVERYWHERE else one.host
+    if one.probe is None:
+        with suppress(OSError), socket.create_connection((host.strip("[]"), one.port), _PROBE_S):
+            return True
+        return False
+    try:
+        shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
+        httpx.get(f"http://{shown}:{one.port}{one.probe}", timeout=_PROBE_S, trust_env=False)
+    except httpx.HTTPError:
+        return False
+    return True
