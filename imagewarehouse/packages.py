@@ -57,7 +57,7 @@ def write_package(flow_files: Iterable[Packed]) -> bytes:
     for flow_file in flow_files:
         out += MAGIC + _encoded_length(len(flow_file.attributes))
         for text in (text for pair in flow_file.attributes.items() for text in pair):
-            encoded = text.encode()
+            encoded = text.encode("utf-8", "replace")  # a header may hold bytes that are no text; Java writes ? as well
             out += _encoded_length(len(encoded)) + encoded
         out += len(flow_file.content).to_bytes(8, "big")
         out += flow_file.content
