@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from flows.definition import Component, Connection, Flow, Retry
+from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.packages import Packed, read_package, write_package
 from standalone import java
-from standalone.engine import Engine, Work
-from standalone.flowfile import FlowFile, Ticket
+from standalone.engine import Engine, Gather, Work
+from standalone.flowfile import FlowFile, Ticket, joined
 from tests.conftest import until
 
 Make = Callable[..., Component]
@@ -56,7 +58,7 @@ def engine(component: Make) -> Iterator[Callable[..., Engine]]:
     def build(
         components: dict[str, dict[str, Any]],
         connections: Sequence[Connection],
-        works: dict[str, Work],
+        works: dict[str, Work | Gather],
         start: bool = True,
     ) -> Engine:
         made = {name: component(name, **{"penalty_s": 0.02, "yield_s": 0.02, **values})
@@ -364,6 +366,455 @@ def test_a_ticket_calls_back_once_when_nothing_is_left() -> None:
     assert called == []
     ticket.add(-1)
     assert called == [1]
+
+
+# --- gathering ----------------------------------------------------------------------------------------------------
+
+
+def gather(component: Make, images: int = 64, size: str = "8 MB") -> Gather:
+    properties = {"Maximum Batch Size": str(images), "Maximum Batch Content Size": size}
+    return java.package_flow_file(component("gather", type=java.PACKAGE, properties=properties), {})
+
+
+def unpack(component: Make) -> Work:
+    properties = {"Packaging Format": "flowfile-stream-v3"}
+    return java.unpack_content(component("unpack", type=java.UNPACK, properties=properties), {})
+
+
+def numbers(package: FlowFile) -> list[int]:
+    assert package.content is not None
+    return [int(packed.attributes["number"]) for packed in read_package(package.content)]
+
+
+@pytest.fixture
+def packages(engine: Callable[..., Engine], component: Make, journal: Journal) -> Callable[..., list[FlowFile]]:
+    """The packages that are made of FlowFiles with these contents, all of which wait before the gathering begins."""
+
+    def run(contents: Sequence[bytes], **limits: Any) -> list[FlowFile]:
+        left: list[FlowFile] = []
+        running = engine(
+            {"gather": {}, "b": {}},
+            [link(SOURCE, "gather", "success"), link("gather", "b", "success")],
+            {"gather": gather(component, **limits), "b": lambda f: left.append(f) or [("success", f)]},
+            start=False,
+        )
+        running.submit(SOURCE, [journal.flow_file(n, content) for n, content in enumerate(contents)])
+        running.start()
+        assert running.drain(20)
+        assert (running.live, journal.ended) == (0, dict.fromkeys(range(len(contents)), 1))
+        (queue,) = running.nodes["gather"].incoming
+        assert (queue.count, queue.bytes) == (0, 0)
+        assert running.nodes["gather"].routed == {"success": len(left), "original": len(contents)}
+        return left
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("count", "images", "expected"),
+    [
+        pytest.param(1, 64, [1], id="one-alone"),
+        pytest.param(3, 64, [3], id="fewer-than-the-limit"),
+        pytest.param(64, 64, [64], id="as-many-as-the-limit"),
+        pytest.param(65, 64, [64, 1], id="one-more"),
+        pytest.param(10, 4, [4, 4, 2], id="several-packages"),
+        pytest.param(3, 1, [1, 1, 1], id="one-each"),
+    ],
+)
+def test_a_package_holds_as_many_as_wait_and_no_more_than_its_limit(
+    packages: Callable[..., list[FlowFile]], count: int, images: int, expected: list[int]
+) -> None:
+    left = packages([b"x"] * count, images=images)
+    assert [len(numbers(package)) for package in left] == expected
+    assert [n for package in left for n in numbers(package)] == list(range(count))  # in their order
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        pytest.param([500, 500], [[0, 1]], id="as-many-bytes-as-the-limit"),
+        pytest.param([500, 501], [[0], [1]], id="a-byte-more"),
+        pytest.param([2000], [[0]], id="a-large-one-alone"),
+        pytest.param([10, 2000, 10, 10], [[0], [1], [2, 3]], id="a-large-one-between-small-ones"),
+        pytest.param([2000, 2000], [[0], [1]], id="two-large-ones"),
+        pytest.param([1000, 0, 0, 1], [[0, 1, 2], [3]], id="empty-ones-cost-nothing"),
+    ],
+)
+def test_a_package_stays_below_its_bytes_unless_one_is_larger_by_itself(
+    packages: Callable[..., list[FlowFile]], sizes: list[int], expected: list[list[int]]
+) -> None:
+    assert [numbers(package) for package in packages([bytes(size) for size in sizes], size="1000 B")] == expected
+
+
+def test_a_package_holds_what_went_into_it_and_has_what_that_has_in_common(
+    engine: Callable[..., Engine], component: Make, journal: Journal
+) -> None:
+    left: list[FlowFile] = []
+    running = engine(
+        {"gather": {}, "b": {}},
+        [link(SOURCE, "gather", "success"), link("gather", "b", "success")],
+        {"gather": gather(component), "b": lambda f: left.append(f) or [("success", f)]},
+        start=False,
+    )
+    attributes = {"same": "a", "mime.type": "image/png"}
+    running.submit(SOURCE, [journal.flow_file(n, bytes([n]), other=str(n), **attributes) for n in range(3)])
+    unkept = FlowFile({"number": "3", "same": "a", "http.unkept.size": "99"}, None, 99, Ticket())
+    running.submit(SOURCE, [unkept])
+    running.start()
+    assert running.drain(10)
+    (package,) = left
+    assert dict(package.attributes) == {"same": "a", "mime.type": "application/flowfile-v3"}
+    assert package.content is not None
+    assert package.size == len(package.content)
+    found = [(dict(packed.attributes), bytes(packed.content)) for packed in read_package(package.content)]
+    assert found[1] == ({"number": "1", "other": "1", **attributes}, b"\x01")
+    assert found[3] == ({"number": "3", "same": "a", "http.unkept.size": "99"}, b"")  # a body that was not kept
+
+
+def test_gathering_never_waits_for_more(engine: Callable[..., Engine], component: Make, journal: Journal) -> None:
+    gate, begun = threading.Event(), threading.Event()
+    left: list[list[int]] = []
+
+    def work(package: FlowFile) -> Any:
+        left.append(numbers(package))
+        begun.set()
+        gate.wait(5)
+        return [("success", package)]
+
+    running = engine(
+        {"gather": {}, "b": {}},
+        [link(SOURCE, "gather", "success"), link("gather", "b", "success", max_objects=1)],
+        {"gather": gather(component), "b": work},
+    )
+    running.submit(SOURCE, [journal.flow_file(0)])
+    assert begun.wait(5)  # alone, although more could have come
+    running.submit(SOURCE, [journal.flow_file(1)])
+    assert until(lambda: running.nodes["b"].incoming[0].full)
+    running.submit(SOURCE, [journal.flow_file(n) for n in range(2, 10)])  # these find no space and wait in front
+    assert until(lambda: running.nodes["gather"].incoming[0].count == 8)
+    gate.set()
+    assert running.drain(10)
+    assert left == [[0], [1], list(range(2, 10))]
+    assert journal.ended == dict.fromkeys(range(10), 1)
+
+
+def test_penalised_flowfiles_are_not_gathered(engine: Callable[..., Engine], component: Make, journal: Journal) -> None:
+    left: list[list[int]] = []
+    tries: Counter[str] = Counter()
+
+    def back(flow_file: FlowFile) -> Any:
+        number = flow_file.attributes["number"]
+        tries[number] += 1
+        return [("failure" if number == "0" and tries[number] == 1 else "success", flow_file)]
+
+    running = engine(
+        {"a": {"penalty_s": 0.2, "retry": Retry(1, frozenset({"failure"}), 1.0, True)}, "gather": {}, "b": {}},
+        [link(SOURCE, "a", "success"), link("a", "gather", "success"), link("gather", "b", "success")],
+        {"a": back, "gather": gather(component), "b": lambda f: left.append(numbers(f)) or [("success", f)]},
+    )
+    running.submit(SOURCE, [journal.flow_file(n) for n in range(3)])
+    assert running.drain(10)
+    assert [n for package in left for n in package] == [1, 2, 0]
+    assert left[-1] == [0]
+
+
+def test_an_entry_has_ended_when_the_package_it_is_in_has(
+    engine: Callable[..., Engine], component: Make, journal: Journal
+) -> None:
+    gate, begun = threading.Event(), threading.Event()
+    running = engine(
+        {"gather": {}, "b": {}},
+        [link(SOURCE, "gather", "success"), link("gather", "b", "success")],
+        {"gather": gather(component), "b": behind(gate, begun)},
+        start=False,
+    )
+    running.submit(SOURCE, [journal.flow_file(n) for n in range(5)])
+    running.start()
+    assert begun.wait(5)
+    assert (running.live, journal.ended) == (1, {})  # one package, its five entries all still in the journal
+    gate.set()
+    assert running.drain(10)
+    assert journal.ended == dict.fromkeys(range(5), 1)
+
+
+def test_an_entry_has_ended_when_the_last_flowfile_out_of_its_package_has(
+    engine: Callable[..., Engine], component: Make, journal: Journal
+) -> None:
+    gate = threading.Event()
+
+    def last_waits(flow_file: FlowFile) -> Any:
+        if flow_file.attributes["number"] == "4":
+            gate.wait(5)
+        return [("success", flow_file)]
+
+    running = engine(
+        {"gather": {}, "unpack": {}, "b": {}},
+        [link(SOURCE, "gather", "success"), link("gather", "unpack", "success"), link("unpack", "b", "success")],
+        {"gather": gather(component), "unpack": unpack(component), "b": last_waits},
+        start=False,
+    )
+    running.submit(SOURCE, [journal.flow_file(n, bytes([n]) * n) for n in range(5)])
+    running.start()
+    assert until(lambda: running.nodes["b"].routed["success"] == 4)
+    assert (running.live, journal.ended) == (1, {})
+    gate.set()
+    assert running.drain(10)
+    assert (running.live, journal.ended) == (0, dict.fromkeys(range(5), 1))
+    assert running.nodes["unpack"].routed == {"original": 1, "success": 5}
+
+
+def test_what_is_unpacked_is_what_was_packed(engine: Callable[..., Engine], component: Make, journal: Journal) -> None:
+    left: list[FlowFile] = []
+    running = engine(
+        {"gather": {}, "unpack": {}, "b": {}},
+        [link(SOURCE, "gather", "success"), link("gather", "unpack", "success"), link("unpack", "b", "success")],
+        {"gather": gather(component), "unpack": unpack(component), "b": lambda f: left.append(f) or [("success", f)]},
+        start=False,
+    )
+    running.submit(SOURCE, [journal.flow_file(n, bytes([n]) * n, **{"mime.type": "image/png"}) for n in range(5)])
+    running.start()
+    assert running.drain(10)
+    assert [(f.attributes["number"], f.attributes["mime.type"], f.content, f.size) for f in left] == [
+        (str(n), "image/png", bytes([n]) * n, n) for n in range(5)
+    ]
+
+
+@pytest.mark.parametrize("content", [b"no package", write_package([Packed({}, b"x")])[:-1]], ids=["text", "cut-short"])
+def test_what_is_no_package_leaves_the_unpacking_on_failure_and_as_it_was(
+    engine: Callable[..., Engine], component: Make, journal: Journal, content: bytes
+) -> None:
+    left: list[FlowFile] = []
+    running = engine(
+        {"unpack": {}, "b": {}},
+        [link(SOURCE, "unpack", "success"), link("unpack", "b", "failure")],
+        {"unpack": unpack(component), "b": lambda f: left.append(f) or [("success", f)]},
+    )
+    running.submit(SOURCE, [journal.flow_file(1, content)])
+    assert running.drain(10)
+    assert [f.content for f in left] == [content]
+    assert journal.ended == {1: 1}
+
+
+def test_an_empty_package_ends_without_a_trace(
+    engine: Callable[..., Engine], component: Make, journal: Journal
+) -> None:
+    running = engine({"unpack": {}}, [link(SOURCE, "unpack", "success")], {"unpack": unpack(component)})
+    running.submit(SOURCE, [journal.flow_file(1, b"")])
+    assert running.drain(10)
+    assert (running.live, journal.ended) == (0, {1: 1})
+
+
+def test_a_package_that_is_retried_comes_back_whole(
+    engine: Callable[..., Engine], component: Make, journal: Journal
+) -> None:
+    seen: list[list[int]] = []
+
+    def work(package: FlowFile) -> Any:
+        seen.append(numbers(package))
+        assert "failed" not in package.attributes
+        return [("failure" if len(seen) < 3 else "success", package.updated({"failed": "once"}, b"changed"))]
+
+    left: list[FlowFile] = []
+    running = engine(
+        {"gather": {}, "a": {"retry": Retry(5, frozenset({"failure"}), 0.1, True)}, "b": {}},
+        [link(SOURCE, "gather", "success"), link("gather", "a", "success"), link("a", "b", "success")],
+        {"gather": gather(component), "a": work, "b": lambda f: left.append(f) or [("success", f)]},
+        start=False,
+    )
+    running.submit(SOURCE, [journal.flow_file(n) for n in range(4)])
+    running.start()
+    assert running.drain(10)
+    assert seen == [[0, 1, 2, 3]] * 3
+    assert [f.content for f in left] == [b"changed"]
+    assert journal.ended == dict.fromkeys(range(4), 1)
+
+
+def test_a_package_in_a_loop_holds_its_entries_until_it_leaves(
+    engine: Callable[..., Engine], component: Make, journal: Journal
+) -> None:
+    away = threading.Event()
+    running = engine(
+        {"gather": {}, "a": {}},
+        [link(SOURCE, "gather", "success"), link("gather", "a", "success"), link("a", "a", "retry")],
+        {"gather": gather(component), "a": lambda f: [("success" if away.is_set() else "retry", f)]},
+        start=False,
+    )
+    running.submit(SOURCE, [journal.flow_file(n) for n in range(4)])
+    running.start()
+    assert until(lambda: running.nodes["a"].routed["retry"] >= 5)
+    assert journal.ended == {}
+    away.set()
+    assert running.drain(10)
+    assert journal.ended == dict.fromkeys(range(4), 1)
+
+
+def test_a_parked_package_keeps_its_entries(engine: Callable[..., Engine], component: Make, journal: Journal) -> None:
+    running = engine(
+        {"gather": {}, "a": {}, "dead": {"kind": "FUNNEL"}},
+        [link(SOURCE, "gather", "success"), link("gather", "a", "success"), link("a", "dead", "failure")],
+        {"gather": gather(component), "a": to("failure")},
+        start=False,
+    )
+    running.submit(SOURCE, [journal.flow_file(n) for n in range(4)])
+    running.start()
+    assert running.drain(10)  # what is parked is not under way
+    assert (running.parked[0].count, running.live, journal.ended) == (1, 0, {})
+
+
+def test_gathering_that_raises_puts_all_back_in_their_queue(
+    engine: Callable[..., Engine], component: Make, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = gather(component)
+    tries: list[int] = []
+
+    def work(flow_files: Sequence[FlowFile]) -> Any:
+        tries.append(len(flow_files))
+        if len(tries) < 3:
+            raise ZeroDivisionError("a defect")
+        return whole.work(flow_files)
+
+    left: list[list[int]] = []
+    running = engine(
+        {"gather": {}, "b": {}},
+        [link(SOURCE, "gather", "success"), link("gather", "b", "success")],
+        {"gather": Gather(64, 1000, work), "b": lambda f: left.append(numbers(f)) or [("success", f)]},
+        start=False,
+    )
+    with caplog.at_level(logging.ERROR):
+        running.submit(SOURCE, [journal.flow_file(n) for n in range(4)])
+        running.start()
+        assert running.drain(10)
+    assert sorted(n for package in left for n in package) == [0, 1, 2, 3]
+    assert "gather: 4 FlowFiles put back" in caplog.text
+    assert (running.live, journal.ended) == (0, dict.fromkeys(range(4), 1))
+
+
+def test_a_work_that_raises_at_a_package_loses_nothing(
+    engine: Callable[..., Engine], component: Make, journal: Journal
+) -> None:
+    tries: list[int] = []
+
+    def work(package: FlowFile) -> Any:
+        tries.append(len(numbers(package)))
+        if len(tries) < 3:
+            raise ZeroDivisionError("a defect")
+        return [("success", package)]
+
+    running = engine(
+        {"gather": {}, "a": {}},
+        [link(SOURCE, "gather", "success"), link("gather", "a", "success")],
+        {"gather": gather(component), "a": work},
+        start=False,
+    )
+    running.submit(SOURCE, [journal.flow_file(n) for n in range(4)])
+    running.start()
+    assert running.drain(10)
+    assert tries == [4, 4, 4]
+    assert journal.ended == dict.fromkeys(range(4), 1)
+
+
+def test_a_header_that_is_no_text_does_not_hold_up_what_is_gathered_with_it(
+    engine: Callable[..., Engine], component: Make, journal: Journal
+) -> None:
+    left: list[list[int]] = []
+    running = engine(
+        {"gather": {}, "b": {}},
+        [link(SOURCE, "gather", "success"), link("gather", "b", "success")],
+        {"gather": gather(component), "b": lambda f: left.append(numbers(f)) or [("success", f)]},
+        start=False,
+    )
+    running.submit(SOURCE, [journal.flow_file(1), journal.flow_file(2, filename="\udcff"), journal.flow_file(3)])
+    running.start()
+    assert running.drain(5)
+    assert left == [[1, 2, 3]]
+
+
+def test_copies_of_one_entry_in_one_package_end_it_once(
+    engine: Callable[..., Engine], component: Make, journal: Journal
+) -> None:
+    running = engine(
+        {"a": {}, "gather": {}, "unpack": {}},
+        [link(SOURCE, "a", "success"), link("a", "gather", "success", "copy"), link("gather", "unpack", "success")],
+        {"a": lambda f: [("success", f), ("copy", f)], "gather": gather(component), "unpack": unpack(component)},
+    )
+    running.submit(SOURCE, [journal.flow_file(n) for n in range(50)])
+    assert running.drain(10)
+    assert running.nodes["unpack"].routed["success"] == 100
+    assert (running.live, journal.ended) == (0, dict.fromkeys(range(50), 1))
+
+
+def test_packages_of_packages_end_their_entries(
+    engine: Callable[..., Engine], component: Make, journal: Journal
+) -> None:
+    running = engine(
+        {"first": {}, "second": {}},
+        [link(SOURCE, "first", "success"), link("first", "second", "success")],
+        {"first": gather(component, images=2), "second": gather(component, images=2)},
+        start=False,
+    )
+    running.submit(SOURCE, [journal.flow_file(n) for n in range(7)])
+    running.start()
+    assert running.drain(10)
+    assert (running.live, journal.ended) == (0, dict.fromkeys(range(7), 1))
+
+
+def test_a_joined_ticket_ends_the_others_once_and_not_before_they_are_done_themselves() -> None:
+    ended: list[int] = []
+    flow_files = [FlowFile({}, b"", 0, Ticket(lambda n=n: ended.append(n))) for n in range(3)]  # type: ignore[misc]
+    for flow_file in flow_files:
+        flow_file.ticket.add(1)
+    ticket = joined(flow_files)
+    flow_files[0].ticket.add(-1)
+    assert ended == []
+    ticket.add(-1)
+    assert ended == [0]  # the other two are still somewhere themselves
+    flow_files[1].ticket.add(-1)
+    flow_files[2].ticket.add(-1)
+    assert ended == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [{"Maximum Batch Size": "0"}, {"Maximum Batch Size": "10001"}, {"Maximum Batch Content Size": "many"}],
+    ids=["none", "too-many", "no-size"],
+)
+def test_limits_that_nifi_refuses_are_refused(component: Make, properties: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="Maximum Batch"):
+        java.package_flow_file(component("gather", type=java.PACKAGE, properties=properties), {})
+
+
+def test_only_packages_of_flowfiles_are_unpacked(component: Make) -> None:
+    with pytest.raises(ConfigurationError, match="Packaging Format"):
+        java.unpack_content(component("unpack", type=java.UNPACK, properties={"Packaging Format": "zip"}), {})
+
+
+def test_many_flowfiles_in_packages_through_many_tasks_all_end_once(
+    engine: Callable[..., Engine], component: Make, journal: Journal
+) -> None:
+    tried: set[str] = set()
+    lock = threading.Lock()
+
+    def flaky(package: FlowFile) -> Any:
+        first = numbers(package)[0]
+        with lock:
+            again = str(first) in tried
+            tried.add(str(first))
+        if not again and first % 3 == 0:
+            raise ZeroDivisionError("a defect")
+        return [("failure" if not again and first % 2 == 0 else "success", package)]
+
+    running = engine(
+        {"gather": {"tasks": 3}, "a": {"tasks": 3, "retry": Retry(1, frozenset({"failure"}), 1.0, True)},
+         "unpack": {"tasks": 2}, "b": {"tasks": 2}},
+        [link(SOURCE, "gather", "success"), link("gather", "a", "success", max_objects=2),
+         link("a", "unpack", "success", "failure", max_objects=3), link("unpack", "b", "success")],
+        {"gather": gather(component, images=7), "a": flaky, "unpack": unpack(component), "b": to("success")},
+    )  # fmt: skip
+    for start in range(0, 1000, 50):
+        running.submit(SOURCE, [journal.flow_file(n) for n in range(start, start + 50)])
+    assert running.drain(30)
+    assert running.nodes["b"].routed["success"] == 1000
+    assert (running.live, journal.ended) == (0, dict.fromkeys(range(1000), 1))
 
 
 # --- parking ------------------------------------------------------------------------------------------------------

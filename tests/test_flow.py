@@ -16,7 +16,8 @@ from flows.definition import data_size, duration_s, parse_flow, read_flow, read_
 from imagewarehouse.errors import ConfigurationError
 
 Raw = dict[str, Any]
-LIMITS = {"1000 objects, 100 MB", "10000 objects, 1 GB"}
+ROOMY = "10000 objects, 1 GB"
+IN_PACKAGES = {"FlowFile Packages": "true"}  # a processor by itself takes images, in this flow they travel together
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,10 @@ def processor(raw: Raw, name: str) -> Raw:
 
 def port(raw: Raw, group_name: str, key: str, name: str) -> Raw:
     return next(p for p in group(raw, group_name)[key] if p["name"] == name)
+
+
+def java_type(name: str) -> str:
+    return f"org.apache.nifi.processors.standard.{name}"
 
 
 def connection(raw: Raw, source: str, relationship: str, destination: str | None = None) -> Raw:
@@ -126,7 +131,7 @@ def test_every_property_of_our_processors_is_at_its_default_or_a_parameter_that_
         found = build.our_types().get(component.type)
         for name, value in component.properties.items() if found else ():
             assert found is not None
-            default = found.properties[name].default or ""
+            default = IN_PACKAGES.get(name, found.properties[name].default or "")
             if references(value):
                 (named,) = references(value)
                 assert value == f"#{{{named}}}"
@@ -152,13 +157,30 @@ def test_no_host_port_or_folder_is_outside_the_parameters(raw: Raw) -> None:
             assert not places.search(name) or not value or references(value), f"{component.name}, {name}"
 
 
-def test_every_connection_has_one_of_the_two_limits(raw: Raw) -> None:
+def test_every_connection_is_as_roomy_as_what_it_holds(raw: Raw) -> None:
+    """Requests and answers one by one, packages of many, and what has to wait however long it takes."""
+    singly = {"Receive images", "Receive for classification", "Unpack answers", "answers"}
+    gathering = {p["name"] for g in groups(raw) for p in g["processors"] if p["type"] == java_type("PackageFlowFile")}
     for g in groups(raw):
         for c in g["connections"]:
+            source = c["source"]["name"]
             limit = f"{c['backPressureObjectThreshold']} objects, {c['backPressureDataSizeThreshold']}"
-            roomy = c["source"]["id"] == c["destination"]["id"] or c["name"].startswith("dead letters")
-            assert limit in LIMITS
-            assert (limit == "10000 objects, 1 GB") == roomy
+            if c["source"]["id"] == c["destination"]["id"] or c["name"].startswith("dead letters"):
+                assert limit == ROOMY, f"{source}: {limit}"
+            else:
+                objects = 1000 if source in singly else 2 if source in gathering else 10
+                assert limit == f"{objects} objects, 100 MB", f"{source}: {limit}"
+
+
+def test_whatever_reaches_a_processor_of_ours_has_been_gathered(raw: Raw) -> None:
+    """A FlowFile that is no package would fail at every step."""
+    flow = parse_flow(raw)
+    sources = {
+        c.identifier for c in flow.components.values() if c.type in map(java_type, ("ListenHTTP", "HandleHttpRequest"))
+    }
+    behind = {c.destination for c in flow.connections if c.source in sources}
+    assert {flow.components[name].type for name in behind} == {java_type("PackageFlowFile")}
+    assert len(behind) == len(sources) == 2  # one for each door: the images of a package are all waited for, or none is
 
 
 def test_python_processors_never_clone_their_input(raw: Raw) -> None:
@@ -238,7 +260,7 @@ def move_connection_to_another_group(raw: Raw) -> None:
 
 
 def cut_all_dead_letters(raw: Raw) -> None:
-    for name in ("PutKuduRecord", "PutSolrDocument"):
+    for name in ("PutKuduRecord", "PutSolrDocument", "Unpack answers"):
         cut(name, "failure")(raw)
 
 
