@@ -17,13 +17,19 @@ else ifneq (,$(KUDU)$(IMAGEWAREHOUSE_KUDU_MASTERS)$(findstring --kudu,$(ARGS))$(
 RUN_NEEDS := $(CLIENT)
 endif
 
+# What the NAR is for: the Python and the machine that NiFi runs on; VARIANT=tensorflow also serves models without LiteRT.
+PYTHON_VERSION := 3.11
+PLATFORM := linux-x86_64
+VARIANT := core
+
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format types lock build kudu bench bench-kudu soak clean
+.PHONY: help run test check lint format types lock build kudu nar bench bench-kudu soak clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  make run ARGS='--data /srv/images'   passes options on; see $(BIN)/imagewarehouse run --help"
 	@echo "  make run KUDU=local                  starts a Kudu of its own; KUDU=HOST:PORT uses yours"
+	@echo "  make nar PYTHON_VERSION=3.12         also PLATFORM=linux-aarch64, VARIANT=tensorflow"
 
 run: $(VENV)/.run $(RUN_NEEDS) ## Set everything up and start the service
 	@exec $(BIN)/imagewarehouse run $(if $(KUDU),--kudu '$(KUDU)') $(ARGS)
@@ -52,6 +58,9 @@ build: $(VENV)/.run ## Build the flow definition and the tables of the docs from
 
 kudu: $(CLIENT) ## Fetch the Kudu client
 	@$(BIN)/python -m tools.artifacts kudu-client
+
+nar: $(CLIENT) ## Pack the processors for NiFi, with all they import, into dist
+	@$(BIN)/python -m tools.nar --python $(PYTHON_VERSION) --platform $(PLATFORM) --variant $(VARIANT) $(ARGS)
 
 bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about five minutes)
 	$(BIN)/python -m benchmarks.classify
