@@ -76,7 +76,7 @@ def _target(
 ) -> Target:
     from dataclasses import replace
 
-    from cli.nifi.connection import PASSWORD, read_address, read_login
+    from cli.nifi.connection import PASSWORD, TOKEN, read_address, read_login
     from cli.nifi.target import Target
 
     if not url:
@@ -87,6 +87,9 @@ def _target(
     login = read_login(
         user=user, password_file=password_file, token_file=token_file, client_cert=client_cert, client_key=client_key
     )
+    if (login.user or login.token) and not address.secure:
+        given = "--user" if login.user else TOKEN
+        raise ConfigurationError(given, "NiFi takes logins over https:// only, and so does this command")
     if login.user and not login.password:
         if not sys.stdin.isatty():
             raise ConfigurationError("--user", f"needs a password in {PASSWORD} or --password-file")

@@ -148,11 +148,13 @@ class Nifi:
         self._client.close()
 
     def connect(self) -> str:
-        """Log in. Returns NiFi's version. Raises Unavailable, ConfigurationError."""
+        """Log in; over https:// only, or the secret would be everybody's. Returns NiFi's version.
+
+        Raises Unavailable, ConfigurationError.
+        """
         login = self._login
-        given = [name for name, value in (("a user", login.user), ("a token", login.token)) if value]
-        if given and not self.address.secure:
-            raise ConfigurationError("--nifi", f"{given[0]} is given, and NiFi takes logins over https:// only")
+        if (login.user or login.token) and not self.address.secure:
+            raise ConfigurationError("--nifi", "NiFi takes logins over https:// only")
         if login.user:
             form = {"username": login.user, "password": login.password or ""}
             answer = self._ask("POST", "/access/token", data=form)
@@ -262,7 +264,11 @@ class Nifi:
             return Unavailable(f"nothing answers at {url}: connection refused; is NiFi running, and is this its port?")
         if isinstance(cause, socket.gaierror):
             return ConfigurationError("--nifi", f"there is no host {self.address.host}: {cause.strerror}")
-        if isinstance(err, httpx.RemoteProtocolError):
+        if (
+            isinstance(err, httpx.RemoteProtocolError | httpx.ReadError)
+            and not self._answered
+            and not self.address.secure
+        ):
             return Unavailable(f"{url} does not answer as a web server does; is it https:// ? ({err})")
         return Unavailable(f"{url}: {getattr(cause, 'strerror', None) or err or type(err).__name__}")
 

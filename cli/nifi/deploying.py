@@ -60,7 +60,7 @@ def deploy(target: Target, wanted: Wanted, report: Report) -> None:
             report.finish(f"Deployed {wanted.nar.name}, not started,")
             return
         _start(nifi, target, group, report)
-        _endpoints(nifi, target, group, context, last, report)
+        _endpoints(nifi, target, group, context, report)
         _bulletins(nifi, group, last, report)
         report.finish(f"Deployed {wanted.nar.name}")
 
@@ -193,14 +193,14 @@ def _start(nifi: Nifi, target: Target, group: Group, report: Report) -> None:
             step.note(f"disabled in NiFi, and left alone: {listed(off)}")
 
 
-def _endpoints(nifi: Nifi, target: Target, group: Group, context: Context, last: int, report: Report) -> None:
+def _endpoints(nifi: Nifi, target: Target, group: Group, context: Context, report: Report) -> None:
     found = endpoints(running.processors(nifi, group.identifier), context.values())
     if not found:
         return
     hosts = addresses(nifi, (str(node["address"]) for node in nodes(nifi) if node.get("address")))
     with report.step("endpoints") as step:
         step.said = f"{counted(len(found), 'listener')} answer" + ("s" if len(found) == 1 else "")
-        wait_answers(nifi, group.identifier, found, hosts, min(target.timeout, 60.0), last, report.doing)
+        wait_answers(nifi, group.identifier, found, hosts, min(target.timeout, 60.0), report.doing)
         for one in found:
             for host in hosts:
                 step.note(endpoint_line(one, host))
@@ -213,8 +213,9 @@ def endpoint_line(one: Endpoint, host: str) -> str:
 
 def _bulletins(nifi: Nifi, group: Group, last: int, report: Report) -> None:
     found = [one for one in running.bulletins(nifi, group.identifier, last) if running.is_worth_telling(one)]
-    if found:
+    lines = running.bulletin_lines(found, _SHOWN)
+    if lines:
         report.say("NiFi has something to say:")
-        for one in found[-_SHOWN:]:
-            report.say(f"    {running.bulletin_line(one)}")
-    report.facts["bulletins"] = [running.bulletin_line(one) for one in found]
+        for line in lines:
+            report.say(f"    {line}")
+    report.facts["bulletins"] = lines

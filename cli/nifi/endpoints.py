@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,13 +12,14 @@ import httpx
 
 from cli.nifi.connection import Nifi
 from cli.nifi.errors import NifiError
-from cli.nifi.running import Processor, bulletins
+from cli.nifi.running import Processor, bulletins, last_bulletin, port_is_taken
 from cli.nifi.wait import until
 from flows.definition import references, resolve
 from imagewarehouse.errors import ConfigurationError
 
 _TLS = "SSL Context Service"
 _PROBE_S = 5.0
+_COMPLAINS_S = 2.5
 _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - only compared
 
 
@@ -81,34 +83,39 @@ def addresses(nifi: Nifi, nodes: Iterable[str]) -> list[str]:
 
 
 def wait_answers(
-    nifi: Nifi,
-    group: str,
-    found: Iterable[Endpoint],
-    hosts: Iterable[str],
-    timeout: float,
-    after: int,
-    doing: Callable[[str], None],
+    nifi: Nifi, group: str, found: list[Endpoint], hosts: Iterable[str], timeout: float, doing: Callable[[str], None]
 ) -> None:
     """Until every listener answers on every host. Raises NifiError, at once where a port is taken by something else."""
     left = [(one, host) for one in found for host in hosts]
 
     def look() -> bool | None:
         left[:] = [(one, host) for one, host in left if not answers(one, host)]
-        if not left:
-            return True
-        for bulletin in bulletins(nifi, group, after):
-            if "already in use" in str(bulletin.get("message")) or "Failed to bind" in str(bulletin.get("message")):
-                taken = next((one for one, _ in left if one.processor == bulletin.get("sourceId")), None)
-                if taken is not None:
-                    raise NifiError(port_taken(taken))
-        doing(f"waiting for {left[0][0].url(left[0][1])} ...")
-        return None
+        taken = ports_taken(nifi, group, found)  # whatever has the port may have answered
+        if taken:
+            raise NifiError("\n".join(port_taken(one) for one in taken))
+        if left:
+            doing(f"waiting for {left[0][0].url(left[0][1])} ...")
+        return None if left else True
 
     def late() -> str:
         urls = ", ".join(one.url(host) for one, host in left)
         return f"no answer at {urls} from here; is a firewall in between, or the port that of another network?"
 
     until(look, timeout, late)
+
+
+def ports_taken(nifi: Nifi, group: str, found: list[Endpoint]) -> list[Endpoint]:
+    """Listeners that cannot have their port. They run all the same, and complain each second."""
+    if not _complaints(nifi, group, found, None):
+        return []
+    after = last_bulletin(nifi)
+    time.sleep(_COMPLAINS_S)  # older ones may be settled by now
+    return _complaints(nifi, group, found, after)
+
+
+def _complaints(nifi: Nifi, group: str, found: list[Endpoint], after: int | None) -> list[Endpoint]:
+    said = {one.get("sourceId") for one in bulletins(nifi, group, after) if port_is_taken(one)}
+    return [one for one in found if one.processor in said]
 
 
 def port_taken(one: Endpoint) -> str:

@@ -19,6 +19,8 @@ _LOADING = (
     "ownloading third-party dependencies",
     "oading Processor code",
 )
+# The last error of a Python traceback, not what py4j makes of it, or of Java's causes.
+_CAUSE = re.compile(r"(?:- Caused by: )?((?!py4j\.)[A-Za-z_][\w.]*: \S.*)")
 _LINE = 400  # characters of a message that are shown
 _WRONG_PYTHON = (
     "Failed to parse or load Processor code",
@@ -250,8 +252,18 @@ def essence(message: str) -> str:
     first, *rest = [line for line in text.splitlines() if line.strip()] or [""]
     if not rest:
         return first[:_LINE]
-    errors = [line for line in rest if re.match(r"(?!py4j\.)[A-Za-z_][\w.]*: \S", line)]
-    return f"{first.partition('. ')[0][:_LINE]}: {errors[-1][:_LINE]}" if errors else first[:_LINE]
+    causes = [match[1] for match in map(_CAUSE.match, rest) if match]
+    return f"{first.partition('. ')[0][:_LINE]}: {causes[-1][:_LINE]}" if causes else first[:_LINE]
+
+
+def bulletin_lines(found: Iterable[Mapping[str, Any]], most: int) -> list[str]:
+    """The last of them; what is said again and again is said once."""
+    by_text: dict[tuple[Any, str], tuple[str, int]] = {}
+    for one in found:
+        key = (one.get("sourceId"), essence(str(one.get("message") or "")))
+        _, times = by_text.pop(key, ("", 0))
+        by_text[key] = (bulletin_line(one), times + 1)
+    return [line if times == 1 else f"{line} ({times} times)" for line, times in list(by_text.values())[-most:]]
 
 
 def invalid_lines(found: Iterable[Processor]) -> list[str]:
@@ -365,11 +377,15 @@ def _wait_running(
 
 
 def start_problem(bulletin: Mapping[str, Any]) -> str:
-    text = essence(str(bulletin.get("message") or ""))
-    hint = ""
-    if "ddress already in use" in str(bulletin.get("message")):
-        hint = "; another program has its port: stop that, or set the parameter of the port with --set"
-    return f"{bulletin.get('sourceName')}: {text}{hint}"
+    hint = (
+        "; another program has its port: stop that, or give another port with --set" if port_is_taken(bulletin) else ""
+    )
+    return f"{bulletin.get('sourceName')}: {essence(str(bulletin.get('message') or ''))}{hint}"
+
+
+def port_is_taken(bulletin: Mapping[str, Any]) -> bool:
+    text = f"{bulletin.get('message')} {bulletin.get('stackTrace')}"
+    return any(one in text for one in ("ddress already in use", "Failed to bind", "Failed to initialize the server"))
 
 
 def _off(nifi: Nifi, group: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from cli.nifi import flow as flows
 from cli.nifi import nars, parameters, running
 from cli.nifi.connection import Nifi
 from cli.nifi.deploying import endpoint_line
-from cli.nifi.endpoints import addresses, answers, endpoints
+from cli.nifi.endpoints import addresses, answers, endpoints, port_taken, ports_taken
 from cli.nifi.errors import NifiError
 from cli.nifi.report import Report, counted, listed
 from cli.nifi.target import Target, nodes
@@ -75,7 +75,7 @@ def _facts(nifi: Nifi, target: Target) -> dict[str, Any]:
         problems.append(f"controller services not enabled: {listed(off)}")
     facts["endpoints"] = _endpoints(nifi, group, found, found_nodes, stopped, problems)
     said = [one for one in running.bulletins(nifi, group.identifier) if running.is_worth_telling(one)]
-    facts["bulletins"] = [running.bulletin_line(one) for one in said[-_BULLETINS:]]
+    facts["bulletins"] = running.bulletin_lines(said, _BULLETINS)
     return facts | {"ok": not problems}
 
 
@@ -101,9 +101,11 @@ def _endpoints(nifi: Nifi, group: flows.Group, found: Any, found_nodes: Any, sto
             problems.append(str(err))
         else:
             values = context.values() if context else {}
+    known = endpoints(found, values)
+    problems += [port_taken(one) for one in ports_taken(nifi, group.identifier, known)]
     hosts = addresses(nifi, (str(node["address"]) for node in found_nodes if node.get("address")))
     lines = []
-    for one in endpoints(found, values):
+    for one in known:
         for host in hosts:
             answered = answers(one, host)
             lines.append(
