@@ -153,7 +153,6 @@ class _Handover:
             with self._slot(flow_file) as slot:
                 session_of.get(flow_file).exportTo(flow_file_of.get(flow_file), slot.path, False)
                 content = os.pread(slot.descriptor, size, 0)
-                os.ftruncate(slot.descriptor, 0)
                 if len(content) != size:
                     raise OSError(f"{len(content)} bytes arrived instead of {size}")
                 self._fields = session_of, flow_file_of
@@ -182,6 +181,7 @@ class _Handover:
         try:
             yield slot
         finally:
+            os.ftruncate(slot.descriptor, 0)  # also what Java wrote before it failed
             with self._lock:
                 self._idle.append(slot)
 
