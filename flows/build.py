@@ -1,7 +1,7 @@
-"""Builds flows/image-warehouse.json, the flow definition that NiFi imports.
+"""Builds the flow definitions that NiFi imports: image-warehouse.json, and image-warehouse-tls.json whose doors are HTTPS.
 
-    python -m flows.build            write the file
-    python -m flows.build --check    exit 1 when the file is not what would be written
+    python -m flows.build            write the files
+    python -m flows.build --check    exit 1 when one is not what would be written
 
 The same input gives the same bytes: identifiers are derived from names, so a renamed component is a new one to a NiFi
 that replaces an older version of the flow, and everything else about it may change freely. What NiFi has to know of a
@@ -23,6 +23,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FLOW_FILE = REPOSITORY / "flows" / "image-warehouse.json"
+TLS_FLOW_FILE = REPOSITORY / "flows" / "image-warehouse-tls.json"
 PARAMETER_CONTEXT = "image-warehouse"
 
 _NIFI = "2.9.0"
@@ -59,6 +60,10 @@ class ComponentType:
     @property
     def short(self) -> str:
         return self.type.rpartition(".")[2]
+
+
+def _resources(*kinds: str) -> Mapping[str, Any]:
+    return {"resourceDefinition": {"cardinality": "SINGLE", "resourceTypes": sorted(kinds)}}
 
 
 _LISTENS = {"listenPortDefinition": {"applicationProtocols": ["http/1.1", "h2"], "transportProtocol": "TCP"}}
@@ -184,6 +189,23 @@ _JAVA_TYPES = (
             Property("Request Expiration", "1 min", required=True),
         ),
         apis=("org.apache.nifi.http.HttpContextMap",),
+    ),
+    _java(
+        "org.apache.nifi.ssl.PEMEncodedSSLContextProvider",
+        "nifi-ssl-context-service-nar",
+        (
+            Property("TLS Protocol", "TLS", True, ("TLS", "TLSv1.3", "TLSv1.2")),
+            Property("Private Key Source", "PROPERTIES", True, ("UNDEFINED", "PROPERTIES", "FILES")),
+            # Required only where the source is PROPERTIES, a key in the flow, which ours is not.
+            Property("Private Key", sensitive=True, needs=("Private Key Source",), definition=_resources("TEXT")),
+            Property("Private Key Location", required=True, needs=("Private Key Source",), definition=_resources("FILE")),
+            Property("Certificate Chain", needs=("Private Key Source",), definition=_resources("TEXT")),
+            Property("Certificate Chain Location", required=True, needs=("Private Key Source",), definition=_resources("FILE")),
+            Property("Certificate Authorities Source", "PROPERTIES", True, ("PROPERTIES", "SYSTEM")),
+            Property("Certificate Authorities", required=True, needs=("Certificate Authorities Source",),
+                     definition=_resources("FILE", "TEXT")),
+        ),
+        apis=("org.apache.nifi.ssl.SSLContextProvider",),
     ),
 )  # fmt: skip
 
@@ -373,7 +395,7 @@ def processor(
 
 # Packages that wait between two steps. Few: while there is no space, requests wait in front of the gathering step, where
 # the next package grows by them, and a full queue there tells the senders.
-_WAITING_PACKAGES = 10
+_WAITING_PACKAGES = 2
 
 
 def link(
@@ -420,8 +442,13 @@ def _default(processor_type: str, name: str) -> str | None:
 
 
 @cache
-def settings() -> tuple[Setting, ...]:
+def settings(tls: bool = False) -> tuple[Setting, ...]:
     """Everything that differs between two installations."""
+    return (*_settings(), *(TLS_SETTINGS if tls else ()))
+
+
+@cache
+def _settings() -> tuple[Setting, ...]:
     return (
         Setting("http.images.path", "Path that takes images without waiting for the result, no slash around it.", "images"),
         Setting("http.images.port", "Port of that path. NiFi listens on every address of the node.", "8081"),
@@ -471,6 +498,20 @@ def settings() -> tuple[Setting, ...]:
     )  # fmt: skip
 
 
+TLS_SETTINGS = (
+    Setting("tls.certificate", "PEM file on every node: the certificate of the doors, and those between it and its root.",
+            "./conf/tls/certificate.pem"),
+    Setting("tls.private.key", "PEM file on every node: the key to that certificate, not encrypted, readable by NiFi only.",
+            "./conf/tls/private-key.pem"),
+    Setting("tls.client.authorities", "PEM file on every node: who signs the certificates of clients. The subject of such a"
+            " certificate becomes source_user where there is no access key.", "./conf/tls/client-authorities.pem"),
+    Setting("tls.images.client", "Certificates of clients of /images: WANT takes one if it is there, REQUIRED refuses clients"
+            " without one, NONE does not ask.", "WANT"),
+    Setting("tls.classify.client", "Certificates of clients of /classify: Want Authentication, Need Authentication or No"
+            " Authentication.", "Want Authentication"),
+)  # fmt: skip
+
+
 def _retrying(*relationships: str) -> Retry:
     """Shorter than NiFi's defaults of 30 seconds and 10 minutes: a client of /classify may wait for the outcome."""
     return Retry(relationships, count=2, penalty="1 sec", longest="1 min")
@@ -499,7 +540,21 @@ def gather(name: str, at: Place) -> Processor:
     )
 
 
-def handle_request() -> Group:
+TLS = Service(
+    "TLS",
+    "PEMEncodedSSLContextProvider",
+    "Certificate and key of the two doors, and who signs the certificates of clients.",
+    {
+        "Private Key Source": "FILES",
+        "Private Key Location": "#{tls.private.key}",
+        "Certificate Chain Location": "#{tls.certificate}",
+        "Certificate Authorities": "#{tls.client.authorities}",
+    },
+)
+
+
+def handle_request(tls: bool = False) -> Group:
+    secured = {"SSL Context Service": TLS.name} if tls else {}
     receive = processor(
         "Receive images",
         "ListenHTTP",
@@ -513,6 +568,7 @@ def handle_request() -> Group:
             "HTTP Headers for Attributes": "(?i)(Content-Type|Content-Disposition|filename|Idempotency-Key|X-Access-Key"
             "|Authorization|X-Forwarded-For)",
             "Multipart Request Max Size": "#{http.max.request.size}",
+            **(secured | {"Client Authentication": "#{tls.images.client}"} if tls else {}),
         },
     )
     receive_waiting = processor(
@@ -527,6 +583,7 @@ def handle_request() -> Group:
             "HTTP Context Map": WAITING.name,
             "Allowed Paths": "/classify",
             "Multipart Request Max Size": "#{http.max.request.size}",
+            **(secured | {"Client Authentication": "#{tls.classify.client}"} if tls else {}),
         },
         tasks=4,  # bodies are copied by these, not by the server's own threads
     )
@@ -755,8 +812,8 @@ def storing_result() -> Group:
     )
 
 
-def image_warehouse() -> Group:
-    handle, prepare, predict, result = handle_request(), pre_processing(), prediction(), storing_result()
+def image_warehouse(tls: bool = False) -> Group:
+    handle, prepare, predict, result = handle_request(tls), pre_processing(), prediction(), storing_result()
 
     def above(group: Group, text: str) -> Label:
         return Label(group.name, (group.at[0], group.at[1] - 120), (GROUP_SIZE[0], 80), text)
@@ -782,7 +839,7 @@ def image_warehouse() -> Group:
             above(predict, "The model runs inside this node;\nno server to call, no image leaves the cluster."),
             above(result, "One row in Kudu, one document in Solr,\nand the answer for those who wait."),
         ],
-        services=[WAITING],
+        services=[WAITING, *([TLS] if tls else [])],
         groups=[handle, prepare, predict, result],
     )  # fmt: skip
 
@@ -996,15 +1053,15 @@ def _parameter(setting: Setting) -> dict[str, Any]:
     return rendered if setting.value is None else rendered | {"value": setting.value}
 
 
-def build_flow() -> dict[str, Any]:
+def build_flow(tls: bool = False) -> dict[str, Any]:
     """The whole file as one JSON object."""
-    root = image_warehouse()
+    root = image_warehouse(tls)
     context = {
         "componentType": "PARAMETER_CONTEXT",
         "description": "Everything of the image warehouse that differs between two installations.",
         "inheritedParameterContexts": [],
         "name": PARAMETER_CONTEXT,
-        "parameters": [_parameter(setting) for setting in settings()],
+        "parameters": [_parameter(setting) for setting in settings(tls)],
     }
     return {
         "externalControllerServices": {},
@@ -1016,8 +1073,8 @@ def build_flow() -> dict[str, Any]:
     }
 
 
-def flow_bytes() -> bytes:
-    return (json.dumps(build_flow(), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+def flow_bytes(tls: bool = False) -> bytes:
+    return (json.dumps(build_flow(tls), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -1025,14 +1082,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(argument != "--check" for argument in arguments):
         print("usage: python -m flows.build [--check]", file=sys.stderr)
         return 2
-    built = flow_bytes()
+    built = {FLOW_FILE: flow_bytes(), TLS_FLOW_FILE: flow_bytes(tls=True)}
     if not arguments:
-        FLOW_FILE.write_bytes(built)
+        for path, content in built.items():
+            path.write_bytes(content)
         return 0
-    if FLOW_FILE.is_file() and FLOW_FILE.read_bytes() == built:
-        return 0
-    print(f"{FLOW_FILE.name} is not up to date: run python -m flows.build", file=sys.stderr)
-    return 1
+    stale = [path for path, content in built.items() if not path.is_file() or path.read_bytes() != content]
+    for path in stale:
+        print(f"{path.name} is not up to date: run python -m flows.build", file=sys.stderr)
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

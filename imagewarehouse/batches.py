@@ -122,9 +122,9 @@ def transform(
     """
     if not boolean(context, SETTING):
         (found,) = work([flow_file])
-        return found
+        return bridge.lighten(found, flow_file)
     try:
-        return each(Package(flow_file, first=first), work, result, everyone=everyone)
+        return bridge.lighten(each(Package(flow_file, first=first), work, result, everyone=everyone), flow_file)
     except PackageBroken as err:
         log.error("%s is true, but: %s", SETTING, err)
         return result(relationship="failure", attributes=failed(err))

@@ -12,14 +12,16 @@ from nifiapi.properties import (
 )
 from nifiapi.relationship import Relationship
 
-from imagewarehouse import adapter, batches
+from imagewarehouse import adapter, batches, bridge
 from imagewarehouse.answers import answer_record, is_public, problem
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.kudu import options
 from imagewarehouse.kudu.delivery import Delivery
-from imagewarehouse.listeners import is_awaited
+from imagewarehouse.listeners import CONTEXT_ID, is_awaited
 from imagewarehouse.metadata import COLUMNS, record_from_attributes
 from imagewarehouse.packages import Packed, write_package
+
+_OF_AN_ANSWER = ("http.response.status", "mime.type", "Retry-After")
 
 
 @use_case(
@@ -422,6 +424,9 @@ class PutKuduRecord(FlowFileTransform):
         self.rows.release()
 
     def transform(self, context, flowFile):
+        return bridge.lighten(self._put(context, flowFile), flowFile)
+
+    def _put(self, context, flowFile):
         try:
             opened = self.rows.get(context)
             if opened.images is not None:
@@ -438,23 +443,22 @@ class PutKuduRecord(FlowFileTransform):
         if not adapter.boolean(context, batches.SETTING):
             return self._write(images, [flowFile])[0]
         package = batches.Package(flowFile)
-        bodies = {}
+        answers = {}
 
         def work(members):
             results = self._write(images, members)
             for member, result in zip(members, results, strict=True):
-                bodies[member.number], result.contents = result.contents, None  # a package of their own, below
+                if result.contents is not None and is_awaited(member.getAttribute):
+                    answers[member.number] = _for_the_client(member, result)
+                result.contents = None  # else it would take the image's place in the package
             return results
 
         result = batches.each(package, work, FlowFileTransformResult, everyone=True, fatal="failure")
-        if result.attributes is None:
-            return result
-        waiting = sum(is_awaited(member.getAttribute) for member in package)
-        result.attributes["answers"] = str(waiting or "")  # said in any case: a sender may have brought one along
-        if waiting:
-            # With the records in it, so that what is unpacked does not inherit the records of all.
-            result.attributes[batches.RECORDS] = ""
-            result.contents = write_package(Packed(member.record, bodies[member.number] or b"") for member in package)
+        if result.attributes is not None:
+            result.attributes["answers"] = str(
+                len(answers) or ""
+            )  # said in any case: a sender may have brought it along
+            result.contents = write_package(answers.values()) if answers else None
         return result
 
     def _write(self, images, flow_files):
@@ -488,6 +492,15 @@ def _result(flow_file, record, error):
     if error.retryable:  # as it came: the row of the next try is the row of this one
         return FlowFileTransformResult(relationship="retry")
     return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(error))
+
+
+def _for_the_client(member, result):
+    """An answer by itself: whose it is, what it says, and nothing else, for NiFi writes all of it down several times."""
+    names = (CONTEXT_ID, "request_id", "status")
+    attributes = {name: member.getAttribute(name) or "" for name in names}
+    sent = {name: value for name, value in result.attributes.items() if name in _OF_AN_ANSWER}
+    # What is unpacked inherits the package's attributes: the records of all, were they not covered.
+    return Packed({**attributes, **sent, batches.RECORDS: ""}, result.contents)
 
 
 def _delivered(delivery: Delivery):
