@@ -582,8 +582,8 @@ def test_waiting_ends_with_what_was_missing() -> None:
 
 def test_properties_are_set_where_they_stand_and_others_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "nifi.properties"
-    path.write_text("# a comment = not a key\na=1\n#b=\nc=3\nc=4\n")
-    write_properties(path, {"a": "x", "b": "y", "c": "z", "d": "new"})
+    path.write_text("# a comment = not a key\na=1\n#b=\nc=3\nc=4\ne=5\n")
+    write_properties(path, {"a": "x", "b": "y", "c": "z", "d": "new", "e": None})
     assert read_properties(path) == {"a": "x", "b": "y", "c": "z", "d": "new"}
     assert "# a comment" in path.read_text()
 

@@ -127,7 +127,7 @@ def _java_version(home: Path) -> int | None:
         release = (home / "release").read_text(encoding="utf-8", errors="replace")
     except OSError:
         try:
-            command = [home / "bin" / "java", "-version"]
+            command = [str(home / "bin" / "java"), "-version"]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
         except (OSError, subprocess.SubprocessError):
             return None
@@ -148,7 +148,7 @@ class LocalNifi:
         folder: Path | None = None,
         *,
         home: Path | None = None,
-        python: str = sys.executable,
+        python: str | None = sys.executable,
         heap: str = "1g",
         https: bool = False,
         port: int | None = None,
@@ -156,8 +156,9 @@ class LocalNifi:
         environment: Mapping[str, str] | None = None,
         jvm_options: Sequence[str] = (),
     ) -> None:
-        """`properties` go into nifi.properties last; `environment` is added to this process' own, for NiFi and its Python
-        processes. With `https`, NiFi has one user: see `username`, `password`, `tls`.
+        """`python` runs the processors; None switches Python off. `properties` go into nifi.properties last; `environment`
+        is added to this process' own, for NiFi and its Python processes. With `https`, NiFi has one user: see `username`,
+        `password`, `tls`.
 
         Raises ConfigurationError when there is no NiFi or no Java for it.
         """
@@ -263,12 +264,13 @@ class LocalNifi:
     def __exit__(self, *_: object) -> None:
         self.remove()
 
-    def last_words(self, lines: int = 15) -> str:
+    def last_words(self, lines: int = 10) -> str:
         """The last lines of the log that name a problem, else the last lines, with what the JVM itself has printed."""
         app = _tail(self.log_path)
         problems = [line for line in app if re.search(r" (ERROR|WARN) \[|Exception|Caused by", line)]
         console = _tail(self.folder / "logs" / "console.log")[-5:]
-        return "\n".join([*(problems or app)[-lines:], *console, f"(log: {self.log_path})"])
+        shown = [line[:300] for line in dict.fromkeys(problems or app)]
+        return "\n".join([*shown[-lines:], *console, f"(log: {self.log_path})"])
 
     def client(self) -> httpx.Client:
         """A client of the REST API (`client.get("/flow/about")`); with HTTPS it uses the client certificate."""
@@ -326,7 +328,7 @@ class LocalNifi:
             self.tls = make_certificates(self.folder / "tls")
         write_properties(conf / "nifi.properties", {**self._adapted(known, used), **self._properties})
 
-    def _adapted(self, known: Mapping[str, str], used: set[int]) -> dict[str, str]:
+    def _adapted(self, known: Mapping[str, str], used: set[int]) -> dict[str, str | None]:
         """What differs from the installation's nifi.properties."""
         tls = self.tls
         secured = {
@@ -535,16 +537,18 @@ def read_properties(path: Path) -> dict[str, str]:
     return found
 
 
-def write_properties(path: Path, values: Mapping[str, str]) -> None:
-    """Set values where their keys stand, commented out or not; others are put at the end."""
-    left = dict(values)
+def write_properties(path: Path, values: Mapping[str, str | None]) -> None:
+    """Set values where their keys stand, commented out or not; others are put at the end. None comments a key out."""
+    left = {key: value for key, value in values.items() if value is not None}
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         key = line.partition("=")[0].strip(" #")
         if "=" in line and key in left:
             lines.append(f"{key}={left.pop(key)}")
-        elif not ("=" in line and key in values):  # a second line of the same key would win
+        elif not ("=" in line and key in values):
             lines.append(line)
+        elif values[key] is None:  # and a second line of a key that is set would win
+            lines.append(f"#{line.lstrip('# ')}")
     lines += [f"{key}={value}" for key, value in left.items()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
