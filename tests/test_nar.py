@@ -12,11 +12,12 @@ import json
 import os
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ CORE = Target()
 
 
 @pytest.fixture(scope="module")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+def packed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path, str]]:
     """The NAR for this Python and machine, packed twice: here, and by a command that runs beside with other settings.
 
     The two paths, and what the command printed.
@@ -58,20 +59,25 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
         said, _ = beside.communicate()
     assert beside.returncode == 0
     [second] = elsewhere.glob("*.nar")
-    return first, second, said
+    yield first, second, said
+    for path in (folder, elsewhere):  # pytest would keep them for three more runs
+        shutil.rmtree(path)
 
 
 @pytest.fixture(scope="module")
-def archive(packed: tuple[Path, Path, str]) -> zipfile.ZipFile:
-    return zipfile.ZipFile(packed[0])
+def archive(packed: tuple[Path, Path, str]) -> Iterator[zipfile.ZipFile]:
+    with zipfile.ZipFile(packed[0]) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
-def unpacked(archive: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unpacked(archive: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The NAR as NiFi unpacks it."""
-    folder = tmp_path_factory.mktemp("work") / "image-warehouse-nar-unpacked"
+    work = tmp_path_factory.mktemp("work")
+    folder = work / "image-warehouse-nar-unpacked"
     archive.extractall(folder)
-    return folder
+    yield folder
+    shutil.rmtree(work)
 
 
 @pytest.fixture(scope="module")
