@@ -47,7 +47,11 @@ class Package:
         if text:
             self.records: list[dict[str, str]] = json.loads(text)
         else:  # what later steps want to know of the listener, so that they need not read the package for it
-            self.records = [{name: packed.attributes.get(name, "") for name in ORIGIN} for packed in self.packed]
+            # No id yet, and the sender's is none: it would name a row to overwrite, should the first step trip over an image.
+            known = {"request_id": ""} if first else {}
+            self.records = [
+                {name: packed.attributes.get(name, "") for name in ORIGIN} | known for packed in self.packed
+            ]
 
     @cached_property
     def packed(self) -> Sequence[Packed]:
@@ -127,7 +131,8 @@ def transform(
         return bridge.lighten(each(Package(flow_file, first=first), work, result, everyone=everyone), flow_file)
     except PackageBroken as err:
         log.error("%s is true, but: %s", SETTING, err)
-        return result(relationship="failure", attributes=failed(err))
+        forget = {RECORDS: ""} if first else {}  # the sender's, which no step has looked at
+        return result(relationship="failure", attributes=failed(err) | forget)
 
 
 def each(
@@ -169,6 +174,8 @@ def _guarded(
     work: Callable[[Sequence[Member]], Iterable[Result]], members: Sequence[Member], result: Callable[..., Result]
 ) -> list[Result]:
     """An image that trips our code must not take the others of its package along."""
+    if not members:
+        return []
     try:
         return list(work(members))
     except Exception:  # noqa: BLE001 - re-raised as the failure of the one image that it belongs to

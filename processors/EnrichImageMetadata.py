@@ -102,8 +102,10 @@ def _enrich(image, trusted, keep_gps):
     attributes |= {name: "" for name in ("gps_latitude", "gps_longitude") if get(name)}
     if not get("source_user"):
         attributes["source_user"] = certificate_subject(get) or ""
-    if get("status") == "rejected":
-        return FlowFileTransformResult(relationship="rejected", attributes=attributes)
+    status = get("status")
+    if status in ("rejected", "failed"):  # the latter in a package, where the filter tripped over this one only
+        relationship = "rejected" if status == "rejected" else "failure"
+        return FlowFileTransformResult(relationship=relationship, attributes=attributes)
     try:
         image_format = get("format")
         if keep_gps or not image_format:

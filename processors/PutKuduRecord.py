@@ -446,7 +446,13 @@ class PutKuduRecord(FlowFileTransform):
         answers = {}
 
         def work(members):
-            results = self._write(images, members)
+            try:
+                results = self._write(images, members)
+            except Exception:
+                if len(members) > 1:
+                    raise  # they come again one by one
+                adapter.log.exception("PutKuduRecord: request %s", members[0].getAttribute("request_id"))
+                results = [_result(members[0], None, WarehouseError("an unexpected error, see the log"))]
             for member, result in zip(members, results, strict=True):
                 if result.contents is not None and is_awaited(member.getAttribute):
                     answers[member.number] = _for_the_client(member, result)
@@ -455,9 +461,8 @@ class PutKuduRecord(FlowFileTransform):
 
         result = batches.each(package, work, FlowFileTransformResult, everyone=True, fatal="failure")
         if result.attributes is not None:
-            result.attributes["answers"] = str(
-                len(answers) or ""
-            )  # said in any case: a sender may have brought it along
+            # Said in any case: a sender may have brought it along.
+            result.attributes["answers"] = str(len(answers) or "")
             result.contents = write_package(answers.values()) if answers else None
         return result
 
