@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -35,8 +35,11 @@ def request_bytes(path: str, content: bytes, media_type: str = "image/jpeg") -> 
     return head.encode() + content
 
 
-async def load(port: int, requests: Sequence[bytes], connections: int, *, seconds: float) -> Measured:
-    """Send `requests` round and round over `connections` connections for `seconds`."""
+async def load(
+    port: int, requests: Sequence[bytes] | Callable[[int], bytes], connections: int, *, seconds: float
+) -> Measured:
+    """Send requests over `connections` connections for `seconds`: a list round and round, or one made for each number."""
+    make = requests if callable(requests) else lambda number: requests[number % len(requests)]
     latencies: list[float] = []
     failures = 0
     position = 0
@@ -49,7 +52,7 @@ async def load(port: int, requests: Sequence[bytes], connections: int, *, second
             while time.perf_counter() < until:
                 position += 1
                 started = time.perf_counter()
-                writer.write(requests[position % len(requests)])
+                writer.write(make(position))
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
                 await reader.readexactly(length)

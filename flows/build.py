@@ -582,6 +582,7 @@ def handle_request(tls: bool = False) -> Group:
             "Hostname": "#{http.classify.host}",
             "HTTP Context Map": WAITING.name,
             "Allowed Paths": "/classify",
+            "Container Queue Size": "200",  # requests that come at once, before NiFi holds them; beyond it the answer is 503
             "Multipart Request Max Size": "#{http.max.request.size}",
             **(secured | {"Client Authentication": "#{tls.classify.client}"} if tls else {}),
         },

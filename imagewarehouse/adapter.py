@@ -12,9 +12,11 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
-from imagewarehouse import bridge
+from imagewarehouse import bridge, bundle
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.units import parse_duration, parse_size
+
+bundle.check()  # every processor imports this module before anything compiled
 
 T = TypeVar("T")
 

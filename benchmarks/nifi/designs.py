@@ -12,6 +12,7 @@ keeps the cure of the bridge, which a user without our processors would not have
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import uuid
 from collections.abc import Iterator
@@ -66,7 +67,7 @@ def through_model_server(single: Raw, url: str) -> Raw:
     [group] = [group for group in _groups(flow["flowContents"]) if group["name"] == "Prediction"]
     [classify] = group["processors"]
     chain = [
-        _java(classify, "Base64", "EncodeContent", {"Line Output Mode": "Single Line"}, ["success"]),
+        _java(classify, "Base64", "EncodeContent", {"Line Output Mode": "SINGLE_LINE"}, ["success"]),
         _java(classify, "JSON", "ReplaceText", {
             "Replacement Strategy": "Surround", "Evaluation Mode": "Entire text", "Maximum Buffer Size": "64 MB",
             "Text to Prepend": '{"image":"', "Text to Append": '"}'}, ["success"]),
@@ -86,7 +87,7 @@ def through_model_server(single: Raw, url: str) -> Raw:
     group["processors"] = chain
     group["connections"] = [
         {**incoming, "destination": _end(chain[0])},
-        *(_between(group, incoming, first, second) for first, second in zip(chain, chain[1:], strict=False)),
+        *(_between(group, incoming, first, second) for first, second in itertools.pairwise(chain)),
         {**outgoing, "source": _end(chain[-1])},
     ]
     ways = {"InvokeHTTP": ["Retry", "No Retry", "Failure"], "EvaluateJsonPath": ["failure", "unmatched"]}

@@ -1,0 +1,87 @@
+"""A NiFi for each design, deployed as a user deploys, and put to sleep while another one is measured."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+import psutil
+
+from benchmarks.load import Measured, load
+from benchmarks.nifi.designs import Design
+from cli.main import call
+from tools.local_nifi import LocalNifi
+
+# An idle step looks for work every 10 ms by default, and an image crosses about 18 of them (nifi-conf/). In all designs.
+PROPERTIES = {"nifi.bored.yield.duration": "1 millis"}
+
+
+@dataclass(slots=True)
+class Host:
+    """A design in a NiFi of its own. `deploy_s`: from an empty NiFi to a started flow, seconds."""
+
+    design: Design
+    nifi: LocalNifi
+    port: int
+    folder: Path
+    deploy_s: float = 0.0
+    answered: int = 0
+    _asleep: list[psutil.Process] = field(default_factory=list)
+
+    def measure(self, requests: Sequence[bytes] | Callable[[int], bytes], connections: int, seconds: float) -> Measured:
+        """What clients of /classify get in that time; the NiFi is awake meanwhile and has nothing left afterwards."""
+        self.wake()
+        found = asyncio.run(load(self.port, requests, connections, seconds=seconds))
+        self.answered += found.requests - found.failures
+        self.sleep()
+        return found
+
+    def rows(self) -> int:
+        """Rows in the database; NiFi has to be stopped."""
+        with duckdb.connect(str(self.folder / "rows.duckdb"), read_only=True) as database:
+            found = database.sql("SELECT count(*) FROM image_events").fetchone()
+        assert found is not None
+        return int(found[0])
+
+    def sleep(self) -> None:
+        """Take no CPU: an idle NiFi takes a sixth of a core."""
+        assert self.nifi.pid is not None
+        jvm = psutil.Process(self.nifi.pid)
+        self._asleep = [jvm, *jvm.children(recursive=True)]
+        for process in self._asleep:
+            process.suspend()
+
+    def wake(self) -> None:
+        for process in reversed(self._asleep):
+            process.resume()
+        self._asleep = []
+
+
+def start(design: Design, folder: Path, nar: Path) -> Host:
+    folder.mkdir(parents=True)
+    flow = folder / "flow.json"
+    flow.write_text(json.dumps(design.flow))
+    port, other = _free_port(), _free_port()
+    nifi = LocalNifi(folder / "nifi", properties=PROPERTIES, environment=design.environment).start(timeout=300)
+    settings = {
+        "http.classify.host": "127.0.0.1", "http.classify.port": port, "http.images.port": other,
+        "rows.database": folder / "rows.duckdb", "store.uri": folder / "objects",
+    }  # fmt: skip
+    begun = time.perf_counter()
+    given = [text for name, value in settings.items() for text in ("--set", f"{name}={value}")]
+    code = call(["deploy", "--nifi", nifi.url, "--nar", str(nar), "--flow", str(flow), *given])
+    if code:
+        raise SystemExit(f"{design.name}: deploy ended with {code}")
+    return Host(design, nifi, port, folder, time.perf_counter() - begun)
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
