@@ -23,7 +23,7 @@ PLATFORM := linux-x86_64
 VARIANT := core
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint format types lock build kudu nar bench bench-kudu soak clean
+.PHONY: help run test test-nifi check lint format types lock build kudu nar bench bench-kudu bench-nifi soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ test: check ## Set everything up, then lint, types and all tests
 
 check: $(VENV)/.dev $(CLIENT) $(SERVER) lint types
 	$(BIN)/python -m pytest $(ARGS)
+
+test-nifi: $(VENV)/.dev $(CLIENT) ## The tests in a real NiFi (needs NIFI_HOME; part of make test where that is)
+	$(BIN)/python -m pytest tests/nifi $(ARGS)
 
 lint: $(VENV)/.dev ## Format and lint
 	$(BIN)/ruff format --check .
@@ -67,6 +70,12 @@ bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about fi
 
 bench-kudu: $(VENV)/.dev $(VENV)/.kudu-client $(VENV)/.kudu-server ## Measure rows into Kudu against its own load generator
 	$(BIN)/python -m benchmarks.kudu $(ARGS)
+
+bench-nifi: $(VENV)/.dev nar ## Measure the flow in a real NiFi against two other designs (needs NIFI_HOME)
+	$(BIN)/python -m benchmarks.nifi.throughput $(ARGS)
+
+soak-nifi: $(VENV)/.dev nar ## 50,000 images through a real NiFi (needs NIFI_HOME)
+	$(BIN)/python -m benchmarks.nifi.soak $(ARGS)
 
 soak: $(VENV)/.dev ## Watch the memory over 20,000 requests (about a minute)
 	$(BIN)/python -m benchmarks.soak

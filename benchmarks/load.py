@@ -35,6 +35,16 @@ def request_bytes(path: str, content: bytes, media_type: str = "image/jpeg") -> 
     return head.encode() + content
 
 
+async def _body(reader: asyncio.StreamReader, head: bytes) -> None:
+    if b"content-length:" in head:
+        await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+        return
+    size = -1
+    while size:  # chunked
+        size = int(await reader.readuntil(b"\r\n"), 16)
+        await reader.readexactly(size + 2)
+
+
 async def load(
     port: int, requests: Sequence[bytes] | Callable[[int], bytes], connections: int, *, seconds: float
 ) -> Measured:
@@ -54,8 +64,7 @@ async def load(
                 started = time.perf_counter()
                 writer.write(make(position))
                 head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0])
-                await reader.readexactly(length)
+                await _body(reader, head.lower())
                 latencies.append(time.perf_counter() - started)
                 failures += not head.startswith(b"HTTP/1.1 2")
         finally:
