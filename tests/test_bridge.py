@@ -26,6 +26,7 @@ from typing import Any
 
 import psutil
 import pytest
+from py4j import java_gateway
 from py4j.java_gateway import CallbackServerParameters, GatewayParameters, JavaGateway, find_jar_path
 from py4j.protocol import Py4JError, Py4JJavaError
 
@@ -235,6 +236,67 @@ def test_a_long_attribute_comes_whole(java: Bridge, mode: Callable[[str], None],
     flow_file = java.gateway.entry_point.flowFileOf("package.records", text)
     assert bridge.text_attribute(flow_file, "package.records") == text
     assert bridge.text_attribute(flow_file, "another") is None
+
+
+class Result:
+    """What a processor gives back, with NiFi's way of handing over attributes."""
+
+    def __init__(self, attributes: dict[str, Any] | None, gateway: JavaGateway | None = None) -> None:
+        self.relationship = "success"
+        self.attributes = attributes
+        self._gateway = gateway
+
+    def getAttributes(self) -> Any:
+        if self.attributes is None or self._gateway is None:
+            return self.attributes
+        found = self._gateway.jvm.java.util.HashMap()
+        for name, value in self.attributes.items():
+            found.put(name, value)
+        return found
+
+
+@pytest.mark.parametrize("count", [1, 9, 10, 11, 20, 21, 200])
+def test_attributes_arrive_in_the_jvm_as_they_are(java: Bridge, caplog: pytest.LogCaptureFixture, count: int) -> None:
+    attributes = {f"näme {n}\n": 'ä\\\n\t\r"\U0001f41e' * n * 10 for n in range(count)}
+    found = bridge.lighten(Result(attributes, java.gateway), java.flow_file(10)).getAttributes()
+    assert dict(found) == attributes
+    assert told(caplog) == []
+
+
+@pytest.mark.parametrize("attributes", [None, {}], ids=["none", "empty"])
+def test_a_result_without_attributes_stays_as_it_is(java: Bridge, attributes: dict[str, Any] | None) -> None:
+    assert bridge.lighten(Result(attributes), java.flow_file(10)).getAttributes() == attributes
+
+
+@pytest.mark.parametrize("value", [None, 5], ids=["null", "a-number"])
+def test_attributes_that_do_not_cross_together_cross_as_nifi_does_it(
+    java: Bridge, caplog: pytest.LogCaptureFixture, value: Any
+) -> None:
+    attributes = {"a": "b", "c": value}
+    found = bridge.lighten(Result(attributes, java.gateway), java.flow_file(10)).getAttributes()
+    assert dict(found) == attributes
+    assert len(told(caplog)) == (1 if value is None else 0)  # Map.of takes no null
+
+
+@pytest.mark.parametrize("name", ["JavaMember", "JavaClass"])
+def test_a_py4j_of_another_make_hands_attributes_over_as_nifi_does_it(
+    java: Bridge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    def other(*arguments: Any) -> Any:
+        raise TypeError("takes something else")
+
+    flow_file, attributes = java.flow_file(10), {str(n): str(n) for n in range(25)}
+    results = [bridge.lighten(Result(attributes), flow_file) for _ in range(3)]
+    monkeypatch.setattr(java_gateway, name, other)
+    assert [result.getAttributes() for result in results] == [attributes] * 3
+    assert len(told(caplog)) == 1
+
+
+def test_in_plain_mode_and_with_other_hosts_results_are_left_alone(java: Bridge, mode: Callable[[str], None]) -> None:
+    other = bridge.lighten(Result({"a": "b"}), InputFlowFile(FlowFile({}, b"", 0, Ticket())))
+    mode("plain")
+    plain = bridge.lighten(Result({"a": "b"}), java.flow_file(10))
+    assert "getAttributes" not in vars(other) | vars(plain)
 
 
 # --- where a way is closed ----------------------------------------------------------------------------------------

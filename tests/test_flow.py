@@ -21,8 +21,11 @@ IN_PACKAGES = {"FlowFile Packages": "true"}  # a processor by itself takes image
 
 
 @pytest.fixture(scope="module")
-def raw() -> Raw:
-    return read_json(build.FLOW_FILE)
+def raw(request: pytest.FixtureRequest) -> Raw:
+    return read_json(getattr(request, "param", build.FLOW_FILE))
+
+
+both = pytest.mark.parametrize("raw", [build.FLOW_FILE, build.TLS_FLOW_FILE], ids=["http", "https"], indirect=True)
 
 
 def groups(raw: Raw) -> Iterator[Raw]:
@@ -69,6 +72,7 @@ def parameter(raw: Raw, name: str) -> Raw:
 
 def test_the_flow_file_is_what_the_builder_writes() -> None:
     assert build.FLOW_FILE.read_bytes() == build.flow_bytes(), "run python -m flows.build"
+    assert build.TLS_FLOW_FILE.read_bytes() == build.flow_bytes(tls=True), "run python -m flows.build"
     assert build.main(["--check"]) == 0
 
 
@@ -87,37 +91,60 @@ def test_another_process_builds_the_same_bytes(seed: str) -> None:
 
 def test_check_says_when_the_file_is_not_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "FLOW_FILE", tmp_path / "flow.json")
+    monkeypatch.setattr(build, "TLS_FLOW_FILE", tmp_path / "tls.json")
     assert build.main(["--check"]) == 1
     assert build.main([]) == 0
     assert build.main(["--check"]) == 0
-    (tmp_path / "flow.json").write_bytes(build.flow_bytes() + b" ")
-    assert build.main(["--check"]) == 1
+    for path in (build.FLOW_FILE, build.TLS_FLOW_FILE):
+        whole = path.read_bytes()
+        path.write_bytes(whole + b" ")
+        assert build.main(["--check"]) == 1
+        path.write_bytes(whole)
+    assert build.main(["--check"]) == 0
 
 
+@both
 def test_the_flow_has_no_findings(raw: Raw) -> None:
     assert check_flow(parse_flow(raw), raw) == []
+
+
+def test_the_flow_with_https_doors_is_the_same_but_for_its_doors() -> None:
+    plain, secure = (parse_flow(read_json(path)) for path in (build.FLOW_FILE, build.TLS_FLOW_FILE))
+    assert secure.connections == plain.connections
+    different = {c.name for name, c in secure.components.items() if plain.components.get(name) != c}
+    assert different == {"Receive images", "Receive for classification", "TLS"}
+    assert set(plain.components) == set(secure.components) - {
+        c.identifier for c in secure.components.values() if c.name == "TLS"
+    }
+    for name, parameter in plain.parameters.items():
+        assert secure.parameters[name] == parameter
+    assert all(name.startswith("tls.") for name in set(secure.parameters) - set(plain.parameters))
 
 
 # --- its structure ---
 
 
+@both
 def test_the_four_groups_stand_from_left_to_right(raw: Raw) -> None:
     children = sorted(raw["flowContents"]["processGroups"], key=lambda g: g["position"]["x"])
     assert [g["name"] for g in children] == ["Handle Request", "Pre-processing", "Prediction", "Storing Result"]
     assert len({g["position"]["y"] for g in children}) == 1
 
 
+@both
 def test_every_group_has_a_label_beside_it(raw: Raw) -> None:
     assert len(raw["flowContents"]["labels"]) == 4
     assert all(1 <= label["label"].count("\n") <= 2 for g in groups(raw) for label in g["labels"])
 
 
+@both
 def test_every_component_has_a_comment(raw: Raw) -> None:
     for g in groups(raw):
         for item in (g, *g["processors"], *g["inputPorts"], *g["outputPorts"], *g["controllerServices"]):
             assert item["comments"], f"{g['name']} / {item['name']}"
 
 
+@both
 def test_every_property_of_our_processors_is_in_the_flow(raw: Raw) -> None:
     used = {p["type"]: p for g in groups(raw) for p in g["processors"]}
     for name, found in build.our_types().items():
@@ -125,6 +152,7 @@ def test_every_property_of_our_processors_is_in_the_flow(raw: Raw) -> None:
         assert set(used[name]["propertyDescriptors"]) == set(found.properties), name
 
 
+@both
 def test_every_property_of_our_processors_is_at_its_default_or_a_parameter_that_holds_it(raw: Raw) -> None:
     flow = parse_flow(raw)
     for component in flow.components.values():
@@ -139,17 +167,20 @@ def test_every_property_of_our_processors_is_at_its_default_or_a_parameter_that_
             assert (value or "") == default, f"{component.name}, {name}"
 
 
+@both
 def test_every_parameter_has_a_description_of_its_own(raw: Raw) -> None:
     descriptions = [p.description for p in parse_flow(raw).parameters.values()]
     assert all(len(text) > 10 and text.endswith(".") for text in descriptions)
     assert len(set(descriptions)) == len(descriptions)
 
 
+@both
 def test_no_secret_is_in_the_file(raw: Raw) -> None:
     secret = [p for p in parse_flow(raw).parameters.values() if p.sensitive]
     assert [(p.name, p.value) for p in secret] == [("access.keys", None)]
 
 
+@both
 def test_no_host_port_or_folder_is_outside_the_parameters(raw: Raw) -> None:
     places = re.compile(r"Hostname|Listening Port|Base Path|Folder|URIs?$|URL$|Masters|Database|Keys")
     for component in parse_flow(raw).components.values():
@@ -157,10 +188,10 @@ def test_no_host_port_or_folder_is_outside_the_parameters(raw: Raw) -> None:
             assert not places.search(name) or not value or references(value), f"{component.name}, {name}"
 
 
+@both
 def test_every_connection_is_as_roomy_as_what_it_holds(raw: Raw) -> None:
     """Requests and answers one by one, packages of many, and what has to wait however long it takes."""
     singly = {"Receive images", "Receive for classification", "Unpack answers", "answers"}
-    gathering = {p["name"] for g in groups(raw) for p in g["processors"] if p["type"] == java_type("PackageFlowFile")}
     for g in groups(raw):
         for c in g["connections"]:
             source = c["source"]["name"]
@@ -168,10 +199,11 @@ def test_every_connection_is_as_roomy_as_what_it_holds(raw: Raw) -> None:
             if c["source"]["id"] == c["destination"]["id"] or c["name"].startswith("dead letters"):
                 assert limit == ROOMY, f"{source}: {limit}"
             else:
-                objects = 1000 if source in singly else 2 if source in gathering else 10
+                objects = 1000 if source in singly else 2
                 assert limit == f"{objects} objects, 100 MB", f"{source}: {limit}"
 
 
+@both
 def test_whatever_reaches_a_processor_of_ours_has_been_gathered(raw: Raw) -> None:
     """A FlowFile that is no package would fail at every step."""
     flow = parse_flow(raw)
@@ -183,11 +215,13 @@ def test_whatever_reaches_a_processor_of_ours_has_been_gathered(raw: Raw) -> Non
     assert len(behind) == len(sources) == 2  # one for each door: the images of a package are all waited for, or none is
 
 
+@both
 def test_python_processors_never_clone_their_input(raw: Raw) -> None:
     for component in parse_flow(raw).components.values():
         assert component.type not in build.our_types() or "original" in component.auto_terminated, component.name
 
 
+@both
 def test_only_the_listed_headers_become_attributes(raw: Raw) -> None:
     pattern = re.compile(processor(raw, "Receive images")["properties"]["HTTP Headers for Attributes"])
     for name in ("content-type", "Idempotency-Key", "X-ACCESS-KEY", "x-forwarded-for", "filename", "Authorization"):

@@ -322,6 +322,14 @@ def _journalled(service: Service) -> int:
         return int(connection.execute("SELECT count(*) FROM entries").fetchone()[0])
 
 
+def test_a_header_that_is_no_text_holds_up_neither_its_request_nor_others(service: Service) -> None:
+    for url, status in ((service.classify_url, 200), (service.images_url, 202)):
+        assert post(url, picture(41), {**JPEG, "filename": "\xff.jpg"}).status == status
+    assert post(service.classify_url, picture(42), JPEG).status == 200
+    stored = f"image_id = '{hashlib.sha256(picture(41)).hexdigest()}' AND status = 'classified'"
+    eventually(lambda: service.count(stored) == 2)
+
+
 # --- pressure -----------------------------------------------------------------------------------------------------
 
 
