@@ -59,7 +59,7 @@ def deploy(target: Target, wanted: Wanted, report: Report) -> None:
         if not wanted.start:
             report.finish(f"Deployed {wanted.nar.name}, not started,")
             return
-        _start(nifi, target, group, report)
+        _start(nifi, target, group, last, report)
         _endpoints(nifi, target, group, context, report)
         _bulletins(nifi, group, last, report)
         report.finish(f"Deployed {wanted.nar.name}")
@@ -131,6 +131,8 @@ def _parameters(nifi: Nifi, target: Target, wanted: Wanted, group: Group | None,
             context = parameters.create_context(nifi, name, str(raw.get("description") or ""), merged.changes)
             step.said = f"parameters {context.name} made, {len(merged.changes)} of them"
         elif merged.changes:
+            if group is not None:
+                running.settle(nifi, group.identifier, target.timeout)
             report.doing(f"NiFi sets {counted(len(merged.changes), 'parameter')} ...")
             parameters.update_context(nifi, context, merged.changes, target.timeout)
             step.said = f"parameters {context.name}: {listed([one.name for one in merged.changes], 3)} set"
@@ -159,6 +161,7 @@ def _flow(nifi: Nifi, target: Target, definition: Definition, group: Group | Non
         else:
             found = flows.differences(definition, flows.download(nifi, group))
             if found:
+                running.settle(nifi, group.identifier, target.timeout)
                 report.doing(f"NiFi replaces the flow, {counted(len(found), 'difference')} ...")
                 flows.replace_group(nifi, group, definition, target.timeout)
                 step.said = f"flow {group.name} replaced in place, {counted(len(found), 'difference')}"
@@ -176,7 +179,7 @@ def _flow(nifi: Nifi, target: Target, definition: Definition, group: Group | Non
 # --- running ------------------------------------------------------------------------------------------------------
 
 
-def _start(nifi: Nifi, target: Target, group: Group, report: Report) -> None:
+def _start(nifi: Nifi, target: Target, group: Group, last: int, report: Report) -> None:
     with report.step("controller services") as step:
         count = running.enable_services(nifi, group.identifier, target.timeout)
         step.said = f"{counted(count, 'controller service')} enabled" if count else "controller services are enabled"
@@ -185,7 +188,7 @@ def _start(nifi: Nifi, target: Target, group: Group, report: Report) -> None:
         found = running.wait_valid(nifi, group.identifier, target.timeout, report.doing)
         step.said = f"{counted(len(found), 'processor')} valid"
     with report.step("start") as step:
-        count = running.start(nifi, group.identifier, target.timeout, report.doing)
+        count = running.start(nifi, group.identifier, target.timeout, last, report.doing)
         step.said = f"{counted(count, 'component')} started" if count else "everything runs"
         step.changed = bool(count)
         off = [one.name for one in found if one.state == "DISABLED"]

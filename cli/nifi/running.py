@@ -21,6 +21,7 @@ _LOADING = (
 )
 # The last error of a Python traceback, not what py4j makes of it, or of Java's causes.
 _CAUSE = re.compile(r"(?:- Caused by: )?((?!py4j\.)[A-Za-z_][\w.]*: \S.*)")
+_STUCK_S = 20.0  # longer than a penalty or a commit, so nothing moves because nothing can
 _LINE = 400  # characters of a message that are shown
 _WRONG_PYTHON = (
     "Failed to parse or load Processor code",
@@ -336,15 +337,17 @@ def _invalid(found: list[Processor]) -> str:
     return f"{counted(len(found), 'processor')} not valid:\n    " + "\n    ".join(invalid_lines(found))
 
 
-def start(nifi: Nifi, group: str, timeout: float, doing: Callable[[str], None]) -> int:
+def start(nifi: Nifi, group: str, timeout: float, after: int, doing: Callable[[str], None]) -> int:
     """Start everything, listeners last, so that nobody is let into half a flow. Returns how many were not running.
+
+    Args: after: messages up to this number are older than what is done here.
 
     Raises NifiError naming what does not run, with what NiFi says of it.
     """
     off = _off(nifi, group)
     if not off:
         return 0
-    plan, after = layout(nifi, group), last_bulletin(nifi)
+    plan = layout(nifi, group)
     first = {one: plan.revisions[one] for one in off if one not in plan.sources and one in plan.revisions}
     if first:
         _schedule(nifi, group, "RUNNING", first)
@@ -433,6 +436,8 @@ def drain(nifi: Nifi, group: str, timeout: float, doing: Callable[[str], None]) 
     Where nothing runs nothing can drain, and what waits is returned at once.
     """
     end, plan = time.monotonic() + timeout, layout(nifi, group)
+    counts: list[tuple[str, int]] = []
+    moved = time.monotonic()
     while True:
         now = snapshot(nifi, group)
         left = waiting(now, plan)
@@ -441,6 +446,11 @@ def drain(nifi: Nifi, group: str, timeout: float, doing: Callable[[str], None]) 
         runs = any(state == "Running" for state in now.states.values())
         if time.monotonic() > end or (not runs and not now.threads):
             return left
+        if counts != [(queue.identifier, queue.count) for queue in left]:
+            counts, moved = [(queue.identifier, queue.count) for queue in left], time.monotonic()
+        elif time.monotonic() - moved > _STUCK_S and [one for one in plan.processors & _off(nifi, group).keys()
+                                                      if one not in plan.sources]:  # fmt: skip
+            return left  # what should take it on does not run
         doing(f"draining: {sum(queue.count for queue in left):,} FlowFiles in {counted(len(left), 'queue')} ...")
         time.sleep(0.3)
 
@@ -454,13 +464,26 @@ def stop(nifi: Nifi, group: str, timeout: float) -> int:
         now = snapshot(nifi, group)
         return True if not now.threads and "Running" not in now.states.values() else None
 
-    def late() -> str:
-        now = snapshot(nifi, group)
-        busy = [one.name for one in processors(nifi, group) if now.states.get(one.identifier) == "Running"]
-        return f"tasks do not end: {listed(busy) or counted(now.threads, 'thread')}; NiFi can terminate them"
-
-    until(look, timeout, late)
+    until(look, timeout, lambda: _busy(nifi, group))
+    settle(nifi, group, timeout)
     return len(running)
+
+
+def settle(nifi: Nifi, group: str, timeout: float) -> None:
+    """Until nothing is about to stop any more: NiFi changes no processor before that.
+
+    One that could not start takes up to half a minute.
+    """
+    until(lambda: None if _stopping(nifi, group) else True, timeout, lambda: _busy(nifi, group))
+
+
+def _stopping(nifi: Nifi, group: str) -> list[str]:
+    return [one.name for one in processors(nifi, group) if one.physical == "STOPPING"]
+
+
+def _busy(nifi: Nifi, group: str) -> str:
+    busy = _stopping(nifi, group) or ["tasks"]
+    return f"{listed(busy)} will not end; NiFi's user interface can terminate a processor"
 
 
 def disable_services(nifi: Nifi, group: str, timeout: float) -> int:
