@@ -36,6 +36,14 @@ def types(nifi: LocalNifi) -> set[str]:
     return {one["bundle"]["version"] for one in answer["processorTypes"]}
 
 
+def stop_processor(client: httpx.Client, kind: str) -> dict[str, Any]:
+    found = client.get("/process-groups/root/processors", params={"includeDescendantGroups": "true"}).json()
+    one: dict[str, Any] = next(e for e in found["processors"] if e["component"]["type"].rpartition(".")[2] == kind)
+    stopped = {"revision": one["revision"], "state": "STOPPED"}
+    client.put(f"/processors/{one['id']}/run-status", json=stopped).raise_for_status()
+    return one
+
+
 def renumbered(nar: Path, version: str, folder: Path) -> Path:
     """The same NAR as if it were of another release."""
     target = folder / f"image-warehouse-{version}.nar"
@@ -125,10 +133,7 @@ def test_what_an_operator_has_changed_in_the_flow_is_put_back(
     warehouse: Warehouse, nar: Path, command: Command, nifi: LocalNifi
 ) -> None:
     with nifi.client() as client:
-        found = client.get("/process-groups/root/processors", params={"includeDescendantGroups": "true"}).json()
-        one = next(entity for entity in found["processors"] if entity["component"]["name"] == "Answer")
-        stopped = {"revision": one["revision"], "state": "STOPPED"}
-        client.put(f"/processors/{one['id']}/run-status", json=stopped).raise_for_status()
+        one = stop_processor(client, "HandleHttpResponse")
         one = client.get(f"/processors/{one['id']}").json()
         body = {"revision": one["revision"], "component": {"id": one["id"], "name": "Reply"}}
         client.put(f"/processors/{one['id']}", json=body).raise_for_status()
@@ -170,6 +175,21 @@ def test_each_python_process_is_known_by_its_processor(warehouse: Warehouse, nif
     found = nifi.python_processes()
     assert {one.type for one in found} == {"Controller", *read_nar(nar).types}
     assert all(one.processor for one in found if one.type != "Controller")
+
+
+def test_undeploy_throws_nothing_away_unasked(
+    warehouse: Warehouse, nar: Path, command: Command, nifi: LocalNifi
+) -> None:
+    with nifi.client() as client:
+        stop_processor(client, "StoreImage")
+    headers = {"Content-Type": "image/jpeg"}
+    assert httpx.post(warehouse.images, content=FROG, headers=headers, trust_env=False).status_code == 202
+    code, _, said = command("undeploy", "--yes")
+    assert code == 1
+    assert "1 FlowFile would be lost" in said
+    assert command("deploy", "--nar", str(nar))[0] == 0
+    code, facts, _ = command("stop")
+    assert (code, facts["left"]) == (0, []), "started again, the flow has finished it"
 
 
 def test_undeploy_removes_everything(warehouse: Warehouse, nar: Path, command: Command, nifi: LocalNifi) -> None:
