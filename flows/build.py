@@ -395,7 +395,7 @@ def processor(
 
 # Packages that wait between two steps. Few: while there is no space, requests wait in front of the gathering step, where
 # the next package grows by them, and a full queue there tells the senders.
-_WAITING_PACKAGES = 2
+_WAITING_PACKAGES = 1
 
 
 def link(
@@ -639,8 +639,8 @@ def handle_request(tls: bool = False) -> Group:
         [
             link(receive, gathered, "success", objects=1000),
             link(receive_waiting, gathered_waiting, "success", objects=1000),
-            link(gathered, check, "success", objects=2),
-            link(gathered_waiting, check, "success", objects=2),
+            link(gathered, check, "success"),
+            link(gathered_waiting, check, "success"),
             link(check, accepted, "success"),
             link(check, rejected, "rejected"),
             link(check, failed, "failure"),

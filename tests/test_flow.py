@@ -199,7 +199,7 @@ def test_every_connection_is_as_roomy_as_what_it_holds(raw: Raw) -> None:
             if c["source"]["id"] == c["destination"]["id"] or c["name"].startswith("dead letters"):
                 assert limit == ROOMY, f"{source}: {limit}"
             else:
-                objects = 1000 if source in singly else 2
+                objects = 1000 if source in singly else 1
                 assert limit == f"{objects} objects, 100 MB", f"{source}: {limit}"
 
 
