@@ -175,8 +175,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _list(options: Options) -> None:
-    from flows.definition import read_flow
-    from standalone.runner import environment_name, parameter_values
+    from flows.definition import environment_name, read_flow
+    from standalone.runner import parameter_values
 
     flow = read_flow(options.flow)
     for name, value in parameter_values(flow, options, os.environ).items():

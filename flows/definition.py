@@ -172,6 +172,11 @@ def resolve(text: str | None, values: Mapping[str, str | None]) -> str | None:
     return None if not resolved and references(text) else resolved
 
 
+def environment_name(parameter: str) -> str:
+    """The variable that sets a parameter: `access.keys` -> `IMAGEWAREHOUSE_ACCESS_KEYS`."""
+    return "IMAGEWAREHOUSE_" + re.sub(r"\W", "_", parameter).upper()
+
+
 def duration_s(text: str) -> float:
     """Seconds of a NiFi time period such as `30 sec`, `1 min` or `500 ms`. Raises ConfigurationError."""
     seconds = parse_duration(text)

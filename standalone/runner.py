@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from flows.definition import Component, Flow, read_flow
+from flows.definition import Component, Flow, environment_name, read_flow
 from imagewarehouse import adapter
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.limits import Limits
@@ -44,11 +44,6 @@ class Options:
     data: Path = Path("data")
     host: str = "127.0.0.1"
     settings: tuple[tuple[str, str], ...] = ()
-
-
-def environment_name(parameter: str) -> str:
-    """`access.keys` -> `IMAGEWAREHOUSE_ACCESS_KEYS`."""
-    return "IMAGEWAREHOUSE_" + re.sub(r"\W", "_", parameter).upper()
 
 
 def parameter_values(flow: Flow, options: Options, environ: Mapping[str, str]) -> dict[str, str | None]:

@@ -12,7 +12,7 @@ from typing import Any
 from cli.nifi.connection import Nifi
 from cli.nifi.errors import NifiError
 from cli.nifi.wait import until
-from flows.definition import Parameter
+from flows.definition import Parameter, environment_name
 from imagewarehouse.errors import ConfigurationError
 
 
@@ -84,8 +84,6 @@ def given_values(
 
     Raises ConfigurationError for a name that the flow does not have, and for a secret among the arguments.
     """
-    from standalone.runner import environment_name  # takes a second to import, and only deploy needs it
-
     given: dict[str, Given] = {}
     for name in declared:
         variable = environment_name(name)
