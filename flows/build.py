@@ -513,8 +513,12 @@ TLS_SETTINGS = (
 
 
 def _retrying(*relationships: str) -> Retry:
-    """Shorter than NiFi's defaults of 30 seconds and 10 minutes: a client of /classify may wait for the outcome."""
-    return Retry(relationships, count=2, penalty="1 sec", longest="1 min")
+    """15 seconds in all, where NiFi's defaults are hours: a client of /classify may wait for the outcome.
+
+    `failure` is among them everywhere: when a Python process ends in the middle of a call, NiFi takes what it was at there,
+    and whatever else comes until there is a new one, some seconds later.
+    """
+    return Retry((*relationships, "failure"), count=6, penalty="1 sec", longest="3 sec")
 
 
 WAITING = Service(
@@ -607,6 +611,7 @@ def handle_request(tls: bool = False) -> Group:
         },
         tasks=2,
         ends=("original",),
+        retry=_retrying(),
     )
     accepted = port_out("accepted", (1900, 190), "Images that passed every check.")
     rejected = port_out(
@@ -669,17 +674,18 @@ def pre_processing() -> Group:
         "Adds the client's address and user, and facts about the image where the check has not left them.",
         {"Trusted Proxies": "#{source.trusted.proxies}", "Keep GPS": "#{source.keep.gps}", **PACKAGES},
         ends=("original",),
+        retry=_retrying(),
     )
     store = processor(
         "StoreImage",
         "StoreImage",
         (1400, 250),
         "Keeps the bytes under their sha256. While the store is away, acknowledged images wait in the loop, and waiting"
-        " clients are told after two more tries.",
+        " clients are told after 15 seconds.",
         {"Store URI": "#{store.uri}", **PACKAGES},
         tasks=2,
         ends=("original",),
-        retry=_retrying("retry", "failure"),
+        retry=_retrying("retry"),
     )
     stored = port_out("stored", (2100, 290), "Images whose storage_uri is known.")
     rejected = port_out("rejected", (716, 600), "Rejected requests with their origin.")
@@ -718,6 +724,7 @@ def prediction() -> Group:
         },
         tasks=2,
         ends=("original",),
+        retry=_retrying(),
     )
     classified = port_out("classified", (1180, 300), "Images with predicted_class and confidence.")
     failed = port_out("failed", (576, 600), "Images that the model could not take.")

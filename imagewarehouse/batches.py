@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from imagewarehouse import bridge
 from imagewarehouse.adapter import boolean, failed, log
-from imagewarehouse.errors import PackageBroken, WarehouseError
+from imagewarehouse.errors import PackageBroken, WarehouseError, all_errors
 from imagewarehouse.listeners import CHECKED, ORIGIN
 from imagewarehouse.metadata import COLUMNS, FAILED, REJECTED
 from imagewarehouse.packages import Packed, read_package, write_package
@@ -180,7 +180,9 @@ def each(
     """A step's result for a package: what `work` says of the FlowFiles in it.
 
     The package goes where all of them go. Where they differ it goes on, `success`: the record of each says what became of
-    it. But if a single one has to be tried again the whole package is, as it came: every step may be done twice.
+    it. So it does where all have failed for good: `failure` is for what another try may change, of which the end of
+    this process in the middle of a call is one; NiFi takes the FlowFile there as it was. But if a single one has to be
+    tried again the whole package is, as it came: every step may be done twice.
 
     Args: work: a result for each member it is given, in their order. result: makes a result. everyone: also those that
         an earlier step has ended. fatal: a way that all take if one does.
@@ -192,6 +194,8 @@ def each(
         return result(relationship="retry")
     if fatal in ways:
         ways = {fatal}
+    elif ways == {"failure"} and not any(_may_pass(item) for item in found):
+        ways = {"success"}
     contents: dict[int, bytes] = {}
     for member, item in zip(members, found, strict=True):
         member.record.update(item.attributes or {})
@@ -202,6 +206,10 @@ def each(
         attributes={RECORDS: package.records_text(), **_hidden(found)},
         contents=package.with_contents(contents) if contents else None,
     )
+
+
+def _may_pass(item: Result) -> bool:
+    return all_errors().get((item.attributes or {}).get("error_code", ""), WarehouseError).retryable
 
 
 def _guarded(

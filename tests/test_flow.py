@@ -447,7 +447,7 @@ def test_a_component_is_read_with_its_place_and_its_retries(raw: Raw) -> None:
     (store,) = (c for c in flow.components.values() if c.type == "StoreImage")
     assert (store.kind, store.group, store.tasks, store.penalty_s) == ("PROCESSOR", ("Pre-processing",), 2, 1.0)
     assert store.retry.relationships == {"retry", "failure"}
-    assert (store.retry.count, store.retry.max_backoff_s, store.retry.penalize) == (2, 60.0, True)
+    assert (store.retry.count, store.retry.max_backoff_s, store.retry.penalize) == (6, 3.0, True)
     assert flow.name == "Image Warehouse"
 
 

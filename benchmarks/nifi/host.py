@@ -45,9 +45,8 @@ class Host:
     def rows(self) -> int:
         """Rows in the database; NiFi has to be stopped."""
         with duckdb.connect(str(self.folder / "rows.duckdb"), read_only=True) as database:
-            found = database.sql("SELECT count(*) FROM image_events").fetchone()
-        assert found is not None
-        return int(found[0])
+            [(found,)] = database.execute("SELECT count(*) FROM image_events").fetchall()
+        return int(found)
 
     def sleep(self) -> None:
         """Take no CPU: an idle NiFi takes a sixth of a core."""
