@@ -593,11 +593,11 @@ def handle_request(tls: bool = False) -> Group:
         tasks=4,  # bodies are copied by these, not by the server's own threads
     )
     # One for each door: the images of a package are all waited for, or none is.
-    gathered, gathered_waiting = gather("Gather images", (560, 220)), gather("Gather requests", (560, 520))
+    gathered, gathered_waiting = gather("Gather images", (660, 220)), gather("Gather requests", (660, 520))
     check = processor(
         "FilterImageRequest",
         "FilterImageRequest",
-        (1120, 370),
+        (1330, 370),
         "Accepts an image or rejects it with a stable code. Gives each request its id and its time.",
         {
             "Maximum Size": "#{intake.max.size}",
@@ -613,11 +613,11 @@ def handle_request(tls: bool = False) -> Group:
         ends=("original",),
         retry=_retrying(),
     )
-    accepted = port_out("accepted", (1900, 190), "Images that passed every check.")
+    accepted = port_out("accepted", (2110, 190), "Images that passed every check.")
     rejected = port_out(
-        "rejected", (1900, 410), "Requests that will never pass, with the reason; they are recorded too."
+        "rejected", (2110, 410), "Requests that will never pass, with the reason; they are recorded too."
     )
-    failed = port_out("failed", (1900, 630), "Requests that our own code stumbled over.")
+    failed = port_out("failed", (2110, 630), "Requests that our own code stumbled over.")
     answers = port_in("answers", (56, 860), "What goes back to waiting clients, from Storing Result.")
     answer = processor(
         "Answer",
@@ -779,13 +779,13 @@ def storing_result() -> Group:
     unpack = processor(
         "Unpack answers",
         "UnpackContent",
-        (2560, 560),
+        (2640, 560),
         "One FlowFile for each answer again.",
         {"Packaging Format": "flowfile-stream-v3"},
         ends=("original",),
     )
-    answers = port_out("answers", (3160, 600), "Answers for clients that wait, in Handle Request.")
-    grave = funnel("dead letters", (3260, 160))
+    answers = port_out("answers", (3320, 600), "Answers for clients that wait, in Handle Request.")
+    grave = funnel("dead letters", (3660, 160))
     return Group(
         "Storing Result",
         (2400, 420),
@@ -798,9 +798,9 @@ def storing_result() -> Group:
             link(every, rows),
             link(rows, index, "success"),
             link(rows, waits, "success"),
-            link(rows, unpack, "refused", bends=((1260, 780), (2736, 780))),
+            link(rows, unpack, "refused", bends=((1260, 780), (2816, 780))),
             loop(rows, "retry"),
-            dead_letters(rows, grave, ["failure", "bad rows"], "dead letters: rows", ((1316, 900), (3284, 900))),
+            dead_letters(rows, grave, ["failure", "bad rows"], "dead letters: rows", ((1316, 900), (3684, 900))),
             loop(index, "retry"),
             dead_letters(index, grave, ["failure"], "dead letters: documents"),
             link(waits, unpack, "waiting"),
@@ -810,7 +810,7 @@ def storing_result() -> Group:
         [
             Label(
                 "dead letters",
-                (3360, 130),
+                (3760, 130),
                 (640, 110),
                 "Dead letters: what no further try will save.\n"
                 "They stay in the two queues in front of this funnel until somebody has looked at them;\n"
