@@ -84,6 +84,7 @@ async function takePictures(page) {
         await page.waitForTimeout(500);
     };
     await page.setViewportSize({ width: 1500, height: 760 });
+    await canvas(root); // labels are broken into lines before the font is there, so once for nothing
     await canvas(root);
     await shot('canvas.png');
     await canvas(inside['Handle Request']);
@@ -100,6 +101,7 @@ async function takePictures(page) {
     await page.waitForTimeout(1000);
     await shot('nifi-parameters.png');
     await open(page, '/provenance');
+    await page.locator('tr.mat-mdc-row').first().waitFor();
     await shot('nifi-provenance.png', { clip: { x: 0, y: 0, width: 1500, height: 560 } });
     await open(page, '/bulletins'); // empty where nothing is wrong: take a port away from a listener first
     await shot('nifi-bulletins.png', { clip: { x: 0, y: 0, width: 1500, height: 400 } });
