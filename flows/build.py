@@ -813,7 +813,7 @@ def storing_result() -> Group:
                 (3760, 130),
                 (640, 110),
                 "Dead letters: what no further try will save.\n"
-                "They stay in the two queues in front of this funnel until somebody has looked at them;\n"
+                "They stay in the queues in front of this funnel until somebody has looked at them;\n"
                 "status, error_code and error_detail are in the attributes.",
             )
         ],

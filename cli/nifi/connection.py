@@ -201,7 +201,9 @@ class Nifi:
     def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:
         for _ in range(_AGAIN if method == "GET" and self._answered else 0):
             with suppress(httpx.TransportError):
-                return self._client.request(method, path, **content)
+                answer = self._client.request(method, path, **content)
+                if answer.status_code != 500:  # a cluster stumbles while one of its nodes still loads the processors
+                    return answer
             time.sleep(1)
         try:
             return self._client.request(method, path, **content)
