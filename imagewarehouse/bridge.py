@@ -128,7 +128,9 @@ _told: set[str] = set()
 
 def quicken(client: Any) -> None:
     """Let the pooled connections of a py4j client, and the connection that this call came in on, neither wait nor keep
-    waiting. Changes nothing where they are not as py4j 0.10.9 makes them."""
+    waiting. Changes nothing where they are not as py4j 0.10.9 makes them, nor outside Linux."""
+    if not hasattr(socket, "TCP_QUICKACK"):
+        return
     try:
         for _ in range(len(client.deque)):
             connection = client.deque.popleft()  # taken out of the pool: nobody else reads from it meanwhile

@@ -636,3 +636,17 @@ def test_the_stall_is_there_in_plain_mode_and_gone_in_the_others(java: Bridge, m
         pytest.skip(f"no stall here: 30 reads in {plain:.2f} s")
     for name in ("quickack", "handover"):
         assert min(seconds(name) for _ in range(3)) * 5 < plain
+
+
+def test_on_a_system_without_quick_acknowledgements_connections_stay_as_they_are(
+    java: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(socket, "TCP_QUICKACK")
+    other = java.connect()
+    client = other._gateway_client
+    assert other.entry_point.reads() >= 0  # one connection is in the pool
+    before = [connection.stream for connection in client.deque]
+    bridge.quicken(client)
+    assert [connection.stream for connection in client.deque] == before
+    other.close()
+    client.is_connected = False
