@@ -419,8 +419,8 @@ def loop(part: Part, relationship: str) -> Link:
 def dead_letters(
     part: Part, grave: Part, relationships: Sequence[str], name: str, bends: tuple[Place, ...] = ()
 ) -> Link:
-    """A queue that nothing empties but an operator."""
-    return Link(part, grave, tuple(relationships), name, bends, objects=10_000, size="1 GB")
+    """A queue that nothing empties but an operator. Without back pressure: a full one would stop the step in front of it."""
+    return Link(part, grave, tuple(relationships), name, bends, objects=0, size="0 B")
 
 
 # As NiFi 2 draws them.
@@ -617,7 +617,7 @@ def handle_request(tls: bool = False) -> Group:
     rejected = port_out(
         "rejected", (2110, 410), "Requests that will never pass, with the reason; they are recorded too."
     )
-    failed = port_out("failed", (2110, 630), "Requests that our own code stumbled over.")
+    grave = funnel("dead letters", (2206, 630))
     answers = port_in("answers", (56, 860), "What goes back to waiting clients, from Storing Result.")
     answer = processor(
         "Answer",
@@ -640,7 +640,7 @@ def handle_request(tls: bool = False) -> Group:
         "Handle Request",
         (0, 420),
         "Takes images over HTTP, refuses what is no image, and answers clients that wait.",
-        [receive, receive_waiting, gathered, gathered_waiting, check, accepted, rejected, failed, answers, answer],
+        [receive, receive_waiting, gathered, gathered_waiting, check, accepted, rejected, grave, answers, answer],
         [
             link(receive, gathered, "success", objects=1000),
             link(receive_waiting, gathered_waiting, "success", objects=1000),
@@ -648,7 +648,8 @@ def handle_request(tls: bool = False) -> Group:
             link(gathered_waiting, check, "success"),
             link(check, accepted, "success"),
             link(check, rejected, "rejected"),
-            link(check, failed, "failure"),
+            # Not to the rows: who sends packages of FlowFiles chooses their attributes, and nobody has checked these.
+            dead_letters(check, grave, ["failure"], "dead letters: requests"),
             link(answers, answer, objects=1000),
         ],
         [
@@ -838,7 +839,6 @@ def image_warehouse(tls: bool = False) -> Group:
             link(predict.output("failed"), result.input("failed"), bends=((2192, 576),)),
             _lane(prepare.output("rejected"), result.input("rejected"), 1040, 1792, 2540, 720),
             _lane(prepare.output("failed"), result.input("failed"), 990, 1792, 2590, 840),
-            _lane(handle.output("failed"), result.input("failed"), 240, 992, 2640, 960),
             _lane(result.output("answers"), handle.input("answers"), 2690, 1792, 140, 1080, objects=1000),
         ],
         labels=[

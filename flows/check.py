@@ -275,7 +275,11 @@ def _spoken(component: Component) -> str:
 
 
 def _back_pressure(subject: _Subject) -> Iterator[str]:
+    left = {connection.source for connection in subject.flow.connections}
     for connection in subject.flow.connections:
+        end = subject.flow.components.get(connection.destination)
+        if end is not None and end.kind == "FUNNEL" and end.identifier not in left:
+            continue  # dead letters: a full queue would stop the step in front of it for good
         for what, limit in (("objects", connection.max_objects), ("size", connection.max_bytes)):
             if limit <= 0:
                 yield f"connection {subject.ends(connection)}: no back pressure by {what}"

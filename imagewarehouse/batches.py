@@ -31,6 +31,9 @@ _READABLE = 4_000  # characters of records that an operator finds as plain JSON
 _DEFLATED = "deflate:"
 SETTING = "FlowFile Packages"  # a processor's property
 
+# A package longer than this holds one FlowFile, far over any limit on images: the gathering step stops at fewer megabytes.
+# It is judged by its size and never read; its attributes are those of the FlowFile in it.
+_UNREAD = 64 << 20
 _UNEXPECTED = "an unexpected error, see the log"
 _OURS = frozenset(column.name for column in COLUMNS)
 
@@ -46,12 +49,14 @@ class Result(Protocol):
 class Package:
     """A FlowFile that holds FlowFiles. Its content is only read when something in it is asked for."""
 
-    def __init__(self, flow_file: Any, *, first: bool = False) -> None:
-        """`first`: no step of ours came before, and what looks so was brought along by a sender of packages.
+    def __init__(self, flow_file: Any, *, first: bool = False, most: int = 0) -> None:
+        """`first`: no step of ours came before, and what looks so was brought along by a sender of packages. `most`: bytes
+        that are read, if that is more than 64 MB.
 
         Raises: PackageBroken.
         """
         self._flow_file = flow_file
+        self._most = max(_UNREAD, most)
         self.records: list[dict[str, str]]
         text = None if first else bridge.text_attribute(flow_file, RECORDS)
         if text:
@@ -65,6 +70,9 @@ class Package:
 
     @cached_property
     def packed(self) -> Sequence[Packed]:
+        size = int(self._flow_file.getSize())
+        if size > self._most:
+            return [Packed(_Attributes(self._flow_file), _Unread(size))]
         found = read_package(bridge.read(self._flow_file))
         if "records" in self.__dict__ and len(found) != len(self.records):
             raise PackageBroken(f"{RECORDS} speaks of {len(self.records)} FlowFiles, the package holds {len(found)}")
@@ -87,6 +95,31 @@ class Package:
         return write_package(
             Packed(packed.attributes, contents.get(number, packed.content)) for number, packed in enumerate(self.packed)
         )
+
+
+class _Attributes(dict[str, str]):
+    """Attributes of the one FlowFile in a package that is not read; asked for by name."""
+
+    def __init__(self, flow_file: Any) -> None:
+        super().__init__()
+        self._flow_file = flow_file
+
+    def get(self, name: str, default: Any = None) -> Any:
+        found = self._flow_file.getAttribute(name)
+        return default if found is None else found
+
+
+class _Unread(bytes):
+    """Stands for a content that is not read: it has a length, and nothing in it."""
+
+    def __new__(cls, size: int) -> _Unread:
+        return super().__new__(cls)
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __len__(self) -> int:
+        return self._size
 
 
 def read_records(text: str) -> list[dict[str, str]]:
@@ -145,6 +178,7 @@ def transform(
     *,
     first: bool = False,
     everyone: bool = False,
+    most: int = 0,
 ) -> Result:
     """A processor's result for one FlowFile: an image, or a package of them where the processor is set so.
 
@@ -162,7 +196,9 @@ def transform(
             return result(relationship="failure", attributes=unknown | failed(WarehouseError(_UNEXPECTED)))
         return bridge.lighten(found, flow_file)
     try:
-        return bridge.lighten(each(Package(flow_file, first=first), work, result, everyone=everyone), flow_file)
+        return bridge.lighten(
+            each(Package(flow_file, first=first, most=most), work, result, everyone=everyone), flow_file
+        )
     except PackageBroken as err:
         log.error("%s is true, but: %s", SETTING, err)
         forget = {RECORDS: ""} if first else {}  # the sender's, which no step has looked at

@@ -172,6 +172,7 @@ class FilterImageRequest(FlowFileTransform):
             FlowFileTransformResult,
             first=True,
             everyone=True,
+            most=2 * rules.limits.max_bytes,
         )
 
     def _read_rules(self, context):

@@ -1004,6 +1004,9 @@ class _Given:
     def getAttribute(self, name: str) -> str | None:
         return self._left.attributes.get(name)
 
+    def getSize(self) -> int:
+        return len(self._left.content or b"")
+
     def getContentsAsBytes(self) -> bytes:
         assert self._left.content is not None
         return self._left.content
@@ -1117,6 +1120,9 @@ class Given:
     def __init__(self, content: bytes, attributes: Mapping[str, str] | None = None) -> None:
         self.reads = 0
         self._content, self._attributes = content, attributes or {}
+
+    def getSize(self) -> int:
+        return len(self._content)
 
     def getContentsAsBytes(self) -> bytes:
         self.reads += 1
@@ -1293,3 +1299,36 @@ def test_records_of_a_few_are_plain_json_and_those_of_many_come_back_all_the_sam
 def test_records_that_cannot_be_read_are_said_to_be(text: str) -> None:
     with pytest.raises(PackageBroken, match=batches.RECORDS):
         batches.read_records(text)
+
+
+class _Large:
+    """A package of one FlowFile whose content nobody may read."""
+
+    def __init__(self, size: int, attributes: Mapping[str, str]) -> None:
+        self._size, self._attributes = size, attributes
+
+    def getSize(self) -> int:
+        return self._size
+
+    def getContentsAsBytes(self) -> bytes:
+        raise AssertionError("was read")
+
+    def getAttribute(self, name: str) -> str | None:
+        return self._attributes.get(name)
+
+    def getAttributes(self) -> dict[str, str]:
+        return dict(self._attributes)
+
+
+@pytest.mark.parametrize("size", [(64 << 20) + 1, 3 << 30], ids=["64 MB", "3 GB"])
+def test_a_body_far_over_the_limit_is_rejected_without_being_read(hosted: Host, size: int) -> None:
+    sent = awaited() | {batches.RECORDS: forged(1)}
+    filter_request = hosted("FilterImageRequest", IN_PACKAGES)
+    result = filter_request.host.processor.transform(filter_request.host.context, _Large(size, sent))
+    assert result.relationship == "rejected"
+    [record] = batches.read_records(result.attributes[batches.RECORDS])
+    assert (record["error_code"], record["size_bytes"]) == ("request.too_large", str(size))
+    assert record["http.context.identifier"] == sent["http.context.identifier"]
+    enrich = hosted("EnrichImageMetadata", IN_PACKAGES)
+    later = enrich.host.processor.transform(enrich.host.context, _Large(size, sent | result.attributes))
+    assert later.relationship == "rejected"
