@@ -126,7 +126,11 @@ def read_records(text: str) -> list[dict[str, str]]:
     """What `Package.records_text` wrote. Raises PackageBroken."""
     try:
         if text.startswith(_DEFLATED):
-            text = zlib.decompress(base64.b64decode(text.removeprefix(_DEFLATED))).decode()
+            inflate = zlib.decompressobj()
+            inflated = inflate.decompress(base64.b64decode(text.removeprefix(_DEFLATED)), _UNREAD)
+            if not inflate.eof:  # cut short, or a bomb in a flow without the check in front
+                raise PackageBroken(f"{RECORDS}: does not end within {_UNREAD >> 20} MB")
+            text = inflated.decode()
         found: list[dict[str, str]] = json.loads(text)
     except (ValueError, binascii.Error, zlib.error) as err:
         raise PackageBroken(f"{RECORDS}: {err}") from err

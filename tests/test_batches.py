@@ -7,6 +7,7 @@ import json
 import re
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -1332,3 +1333,10 @@ def test_a_body_far_over_the_limit_is_rejected_without_being_read(hosted: Host, 
     enrich = hosted("EnrichImageMetadata", IN_PACKAGES)
     later = enrich.host.processor.transform(enrich.host.context, _Large(size, sent | result.attributes))
     assert later.relationship == "rejected"
+
+
+def test_records_that_inflate_without_end_are_not_inflated() -> None:
+    bomb = batches._DEFLATED + base64.b64encode(zlib.compress(bytes(100 << 20), 9)).decode()
+    assert len(bomb) < 200_000
+    with pytest.raises(PackageBroken, match="does not end within 64 MB"):
+        batches.read_records(bomb)
