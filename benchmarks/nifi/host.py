@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import psutil
 from benchmarks.load import Measured, load
 from benchmarks.nifi.designs import Design
 from cli.main import call
+from tests.running import free_ports
 from tools.local_nifi import LocalNifi
 
 # An idle step looks for work every 10 ms by default, and an image crosses about 18 of them (nifi-conf/). In all designs.
@@ -66,7 +66,7 @@ def start(design: Design, folder: Path, nar: Path) -> Host:
     folder.mkdir(parents=True)
     flow = folder / "flow.json"
     flow.write_text(json.dumps(design.flow))
-    port, other = _free_port(), _free_port()
+    port, other = free_ports(2)
     nifi = LocalNifi(folder / "nifi", properties=PROPERTIES, environment=design.environment).start(timeout=300)
     settings = {
         "http.classify.host": "127.0.0.1", "http.classify.port": port, "http.images.port": other,
@@ -78,9 +78,3 @@ def start(design: Design, folder: Path, nar: Path) -> Host:
     if code:
         raise SystemExit(f"{design.name}: deploy ended with {code}")
     return Host(design, nifi, port, folder, time.perf_counter() - begun)
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

@@ -10,7 +10,6 @@ another file.
 from __future__ import annotations
 
 import argparse
-import socket
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from benchmarks.machine import describe
 from benchmarks.nifi.designs import PACKAGES, designs
 from benchmarks.nifi.host import Host, start
 from benchmarks.nifi.pictures import SIZES, photograph, requests
+from tests.running import free_ports
 
 # Connections: enough to keep both cores busy, few enough that large images do not fill the memory.
 CONNECTIONS = {"3 KB": 128, "30 KB": 128, "300 KB": 64, "3 MB": 16}
@@ -42,7 +42,7 @@ def main() -> None:
     nar = arguments.nar or newest()
     print(describe(), flush=True)
     with tempfile.TemporaryDirectory(prefix="bench-nifi-") as temporary:
-        port = _free_port()
+        [port] = free_ports(1)
         server = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.nifi.model_server", "--port", str(port), "--runtime", arguments.runtime]
         )
@@ -101,12 +101,6 @@ def newest() -> Path:
     if not found:
         raise SystemExit("there is no NAR in dist/; run make nar")
     return found[-1]
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import pytest
 
 from cli.main import call
 from imagewarehouse.errors import ConfigurationError
+from tests.running import free_ports
 from tools.local_nifi import LocalNifi, find_java, nifi_home
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -101,7 +101,7 @@ class Warehouse:
 @pytest.fixture(scope="session")
 def places(nifi: LocalNifi, tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     """Where the flow is to listen and to write; nothing is deployed by this."""
-    return Warehouse(nifi, _free_port(), _free_port(), tmp_path_factory.mktemp("warehouse"))
+    return Warehouse(nifi, *free_ports(2), tmp_path_factory.mktemp("warehouse"))
 
 
 @pytest.fixture
@@ -110,12 +110,6 @@ def warehouse(places: Warehouse, nar: Path) -> Warehouse:
     code = call(["deploy", "--nifi", places.nifi.url, "--nar", str(nar), *places.settings])
     assert code == 0, places.nifi.last_words()
     return places
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 Command = Callable[..., tuple[int, dict[str, object], str]]

@@ -74,7 +74,7 @@ def acknowledged(warehouse: Warehouse, numbers: range, keys: list[str], done: li
     """
 
     def one(number: int, request_id: str) -> str:
-        until = time.monotonic() + 240
+        until, last = time.monotonic() + 240, ""
         while time.monotonic() < until:
             try:
                 answer = post(warehouse.images, picture(number), {**JPEG, "Idempotency-Key": request_id}, timeout=20)
@@ -82,13 +82,19 @@ def acknowledged(warehouse: Warehouse, numbers: range, keys: list[str], done: li
                     if done is not None:
                         done.append(request_id)
                     return request_id
-            except OSError:
-                pass
+                last = f"answered {answer.status}: {answer.body[:200]!r}"
+            except OSError as err:
+                last = str(err)
             time.sleep(0.2)
-        raise AssertionError(f"picture {number} was never acknowledged")
+        raise AssertionError(f"picture {number} was never acknowledged, at last {last}\n{warehouse.nifi.last_words()}")
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        return list(pool.map(one, numbers, keys))
+        try:
+            return list(pool.map(one, numbers, keys))
+        except AssertionError:
+            # What one was refused for 240 seconds, the others will be too.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 # --- against the standalone runner --------------------------------------------------------------------------------
