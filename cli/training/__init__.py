@@ -1,0 +1,20 @@
+"""What the commands for models share. Nothing here needs the training libraries until it is called."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from imagewarehouse.errors import ConfigurationError
+
+_NEEDED = ("tensorflow", "keras", "sklearn", "scipy", "matplotlib", "tensorboard", "h5py")
+
+
+def needs_training(command: str) -> None:
+    """Raises: ConfigurationError saying what to install, where the training libraries are not."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConfigurationError(
+            command,
+            f"{', '.join(missing)} not installed; `make training` installs what it needs here, "
+            "`pip install 'imagewarehouse[training]'` elsewhere",
+        )

@@ -1,0 +1,178 @@
+"""`imagewarehouse train` and the end of it, once its words are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Any
+
+import click
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported, or it prints what the CPU can do
+
+import tensorflow as tf
+
+from cli.training.display import Display, minutes
+from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.manifest import Manifest
+from training.dataset import Dataset
+from training.evaluation import Evaluation
+from training.loop import Trainer
+from training.run import Run, Settings, open_run, read_settings, recipe_for, typical_size
+from training.version import make_version
+
+RUNS = Path("training-runs")
+_LARGEST_DEFAULT = 64
+
+
+def run(given: Mapping[str, Any], explicit: Set[str], command: str) -> int:
+    """Train, export, test, report; returns the exit code."""
+    out: Path | None = given["out"]
+    if out is None:
+        raise ConfigurationError("--out", "name the model's folder, such as model/flowers")
+    strategy = _strategy(given["strategy"])  # first: TensorFlow wants it before anything else is computed
+    chief = strategy is None or strategy.cluster_resolver is None or strategy.cluster_resolver.task_id in (0, None)
+    work: Path = given["work"] or RUNS / (given["name"] or out.resolve().name)
+    if not chief:
+        work = work / f"worker-{strategy.cluster_resolver.task_id}"
+    settings = _settings(given, explicit, work, command)
+    display = Display(given["progress"] if chief else False)
+    with open_run(work, settings, resume=given["resume"], restart=given["restart"]) as opened:
+        try:
+            with display.shown():
+                data = opened.read(lambda done, total: display.step("reading images", done, total))
+                trainer = opened.trainer(data, strategy)
+                _introduce(display, data, trainer, opened)
+                opened.train(trainer, display.trained)
+        except KeyboardInterrupt:
+            click.echo(
+                f"\nStopped; what was learnt is kept in {work}. Go on with --resume, or make a version of it:\n"
+                f"  imagewarehouse export {work} --out {out}",
+                err=True,
+            )
+            return 130
+        if not chief:
+            return 0
+        finish(opened, trainer, data, out, given["name"], display)
+    return 0
+
+
+def finish(opened: Run, trainer: Trainer, data: Dataset, out: Path, name: str | None, display: Display) -> Manifest:
+    """Write the version and say what it is worth."""
+    done = trainer.step
+    with display.shown():
+        display.say(f"trained for {minutes(opened.seconds)}; writing the files, then reading the test images")
+        manifest, evaluation, problems = make_version(
+            opened, trainer.averaged_model(), data, trainer.history, out, name=name, recipe=trainer.recipe,
+            unfinished=f"{done} of {trainer.steps} steps" if done < trainer.steps else None, progress=display.step,
+        )  # fmt: skip
+    for line in problems[len(data.problems) :]:
+        click.echo(f"  ! {line}", err=True)
+    _conclude(manifest, evaluation, out)
+    return manifest
+
+
+def finish_stopped(work: Path, out: Path, name: str | None, display: Display) -> Manifest:
+    """A version of a training that was stopped, from its newest checkpoint.
+
+    Raises: ConfigurationError when there is none, or another process is training there.
+    """
+    with open_run(work, None, resume=True, restart=False) as opened:
+        with display.shown():
+            data = opened.read(lambda done, total: display.step("reading images", done, total))
+        trainer = opened.trainer(data)
+        if not trainer.step:
+            raise ConfigurationError("SOURCE", f"nothing has been learnt in {work} yet: there is no checkpoint")
+        for line in data.problems:
+            click.echo(f"  ! {line}", err=True)
+        return finish(opened, trainer, data, out, name, display)
+
+
+def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -> None:
+    counts = data.facts["images"]
+    recipe, spec = trainer.recipe, opened.settings.spec
+    display.say(
+        f"{counts['train']:,} images to train on, {counts['validation']:,} for validation, {counts['test']:,} for the test; "
+        f"{len(data.classes)} classes: {_few(data.classes)}"
+    )
+    for line in data.problems:
+        display.say(f"  ! {line}")
+    display.say(
+        f"input {spec.width} x {spec.height} {spec.colour_order}, {trainer.model.count_params():,} parameters, "
+        f"{recipe.epochs} epochs of {trainer.steps_per_epoch} steps of {recipe.batch} images, seed {opened.settings.seed}"
+    )
+    if trainer.step:
+        display.say(f"going on after step {trainer.step} of {trainer.steps}")
+    display.say(f"checkpoints and TensorBoard logs: {opened.folder}")
+
+
+def _conclude(manifest: Manifest, evaluation: Evaluation | None, out: Path) -> None:
+    shown = manifest.folder
+    if evaluation is None:
+        click.echo(f"{manifest.name} version {manifest.version}: {shown}, not tested: there was no image to test on")
+    else:
+        found = evaluation.metrics
+        low, high = found["accuracy_interval"]
+        click.echo(
+            f"{manifest.name} version {manifest.version}: test accuracy {found['accuracy']:.2%} on {found['images']:,} "
+            f"images (95 % interval {low:.1%} to {high:.1%})"
+        )
+        click.echo(f"  report   {shown / 'report' / 'index.html'}")
+    click.echo(f"  look     imagewarehouse model info {out}")
+    click.echo(f"  serve    imagewarehouse run --model {out}")
+
+
+def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command: str) -> Settings | None:
+    from cli.train import parse_size
+
+    if given["resume"] and given["data"] is None:
+        return None
+    if given["data"] is None:
+        raise ConfigurationError("--data", "name the images to train on, or give --resume")
+    if given["resume"] and given["restart"]:
+        raise ConfigurationError("--restart", "either that or --resume")
+    recipe = recipe_for(
+        given["preset"],
+        epochs=given["epochs"],
+        batch=given["batch"],
+        rate=given["rate"],
+        widths=_widths(given["widths"]),
+        flip=False if given["no_flip"] else None,
+    )
+    if given["input_size"]:
+        height, width = parse_size(given["input_size"])
+    elif given["resume"]:
+        height, width = (before := read_settings(work)).height, before.width
+    else:
+        height, width = typical_size(given["data"], _LARGEST_DEFAULT)
+    if min(height, width) < 8 or max(height, width) > 1024:
+        raise ConfigurationError("--input-size", f"expected 8 to 1024 pixels, received {height} x {width}")
+    return Settings(
+        data=given["data"], test=given["test"], recipe=recipe, epochs_given="epochs" in explicit, seed=given["seed"],
+        height=height, width=width, colour=given["colour"], fit=given["fit"], validation_part=given["validation_part"],
+        test_part=given["test_part"], limit=given["limit"], command=command,
+    )  # fmt: skip
+
+
+def _widths(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError as err:
+        raise ConfigurationError("--widths", f"expected numbers such as 48,160,192, received {text!r}") from err
+
+
+def _strategy(name: str) -> Any:
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if name == "multiworker":
+        if not os.environ.get("TF_CONFIG"):
+            raise ConfigurationError("--strategy", "multiworker needs the workers in TF_CONFIG; see docs/models.md")
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return None
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
