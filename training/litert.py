@@ -11,7 +11,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from imagewarehouse.errors import ModelBroken
+from imagewarehouse.images import Float32Array
 
 if TYPE_CHECKING:
     import keras
@@ -19,8 +22,9 @@ if TYPE_CHECKING:
 # Before TensorFlow is imported for the first time, or it prints what the CPU can do.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# What the converter says of operations that LiteRT has not: "TF Select ops: Erf, Roll" or "Custom ops: MyOp".
-_MISSING = re.compile(r"^\s*(?:TF Select|Flex|Custom) ops: (.+)$", re.MULTILINE)
+# What is said of operations that LiteRT has not, by its converter ("TF Select ops: Erf, Roll", "Custom ops: MyOp") and by
+# its interpreter ("unresolved custom op: FlexErf").
+_MISSING = re.compile(r"(?:TF Select|Flex|Custom) ops: (.+)$|unresolved custom op: (?:Flex)?(\w+)", re.MULTILINE)
 
 
 def to_litert(model: keras.Model, quantise: bool = False) -> bytes:
@@ -64,6 +68,38 @@ def convert(call: Callable[[Any], Any], shape: tuple[int, ...], quantise: bool =
     return content
 
 
+def litert_function(content: bytes, shape: tuple[int, ...]) -> Callable[[Float32Array], Float32Array]:
+    """A LiteRT file as a function (N, *shape) -> (N, ...), one image at a time on one thread, as the service runs it.
+
+    Raises: ModelBroken when LiteRT cannot load it for images of this shape; the function, when it fails on one.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        with quiet():
+            interpreter = Interpreter(model_content=content, num_threads=1)
+            source = interpreter.get_input_details()[0]
+            if list(source["shape"]) != [1, *shape]:
+                interpreter.resize_tensor_input(source["index"], [1, *shape], strict=True)
+            interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as err:
+        raise ModelBroken(f"LiteRT cannot load it: {_reason(err)}") from err
+    answer = interpreter.get_output_details()[0]["index"]
+
+    def run(batch: Float32Array) -> Float32Array:
+        rows = []
+        for image in batch:
+            try:
+                interpreter.set_tensor(source["index"], image[np.newaxis])
+                interpreter.invoke()
+            except (RuntimeError, ValueError) as err:
+                raise ModelBroken(f"LiteRT fails on an image: {_reason(err)}") from err
+            rows.append(interpreter.get_tensor(answer))
+        return np.concatenate(rows)
+
+    return run
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep what TensorFlow prints, from Python and from C++, away from the terminal; the process' whole stderr."""
@@ -88,7 +124,8 @@ def quiet() -> Iterator[None]:
 
 
 def _reason(err: Exception) -> str:
-    names = sorted({name.strip() for found in _MISSING.findall(str(err)) for name in found.split(",")})
+    found = [text for match in _MISSING.findall(str(err)) for text in match if text]
+    names = sorted({name.strip() for text in found for name in text.split(",")})
     if names:
         return f"LiteRT has no {', '.join(names)}"
     text = " ".join(str(err).split())

@@ -1,0 +1,241 @@
+"""Whether somebody else's model holds code, found out by reading it and before anything in it is loaded.
+
+A Keras file may hold Python bytecode (Lambda) or name classes from anywhere, a SavedModel may hold operations that
+run Python or read and write files. Either would run wherever the model is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from imagewarehouse.errors import ModelBroken
+
+MAX_BYTES = 2 * 1024**3
+"""A LiteRT file cannot be larger either: its offsets have 32 bits."""
+
+_MAX_CONFIG = 64 * 1024**2
+_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
+
+# Part of Keras, but they unpickle, run serialised functions, or read files whose path stands in the config.
+_CODE_LAYERS = {
+    "Lambda": "Python bytecode",
+    "TorchModuleWrapper": "a pickled module",
+    "JaxLayer": "a Python function",
+    "FlaxLayer": "a Python function",
+    "TFSMLayer": "the path of another model",
+    "TextVectorization": "the path of a file",
+    "StringLookup": "the path of a file",
+    "IntegerLookup": "the path of a file",
+}
+_MODULES = ("layers", "models", "initializers", "regularizers", "constraints", "activations", "dtype_policies",
+            "quantizers", "losses", "metrics", "optimizers")  # fmt: skip
+_FUNCTIONS = ("activations", "ops", "losses", "metrics", "initializers", "regularizers", "constraints")
+_VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__",
+           "TensorShape", "Policy", "InputSpec"}  # fmt: skip
+_KERAS_2_CALLS = {"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"}
+
+_SAVER = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"}
+# Families, not names: TensorFlow gets new ones with every release.
+_UNSAFE = re.compile(
+    r"PyFunc|File|Reader|Save|Restore|Checkpoint|Proto|Summary|Debug|Print|Rpc|Remote|ImmutableConst|Remap|Dataset|Iterator"
+)
+
+
+# --- Keras --------------------------------------------------------------------------------------------------------
+
+
+def read_keras_config(path: Path) -> dict[str, Any]:
+    """The config.json of a .keras file, whose members are checked. Raises ModelBroken."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_members(archive.infolist())
+            if (damaged := archive.testzip()) is not None:
+                raise ModelBroken(f"{damaged} in it is damaged")
+            return _object(archive.read("config.json"))
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, KeyError, RuntimeError) as err:
+        raise ModelBroken(f"truncated or damaged: {err}") from err
+
+
+def read_h5_config(path: Path) -> dict[str, Any]:
+    """The `model_config` attribute of a Keras H5 file. Raises ModelBroken."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            text = file.attrs.get("model_config")
+    except (OSError, RuntimeError, KeyError) as err:
+        raise ModelBroken(f"truncated or damaged: {err}") from err
+    if not isinstance(text, (str, bytes)):
+        raise ModelBroken("holds no model_config: weights alone do not say the network, save the whole model")
+    return _object(text)
+
+
+def code_in_config(config: dict[str, Any]) -> list[str]:
+    """What in a Keras config is code or no class of Keras, such as "layer 'twice' (Lambda: Python bytecode)"."""
+    known = _public_names()
+    # At the top Keras skips it with compile=False; in a nested model it does not.
+    loaded = {key: value for key, value in config.items() if key != "compile_config"}
+    found: dict[str, str] = {}
+    for layer, entry in _entries(loaded):
+        reason = _code_in_entry(entry, known)
+        if reason:
+            found.setdefault(layer, reason)
+    return [f"layer '{layer}' ({reason})" if layer else reason for layer, reason in found.items()]
+
+
+def layer_classes(config: dict[str, Any]) -> list[str]:
+    """The class of every object in a Keras config."""
+    return [str(entry["class_name"]) for _, entry in _entries(config)]
+
+
+def from_keras_2(config: dict[str, Any]) -> bool:
+    """Take out what Keras 2 wrote and Keras 3 refuses, though it changes nothing. True when there was something."""
+    changed = False
+    for _, entry in _entries(config):
+        values = entry.get("config")
+        if not re.match("Depthwise|Separable|.*Transpose", str(entry["class_name"])) or not isinstance(values, dict):
+            continue
+        if values.get("groups") == 1:
+            del values["groups"]
+            changed = True
+    return changed
+
+
+def _check_members(members: Iterable[zipfile.ZipInfo]) -> None:
+    names = [member.filename for member in members]
+    for member in members:
+        if member.filename not in _MEMBERS:
+            hint = "; PyTorch's files are pickles, which are never opened" if ".pkl" in member.filename else ""
+            raise ModelBroken(f"{member.filename!r} has no place in a Keras file{hint}")
+        if member.filename.endswith(".json") and member.file_size > _MAX_CONFIG:
+            raise ModelBroken(f"{member.filename} has {member.file_size:,} bytes, at most {_MAX_CONFIG:,} are read")
+    if len(set(names)) != len(names):
+        raise ModelBroken("a member stands in it twice")
+    total = sum(member.file_size for member in members)
+    if total > MAX_BYTES:
+        raise ModelBroken(f"has {total:,} bytes when unpacked, at most {MAX_BYTES:,} are read")
+
+
+def _object(text: str | bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as err:
+        raise ModelBroken(f"its config is not JSON: {err}") from err
+    if not isinstance(value, dict):
+        raise ModelBroken("its config is no JSON object")
+    return value
+
+
+def _entries(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name of the layer it belongs to, object) for every {"class_name": ...}, however deep."""
+    pending: list[tuple[str, Any]] = [("", config)]
+    while pending:
+        layer, value = pending.pop()
+        if isinstance(value, list):
+            pending.extend((layer, item) for item in reversed(value))
+        elif isinstance(value, dict):
+            inner = value.get("config")
+            if isinstance(value.get("class_name"), str):
+                name = inner.get("name") if isinstance(inner, dict) and "layers" not in inner else None
+                layer = name if isinstance(name, str) and value.get("module") != "keras" else layer
+                yield layer, value
+            pending.extend((layer, item) for item in reversed(list(value.values())))
+
+
+def _code_in_entry(entry: dict[str, Any], known: set[str]) -> str | None:
+    name, module, registered = str(entry["class_name"]), entry.get("module"), entry.get("registered_name")
+    if name == "__lambda__":
+        return "__lambda__: Python bytecode"
+    if name in _CODE_LAYERS:
+        return f"{name}: {_CODE_LAYERS[name]}"
+    if name in _KERAS_2_CALLS:
+        return f"{name}: a TensorFlow call that only Keras 2 can load; save it with that as SavedModel or TFLite"
+    if name in _VALUES and not module:
+        return None
+    if name == "function":
+        function = str(entry.get("config"))
+        allowed = function in known if module in (None, "builtins") else _keras_module(module) in _FUNCTIONS
+        return None if allowed else f"function {function} of {module or 'its author'}"
+    is_class = name[:1].isupper()
+    if ">" in str(registered):
+        return f"class {registered}, not of Keras"
+    if module is None:
+        return None if name in known and is_class else f"class {name}, not of Keras"
+    group = _keras_module(module)
+    built_in = name in known if group == "" else group in (*_MODULES, "ops")
+    return None if built_in and is_class else f"class {name} of {module}, not of Keras"
+
+
+def _keras_module(module: object) -> str | None:
+    """ "layers" of keras.layers or keras.src.layers.core.dense; "" of keras itself; None of any other."""
+    parts = str(module).split(".")
+    if parts[0] != "keras":
+        return None
+    parts = [part for part in parts[1:] if part != "src"]
+    return parts[0] if parts else ""
+
+
+def _public_names() -> set[str]:
+    import keras
+
+    names = {name for module in _MODULES for name in vars(getattr(keras, module)) if not name.startswith("_")}
+    return names | {"Functional"}
+
+
+# --- SavedModel ---------------------------------------------------------------------------------------------------
+
+
+def code_in_graph(path: Path) -> list[str]:
+    """The operations of a saved_model.pb that run Python or reach files, such as "PyFunc in __inference_call_7".
+
+    Saving and restoring the variables is left out where the saver does it. Raises ModelBroken.
+    """
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel()
+    try:
+        saved.ParseFromString(path.read_bytes())
+    except (DecodeError, RuntimeError) as err:
+        raise ModelBroken(f"truncated or damaged: {path.name} is no SavedModel") from err
+    if not saved.meta_graphs:
+        raise ModelBroken(f"truncated or damaged: {path.name} holds no graph")
+    return sorted({found for graph in saved.meta_graphs for found in _unsafe(graph)})
+
+
+def _unsafe(graph: Any) -> Iterator[str]:
+    functions = {function.signature.name: function.node_def for function in graph.graph_def.library.function}
+    ends = (graph.saver_def.save_tensor_name, graph.saver_def.restore_op_name, graph.saver_def.filename_tensor_name)
+    saver = {name.partition(":")[0] for name in ends if name}
+    folders = tuple(name.rpartition("/")[0] + "/" for name in saver if "/" in name)  # "save/" of TensorFlow 1
+
+    def saves(node: Any) -> bool:
+        return node.name in saver or (bool(folders) and node.name.startswith(folders))
+
+    main = graph.graph_def.node
+    of_saver = _reached((node for node in main if saves(node)), functions)
+    for function, nodes in (("the main graph", main), *functions.items()):
+        for node in nodes:
+            saving = function in of_saver or (nodes is main and saves(node))
+            if _UNSAFE.search(node.op) and node.op not in functions and not (saving and node.op in _SAVER):
+                yield f"{node.op} in {function}"
+
+
+def _reached(nodes: Iterable[Any], functions: dict[str, Any]) -> set[str]:
+    """Names of the functions that are called by the nodes, directly or not."""
+    reached: set[str] = set()
+    pending = list(nodes)
+    while pending:
+        node = pending.pop()
+        attributes = node.attr.values()
+        names = {node.op, *(a.func.name for a in attributes), *(f.name for a in attributes for f in a.list.func)}
+        for name in (names & functions.keys()) - reached:
+            reached.add(name)
+            pending.extend(functions[name])
+    return reached
