@@ -1,17 +1,19 @@
 """The network that is trained: whitening, then blocks that halve the picture, then one linear layer that gives logits.
 
-Only built-in Keras layers, so that every file exported from it loads everywhere without code of ours.
+Only built-in Keras layers are exported, so that every file exported from it loads everywhere without code of ours.
 Source: airbench94 (Jordan, 2024), with SiLU for GELU: half a millisecond faster in LiteRT on a processor without AVX-512.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 from keras import layers
 
 from imagewarehouse.images import Float32Array, InputSpec, UInt8Array, to_batch
@@ -39,9 +41,10 @@ def build(spec: InputSpec, classes: int, recipe: Recipe, sample: UInt8Array, *, 
 
     Args:
         sample: (N, height, width, channels) uint8, training pictures in random order, for mean and whitening.
-        fixed: take pictures of exactly the size of `spec`, else of any size near it, as training does.
+        fixed: plain layers for pictures of exactly the size of `spec`, to be exported; else for training, of any size.
     Returns: a model of (batch, height, width, channels) float32 as `to_batch` makes them -> (batch, classes) logits.
     """
+    convolution = layers.Conv2D if fixed or tf.config.list_physical_devices("GPU") else QuickConv2D
     side = min(spec.height, spec.width)
     pixels = to_batch(list(sample), spec)
     mean, kernel = whitening(pixels, stem_stride(side))
@@ -54,10 +57,10 @@ def build(spec: InputSpec, classes: int, recipe: Recipe, sample: UInt8Array, *, 
     x = _activate(stem(x))
     stem.set_weights([kernel])
     for index, width in enumerate(block_widths(side, recipe.widths), start=1):
-        x = _convolve(x, width, f"block{index}a")
+        x = _convolve(convolution, x, width, f"block{index}a")
         x = layers.MaxPooling2D(padding="same")(x)
         x = _activate(_norm(x, f"block{index}a_norm"))
-        x = _convolve(x, width, f"block{index}b")
+        x = _convolve(convolution, x, width, f"block{index}b")
         x = _activate(_norm(x, f"block{index}b_norm"))
     x = layers.GlobalMaxPooling2D()(x)
     x = layers.Dense(classes, use_bias=False, name="classes")(x)
@@ -91,8 +94,31 @@ def whitening(pixels: Float32Array, stride: int) -> tuple[Float32Array, Float32A
     return mean.astype(np.float32), np.concatenate([filters, -filters], -1).astype(np.float32)
 
 
-def _convolve(x: Any, width: int, name: str) -> Any:
-    return layers.Conv2D(width, 3, padding="same", use_bias=False, kernel_initializer="he_uniform", name=name)(x)
+class QuickConv2D(layers.Conv2D):  # type: ignore[misc]
+    """The same convolution, faster to train on a CPU, where TensorFlow's gradient for the input is slow.
+
+    That gradient is itself a convolution, with the kernel turned around. Asked for as one it takes a half to a third of
+    the time (12 x 12 pixels, 48 to 160 channels, batch 128, two cores with AVX2: 24 instead of 55 ms); gradient and
+    forward pass then cost about the same. For odd kernels, stride 1 and "same" padding only.
+    """
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        @tf.custom_gradient  # type: ignore[untyped-decorator]
+        def convolve(x: Any, k: Any) -> tuple[Any, Callable[[Any], tuple[Any, Any]]]:
+            def gradient(upstream: Any) -> tuple[Any, Any]:
+                turned = tf.transpose(tf.reverse(k, [0, 1]), [0, 1, 3, 2])
+                of_kernel = tf.raw_ops.Conv2DBackpropFilter(
+                    input=x, filter_sizes=tf.shape(k), out_backprop=upstream, strides=[1, 1, 1, 1], padding="SAME"
+                )
+                return tf.nn.conv2d(upstream, turned, 1, "SAME"), of_kernel
+
+            return tf.nn.conv2d(x, k, 1, "SAME"), gradient
+
+        return convolve(inputs, tf.convert_to_tensor(kernel))
+
+
+def _convolve(convolution: Any, x: Any, width: int, name: str) -> Any:
+    return convolution(width, 3, padding="same", use_bias=False, kernel_initializer="he_uniform", name=name)(x)
 
 
 def _norm(x: Any, name: str) -> Any:
