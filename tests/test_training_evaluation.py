@@ -634,7 +634,7 @@ def test_a_long_fact_of_the_training_is_summed_up(tmp_path: Path) -> None:
     evaluation, manifest, examples = made_up(tmp_path, 2, 60, InputSpec(8, 8))
     counts = {f"class {number}": 10 + number for number in range(1000)}
     data = {"source": HOSTILE, "train_images_by_class": counts, **{f"more_{number}": "x" for number in range(9)}}
-    manifest = replace(manifest, training={"data": data, "versions": {"python": "3.11.7"}, "seconds": 65})
+    manifest = replace(manifest, training={"data": data, "versions": {"python": "3.11.7"}, "seconds": 65, "flip": True})
     page = check_page(write_report(tmp_path / "out", evaluation, manifest=manifest, examples=examples))
-    for said in (HOSTILE, "1,000: 10 to 1,009 each", "more 8", "python 3.11.7", "65 (0:01:05)"):
+    for said in (HOSTILE, "1,000: 10 to 1,009 each", "more 8", "python 3.11.7", "65 (0:01:05)", "flipyes"):
         assert said in page.words

@@ -18,14 +18,14 @@ IntArray = npt.NDArray[np.int64]
 
 BINS = 15  # as in the paper
 LOWEST, HIGHEST = 0.05, 20.0
-FEWEST = 50  # images; below that one mistake more or less moves the temperature by itself
+FEWEST = 100  # images; below that one mistake more or less moves the temperature by itself
 
 
 def fit_temperature(logits: FloatArray, labels: IntArray) -> float:
     """The temperature T that makes softmax(logits / T) most likely, which never changes the predicted class.
 
     Args: logits: (N, classes), of images that the network was not trained on. labels: (N,), class numbers.
-    Returns: T within 0.05-20, or 1.0 where the data does not determine one: fewer than 50 images, logits that are not
+    Returns: T within 0.05-20, or 1.0 where the data does not determine one: fewer than 100 images, logits that are not
         finite or all the same, every answer right (the likeliest T would be 0) or none better than chance (infinity).
     """
     values = np.asarray(logits, dtype=np.float64)
