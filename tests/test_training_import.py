@@ -147,7 +147,8 @@ def test_each_kind_is_served_with_the_answers_of_its_source(
     assert manifest.training["command"].startswith(f"imagewarehouse import {sources[kind].name} --out out --labels")
     assert str(tmp_path) not in (tmp_path / "out" / "1" / "manifest.json").read_text()
     report = json.loads((tmp_path / "out" / "1" / "report" / "import.json").read_text())
-    assert report["checks"]["model.tflite"]["largest_difference"] < 1e-4
+    assert kind == "tflite" or report["checks"]["model.tflite"]["largest_difference"] < 1e-4
+    assert report["notes"] == (["a SavedModel is served as LiteRT only"] if kind == "saved" else [])
     printed, problems = capfd.readouterr()
     assert problems == ""
     assert "--set model.folder=" in printed
@@ -197,6 +198,24 @@ def test_scale_and_colour_arrive_in_the_service(
     assert (spec.multiply, spec.add) == parse_scale(scale, colour)  # type: ignore[arg-type]
     assert (spec.colour_order, spec.fit) == (colour, "crop")
     assert_served_the_same(tmp_path / "out", model)
+
+
+def test_caffe_means_bgr_unless_something_else_is_said(sources: Files, run: Run, tmp_path: Path) -> None:
+    assert run(sources["tflite"], scale="caffe") == 0
+    assert run(sources["tflite"], "--colour", "RGB", scale="caffe") == 0
+    specs = [read_manifest(tmp_path / "out" / version).spec for version in ("1", "2")]
+    assert [spec.colour_order for spec in specs] == ["BGR", "RGB"]
+    assert specs[0].add == specs[1].add[::-1]
+
+
+def test_a_model_that_looks_at_nothing_is_pointed_out(
+    run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = network()
+    model.layers[-1].set_weights([value * 0 for value in model.layers[-1].get_weights()])
+    (tmp_path / "net.tflite").write_bytes(to_litert(model))
+    assert run(tmp_path / "net.tflite") == 0
+    assert "answers the same for every test image" in capfd.readouterr().out
 
 
 def test_a_model_of_any_size_gets_the_size_that_is_said(run: Run, refused: Callable[..., str], tmp_path: Path) -> None:

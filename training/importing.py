@@ -36,6 +36,7 @@ from training.litert import litert_function
 
 _SAME_SHARE = 0.8  # of the test images: near a tie, rounding may choose another class
 _TIE = 0.02
+_ALIKE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def import_model(
             "input": {"model": list(found.shape), **manifest_input(spec)},
             "output": {"kind": output, "classes": len(wishes.labels), "activation": found.activation},
             "checks": {"images": len(images), **checks},
-            "notes": notes(found, wishes, files),
+            "notes": notes(found, wishes, files, answers),
             "versions": _versions(),
         }
         manifest = {
@@ -109,7 +110,8 @@ _RUNTIME_FILES = {"litert": LITERT_FILE, "tensorflow": KERAS_FILE}
 def input_spec(shape: Shape, wishes: Wishes) -> InputSpec:
     """The model's input, from what it says itself and what the caller says. Raises ConfigurationError."""
     height, width, channels = shape
-    colour: Colour = wishes.colour or ("L" if channels == 1 else "RGB")
+    usual: Colour = "BGR" if wishes.scale == "caffe" else "RGB"
+    colour: Colour = wishes.colour or ("L" if channels == 1 else usual)
     if channels not in (None, 1 if colour == "L" else 3):
         raise ConfigurationError("--colour", f"{colour}, but the model takes {channels} channel{'s'[: channels > 1]}")
     if wishes.size is None and (height is None or width is None):
@@ -238,8 +240,9 @@ def _exports(
         except ModelBroken as err:
             hint = "; with --no-litert TensorFlow serves it" if found.keras is not None else ""
             raise ModelBroken(f"{err}{hint}") from err
-        answers = litert_function(content, shape)(images)
-        checks[LITERT_FILE] = compare(LITERT_FILE, expected, _probabilities(answers, output))
+        if found.call is not None:  # a TFLite file is what it is compared with
+            answers = litert_function(content, shape)(images)
+            checks[LITERT_FILE] = compare(LITERT_FILE, expected, _probabilities(answers, output))
         files[LITERT_FILE] = content
     if found.keras is not None:
         files[KERAS_FILE] = work / KERAS_FILE
@@ -262,9 +265,11 @@ def compare(name: str, expected: Float32Array, answers: Float32Array) -> dict[st
     return {"largest_difference": float(f"{largest:.3g}"), "other_class": int(different.sum())}
 
 
-def notes(found: Network, wishes: Wishes, files: Mapping[str, Any]) -> list[str]:
+def notes(found: Network, wishes: Wishes, files: Mapping[str, Any], answers: Float32Array) -> list[str]:
     """What may be a mistake, or is not as one would expect."""
     said = []
+    if float(np.ptp(answers, axis=0).max()) < _ALIKE:
+        said.append("the model answers the same for every test image; are its weights trained, and is --scale right?")
     if found.facts.get("rescales") and wishes.scale != "none":
         said.append(f"the network holds a Rescaling layer of its own; is --scale {wishes.scale} meant, or none?")
     if found.facts.get("code"):
