@@ -23,7 +23,7 @@ PLATFORM := linux-x86_64
 VARIANT := core
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi check lint format types lock build kudu nar bench bench-kudu bench-nifi soak soak-nifi clean
+.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-nifi soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,8 @@ check: $(VENV)/.dev $(CLIENT) $(SERVER) lint types
 
 test-nifi: $(VENV)/.dev $(CLIENT) ## The tests in a real NiFi (needs NIFI_HOME; part of make test where that is)
 	$(BIN)/python -m pytest tests/nifi $(ARGS)
+
+training: $(VENV)/.training ## Install what imagewarehouse train, evaluate, export and import need (once)
 
 lint: $(VENV)/.dev ## Format and lint
 	$(BIN)/ruff format --check .
@@ -100,8 +102,13 @@ $(VENV)/.run: $(BIN)/uv pyproject.toml requirements.lock
 	@$(UV) --no-deps --build-constraints requirements.lock --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.run
-	@echo "installing test tools and TensorFlow (once, some minutes)..."
+$(VENV)/.training: $(VENV)/.run
+	@echo "installing TensorFlow and what else training needs (once, some minutes)..."
+	@$(UV) $(LOCKED) -r pyproject.toml --extra training
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.training
+	@echo "installing test tools (once)..."
 	@$(UV) $(LOCKED) -r pyproject.toml --extra dev --extra training
 	@touch $@
 

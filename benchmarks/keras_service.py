@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
+import numpy as np
 from aiohttp import web
 
 from imagewarehouse.images import decode_rgb, to_batch
@@ -28,6 +29,9 @@ def main(port: int) -> None:
     def classify(content: bytes) -> dict[str, object]:
         batch = to_batch([decode_rgb(content, manifest.spec)], manifest.spec)
         probabilities = model.predict(batch, verbose=0)[0]
+        if manifest.output == "logits":
+            probabilities = np.exp(probabilities / manifest.temperature - (probabilities / manifest.temperature).max())
+            probabilities /= probabilities.sum()
         best = int(probabilities.argmax())
         return {"predicted_class": manifest.labels[best], "confidence": float(probabilities[best])}
 

@@ -27,8 +27,8 @@ class Manifest:
 
     JSON keys: `name`, `version`, `input` {`height`, `width`, `multiply`, `add`, `colour_order`, `fit`}, `output`
     ("probabilities" or "logits"), `temperature` (logits are divided by it), `labels` (a file, one label a line),
-    `runtimes` {"litert": file, "tensorflow": file} in order of preference, `sha256` {file: hex}, `metrics`,
-    `training`, `created`.
+    `runtimes` {"litert": file, "tensorflow": file} in order of preference, `exports` {file: how it compares with the
+    network it was made from}, `sha256` {file: hex}, `metrics`, `training`, `created`.
     """
 
     folder: Path

@@ -27,6 +27,7 @@ from click.testing import CliRunner
 
 from imagewarehouse import __version__
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.manifest import BUNDLED_MODEL, find_version, read_manifest
 from standalone.python_host import API, PROCESSORS
 from tools import artifacts, nar
 from tools.nar import LIBRARIES, Target, pack, why_dropped
@@ -207,23 +208,28 @@ def test_the_marker_says_what_it_was_packed_for(archive: zipfile.ZipFile) -> Non
     assert json.loads(archive.read("imagewarehouse/_bundle.json")) == marker
 
 
-def test_the_core_has_models_without_the_files_of_tensorflow() -> None:
-    files = nar.own_files(CORE)
-    described = json.loads(files["model/cifar10/1/manifest.json"])
-    original = json.loads((REPOSITORY / "model/cifar10/1/manifest.json").read_text())
+@pytest.mark.parametrize(("variant", "runtimes"), [("core", {"litert"}), ("tensorflow", {"litert", "tensorflow"})])
+def test_models_are_bundled_with_what_serves_them_and_nothing_else(
+    variant: str, runtimes: set[str], tmp_path: Path
+) -> None:
+    model = find_version(BUNDLED_MODEL)
+    inside = f"model/cifar10/{model.name}/"
+    files = {name.removeprefix(inside): content for name, content in nar.own_files(Target(variant=variant)).items()
+             if name.startswith("model/")}  # fmt: skip
+    original, described = json.loads((model / "manifest.json").read_text()), json.loads(files["manifest.json"])
     assert set(original["runtimes"]) == {"litert", "tensorflow"}
-    assert described["runtimes"] == {"litert": "model.tflite"}
+    assert described["runtimes"] == {name: file for name, file in original["runtimes"].items() if name in runtimes}
+    served = {*described["runtimes"].values(), "labels.txt"}
+    assert {name for name in files if not name.startswith("report/")} == {*served, "manifest.json"}
+    assert set(described["sha256"]) == served
     for changed in (original, described):
-        del changed["runtimes"], changed["sha256"]
+        for key in ("runtimes", "sha256", "exports"):
+            changed.pop(key, None)
     assert described == original
-    assert {name for name in files if name.startswith("model/cifar10/1/model.")} == {"model/cifar10/1/model.tflite"}
-
-
-def test_the_tensorflow_variant_has_models_as_they_are() -> None:
-    files = nar.own_files(Target(variant="tensorflow"))
-    model = REPOSITORY / "model/cifar10/1"
-    ours = {name.removeprefix("model/cifar10/1/"): path for name, path in files.items() if name.startswith("model/")}
-    assert ours == {path.relative_to(model).as_posix(): path for path in model.rglob("*") if path.is_file()}
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
+    assert set(read_manifest(tmp_path).runtimes) == runtimes
 
 
 def test_it_is_small_enough_to_upload(packed: tuple[Path, Path, str]) -> None:
@@ -448,7 +454,7 @@ def test_a_picture_is_classified_by_the_bundled_model_and_its_row_is_written(way
 def test_a_model_without_a_litert_file_is_served_by_tensorflow(
     unpacked: Path, nifi: Path | None, tmp_path: Path, write_model: Callable[..., Path]
 ) -> None:
-    bundled = REPOSITORY / "model" / "cifar10" / "1"
+    bundled = find_version(BUNDLED_MODEL)
     described = json.loads((bundled / "manifest.json").read_text())
     kept = {name: described[name] for name in ("name", "input", "output", "temperature") if name in described}
     keras = (bundled / described["runtimes"]["tensorflow"]).read_bytes()

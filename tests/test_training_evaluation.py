@@ -26,7 +26,7 @@ from cli.evaluate import _steps, evaluate
 from cli.training.display import Display
 from imagewarehouse.errors import ConfigurationError, ModelBroken
 from imagewarehouse.images import Float32Array, InputSpec, decode_rgb
-from imagewarehouse.manifest import BUNDLED_MODEL, Manifest, read_manifest
+from imagewarehouse.manifest import BUNDLED_MODEL, Manifest, find_version, read_manifest
 from imagewarehouse.models import Classifier, load_classifier
 from training.calibration import at_temperature_one, expected_calibration_error, fit_temperature, reliability
 from training.dataset import Examples
@@ -447,7 +447,7 @@ def test_large_pictures_are_made_smaller(tmp_path: Path) -> None:
 
 
 def examples_of_the_bundled_model() -> Examples:
-    manifest = read_manifest(BUNDLED_MODEL / "1")
+    manifest = read_manifest(find_version(BUNDLED_MODEL))
     files = sorted((BUNDLED_MODEL.parent.parent / "examples").glob("*.jpg"))
     images = np.stack([decode_rgb(path.read_bytes(), manifest.spec) for path in files])
     labels = np.array([manifest.labels.index(path.stem) for path in files])

@@ -12,18 +12,20 @@ import pytest
 
 from imagewarehouse.errors import ConfigurationError, ModelBroken
 from imagewarehouse.images import InputSpec
-from imagewarehouse.manifest import BUNDLED_MODEL, read_manifest
+from imagewarehouse.manifest import BUNDLED_MODEL, find_version, read_manifest
 from imagewarehouse.models import load_classifier
 from training.folder import manifest_input, next_version, write_version
 
-LITERT = BUNDLED_MODEL / "1" / "model.tflite"
-LABELS = BUNDLED_MODEL / "1" / "labels.txt"
+VERSION = find_version(BUNDLED_MODEL)
+BUNDLED = read_manifest(VERSION)
+LITERT = BUNDLED.runtimes["litert"]
+LABELS = VERSION / "labels.txt"
 
 
 def manifest(**values: Any) -> dict[str, Any]:
     return {
         "input": manifest_input(InputSpec(32, 32)),
-        "output": "probabilities",
+        "output": BUNDLED.output,
         "runtimes": {"litert": "model.tflite"},
         **values,
     }
@@ -57,7 +59,7 @@ def test_a_new_model_starts_at_1(tmp_path: Path) -> None:
     assert next_version(tmp_path / "new") == "1"
 
 
-@pytest.mark.parametrize("path", [BUNDLED_MODEL / "1", LABELS], ids=["a-version", "a-file"])
+@pytest.mark.parametrize("path", [VERSION, LABELS], ids=["a-version", "a-file"])
 def test_what_is_no_folder_of_versions_has_no_next(path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         next_version(path)

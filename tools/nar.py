@@ -200,17 +200,18 @@ def _jars(folder: Path) -> list[Path]:
 
 
 def _model_files(folder: Path, runtimes: Sequence[str]) -> dict[str, Content]:
-    """One version of a model, without the files of runtimes that are not bundled: its manifest no longer names them."""
-    found: dict[str, Content] = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    """One version of a model with what is served from here and its report; its manifest names no other files."""
     described = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    left_out = {name: file for name, file in described["runtimes"].items() if name not in runtimes}
-    if len(left_out) == len(described["runtimes"]):
+    described["runtimes"] = {name: file for name, file in described["runtimes"].items() if name in runtimes}
+    if not described["runtimes"]:
         raise ConfigurationError(f"model {described['name']} {described['version']}", "no runtime of it is bundled")
-    for name, file in left_out.items():
-        del described["runtimes"][name], described["sha256"][file], found[file]
-    if left_out:
-        found[MANIFEST] = (json.dumps(described, indent=2) + "\n").encode()
-    return found
+    served = {*described["runtimes"].values(), described["labels"]}
+    for facts in (described["sha256"], described.get("exports", {})):
+        for file in set(facts) - served:
+            del facts[file]
+    files = [*(folder / file for file in served), *(p for p in (folder / "report").rglob("*") if p.is_file())]
+    found: dict[str, Content] = {path.relative_to(folder).as_posix(): path for path in sorted(files)}
+    return {**found, MANIFEST: (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode()}
 
 
 def read_requirements(pyproject: Path, extras: Sequence[str]) -> list[str]:
