@@ -82,6 +82,13 @@ _PART = click.FloatRange(0, 0.5)
     show_default=True,
     help="TensorFlow's: one device; every GPU of this machine; the machines of TF_CONFIG.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="What the network computes in; bfloat16 is for GPUs and processors that have it (avx512_bf16, amx_bf16).",
+)
 @click.option("--name", help="The model's name.  [default: that of MODEL]")
 @click.option("--progress/--no-progress", default=None, help="Show progress bars.  [default: only on a terminal]")
 @click.pass_context

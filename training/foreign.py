@@ -89,7 +89,10 @@ def opened(file: Path, trust: bool, work: Path) -> Iterator[Network]:
     except ImportError as err:
         missing = str(err.name or err).partition(".")[0]
         raise ConfigurationError("FILE", f"{file.name} needs {missing}, which comes with the extra `training`: "
-                                 "pip install 'imagewarehouse[training]'; a TFLite file needs none of it") from err  # fmt: skip
+                                 "`make training` here, `pip install 'imagewarehouse[training]'` elsewhere; "
+                                 "a TFLite file needs none of it") from err  # fmt: skip
+    except OSError as err:
+        raise ConfigurationError("FILE", f"{err.filename or file}: {err.strerror or err}") from err
 
 
 def find_kind(file: Path) -> str:

@@ -60,6 +60,9 @@ def import_model(
     """
     if wishes.trust and not wishes.litert:
         raise ConfigurationError("--trust", "what it loads is kept as LiteRT only, and --no-litert asks for none")
+    name = out.resolve().name if name is None else name
+    if not name.strip() or not name.isprintable():
+        raise ConfigurationError("--name", f"{name!r} is no name")
     number = number or next_version(out)
     with (
         tempfile.TemporaryDirectory(prefix="imagewarehouse-") as folder,
@@ -84,7 +87,7 @@ def import_model(
             "versions": _versions(),
         }
         manifest = {
-            "name": name or out.resolve().name,
+            "name": name,
             "input": manifest_input(spec),
             "output": output,
             "temperature": wishes.temperature,

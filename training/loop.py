@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ _SAVE_EVERY_S = 300.0
 _AHEAD = 2  # batches made while the network learns from the one before
 _SAMPLE = 5_000  # pictures that mean and whitening are taken from
 _LARGEST_STEP = 1_000
+_RUNNING = "running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Trainer:
         seed: int,
         folder: Path,
         strategy: Any = None,
+        precision: str = "float32",
     ) -> None:
         self.recipe, self.seed, self.spec, self.classes = recipe, seed, spec, classes
         self.strategy = strategy or tf.distribute.get_strategy()
@@ -91,9 +94,11 @@ class Trainer:
         self.sample = train.images[:_SAMPLE]
         self.history: dict[str, list[float]] = {"loss": [], "accuracy": [], "validation_accuracy": []}
         self._history_file = folder / "history.json"
+        self._running: list[tuple[float, float]] = []  # loss and accuracy of each step of this epoch
         keras.utils.set_random_seed(seed)
         with self.strategy.scope():
-            self.model = build(spec, classes, recipe, self.sample)
+            with _computing_in(precision):
+                self.model = build(spec, classes, recipe, self.sample)
             self._variables = self.model.trainable_variables
             self._biases = [variable for variable in self._variables if variable.path.endswith("beta")]
             self._weights = [variable for variable in self._variables if not variable.path.endswith("beta")]
@@ -102,8 +107,8 @@ class Trainer:
             self._for_weights.build(self._weights)
             self._for_biases.build(self._biases)
             self._averaged = [tf.Variable(variable.value, trainable=False) for variable in self.model.variables]
+            self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._decay = 0.5 ** (1 / max(1.0, recipe.average * self.steps_per_epoch))
-        self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._checkpoint = tf.train.Checkpoint(
             weights=[variable.value for variable in self.model.variables],
             averaged=self._averaged,
@@ -128,33 +133,40 @@ class Trainer:
         self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
         if self._history_file.is_file():
             kept: dict[str, list[float]] = json.loads(self._history_file.read_text(encoding="utf-8"))
+            running = kept.pop(_RUNNING, [])
             self.history = {name: values[: self.step // self.steps_per_epoch] for name, values in kept.items()}
+            self._running = running[: self.step - len(self.history["loss"]) * self.steps_per_epoch]
         return True
 
     def save(self) -> None:
         """A checkpoint of this moment; the newest two are kept."""
+        # First, so that it is never behind the weights: what is too much in it is cut off when they are read.
+        self._remember()
         self._manager.save(checkpoint_number=self.step)
 
     def run(self, report: Callable[[Progress], None]) -> None:
         """Train to the end. However it is left, by Ctrl-C too, the last complete step is in a checkpoint."""
-        started, saved, begun = time.monotonic(), time.monotonic(), self.step
+        begun, started, saved = self.step, time.monotonic(), time.monotonic()
+
+        def now(validation_accuracy: float | None = None) -> Progress:
+            loss, accuracy = np.mean(self._running, axis=0) if self._running else (math.nan, math.nan)
+            return Progress(
+                self.step, begun, self.steps, epoch + 1, self.recipe.epochs, self.recipe.batch,
+                time.monotonic() - started, float(loss), float(accuracy), validation_accuracy,
+            )  # fmt: skip
+
         try:
-            while self.step < self.steps:
-                epoch, first = divmod(self.step, self.steps_per_epoch)
-                batches = epoch_batches(self._train, self.recipe, self.seed, epoch, first)
-                losses, hits = [], []
-                for images, labels in _ahead(batches):
-                    loss, correct = self._learn(images, labels)
-                    losses.append(loss)
-                    hits.append(correct / self.recipe.batch)
-                    report(self._progress(epoch, begun, started, float(np.mean(losses)), float(np.mean(hits))))
+            while (epoch := len(self.history["loss"])) < self.recipe.epochs:
+                first = self.step - epoch * self.steps_per_epoch
+                for images, labels in _ahead(epoch_batches(self._train, self.recipe, self.seed, epoch, first)):
+                    self._running.append(self._learn(images, labels))
+                    report(now())
                     if time.monotonic() - saved > _SAVE_EVERY_S:
                         self.save()
                         saved = time.monotonic()
-                known = float(np.mean(losses)), float(np.mean(hits))
-                accuracy = self.accuracy(self._validation)
-                self._note(epoch, *known, accuracy)
-                report(self._progress(epoch, begun, started, *known, accuracy))
+                ended = now(self.accuracy(self._validation))
+                self._note(ended)
+                report(ended)
         finally:
             self.save()
             self._board.flush()
@@ -181,14 +193,14 @@ class Trainer:
     # --- one step -----------------------------------------------------------------------------------------------------
 
     def _learn(self, images: UInt8Array, labels: IntArray) -> tuple[float, float]:
+        """One step; the loss and the accuracy on this batch, 0-1."""
         targets = np.eye(self.classes, dtype=np.float32)[labels]
         factor = self.recipe.size_factor(self.step / self.steps)
         size = (max(8, round(self.spec.height * factor)), max(8, round(self.spec.width * factor)))
         loss, correct = self._learn_function(self._shared(images), self._shared(targets), size)
-        self._step.assign_add(1)
         if not math.isfinite(float(loss)):
             raise ConfigurationError("--rate", f"the loss is {float(loss)} after {self.step} steps; try a lower rate")
-        return float(loss), float(correct)
+        return float(loss), float(correct) / self.recipe.batch
 
     def _shared(self, values: Any) -> Any:
         """To each replica its equal part of a batch, in the order of the replicas, whichever process they are in."""
@@ -207,6 +219,7 @@ class Trainer:
         losses, correct = self.strategy.run(self._learn_part, args=(images, targets, size))
         for average, variable in zip(self._averaged, self.model.variables, strict=True):
             average.assign(average * self._decay + tf.convert_to_tensor(variable.value) * (1 - self._decay))
+        self._step.assign_add(1)  # in the same call as the weights, so that no Ctrl-C comes between
         add = tf.distribute.ReduceOp.SUM
         return self.strategy.reduce(add, losses, axis=None), self.strategy.reduce(add, correct, axis=None)
 
@@ -249,17 +262,19 @@ class Trainer:
         for variable, value in zip(self.model.variables, values, strict=True):
             variable.assign(value)
 
-    def _note(self, epoch: int, loss: float, accuracy: float, validation_accuracy: float) -> None:
-        with self._board.as_default(step=epoch + 1):
-            for name, value in (("loss", loss), ("accuracy", accuracy), ("validation_accuracy", validation_accuracy)):
-                self.history[name].append(round(value, 4))
+    def _note(self, ended: Progress) -> None:
+        """An epoch has ended."""
+        self._running = []
+        with self._board.as_default(step=ended.epoch):
+            for name, values in self.history.items():
+                value = float(getattr(ended, name))
+                values.append(round(value, 4))
                 tf.summary.scalar(name, value)
             tf.summary.scalar("learning_rate", float(self._for_weights.learning_rate))
-        self._history_file.write_text(json.dumps(self.history), encoding="utf-8")
+        self._remember()
 
-    def _progress(self, epoch: int, begun: int, started: float, *known: float) -> Progress:
-        recipe, seconds = self.recipe, time.monotonic() - started
-        return Progress(self.step, begun, self.steps, epoch + 1, recipe.epochs, recipe.batch, seconds, *known)
+    def _remember(self) -> None:
+        self._history_file.write_text(json.dumps({**self.history, _RUNNING: self._running}), encoding="utf-8")
 
 
 class Triangle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
@@ -274,6 +289,17 @@ class Triangle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore
 
     def get_config(self) -> dict[str, Any]:
         return {"peak": self.peak, "steps": self.steps, "warm_up": self.warm_up}
+
+
+@contextmanager
+def _computing_in(precision: str) -> Iterator[None]:
+    """Layers that are made in this block compute in that dtype policy; their weights stay float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _ahead(items: Iterator[T]) -> Iterator[T]:

@@ -43,6 +43,7 @@ def build(spec: InputSpec, classes: int, recipe: Recipe, sample: UInt8Array, *, 
         sample: (N, height, width, channels) uint8, training pictures in random order, for mean and whitening.
         fixed: plain layers for pictures of exactly the size of `spec`, to be exported; else for training, of any size.
     Returns: a model of (batch, height, width, channels) float32 as `to_batch` makes them -> (batch, classes) logits.
+        Its blocks compute in Keras' dtype policy of the moment, what is before and behind them in float32.
     """
     convolution = layers.Conv2D if fixed or tf.config.list_physical_devices("GPU") else QuickConv2D
     side = min(spec.height, spec.width)
@@ -50,9 +51,15 @@ def build(spec: InputSpec, classes: int, recipe: Recipe, sample: UInt8Array, *, 
     mean, kernel = whitening(pixels, stem_stride(side))
     shape = (spec.height, spec.width) if fixed else (None, None)
     inputs = keras.Input((*shape, spec.channels), name="image")
-    x = layers.Normalization(mean=mean.tolist(), variance=[1.0] * spec.channels, name="centre")(inputs)
+    x = layers.Normalization(mean=mean.tolist(), variance=[1.0] * spec.channels, dtype="float32", name="centre")(inputs)
     stem = layers.Conv2D(
-        kernel.shape[-1], kernel.shape[0], strides=stem_stride(side), use_bias=False, trainable=False, name="whitening"
+        kernel.shape[-1],
+        kernel.shape[0],
+        strides=stem_stride(side),
+        use_bias=False,
+        trainable=False,
+        dtype="float32",
+        name="whitening",
     )
     x = _activate(stem(x))
     stem.set_weights([kernel])
@@ -63,8 +70,9 @@ def build(spec: InputSpec, classes: int, recipe: Recipe, sample: UInt8Array, *, 
         x = _convolve(convolution, x, width, f"block{index}b")
         x = _activate(_norm(x, f"block{index}b_norm"))
     x = layers.GlobalMaxPooling2D()(x)
-    x = layers.Dense(classes, use_bias=False, name="classes")(x)
-    model = keras.Model(inputs, layers.Rescaling(_LOGIT_SCALE, name="logits")(x), name="classifier")
+    x = layers.Dense(classes, use_bias=False, dtype="float32", name="classes")(x)
+    logits = layers.Rescaling(_LOGIT_SCALE, dtype="float32", name="logits")(x)
+    model = keras.Model(inputs, logits, name="classifier")
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D) and layer.trainable:
             layer.set_weights([_with_identity(layer.get_weights()[0])])

@@ -49,6 +49,7 @@ class Settings:
     validation_part: float = 0.1
     test_part: float = 0.1
     limit: int | None = None
+    precision: str = "float32"  # Keras' dtype policy
     command: str = ""
 
     @property
@@ -90,7 +91,7 @@ class Run:
         self._same_images(data)
         trainer = Trainer(
             data.train, data.validation, self.settings.spec, len(data.classes), recipe, self.settings.seed, self.folder,
-            strategy,
+            strategy, self.settings.precision,
         )  # fmt: skip
         if self.resumed:
             trainer.restore()

@@ -120,7 +120,7 @@ def _conclude(manifest: Manifest, evaluation: Evaluation | None, out: Path) -> N
         )
         click.echo(f"  report   {shown / 'report' / 'index.html'}")
     click.echo(f"  look     imagewarehouse model info {out}")
-    click.echo(f"  serve    imagewarehouse run --model {out}")
+    click.echo(f"  serve    imagewarehouse run --set model.folder={out}")
 
 
 def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command: str) -> Settings | None:
@@ -151,7 +151,8 @@ def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command:
     return Settings(
         data=given["data"], test=given["test"], recipe=recipe, epochs_given="epochs" in explicit, seed=given["seed"],
         height=height, width=width, colour=given["colour"], fit=given["fit"], validation_part=given["validation_part"],
-        test_part=given["test_part"], limit=given["limit"], command=command,
+        test_part=given["test_part"], limit=given["limit"],
+        precision="mixed_bfloat16" if given["precision"] == "bfloat16" else "float32", command=command,
     )  # fmt: skip
 
 
