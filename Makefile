@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-UV     := $(BIN)/uv pip install --quiet --python $(BIN)/python
+# Compiled at once: TensorFlow alone takes 15 seconds to import where Python may not write its bytecode.
+UV     := $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python
 # The lock holds every version and hash; pyproject.toml says which of them each command needs.
 LOCKED := --require-hashes --constraint requirements.lock
 
