@@ -383,16 +383,16 @@ def test_ctrl_c_keeps_what_was_learnt(photos: Path, tmp_path: Path) -> None:
         assert time.monotonic() < until
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=200)
     assert process.returncode == 130, said
     assert "--resume" in said
     assert "Traceback" not in said
     again = command(*words, "--epochs", 200, folder=tmp_path)
-    said, _ = again.communicate(timeout=60)
+    said, _ = again.communicate(timeout=200)
     assert again.returncode == 2
     assert "--resume goes on" in said
     other = command(*words, "--epochs", 200, "--resume", "--seed", 4, folder=tmp_path)
-    said, _ = other.communicate(timeout=60)
+    said, _ = other.communicate(timeout=200)
     assert other.returncode == 2
     assert "seed" in said
     exported = command("export", "training-runs/stopped", "--out", "model/stopped", folder=tmp_path)
