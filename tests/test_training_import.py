@@ -562,6 +562,7 @@ def test_a_saved_model_that_runs_python_or_reaches_files_is_refused(
         pytest.param([], {"scale": "nan"}, "--scale: 'nan'", id="scale-no-number"),
         pytest.param(["--output", "logits"], {}, "they are probabilities", id="output"),
         pytest.param(["--temperature", "2"], {}, "--temperature", id="temperature-of-probabilities"),
+        pytest.param(["--name", " "], {}, "--name: ' ' is no name", id="name-empty"),
         pytest.param(["--version", "../1"], {}, "--version", id="version-outside"),
     ],
 )  # fmt: skip
