@@ -251,6 +251,8 @@ def command(*words: object, folder: Path, environment: dict[str, str] | None = N
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A shell that runs the tests in the background has them ignore Ctrl-C, and their children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -374,24 +376,37 @@ def test_the_next_training_is_the_next_version_and_the_first_stays(own: tuple[Pa
     assert (model / "1" / "manifest.json").read_bytes() == before
 
 
-def test_ctrl_c_keeps_what_was_learnt(photos: Path, tmp_path: Path) -> None:
-    words = ("train", "--data", photos, "--out", "model/stopped", "--preset", "tiny", "--no-progress")
-    process = command(*words, "--epochs", 200, folder=tmp_path)
-    checkpoints = tmp_path / "training-runs" / "stopped" / "history.json"
-    until = time.monotonic() + 120
-    while not checkpoints.is_file() and process.poll() is None:
+LONG = ("--preset", "tiny", "--no-progress", "--epochs", 200)
+
+
+def stop_with(sent: signal.Signals, photos: Path, folder: Path) -> str:
+    """Begin a long training, stop it after its first epoch; what it said."""
+    process = command("train", "--data", photos, "--out", "model/stopped", *LONG, folder=folder)
+    first_epoch = folder / "training-runs" / "stopped" / "history.json"
+    until = time.monotonic() + 200
+    while not first_epoch.is_file() and process.poll() is None:
         assert time.monotonic() < until
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     said, _ = process.communicate(timeout=200)
     assert process.returncode == 130, said
-    assert "--resume" in said
     assert "Traceback" not in said
-    again = command(*words, "--epochs", 200, folder=tmp_path)
+    return said
+
+
+def test_sigterm_stops_like_ctrl_c(photos: Path, tmp_path: Path) -> None:
+    assert "--resume" in stop_with(signal.SIGTERM, photos, tmp_path)
+    assert list((tmp_path / "training-runs" / "stopped" / "checkpoints").glob("*.index"))
+
+
+def test_ctrl_c_keeps_what_was_learnt(photos: Path, tmp_path: Path) -> None:
+    assert "--resume" in stop_with(signal.SIGINT, photos, tmp_path)
+    words = ("train", "--data", photos, "--out", "model/stopped", *LONG)
+    again = command(*words, folder=tmp_path)
     said, _ = again.communicate(timeout=200)
     assert again.returncode == 2
     assert "--resume goes on" in said
-    other = command(*words, "--epochs", 200, "--resume", "--seed", 4, folder=tmp_path)
+    other = command(*words, "--resume", "--seed", 4, folder=tmp_path)
     said, _ = other.communicate(timeout=200)
     assert other.returncode == 2
     assert "seed" in said

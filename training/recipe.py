@@ -72,7 +72,15 @@ class Recipe:
 # The times are for CIFAR-10 and in docs/models.md.
 PRESETS = {
     "tiny": Recipe(epochs=1, widths=(8, 16, 16), batch=128, average=0.1, cutout=0.0, fewest_steps=40),
-    "quick": Recipe(epochs=6, widths=(32, 128, 192), batch=256, cutout=0.0, jpeg=0.0, light=0.0),
+    "quick": Recipe(
+        epochs=6,
+        widths=(32, 128, 192),
+        batch=256,
+        cutout=0.0,
+        jpeg=0.0,
+        light=0.0,
+        sizes=((0.4, 0.5), (0.8, 0.75), (1, 1)),
+    ),
     "standard": Recipe(epochs=24),
     "best": Recipe(epochs=60, widths=(128, 384, 384), cutout=12 / 32),
 }
