@@ -24,10 +24,10 @@ PLATFORM := linux-x86_64
 VARIANT := core
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-nifi soak soak-nifi clean
+.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-training bench-nifi soak soak-nifi clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  make run ARGS='--data /srv/images'   passes options on; see $(BIN)/imagewarehouse run --help"
 	@echo "  make run KUDU=local                  starts a Kudu of its own; KUDU=HOST:PORT uses yours"
 	@echo "  make nar PYTHON_VERSION=3.12         also PLATFORM=linux-aarch64, VARIANT=tensorflow"
@@ -73,6 +73,9 @@ bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about fi
 
 bench-kudu: $(VENV)/.dev $(VENV)/.kudu-client $(VENV)/.kudu-server ## Measure rows into Kudu against its own load generator
 	$(BIN)/python -m benchmarks.kudu $(ARGS)
+
+bench-training: $(VENV)/.dev ## Measure the convolution that is trained with against Keras' own (about five minutes)
+	$(BIN)/python -m benchmarks.training $(ARGS)
 
 bench-nifi: $(VENV)/.dev nar ## Measure the flow in a real NiFi against two other designs (needs NIFI_HOME)
 	$(BIN)/python -m benchmarks.nifi.throughput $(ARGS)

@@ -159,7 +159,7 @@ class Trainer:
             while (epoch := len(self.history["loss"])) < self.recipe.epochs:
                 first = self.step - epoch * self.steps_per_epoch
                 for images, labels in _ahead(epoch_batches(self._train, self.recipe, self.seed, epoch, first)):
-                    self._running.append(self._learn(images, labels))
+                    self._running.append(self.learn(images, labels, self._size()))
                     report(now())
                     if time.monotonic() - saved > _SAVE_EVERY_S:
                         self.save()
@@ -192,15 +192,22 @@ class Trainer:
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
-    def _learn(self, images: UInt8Array, labels: IntArray) -> tuple[float, float]:
-        """One step; the loss and the accuracy on this batch, 0-1."""
+    def learn(self, images: UInt8Array, labels: IntArray, size: tuple[int, int]) -> tuple[float, float]:
+        """One step on one batch of pictures, brought to `size` (height, width).
+
+        Returns: the loss, in nats, and the accuracy on this batch, 0-1.
+        Raises: ConfigurationError when the loss is no number any more.
+        """
         targets = np.eye(self.classes, dtype=np.float32)[labels]
-        factor = self.recipe.size_factor(self.step / self.steps)
-        size = (max(8, round(self.spec.height * factor)), max(8, round(self.spec.width * factor)))
         loss, correct = self._learn_function(self._shared(images), self._shared(targets), size)
         if not math.isfinite(float(loss)):
             raise ConfigurationError("--rate", f"the loss is {float(loss)} after {self.step} steps; try a lower rate")
         return float(loss), float(correct) / self.recipe.batch
+
+    def _size(self) -> tuple[int, int]:
+        """Of the pictures at this moment of the training."""
+        factor = self.recipe.size_factor(self.step / self.steps)
+        return max(8, round(self.spec.height * factor)), max(8, round(self.spec.width * factor))
 
     def _shared(self, values: Any) -> Any:
         """To each replica its equal part of a batch, in the order of the replicas, whichever process they are in."""
