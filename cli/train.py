@@ -102,7 +102,8 @@ def train(context: click.Context, **given: Any) -> None:
     Images that can't be used are left out and named. Part of the training images is held back for validation;
     temperature and served file are chosen on it. The test images are read once, at the end.
 
-    Ctrl-C stops after the running step and keeps it: --resume goes on, `imagewarehouse export` makes a version of it.
+    Ctrl-C or SIGTERM stops after the running step and keeps it: --resume goes on, `imagewarehouse export` makes a version
+    of it.
 
     \b
     Examples:
@@ -128,8 +129,11 @@ def train(context: click.Context, **given: Any) -> None:
 
 
 def _command() -> str:
-    """What was typed, without folders of this machine: they would be of no use on another, and tell about this one."""
-    words = [re.sub(r"(?<![\w.])/(?:[^/\s]*/)*", "", word) for word in sys.argv[1:]]
+    """What was typed; of an absolute path the last part: the rest is of no use on another machine, and tells of this one."""
+    words = []
+    for word in sys.argv[1:]:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        words.append(option + equals + (Path(value).name if value.startswith("/") else value))
     return shlex.join(["imagewarehouse", *words])
 
 

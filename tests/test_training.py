@@ -165,6 +165,11 @@ def test_larger_pictures_get_a_coarser_stem_and_more_blocks(side: int, stride: i
     assert np.isfinite(model(np.zeros((1, side, side + 5, 1), np.float32)).numpy()).all()
 
 
+def test_a_batch_that_was_asked_for_is_taken() -> None:
+    assert replace(PRESETS["standard"], batch=32).fitted(60, batch_given=True).batch == 32
+    assert replace(PRESETS["standard"], batch=32).fitted(60, replicas=5, batch_given=True).batch == 30
+
+
 def test_small_sets_get_small_batches_and_more_epochs() -> None:
     recipe = PRESETS["standard"]
     assert recipe.fitted(47_500) == recipe
@@ -367,7 +372,8 @@ def test_the_next_training_is_the_next_version_and_the_first_stays(own: tuple[Pa
         "tiny",
         "--epochs",
         1,
-        "--restart",
+        "--validation",
+        0,
         folder=model.parent.parent,
     )
     said, _ = process.communicate(timeout=200)
@@ -388,6 +394,8 @@ def stop_with(sent: signal.Signals, photos: Path, folder: Path) -> str:
         assert time.monotonic() < until
         time.sleep(0.1)
     process.send_signal(sent)
+    time.sleep(0.2)
+    process.send_signal(sent)  # in the middle of the saving
     said, _ = process.communicate(timeout=200)
     assert process.returncode == 130, said
     assert "Traceback" not in said
@@ -473,6 +481,11 @@ def test_mirrored_trains_on_what_there_is(photos: Path, tmp_path: Path) -> None:
         pytest.param(("--data", ".", "--out", "m", "--input-size", "4"), "8 to 1024", id="too-small"),
         pytest.param(("--data", ".", "--out", "m", "--widths", "a,b"), "--widths", id="widths"),
         pytest.param(("--data", ".", "--out", "m", "--strategy", "multiworker"), "TF_CONFIG", id="no-cluster"),
+        pytest.param(("--resume", "--restart", "--out", "m"), "--restart", id="resume-and-restart"),
+        pytest.param(("--data", ".", "--out", "/dev/null/m"), "--out: /dev/null/m", id="out-is-no-folder"),
+        pytest.param(
+            ("--resume", "--out", "m", "--rate", "3", "--epochs", "2"), "leave out --epochs, --rate", id="others"
+        ),
     ],
 )
 def test_what_is_wrong_with_the_command_is_said_in_one_line(

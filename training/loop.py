@@ -130,7 +130,12 @@ class Trainer:
         """Go on from the newest checkpoint, if there is one."""
         if self._manager.latest_checkpoint is None:
             return False
-        self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+        try:
+            self._checkpoint.restore(self._manager.latest_checkpoint).assert_consumed()
+        except (tf.errors.OpError, IndexError, ValueError, AssertionError) as err:
+            raise ConfigurationError(
+                "--work", f"the checkpoint in {self._manager.directory} can't be read; --restart begins anew"
+            ) from err
         if self._history_file.is_file():
             kept: dict[str, list[float]] = json.loads(self._history_file.read_text(encoding="utf-8"))
             running = kept.pop(_RUNNING, [])
@@ -141,8 +146,14 @@ class Trainer:
     def save(self) -> None:
         """A checkpoint of this moment; the newest two are kept."""
         # First, so that it is never behind the weights: what is too much in it is cut off when they are read.
-        self._remember()
-        self._manager.save(checkpoint_number=self.step)
+        try:
+            self._remember()
+            self._manager.save(checkpoint_number=self.step)
+        except (OSError, tf.errors.OpError) as err:
+            reason = getattr(err, "strerror", None) or getattr(err, "message", None) or str(err)
+            raise ConfigurationError(
+                "--work", f"no checkpoint can be written in {self._manager.directory}: {reason}"
+            ) from err
 
     def run(self, report: Callable[[Progress], None]) -> None:
         """Train to the end. However it is left, by Ctrl-C too, the last complete step is in a checkpoint."""

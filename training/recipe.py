@@ -43,13 +43,15 @@ class Recipe:
         if not self.widths or min(self.widths) < 1:
             raise ConfigurationError("--widths", f"expected filters of each block, received {self.widths}")
 
-    def fitted(self, images: int, replicas: int = 1, *, epochs_given: bool = False) -> Recipe:
+    def fitted(
+        self, images: int, replicas: int = 1, *, epochs_given: bool = False, batch_given: bool = False
+    ) -> Recipe:
         """For a set of so many images: a batch that leaves some 20 steps in an epoch, and epochs enough to learn.
 
         The batch is a multiple of `replicas`, so that each gets its equal share.
         """
         most = 2 ** int(math.log2(max(8, images / 20)))
-        batch = min(self.batch, most, max(1, images))
+        batch = self.batch if batch_given else min(self.batch, most, max(1, images))
         batch = max(batch // replicas, 1) * replicas
         steps = max(1, images // batch)
         epochs = self.epochs if epochs_given else max(self.epochs, min(200, math.ceil(self.fewest_steps / steps)))

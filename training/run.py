@@ -28,8 +28,13 @@ from training.loop import Progress, Trainer
 from training.recipe import PRESETS, Recipe
 from training.sources import TEST, list_source
 
-RUN_FILE = "run.json"
-_STATE = (RUN_FILE, "history.json", "seconds.json", "checkpoints", "tensorboard", "cache")
+RUN_FILE, FINISHED_FILE = "run.json", "finished.json"
+_STATE = (RUN_FILE, FINISHED_FILE, "history.json", "seconds.json", "images.json", "checkpoints", "tensorboard", "cache")
+_OPTIONS = {
+    "recipe": "recipe (--preset, --epochs, --batch, --rate, --widths, --no-flip)",
+    "epochs_given": "--epochs",
+    "batch_given": "--batch",
+}
 _LOOKED_AT = 200  # images whose size is looked at when none is given
 
 
@@ -50,6 +55,7 @@ class Settings:
     test_part: float = 0.1
     limit: int | None = None
     precision: str = "float32"  # Keras' dtype policy
+    batch_given: bool = False
     command: str = ""
 
     @property
@@ -87,7 +93,12 @@ class Run:
         Raises: ConfigurationError when the images are others than those it began with.
         """
         replicas = strategy.num_replicas_in_sync if strategy else 1
-        recipe = self.settings.recipe.fitted(len(data.train), replicas, epochs_given=self.settings.epochs_given)
+        recipe = self.settings.recipe.fitted(
+            len(data.train),
+            replicas,
+            epochs_given=self.settings.epochs_given,
+            batch_given=self.settings.batch_given,
+        )
         self._same_images(data)
         trainer = Trainer(
             data.train, data.validation, self.settings.spec, len(data.classes), recipe, self.settings.seed, self.folder,
@@ -111,6 +122,10 @@ class Run:
         with contextlib.suppress(OSError, ValueError):
             return float(json.loads((self.folder / "seconds.json").read_text(encoding="utf-8")))
         return 0.0
+
+    def finished(self, version: str) -> None:
+        """Remember that the version was written, so that the next training here begins anew."""
+        _write_json(self.folder / FINISHED_FILE, version)
 
     def _same_images(self, data: Dataset) -> None:
         known = self.folder / "images.json"
@@ -140,9 +155,11 @@ def open_run(folder: Path, settings: Settings | None, *, resume: bool, restart: 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as err:
             raise ConfigurationError("--work", f"another process is training in {folder}") from err
-        if restart:
-            _empty(folder)
         known = folder / RUN_FILE
+        # What is finished, or has not learnt anything yet, is in nobody's way.
+        done = (folder / FINISHED_FILE).is_file() or not any(folder.glob("checkpoints/*.index"))
+        if known.is_file() and (restart or (done and not resume)):
+            _empty(folder)
         if known.is_file():
             before = read_settings(folder)
             if not resume:
@@ -151,7 +168,11 @@ def open_run(folder: Path, settings: Settings | None, *, resume: bool, restart: 
                     f"{folder} holds a training that was begun before: --resume goes on with it, --restart drops it",
                 )
             if settings is not None and _asked(settings) != _asked(before):
-                names = [name for name, value in _asked(settings).items() if value != _asked(before)[name]]
+                names = [
+                    _OPTIONS.get(name, name)
+                    for name, value in _asked(settings).items()
+                    if value != _asked(before)[name]
+                ]
                 raise ConfigurationError("--resume", f"this training began with other settings: {', '.join(names)}")
             yield Run(folder, before, resumed=True)
             return
@@ -227,7 +248,6 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    (folder / "images.json").unlink(missing_ok=True)
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -85,6 +85,8 @@ def list_source(source: str, setting: str) -> Listing:
             return _list_csv(path, setting)
     except OSError as err:
         raise ConfigurationError(setting, f"{source}: {err.strerror or err}") from err
+    except ValueError as err:  # a path with a NUL in it
+        raise ConfigurationError(setting, f"{source}: {err}") from err
     raise ConfigurationError(setting, f"{source}: expected a .parquet, .csv or .tsv file, a folder, or one of {sets}")
 
 

@@ -134,5 +134,5 @@ def _renamed(history: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float
 
 
 def _versions() -> dict[str, str]:
-    installed = {item.name: item.version for item in distributions() if item.name in _PACKAGES}
+    installed = {item.name.replace("_", "-").lower(): item.version for item in distributions()}
     return {"python": platform.python_version(), **{name: installed[name] for name in _PACKAGES if name in installed}}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Mapping, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +17,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 import tensorflow as tf
 
 from cli.training.display import Display, minutes
-from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.manifest import Manifest
 from training.dataset import Dataset
 from training.evaluation import Evaluation
+from training.folder import next_version
 from training.loop import Trainer
 from training.run import Run, Settings, open_run, read_settings, recipe_for, typical_size
 from training.version import make_version
 
 RUNS = Path("training-runs")
 _LARGEST_DEFAULT = 64
+_OF_ANY_RUN = {"out", "work", "name", "resume", "strategy", "progress"}
+_HOW_ON = "Go on with --resume, or make a version of it:\n  imagewarehouse export {work} --out {out}"
 
 
 def run(given: Mapping[str, Any], explicit: Set[str], command: str) -> int:
@@ -32,6 +37,9 @@ def run(given: Mapping[str, Any], explicit: Set[str], command: str) -> int:
     out: Path | None = given["out"]
     if out is None:
         raise ConfigurationError("--out", "name the model's folder, such as model/flowers")
+    if given["resume"] and given["restart"]:
+        raise ConfigurationError("--restart", "either that or --resume")
+    _check_out(out)
     strategy = _strategy(given["strategy"])  # first: TensorFlow wants it before anything else is computed
     chief = strategy is None or strategy.cluster_resolver is None or strategy.cluster_resolver.task_id in (0, None)
     work: Path = given["work"] or RUNS / (given["name"] or out.resolve().name)
@@ -50,15 +58,18 @@ def run(given: Mapping[str, Any], explicit: Set[str], command: str) -> int:
                 _introduce(display, data, trainer, opened)
                 opened.train(trainer, display.trained)
         except KeyboardInterrupt:
-            click.echo(
-                f"\nStopped; what was learnt is kept in {work}. Go on with --resume, or make a version of it:\n"
-                f"  imagewarehouse export {work} --out {out}",
-                err=True,
-            )
+            if not any(work.glob("checkpoints/*.index")):
+                click.echo("\nStopped before anything was learnt.", err=True)
+                return 130
+            click.echo(f"\nStopped; what was learnt is kept in {work}. {_HOW_ON.format(work=work, out=out)}", err=True)
             return 130
         if not chief:
             return 0
-        finish(opened, trainer, data, out, given["name"], display)
+        try:
+            finish(opened, trainer, data, out, given["name"], display)
+        except (WarehouseError, OSError, KeyboardInterrupt):
+            click.echo(f"What was learnt is kept in {work}. {_HOW_ON.format(work=work, out=out)}", err=True)
+            raise
     return 0
 
 
@@ -71,6 +82,7 @@ def finish(opened: Run, trainer: Trainer, data: Dataset, out: Path, name: str | 
             opened, trainer.averaged_model(), data, trainer.history, out, name=name, recipe=trainer.recipe,
             unfinished=f"{done} of {trainer.steps} steps" if done < trainer.steps else None, progress=display.step,
         )  # fmt: skip
+    opened.finished(manifest.version)
     for line in problems[len(data.problems) :]:
         click.echo(f"  ! {line}", err=True)
     _conclude(manifest, evaluation, out)
@@ -93,6 +105,33 @@ def finish_stopped(work: Path, out: Path, name: str | None, display: Display) ->
         return finish(opened, trainer, data, out, name, display)
 
 
+def _check_out(out: Path) -> None:
+    """Before the training, not after it. Raises: ConfigurationError when no version can be written there."""
+    next_version(out)
+    made = [path for path in (out, *out.parents) if not path.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise ConfigurationError("--out", f"{out}: {err.strerror or err}") from err
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _stop_once() -> None:
+    """The first Ctrl-C, or SIGTERM of batch systems and containers, stops; a second one must not stop the saving."""
+
+    def stop(*_: object) -> None:
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for one in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, stop)
+
+
 def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -> None:
     counts = data.facts["images"]
     recipe, spec = trainer.recipe, opened.settings.spec
@@ -108,6 +147,8 @@ def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -
     )
     if trainer.step:
         display.say(f"going on after step {trainer.step} of {trainer.steps}")
+    elif opened.resumed:
+        display.say("there is no checkpoint yet: beginning anew")
     display.say(f"checkpoints and TensorBoard logs: {opened.folder}")
 
 
@@ -131,11 +172,14 @@ def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command:
     from cli.train import parse_size
 
     if given["resume"] and given["data"] is None:
+        others = sorted(f"--{name.replace('_', '-')}" for name in explicit - _OF_ANY_RUN)
+        if others:
+            raise ConfigurationError(
+                "--resume", f"goes on with the options it began with; leave out {', '.join(others)}"
+            )
         return None
     if given["data"] is None:
         raise ConfigurationError("--data", "name the images to train on, or give --resume")
-    if given["resume"] and given["restart"]:
-        raise ConfigurationError("--restart", "either that or --resume")
     recipe = recipe_for(
         given["preset"],
         epochs=given["epochs"],
@@ -153,7 +197,8 @@ def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command:
     if min(height, width) < 8 or max(height, width) > 1024:
         raise ConfigurationError("--input-size", f"expected 8 to 1024 pixels, received {height} x {width}")
     return Settings(
-        data=given["data"], test=given["test"], recipe=recipe, epochs_given="epochs" in explicit, seed=given["seed"],
+        data=given["data"], test=given["test"], recipe=recipe, epochs_given="epochs" in explicit,
+        batch_given="batch" in explicit, seed=given["seed"],
         height=height, width=width, colour=given["colour"], fit=given["fit"], validation_part=given["validation_part"],
         test_part=given["test_part"], limit=given["limit"],
         precision="mixed_bfloat16" if given["precision"] == "bfloat16" else "float32", command=command,
@@ -175,6 +220,11 @@ def _strategy(name: str) -> Any:
     if name == "multiworker":
         if not os.environ.get("TF_CONFIG"):
             raise ConfigurationError("--strategy", "multiworker needs the workers in TF_CONFIG; see docs/models.md")
+        try:
+            wanted = json.loads(os.environ["TF_CONFIG"])
+            wanted["cluster"]["worker"][int(wanted["task"]["index"])]
+        except (ValueError, LookupError, TypeError) as err:
+            raise ConfigurationError("TF_CONFIG", f"names no worker: {err}; see docs/models.md") from err
         return tf.distribute.MultiWorkerMirroredStrategy()
     return None
 
