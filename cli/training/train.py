@@ -48,9 +48,7 @@ def run(given: Mapping[str, Any], explicit: Set[str], command: str) -> int:
     settings = _settings(given, explicit, work, command)
     display = Display(given["progress"] if chief else False)
     with open_run(work, settings, resume=given["resume"], restart=given["restart"]) as opened:
-        signal.signal(
-            signal.SIGTERM, signal.default_int_handler
-        )  # what batch systems and containers stop a process with
+        _stop_once()
         try:
             with display.shown():
                 data = opened.read(lambda done, total: display.step("reading images", done, total))
