@@ -808,7 +808,7 @@ def test_a_source_is_not_its_own_test(tmp_path: Path) -> None:
     ],
 )
 def test_numbers_out_of_range_are_refused(tmp_path: Path, options: dict[str, Any], setting: str) -> None:
-    refused(write_folder(tmp_path, {"cat": 3, "dog": 3}), setting, **options)
+    assert refused(write_folder(tmp_path, {"cat": 3, "dog": 3}), setting, **options)
 
 
 # --- a labelled set to evaluate on ----------------------------------------------------------------------------------
