@@ -362,6 +362,10 @@ def test_ones_own_set_trains_reports_and_serves(own: tuple[Path, str], photos: P
 def test_the_next_training_is_the_next_version_and_the_first_stays(own: tuple[Path, str], photos: Path) -> None:
     model, _ = own
     before = (model / "1" / "manifest.json").read_bytes()
+    finished = command("train", "--resume", "--out", model, folder=model.parent.parent)
+    said, _ = finished.communicate(timeout=200)
+    assert (finished.returncode, (model / "2").exists()) == (2, False), said
+    assert "version 1 was written" in said
     process = command(
         "train",
         "--data",
@@ -544,4 +548,4 @@ def test_the_exported_files_agree_with_the_network(own: tuple[Path, str]) -> Non
     for name in ("model.keras", "model.h5", "model.tflite"):
         assert described[name]["agreement"] == 1.0
         assert described[name]["largest_difference"] < 1e-4
-    assert described["model-int8.tflite"]["agreement"] >= 0.75  # of 12 images
+    assert described["model-int8.tflite"]["agreement"] >= 0.9

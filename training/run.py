@@ -127,6 +127,13 @@ class Run:
         """Remember that the version was written, so that the next training here begins anew."""
         _write_json(self.folder / FINISHED_FILE, version)
 
+    @property
+    def version(self) -> str | None:
+        """The version that was written when the training had ended, None before."""
+        with contextlib.suppress(OSError, ValueError):
+            return str(json.loads((self.folder / FINISHED_FILE).read_text(encoding="utf-8")))
+        return None
+
     def _same_images(self, data: Dataset) -> None:
         known = self.folder / "images.json"
         if self.resumed and known.is_file():

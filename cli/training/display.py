@@ -29,7 +29,7 @@ class Display:
         self._console = Console(stderr=True)
         self._progress: Progress | None = None
         self._tasks: dict[str, Any] = {}
-        self._said = time.monotonic()
+        self._what, self._said = "", time.monotonic()
 
     @contextmanager
     def shown(self) -> Iterator[Display]:
@@ -58,6 +58,8 @@ class Display:
             if what not in self._tasks:
                 self._tasks[what] = self._progress.add_task(what, total=total, note=note)
             self._progress.update(self._tasks[what], completed=done, total=total, note=note)
+        elif what != self._what:  # what is over within half a minute needs no line
+            self._what, self._said = what, time.monotonic()
         elif time.monotonic() - self._said > _LINE_EVERY_S:
             self._said = time.monotonic()
             self.say(f"{what}: {done:,} of {total:,}  {note}".rstrip())

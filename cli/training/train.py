@@ -48,6 +48,11 @@ def run(given: Mapping[str, Any], explicit: Set[str], command: str) -> int:
     settings = _settings(given, explicit, work, command)
     display = Display(given["progress"] if chief else False)
     with open_run(work, settings, resume=given["resume"], restart=given["restart"]) as opened:
+        if opened.version is not None:
+            raise ConfigurationError(
+                "--resume",
+                f"this training is finished, version {opened.version} was written; without it the next one begins",
+            )
         _stop_once()
         try:
             with display.shown():
