@@ -24,7 +24,7 @@ from sklearn.metrics import (
 )
 
 from imagewarehouse.errors import ModelBroken
-from imagewarehouse.images import InputSpec, to_batch
+from imagewarehouse.images import Float32Array, InputSpec, to_batch
 from imagewarehouse.models import Classifier
 from training.calibration import (
     FloatArray,
@@ -33,6 +33,7 @@ from training.calibration import (
     expected_calibration_error,
     reliability,
 )
+from training.litert import litert_function
 from training.robustness import CHUNK, Progress, robustness
 
 if TYPE_CHECKING:
@@ -263,23 +264,11 @@ def _columns(values: FloatArray) -> FloatArray:
     return values[:, 1] if values.shape[1] == 2 else values
 
 
-def _litert_call(path: Path, batch: FloatArray) -> Callable[[], Any]:
+def _litert_call(path: Path, batch: Float32Array) -> Callable[[], Any]:
     """From setting the input to having the output."""
-    from ai_edge_litert.interpreter import Interpreter
-
     try:
-        interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
-        source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        if list(source["shape"]) != list(batch.shape):
-            interpreter.resize_tensor_input(source["index"], batch.shape, strict=True)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(source["index"], batch)
-    except (OSError, RuntimeError, ValueError) as err:
-        raise ModelBroken(f"{path.name}: {' '.join(str(err).split())}") from err
-
-    def call() -> Any:
-        interpreter.set_tensor(source["index"], batch)
-        interpreter.invoke()
-        return interpreter.get_tensor(result["index"])
-
-    return call
+        network = litert_function(path.read_bytes(), batch.shape[1:])
+        network(batch)
+    except (OSError, ModelBroken) as err:
+        raise ModelBroken(f"{path.name}: {err}") from err
+    return lambda: network(batch)

@@ -9,11 +9,13 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
 import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ REPORT = "report/"
 
 _KEYS = ("name", "version", "input", "output", "temperature", "labels", "runtimes", "exports", "sha256", "metrics",
          "training", "created")  # fmt: skip
+_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "numpy", "pillow")
 _FILE = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 _VERSION = re.compile(r"\w[\w.-]*", re.ASCII)
 
@@ -100,6 +103,12 @@ def manifest_input(spec: InputSpec) -> dict[str, Any]:
         "colour_order": spec.colour_order,
         "fit": spec.fit,
     }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the installed libraries that a model's answers depend on."""
+    installed = {item.name.replace("_", "-").lower(): item.version for item in distributions()}
+    return {"python": platform.python_version(), **{name: installed[name] for name in _PACKAGES if name in installed}}
 
 
 def _check_names(version: str, files: Mapping[str, Any]) -> None:

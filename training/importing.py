@@ -6,13 +6,10 @@ itself says about them is compared with what the caller says.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +25,7 @@ from training.folder import (
     REPORT,
     manifest_input,
     next_version,
+    versions,
     write_version,
 )
 from training.foreign import TFLITE, Network, Shape, opened, saved_again, source_hash, two_classes
@@ -84,7 +82,7 @@ def import_model(
             "output": {"kind": output, "classes": len(wishes.labels), "activation": found.activation},
             "checks": {"images": len(images), **checks},
             "notes": notes(found, wishes, files, answers),
-            "versions": _versions(),
+            "versions": versions(),
         }
         manifest = {
             "name": name,
@@ -280,11 +278,3 @@ def notes(found: Network, wishes: Wishes, files: Mapping[str, Any], answers: Flo
     elif KERAS_FILE not in files and found.call is not None:
         said.append(f"a {found.kind} is served as LiteRT only")
     return said
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("ai-edge-litert", "keras", "tensorflow", "tensorflow-cpu"):
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

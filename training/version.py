@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,13 @@ from training.calibration import fit_temperature
 from training.dataset import Dataset, Examples, read_test
 from training.evaluation import Evaluation, evaluate_model, latency
 from training.exports import FORMATS, QUANTISED_FILE, Exported, export
-from training.folder import KERAS_FILE, LABELS_FILE, LITERT_FILE, manifest_input, next_version, write_version
+from training.folder import KERAS_FILE, LABELS_FILE, LITERT_FILE, manifest_input, next_version, versions, write_version
 from training.recipe import Recipe
 from training.report import write_report
 from training.run import Run, machine
 
 Note = Callable[[str, int, int], None]
 MOST_LOST = 0.005  # of the accuracy on validation: a quantised file that loses no more than this is served
-_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "numpy", "pillow")
 
 
 def make_version(
@@ -71,7 +68,7 @@ def make_version(
                 **({"unfinished": unfinished} if unfinished else {}),
                 "recipe": recipe.as_dict(),
                 "data": data.facts,
-                "versions": _versions(),
+                "versions": versions(),
             },
         }
         contents: dict[str, bytes | Path] = {file: exported.path for file, exported in files.items()}
@@ -131,8 +128,3 @@ def _headline(metrics: Mapping[str, Any], served: Mapping[str, Any]) -> dict[str
 def _renamed(history: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
     """As the report wants them: val_x beside x."""
     return {name.replace("validation_", "val_"): values for name, values in history.items()}
-
-
-def _versions() -> dict[str, str]:
-    installed = {item.name.replace("_", "-").lower(): item.version for item in distributions()}
-    return {"python": platform.python_version(), **{name: installed[name] for name in _PACKAGES if name in installed}}
