@@ -22,6 +22,13 @@ _PART = click.FloatRange(0, 0.5)
     "--out", type=click.Path(path_type=Path), metavar="MODEL", help="Model folder; the next version is written in it."
 )
 @click.option(
+    "--from",
+    "start",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="Begin with the weights of a version that `imagewarehouse train` has made, of these or other classes.",
+)
+@click.option(
     "--work",
     type=click.Path(path_type=Path),
     metavar="DIR",
@@ -40,6 +47,12 @@ _PART = click.FloatRange(0, 0.5)
 @click.option("--batch", type=click.IntRange(1), metavar="N", help="Images a step.  [default: fewer for small sets]")
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), metavar="X", help="Peak learning rate at a batch of 1,024."
+)
+@click.option(
+    "--smoothing",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="X",
+    help="Label smoothing: 0 is none.  [default: the preset's, 0.2]",
 )
 @click.option("--widths", metavar="N,N,N", help="Filters of each block of the network.")
 @click.option("--no-flip", is_flag=True, help="Never mirror an image: for letters, digits, left and right hands.")
@@ -110,6 +123,7 @@ def train(context: click.Context, **given: Any) -> None:
       imagewarehouse train --data photos/ --out model/flowers
       imagewarehouse train --data cifar10 --out model/cifar10 --preset quick
       imagewarehouse train --data train.parquet --test test.parquet --out model/cifar10 --preset standard --seed 7
+      imagewarehouse train --data more-photos/ --from model/flowers --out model/flowers --rate 0.5
       imagewarehouse train --resume --out model/flowers
       tensorboard --logdir training-runs/flowers/tensorboard
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from imagewarehouse.models import load_classifier
 from tests.running import REPOSITORY, Service, free_ports, post
 from training.augment import augment, epoch_batches
 from training.dataset import Examples
+from training.exports import load_keras
 from training.loop import Progress, Trainer
 from training.network import QuickConv2D, block_widths, build, stem_stride, whitening
 from training.recipe import PRESETS, Recipe
@@ -385,6 +387,80 @@ def test_the_next_training_is_the_next_version_and_the_first_stays(own: tuple[Pa
     assert read_manifest(model / "2").temperature == 1.0
     assert (model / "1" / "manifest.json").read_bytes() == before
 
+
+# --- going on from a version --------------------------------------------------------------------------------------
+
+BARELY = ("--epochs", 1, "--batch", 32, "--rate", 1e-6, "--smoothing", 0)  # what it ends with is what it began with
+
+
+def kernels(version: Path) -> dict[str, np.ndarray]:
+    return {layer.name: layer.get_weights()[0] for layer in load_keras(version / "model.keras").layers if layer.weights}
+
+
+def test_a_training_goes_on_from_a_version(own: tuple[Path, str], photos: Path, tmp_path: Path) -> None:
+    before = own[0] / "1"
+    # Of another preset, whose network is another one: that of the version counts.
+    process = command(
+        "train", "--data", photos, "--from", before, "--preset", "quick", *BARELY, "--out", "more", folder=tmp_path
+    )
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert "beginning with the weights of fruit version 1, all of them" in said
+    assert "look too good" not in said
+    after = read_manifest(tmp_path / "more" / "1")
+    assert after.training["began_with"] == {"name": "fruit", "version": "1", "same_split": True}
+    assert after.training["recipe"]["smoothing"] == 0
+    assert after.metrics["test_accuracy"] == pytest.approx(read_manifest(before).metrics["test_accuracy"], abs=0.09)
+    mine, theirs = kernels(after.folder), kernels(before)
+    for name, kernel in theirs.items():
+        if kernel.ndim > 1:  # what a batch norm has seen of the pictures goes on changing
+            np.testing.assert_allclose(mine[name], kernel, atol=1e-3, err_msg=name)
+
+
+def test_what_a_version_knows_serves_other_classes(own: tuple[Path, str], photos: Path, tmp_path: Path) -> None:
+    for name in ("blue", "grün"):
+        shutil.copytree(photos / name, tmp_path / "two" / name)
+    process = command("train", "--data", "two", "--from", own[0] / "1", *BARELY, "--out", "fewer", folder=tmp_path)
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert "but for the last layer" in said
+    assert len([line for line in said.splitlines() if "look too good" in line]) == 1
+    after = read_manifest(tmp_path / "fewer" / "1")
+    assert (after.labels, after.training["began_with"]["same_split"]) == (("blue", "grün"), False)
+    mine, theirs = kernels(after.folder), kernels(own[0] / "1")
+    assert mine["classes"].shape == (theirs["classes"].shape[0], 2)
+    np.testing.assert_allclose(mine["block1a"], theirs["block1a"], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        pytest.param(("--from", "nowhere"), "--from: nowhere is not a folder", id="nowhere"),
+        pytest.param(("--from", "VERSION", "--widths", "8,24"), "its layer block2a", id="another-network"),
+        pytest.param(("--from", "VERSION", "--input-size", "64"), "it has no layer block3a", id="more-blocks"),
+        pytest.param(("--from", "VERSION", "--colour", "L"), "its channels is 3, here it is 1", id="grey"),
+        pytest.param(("--from", "IMPORTED"), "not made by `imagewarehouse train`", id="imported"),
+    ],
+)
+def test_what_a_training_cannot_go_on_from_is_said_in_one_line(
+    words: tuple[str, ...], part: str, own: tuple[Path, str], photos: Path, tmp_path: Path
+) -> None:
+    version, imported = own[0] / "1", tmp_path / "imported"
+    shutil.copytree(version, imported)
+    described = json.loads((version / "manifest.json").read_text(encoding="utf-8"))
+    (imported / "manifest.json").write_text(json.dumps({**described, "training": {}}), encoding="utf-8")
+    named = {"VERSION": version, "IMPORTED": imported}
+    process = command(
+        "train", "--data", photos, "--out", "m", *(named.get(word, word) for word in words), folder=tmp_path
+    )
+    said, _ = process.communicate(timeout=200)
+    assert process.returncode == 2, said
+    assert "Traceback" not in said
+    assert len([line for line in said.splitlines() if line.startswith("imagewarehouse: --from") and part in line]) == 1
+    assert not (tmp_path / "m").exists()
+
+
+# --- stopping -----------------------------------------------------------------------------------------------------
 
 LONG = ("--preset", "tiny", "--no-progress", "--epochs", 200)
 

@@ -27,6 +27,7 @@ from training.augment import epoch_batches
 from training.dataset import Examples, IntArray
 from training.network import build
 from training.recipe import Recipe
+from training.start import Start
 
 T = TypeVar("T")
 _SAVE_EVERY_S = 300.0
@@ -78,8 +79,11 @@ class Trainer:
         folder: Path,
         strategy: Any = None,
         precision: str = "float32",
+        start: Start | None = None,
     ) -> None:
         self.recipe, self.seed, self.spec, self.classes = recipe, seed, spec, classes
+        self.start = start
+        self._mean = start.mean() if start else None
         self.strategy = strategy or tf.distribute.get_strategy()
         replicas = self.strategy.num_replicas_in_sync
         if recipe.batch % replicas:
@@ -98,7 +102,9 @@ class Trainer:
         keras.utils.set_random_seed(seed)
         with self.strategy.scope():
             with _computing_in(precision):
-                self.model = build(spec, classes, recipe, self.sample)
+                self.model = build(spec, classes, recipe, self.sample, mean=self._mean)
+            if start:
+                start.give(self.model)
             self._variables = self.model.trainable_variables
             self._biases = [variable for variable in self._variables if variable.path.endswith("beta")]
             self._weights = [variable for variable in self._variables if not variable.path.endswith("beta")]
@@ -184,7 +190,7 @@ class Trainer:
 
     def averaged_model(self) -> keras.Model:
         """The network with the averaged weights, for pictures of exactly the model's size."""
-        model = build(self.spec, self.classes, self.recipe, self.sample, fixed=True)
+        model = build(self.spec, self.classes, self.recipe, self.sample, fixed=True, mean=self._mean)
         for variable, value in zip(model.variables, self._averaged, strict=True):
             variable.assign(value.numpy())
         return model

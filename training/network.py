@@ -36,19 +36,29 @@ def block_widths(side: int, widths: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(widths[min(index, len(widths) - 1)] for index in range(blocks))
 
 
-def build(spec: InputSpec, classes: int, recipe: Recipe, sample: UInt8Array, *, fixed: bool = False) -> keras.Model:
+def build(
+    spec: InputSpec,
+    classes: int,
+    recipe: Recipe,
+    sample: UInt8Array,
+    *,
+    fixed: bool = False,
+    mean: Float32Array | None = None,
+) -> keras.Model:
     """Build the network with its first weights.
 
     Args:
         sample: (N, height, width, channels) uint8, training pictures in random order, for mean and whitening.
         fixed: plain layers for pictures of exactly the size of `spec`, to be exported; else for training, of any size.
+        mean: (channels,), the mean colour if it is not to be that of `sample`.
     Returns: a model of (batch, height, width, channels) float32 as `to_batch` makes them -> (batch, classes) logits.
         Its blocks compute in Keras' dtype policy of the moment, what is before and behind them in float32.
     """
     convolution = layers.Conv2D if fixed or tf.config.list_physical_devices("GPU") else QuickConv2D
     side = min(spec.height, spec.width)
     pixels = to_batch(list(sample), spec)
-    mean, kernel = whitening(pixels, stem_stride(side))
+    found, kernel = whitening(pixels, stem_stride(side))
+    mean = found if mean is None else mean
     shape = (spec.height, spec.width) if fixed else (None, None)
     inputs = keras.Input((*shape, spec.channels), name="image")
     x = layers.Normalization(mean=mean.tolist(), variance=[1.0] * spec.channels, dtype="float32", name="centre")(inputs)

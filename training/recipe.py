@@ -37,7 +37,7 @@ class Recipe:
     fewest_steps: int = 600  # small sets are gone through more often than `epochs` says
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("rate", 0.0)):
+        for name, least in (("epochs", 1), ("batch", 1), ("rate", 0.0), ("smoothing", 0.0)):
             if not getattr(self, name) >= least:
                 raise ConfigurationError(f"--{name}", f"expected at least {least}, received {getattr(self, name)}")
         if not self.widths or min(self.widths) < 1:

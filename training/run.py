@@ -27,11 +27,13 @@ from training.dataset import Dataset, read_dataset
 from training.loop import Progress, Trainer
 from training.recipe import PRESETS, Recipe
 from training.sources import TEST, list_source
+from training.start import Start, read_start
 
 RUN_FILE, FINISHED_FILE = "run.json", "finished.json"
 _STATE = (RUN_FILE, FINISHED_FILE, "history.json", "seconds.json", "images.json", "checkpoints", "tensorboard", "cache")
 _OPTIONS = {
-    "recipe": "recipe (--preset, --epochs, --batch, --rate, --widths, --no-flip)",
+    "recipe": "recipe (--preset, --epochs, --batch, --rate, --smoothing, --widths, --no-flip)",
+    "start": "--from",
     "epochs_given": "--epochs",
     "batch_given": "--batch",
 }
@@ -56,6 +58,7 @@ class Settings:
     limit: int | None = None
     precision: str = "float32"  # Keras' dtype policy
     batch_given: bool = False
+    start: str | None = None  # the folder of the version whose weights it began with
     command: str = ""
 
     @property
@@ -102,7 +105,7 @@ class Run:
         self._same_images(data)
         trainer = Trainer(
             data.train, data.validation, self.settings.spec, len(data.classes), recipe, self.settings.seed, self.folder,
-            strategy, self.settings.precision,
+            strategy, self.settings.precision, self._start(data),
         )  # fmt: skip
         if self.resumed:
             trainer.restore()
@@ -133,6 +136,10 @@ class Run:
         with contextlib.suppress(OSError, ValueError):
             return str(json.loads((self.folder / FINISHED_FILE).read_text(encoding="utf-8")))
         return None
+
+    def _start(self, data: Dataset) -> Start | None:
+        named = self.settings.start
+        return None if named is None else read_start(Path(named), self.settings.spec, data.classes)
 
     def _same_images(self, data: Dataset) -> None:
         known = self.folder / "images.json"

@@ -19,8 +19,13 @@ from training.folder import KERAS_FILE, LABELS_FILE, LITERT_FILE, manifest_input
 from training.recipe import Recipe
 from training.report import write_report
 from training.run import Run, machine
+from training.start import Start
 
 Note = Callable[[str, int, int], None]
+_SEEN = (
+    "it began with {name} version {version}, which was trained on other images or another part of them: as far as it"
+    " has seen validation or test images, the figures look too good"
+)
 MOST_LOST = 0.005  # of the accuracy on validation: a quantised file that loses no more than this is served
 
 
@@ -32,6 +37,7 @@ def make_version(
     out: Path,
     *,
     recipe: Recipe,
+    start: Start | None = None,
     name: str | None = None,
     unfinished: str | None = None,
     progress: Note | None = None,
@@ -40,7 +46,9 @@ def make_version(
 
     Everything that is chosen, temperature and served file, is chosen on the validation images, before the test is read.
 
-    Args: recipe: as it was trained with. unfinished: how much of the training was done, if it was not all.
+    Args:
+        recipe: as it was trained with. start: what it began with, if not with chance.
+        unfinished: how much of the training was done, if it was not all.
     Returns: the manifest, the evaluation (None without test images), and all problems of the data.
     """
     spec, number = run.settings.spec, next_version(out)
@@ -66,6 +74,7 @@ def make_version(
                 "seconds": round(run.seconds),
                 "machine": machine(),
                 **({"unfinished": unfinished} if unfinished else {}),
+                **({"began_with": start.facts(data.facts)} if start else {}),
                 "recipe": recipe.as_dict(),
                 "data": data.facts,
                 "versions": versions(),
@@ -80,6 +89,8 @@ def make_version(
         for file, found in times["files"].items():
             manifest["exports"][file]["median_ms"] = round(found["median_ms"], 3)
         examples, found_problems = _test(data, run, progress)
+        if start and not start.facts(data.facts)["same_split"]:
+            found_problems = (*found_problems, _SEEN.format(name=start.manifest.name, version=start.manifest.version))
         problems = (*data.problems, *found_problems)
         evaluation = None
         if len(examples):

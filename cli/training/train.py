@@ -24,6 +24,7 @@ from training.evaluation import Evaluation
 from training.folder import next_version
 from training.loop import Trainer
 from training.run import Run, Settings, open_run, read_settings, recipe_for, typical_size
+from training.start import find_start
 from training.version import make_version
 
 RUNS = Path("training-runs")
@@ -82,7 +83,7 @@ def finish(opened: Run, trainer: Trainer, data: Dataset, out: Path, name: str | 
     with display.shown():
         display.say(f"trained for {minutes(opened.seconds)}; writing the files, then reading the test images")
         manifest, evaluation, problems = make_version(
-            opened, trainer.averaged_model(), data, trainer.history, out, name=name, recipe=trainer.recipe,
+            opened, trainer.averaged_model(), data, trainer.history, out, name=name, recipe=trainer.recipe, start=trainer.start,
             unfinished=f"{done} of {trainer.steps} steps" if done < trainer.steps else None, progress=display.step,
         )  # fmt: skip
     opened.finished(manifest.version)
@@ -148,6 +149,9 @@ def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -
         f"input {spec.width} x {spec.height} {spec.colour_order}, {trainer.model.count_params():,} parameters, "
         f"{recipe.epochs} epochs of {trainer.steps_per_epoch} steps of {recipe.batch} images, seed {opened.settings.seed}"
     )
+    if start := trainer.start:
+        kept = "all of them" if start.same_classes else "but for the last layer, because the classes are others"
+        display.say(f"beginning with the weights of {start.manifest.name} version {start.manifest.version}, {kept}")
     if trainer.step:
         display.say(f"going on after step {trainer.step} of {trainer.steps}")
     elif opened.resumed:
@@ -183,16 +187,23 @@ def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command:
         return None
     if given["data"] is None:
         raise ConfigurationError("--data", "name the images to train on, or give --resume")
+    start = find_start(given["start"]) if given["start"] else None
+    widths = _widths(given["widths"])
+    if start and widths is None:
+        widths = tuple(start.training["recipe"]["widths"])
     recipe = recipe_for(
         given["preset"],
         epochs=given["epochs"],
         batch=given["batch"],
         rate=given["rate"],
-        widths=_widths(given["widths"]),
+        smoothing=given["smoothing"],
+        widths=widths,
         flip=False if given["no_flip"] else None,
     )
     if given["input_size"]:
         height, width = parse_size(given["input_size"])
+    elif start:
+        height, width = start.spec.height, start.spec.width
     elif given["resume"]:
         height, width = (before := read_settings(work)).height, before.width
     else:
@@ -202,7 +213,8 @@ def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command:
     return Settings(
         data=given["data"], test=given["test"], recipe=recipe, epochs_given="epochs" in explicit,
         batch_given="batch" in explicit, seed=given["seed"],
-        height=height, width=width, colour=given["colour"], fit=given["fit"], validation_part=given["validation_part"],
+        height=height, width=width, colour=given["colour"], fit=given["fit"],
+        start=str(start.folder.resolve()) if start else None, validation_part=given["validation_part"],
         test_part=given["test_part"], limit=given["limit"],
         precision="mixed_bfloat16" if given["precision"] == "bfloat16" else "float32", command=command,
     )  # fmt: skip

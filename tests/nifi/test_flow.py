@@ -4,6 +4,7 @@ restarts, and exported again as it was shipped."""
 from __future__ import annotations
 
 import concurrent.futures
+import gzip
 import io
 import json
 import os
@@ -21,6 +22,7 @@ import pytest
 from PIL import Image
 
 from flows.build import FLOW_FILE
+from flows.definition import KINDS, walk_groups
 from imagewarehouse.ids import new_request_id
 from tests.hostile import CASES
 from tests.nifi.conftest import Command, Warehouse
@@ -225,6 +227,8 @@ def test_a_python_process_that_is_killed_loses_no_row_and_doubles_none(
 def test_a_nifi_that_is_killed_and_started_again_loses_no_row_and_doubles_none(
     started: Warehouse, command: Command
 ) -> None:
+    # NiFi writes half a second late what was started, and starts after a kill what it has written. This is about images.
+    wait_until(lambda: is_saved(started.nifi))
     keys = [key() for _ in range(300)]
     done: list[str] = []
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -248,6 +252,15 @@ def wait_until(condition: Any, seconds: float = 30) -> None:
 def is_drained(nifi: LocalNifi) -> bool:
     with nifi.client() as client:
         return int(client.get("/flow/status").json()["controllerStatus"]["flowFilesQueued"]) == 0
+
+
+def is_saved(nifi: LocalNifi) -> bool:
+    """Whether the flow on NiFi's disk has as many running components as the one in its memory."""
+    with nifi.client() as client:
+        running = int(client.get("/flow/status").json()["controllerStatus"]["runningCount"])
+    saved = json.loads(gzip.decompress((nifi.folder / "conf" / "flow.json.gz").read_bytes()))
+    parts = [part for group, _ in walk_groups(saved["rootGroup"]) for kind in KINDS for part in group.get(kind) or ()]
+    return running > 0 and sum(part.get("scheduledState") == "RUNNING" for part in parts) == running
 
 
 # --- the flow itself ----------------------------------------------------------------------------------------------

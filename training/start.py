@@ -1,0 +1,92 @@
+"""Going on from a version that is there: its network's weights are the first weights of a new training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.images import InputSpec
+from imagewarehouse.manifest import TENSORFLOW, Manifest, find_version, read_manifest
+from training.exports import load_keras
+
+OPTION = "--from"
+_HEAD = "classes"  # the layer of network.py that gives a number for each class
+_SPLIT = ("sha256", "split_seed", "validation_part", "test_part", "limit", "test_is")
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A version that a training goes on from."""
+
+    manifest: Manifest
+    model: keras.Model
+    same_classes: bool  # as those that are trained now, and in the same order
+
+    def mean(self) -> Any:
+        """The colour (channels,) that is taken off before the whitening."""
+        return np.ravel(self.model.get_layer("centre").mean)
+
+    def give(self, model: keras.Model) -> None:
+        """Copy the weights into a network that `training.network.build` made.
+
+        The last layer keeps its own first weights where the classes are others.
+        Raises: ConfigurationError naming the layer that has another form.
+        """
+        for layer in model.layers:
+            if not layer.weights or (layer.name == _HEAD and not self.same_classes):
+                continue
+            mine = [tuple(weight.shape) for weight in layer.weights]
+            theirs = [tuple(weight.shape) for weight in self._layer(layer.name).weights]
+            if mine != theirs:
+                raise self._other(f"its layer {layer.name} is {theirs[0]}, here it is {mine[0]}: give no --widths and no"
+                                  f" --input-size, or those of it")  # fmt: skip
+            layer.set_weights(self._layer(layer.name).get_weights())
+
+    def facts(self, data: dict[str, Any]) -> dict[str, Any]:
+        """For the manifest. `same_split`: it was trained on the images that are trained on now, and on no others."""
+        before = self.manifest.training.get("data", {})
+        return {
+            "name": self.manifest.name,
+            "version": self.manifest.version,
+            "same_split": all(name in before and before[name] == data[name] for name in _SPLIT),
+        }
+
+    def _layer(self, name: str) -> keras.layers.Layer:
+        try:
+            return self.model.get_layer(name)
+        except ValueError as err:
+            raise self._other(f"it has no layer {name}: fewer blocks, or not made by `imagewarehouse train`") from err
+
+    def _other(self, what: str) -> ConfigurationError:
+        return ConfigurationError(OPTION, f"{self.manifest.folder}: {what}")
+
+
+def find_start(model: Path) -> Manifest:
+    """The version to go on from: `model` itself, or its newest.
+
+    Raises: ConfigurationError when there is none that `imagewarehouse train` has made; ModelBroken.
+    """
+    try:
+        manifest = read_manifest(find_version(model))
+    except ConfigurationError as err:
+        raise ConfigurationError(OPTION, err.problem) from err
+    if TENSORFLOW not in manifest.runtimes or "recipe" not in manifest.training:
+        raise ConfigurationError(
+            OPTION, f"{manifest.folder}: not made by `imagewarehouse train`; it can't be gone on from"
+        )
+    return manifest
+
+
+def read_start(model: Path, spec: InputSpec, classes: tuple[str, ...]) -> Start:
+    """The version with its network. Raises: ConfigurationError when it looks at other colours or pixels; ModelBroken."""
+    manifest = find_start(model)
+    for name in ("channels", "colour_order", "multiply", "add"):
+        mine, theirs = getattr(spec, name), getattr(manifest.spec, name)
+        if mine != theirs:
+            raise ConfigurationError(OPTION, f"{manifest.folder}: its {name} is {theirs}, here it is {mine}")
+    return Start(manifest, load_keras(manifest.runtimes[TENSORFLOW]), manifest.labels == classes)
