@@ -146,7 +146,7 @@ def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -
     for line in data.problems:
         display.say(f"  ! {line}")
     display.say(
-        f"input {spec.width} x {spec.height} {spec.colour_order}, {trainer.model.count_params():,} parameters, "
+        f"input {spec.height} x {spec.width} pixels (height x width) {spec.colour_order}, {trainer.model.count_params():,} parameters, "
         f"{recipe.epochs} epochs of {trainer.steps_per_epoch} steps of {recipe.batch} images, seed {opened.settings.seed}"
     )
     if start := trainer.start:
