@@ -36,7 +36,8 @@ def info(folder: Path | None, version: str, load: bool) -> None:
         ("model", f"{manifest.name} version {manifest.version}, created {manifest.created}"),
         (
             "input",
-            f"{spec.height} x {spec.width} (height x width) {spec.colour_order}, {spec.fit}; value * {spec.multiply} + {spec.add}",
+            f"{spec.height} x {spec.width} (height x width) {spec.colour_order}, {spec.fit}; "
+            f"value * {spec.multiply} + {spec.add}",
         ),
         ("output", f"{len(manifest.labels)} {manifest.output}, temperature {manifest.temperature:g}"),
         ("classes", ", ".join(manifest.labels[:20]) + (", ..." if len(manifest.labels) > 20 else "")),

@@ -75,11 +75,17 @@ def find_start(model: Path) -> Manifest:
         manifest = read_manifest(find_version(model))
     except ConfigurationError as err:
         raise ConfigurationError(OPTION, err.problem) from err
-    if TENSORFLOW not in manifest.runtimes or "recipe" not in manifest.training:
+    if TENSORFLOW not in manifest.runtimes or not widths_of(manifest):
         raise ConfigurationError(
             OPTION, f"{manifest.folder}: not made by `imagewarehouse train`; it can't be gone on from"
         )
     return manifest
+
+
+def widths_of(version: Manifest) -> tuple[int, ...]:
+    """Filters of each block of its network; none where `imagewarehouse train` has not made it."""
+    recipe = version.training.get("recipe")
+    return tuple(recipe["widths"]) if isinstance(recipe, dict) and isinstance(recipe.get("widths"), list) else ()
 
 
 def read_start(model: Path, spec: InputSpec, classes: tuple[str, ...]) -> Start:

@@ -24,7 +24,7 @@ from training.evaluation import Evaluation
 from training.folder import next_version
 from training.loop import Trainer
 from training.run import Run, Settings, open_run, read_settings, recipe_for, typical_size
-from training.start import find_start
+from training.start import find_start, widths_of
 from training.version import make_version
 
 RUNS = Path("training-runs")
@@ -146,8 +146,8 @@ def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -
     for line in data.problems:
         display.say(f"  ! {line}")
     display.say(
-        f"input {spec.height} x {spec.width} pixels (height x width) {spec.colour_order}, {trainer.model.count_params():,} parameters, "
-        f"{recipe.epochs} epochs of {trainer.steps_per_epoch} steps of {recipe.batch} images, seed {opened.settings.seed}"
+        f"input {spec.height} x {spec.width} pixels (height x width) {spec.colour_order}, "
+        f"{trainer.model.count_params():,} parameters, {recipe.epochs} epochs of {trainer.steps_per_epoch} steps of {recipe.batch} images, seed {opened.settings.seed}"
     )
     if start := trainer.start:
         kept = "all of them" if start.same_classes else "but for the last layer, because the classes are others"
@@ -189,8 +189,11 @@ def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command:
         raise ConfigurationError("--data", "name the images to train on, or give --resume")
     start = find_start(given["start"]) if given["start"] else None
     widths = _widths(given["widths"])
-    if start and widths is None:
-        widths = tuple(start.training["recipe"]["widths"])
+    colour, fit = given["colour"], given["fit"]
+    if start:  # what is not said is as it was
+        widths = widths or widths_of(start)
+        colour = colour if "colour" in explicit else start.spec.colour_order
+        fit = fit if "fit" in explicit else start.spec.fit
     recipe = recipe_for(
         given["preset"],
         epochs=given["epochs"],
@@ -213,7 +216,7 @@ def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command:
     return Settings(
         data=given["data"], test=given["test"], recipe=recipe, epochs_given="epochs" in explicit,
         batch_given="batch" in explicit, seed=given["seed"],
-        height=height, width=width, colour=given["colour"], fit=given["fit"],
+        height=height, width=width, colour=colour, fit=fit,
         start=str(start.folder.resolve()) if start else None, validation_part=given["validation_part"],
         test_part=given["test_part"], limit=given["limit"],
         precision="mixed_bfloat16" if given["precision"] == "bfloat16" else "float32", command=command,
