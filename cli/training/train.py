@@ -147,7 +147,8 @@ def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -
         display.say(f"  ! {line}")
     display.say(
         f"input {spec.height} x {spec.width} pixels (height x width) {spec.colour_order}, "
-        f"{trainer.model.count_params():,} parameters, {recipe.epochs} epochs of {trainer.steps_per_epoch} steps of {recipe.batch} images, seed {opened.settings.seed}"
+        f"{trainer.model.count_params():,} parameters, {recipe.epochs} epochs of "
+        f"{trainer.steps_per_epoch} steps of {recipe.batch} images, seed {opened.settings.seed}"
     )
     if start := trainer.start:
         kept = "all of them" if start.same_classes else "but for the last layer, because the classes are others"
