@@ -398,7 +398,11 @@ def kernels(version: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_training_goes_on_from_a_version(own: tuple[Path, str], photos: Path, tmp_path: Path) -> None:
-    before = own[0] / "1"
+    before = tmp_path / "1"
+    shutil.copytree(own[0] / "1", before)
+    described = json.loads((before / "manifest.json").read_text(encoding="utf-8"))
+    described["input"]["fit"] = "crop"
+    (before / "manifest.json").write_text(json.dumps(described), encoding="utf-8")
     # Of another preset, whose network is another one: that of the version counts.
     process = command(
         "train", "--data", photos, "--from", before, "--preset", "quick", *BARELY, "--out", "more", folder=tmp_path
@@ -409,7 +413,7 @@ def test_a_training_goes_on_from_a_version(own: tuple[Path, str], photos: Path, 
     assert "look too good" not in said
     after = read_manifest(tmp_path / "more" / "1")
     assert after.training["began_with"] == {"name": "fruit", "version": "1", "same_split": True}
-    assert after.training["recipe"]["smoothing"] == 0
+    assert (after.training["recipe"]["smoothing"], after.spec.fit) == (0, "crop")
     assert after.metrics["test_accuracy"] == pytest.approx(read_manifest(before).metrics["test_accuracy"], abs=0.09)
     mine, theirs = kernels(after.folder), kernels(before)
     for name, kernel in theirs.items():
