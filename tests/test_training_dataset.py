@@ -409,11 +409,11 @@ def test_facts_are_json_without_paths(tmp_path: Path) -> None:
     data = read_dataset(str(source), SPEC, seed=7)
     text = json.dumps(data.facts)
     assert str(tmp_path) not in text
-    assert data.facts | {"sha256": ""} == {
+    assert data.facts | {"sha256": "", "train_sha256": ""} == {
         "source": "pets", "test_source": "pets", "test_is": "cut from the source",
         "images": {"train": 32, "validation": 4, "test": 4, "left_out": 0},
         "train_images_by_class": {"cat": 16, "dog": 16},
-        "split_seed": 7, "validation_part": 0.1, "test_part": 0.1, "limit": None, "sha256": "",
+        "split_seed": 7, "validation_part": 0.1, "test_part": 0.1, "limit": None, "sha256": "", "train_sha256": "",
     }  # fmt: skip
     assert len(data.facts["sha256"]) == 64
 

@@ -147,6 +147,7 @@ def read_dataset(
         "test_part": test_part,
         "limit": limit,
         "sha256": _fingerprint(listing.classes, examples.labels, decoded.digests, usable),
+        "train_sha256": _fingerprint(listing.classes, examples.labels[:in_train], decoded.digests[:in_train], usable),
     }
     return Dataset(classes, train, validation, tested, problems.lines(), facts)
 

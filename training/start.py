@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from training.exports import load_keras
 
 OPTION = "--from"
 _HEAD = "classes"  # the layer of network.py that gives a number for each class
-_SPLIT = ("sha256", "split_seed", "validation_part", "test_part", "limit", "test_is")
+_IMAGES = ("sha256", "train_sha256")
+_SPLIT = ("sha256", "split_seed", "validation_part", "test_part", "limit", "test_is")  # of versions without the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,14 @@ class Start:
 
     def facts(self, data: dict[str, Any]) -> dict[str, Any]:
         """For the manifest. `same_split`: it was trained on the images that are trained on now, and on no others."""
-        before = self.manifest.training.get("data", {})
+        training = _object(self.manifest.training)
+        before, began_with = _object(training.get("data")), _object(training.get("began_with"))
+        names = _IMAGES if "train_sha256" in before else _SPLIT
+        same = all(name in before and before[name] == data[name] for name in names)
         return {
             "name": self.manifest.name,
             "version": self.manifest.version,
-            "same_split": all(name in before and before[name] == data[name] for name in _SPLIT),
+            "same_split": same and began_with.get("same_split", True) is True,
         }
 
     def _layer(self, name: str) -> keras.layers.Layer:
@@ -84,8 +89,14 @@ def find_start(model: Path) -> Manifest:
 
 def widths_of(version: Manifest) -> tuple[int, ...]:
     """Filters of each block of its network; none where `imagewarehouse train` has not made it."""
-    recipe = version.training.get("recipe")
-    return tuple(recipe["widths"]) if isinstance(recipe, dict) and isinstance(recipe.get("widths"), list) else ()
+    widths = _object(_object(version.training).get("recipe")).get("widths")
+    usable = isinstance(widths, list) and all(type(width) is int and width > 0 for width in widths)
+    return tuple(widths) if usable else ()
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    """A manifest's part may be anything: nobody has checked it."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def read_start(model: Path, spec: InputSpec, classes: tuple[str, ...]) -> Start:
