@@ -364,6 +364,7 @@ def test_the_environments_ticket_is_used_where_nothing_is_set(
     realm.kinit("alice", tmp_path / "cache")
     one = client(secured, environ={"KRB5CCNAME": str(tmp_path / "cache")})
     one.well("connect", "create", "write")
+    assert one.well("count") == 1
 
 
 def damaged(folder: Path) -> str:
@@ -530,12 +531,16 @@ def test_a_cluster_that_offers_less_than_we_demand_is_refused_at_once(
 
 @needs_kdc
 def test_required_encryption_works_without_kerberos(client: Open, kudu: LocalKudu) -> None:
-    client(kudu, encryption="required").well("connect", "create", "write")
+    one = client(kudu, encryption="required")
+    one.well("connect", "create", "write")
+    assert one.well("count") == 1
 
 
 @needs_kdc
 def test_a_cluster_without_kerberos_takes_a_client_with_it(client: Open, realm: Realm, bare: LocalKudu) -> None:
-    client(bare, **keytab(realm, "alice")).well("connect", "create", "write")
+    one = client(bare, **keytab(realm, "alice"))
+    one.well("connect", "create", "write")
+    assert one.well("count") == 1
 
 
 @needs_kdc
