@@ -51,7 +51,7 @@ def read_manifest(folder: Path) -> Manifest:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as err:
         raise ModelBroken(f"{path}: {err.strerror or err}") from err
-    except ValueError as err:
+    except (ValueError, RecursionError) as err:
         raise ModelBroken(f"{path}: not JSON: {err}") from err
     if not isinstance(raw, dict):
         raise ModelBroken(f"{path}: expected an object")
@@ -59,7 +59,7 @@ def read_manifest(folder: Path) -> Manifest:
         return _parse(folder, raw)
     except KeyError as err:
         raise ModelBroken(f"{path}: key {err} is missing") from err
-    except (TypeError, ValueError) as err:
+    except (TypeError, ValueError, OverflowError) as err:
         raise ModelBroken(f"{path}: {err}") from err
 
 

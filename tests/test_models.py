@@ -159,6 +159,7 @@ def test_labels_are_one_a_line_whatever_the_line_ends(good: Path, ending: str) -
     [
         pytest.param(lambda f: (f / "manifest.json").write_text("{"), "not JSON", id="manifest-that-is-no-json"),
         pytest.param(lambda f: (f / "manifest.json").write_bytes(b"\xff\xfe"), "not JSON", id="manifest-that-is-no-text"),
+        pytest.param(lambda f: (f / "manifest.json").write_text("[" * 200_000), "not JSON", id="manifest-without-end"),
         pytest.param(lambda f: (f / "manifest.json").write_text("[]"), "expected an object", id="manifest-that-is-a-list"),
         pytest.param(lambda f: remove(f, "name"), "'name' is missing", id="no-name"),
         pytest.param(lambda f: remove(f, "version"), "'version' is missing", id="no-version"),
@@ -192,6 +193,7 @@ def test_labels_are_one_a_line_whatever_the_line_ends(good: Path, ending: str) -
         pytest.param(lambda f: change(f, temperature="warm"), "manifest.json", id="temperature-in-words"),
         pytest.param(lambda f: change(f, input={"width": 8}), "'height' is missing", id="no-height"),
         pytest.param(lambda f: change(f, input={"height": 0, "width": 8}), "input size", id="height-of-0"),
+        pytest.param(lambda f: change(f, input={"height": float("inf"), "width": 8}), "infinity", id="endless-height"),
         pytest.param(lambda f: change(f, input={"height": 8, "width": 8, "multiply": [1, 2]}), "multiply", id="two-factors"),
         pytest.param(lambda f: change(f, input={"height": 8, "width": 8, "colour_order": "HSV"}), "colour_order", id="hsv"),
         pytest.param(lambda f: change(f, input={"height": 8, "width": 8, "fit": "squeeze"}), "fit", id="unknown-fit"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -20,6 +21,7 @@ import pytest
 from PIL import Image
 
 from cli.main import call
+from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.images import InputSpec
 from imagewarehouse.manifest import read_manifest
 from imagewarehouse.models import load_classifier
@@ -30,6 +32,8 @@ from training.exports import load_keras
 from training.loop import Progress, Trainer
 from training.network import QuickConv2D, block_widths, build, stem_stride, whitening
 from training.recipe import PRESETS, Recipe
+from training.run import Settings, open_run
+from training.start import read_start
 
 SPEC = InputSpec(16, 16)
 RECIPE = replace(PRESETS["tiny"], epochs=3, widths=(8, 8), batch=32, sizes=((0.5, 0.75), (1.0, 1.0)))
@@ -412,13 +416,31 @@ def test_a_training_goes_on_from_a_version(own: tuple[Path, str], photos: Path, 
     assert "beginning with the weights of fruit version 1, all of them" in said
     assert "look too good" not in said
     after = read_manifest(tmp_path / "more" / "1")
-    assert after.training["began_with"] == {"name": "fruit", "version": "1", "same_split": True}
+    digest = hashlib.sha256((before / "model.keras").read_bytes()).hexdigest()
+    assert after.training["began_with"] == {"name": "fruit", "version": "1", "sha256": digest, "same_split": True}
     assert (after.training["recipe"]["smoothing"], after.spec.fit) == (0, "crop")
     assert after.metrics["test_accuracy"] == pytest.approx(read_manifest(before).metrics["test_accuracy"], abs=0.09)
     mine, theirs = kernels(after.folder), kernels(before)
     for name, kernel in theirs.items():
         if kernel.ndim > 1:  # what a batch norm has seen of the pictures goes on changing
             np.testing.assert_allclose(mine[name], kernel, atol=1e-3, err_msg=name)
+
+
+def test_a_run_keeps_the_version_that_it_began_with(own: tuple[Path, str], tmp_path: Path) -> None:
+    version = tmp_path / "1"
+    shutil.copytree(own[0] / "1", version)
+    before = read_manifest(version)
+    settings = Settings("x", None, RECIPE, True, 0, before.spec.height, before.spec.width, start=str(version))
+    with open_run(tmp_path / "work", settings, resume=False, restart=False):
+        pass
+    shutil.rmtree(version)
+    kept = read_start(tmp_path / "work" / "start", before.spec, before.labels)
+    assert (kept.manifest.name, kept.same_classes) == ("fruit", True)
+    with (
+        pytest.raises(ConfigurationError, match="can't be copied"),
+        open_run(tmp_path / "more", settings, resume=False, restart=False),
+    ):
+        pass
 
 
 def test_what_a_version_knows_serves_other_classes(own: tuple[Path, str], photos: Path, tmp_path: Path) -> None:
@@ -442,8 +464,9 @@ def test_what_a_version_knows_serves_other_classes(own: tuple[Path, str], photos
         pytest.param(("--from", "nowhere"), "--from: nowhere is not a folder", id="nowhere"),
         pytest.param(("--from", "VERSION", "--widths", "8,24"), "its layer block2a", id="another-network"),
         pytest.param(("--from", "VERSION", "--input-size", "64"), "it has no layer block3a", id="more-blocks"),
+        pytest.param(("--from", "VERSION", "--input-size", "8"), "it has a layer block2a", id="fewer-blocks"),
         pytest.param(("--from", "VERSION", "--colour", "L"), "its channels is 3, here it is 1", id="grey"),
-        pytest.param(("--from", "IMPORTED"), "not made by `imagewarehouse train`", id="imported"),
+        pytest.param(("--from", "IMPORTED"), "no Keras file that `imagewarehouse train` has made", id="imported"),
     ],
 )
 def test_what_a_training_cannot_go_on_from_is_said_in_one_line(

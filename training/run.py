@@ -1,7 +1,8 @@
 """One training from the images to the model's new version, in a folder that it can be taken up again from.
 
-The working folder holds `run.json` (what was asked for), `checkpoints/`, `tensorboard/`, `history.json` and `cache/` with
-the decoded images. Nothing in it is served; the version is written by `training.version` at the end.
+The working folder holds `run.json` (what was asked for), `start/` (the version that it began with), `checkpoints/`,
+`tensorboard/`, `history.json` and `cache/` with the decoded images. Nothing in it is served; the version is written by
+`training.version` at the end.
 """
 
 from __future__ import annotations
@@ -27,10 +28,21 @@ from training.dataset import Dataset, read_dataset
 from training.loop import Progress, Trainer
 from training.recipe import PRESETS, Recipe
 from training.sources import TEST, list_source
-from training.start import Start, read_start
+from training.start import Start, keep, read_start
 
 RUN_FILE, FINISHED_FILE = "run.json", "finished.json"
-_STATE = (RUN_FILE, FINISHED_FILE, "history.json", "seconds.json", "images.json", "checkpoints", "tensorboard", "cache")
+_START = "start"
+_STATE = (
+    RUN_FILE,
+    FINISHED_FILE,
+    _START,
+    "history.json",
+    "seconds.json",
+    "images.json",
+    "checkpoints",
+    "tensorboard",
+    "cache",
+)
 _OPTIONS = {
     "recipe": "recipe (--preset, --epochs, --batch, --rate, --smoothing, --widths, --no-flip)",
     "start": "--from",
@@ -138,8 +150,9 @@ class Run:
         return None
 
     def _start(self, data: Dataset) -> Start | None:
-        named = self.settings.start
-        return None if named is None else read_start(Path(named), self.settings.spec, data.classes)
+        if self.settings.start is None:
+            return None
+        return read_start(self.folder / _START, self.settings.spec, data.classes)
 
     def _same_images(self, data: Dataset) -> None:
         known = self.folder / "images.json"
@@ -192,6 +205,8 @@ def open_run(folder: Path, settings: Settings | None, *, resume: bool, restart: 
             return
         if settings is None:
             raise ConfigurationError("--resume", f"there is no training in {folder}")
+        if settings.start is not None:
+            _keep_start(Path(settings.start), folder)
         _write_json(known, asdict(settings))
         yield Run(folder, settings, resumed=False)
 
@@ -251,6 +266,16 @@ def machine() -> str:
 def _asked(settings: Settings) -> dict[str, Any]:
     """What decides the training: not the words of the command."""
     return {name: value for name, value in asdict(settings).items() if name != "command"}
+
+
+def _keep_start(version: Path, folder: Path) -> None:
+    import shutil
+
+    shutil.rmtree(folder / _START, ignore_errors=True)
+    try:
+        keep(version, folder / _START)
+    except (OSError, shutil.Error) as err:
+        raise ConfigurationError("--work", f"{version} can't be copied to {folder / _START}: {err}") from err
 
 
 def _empty(folder: Path) -> None:

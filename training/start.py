@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +39,12 @@ class Start:
         """Copy the weights into a network that `training.network.build` made.
 
         The last layer keeps its own first weights where the classes are others.
-        Raises: ConfigurationError naming the layer that has another form.
+        Raises: ConfigurationError naming the layer that has another form, or that only one of the two has.
         """
+        here = {layer.name for layer in model.layers if layer.weights}
+        for layer in self.model.layers:
+            if layer.weights and layer.name not in here:
+                raise self._other(f"it has a layer {layer.name}, which is too many for pictures of this --input-size")
         for layer in model.layers:
             if not layer.weights or (layer.name == _HEAD and not self.same_classes):
                 continue
@@ -58,6 +64,7 @@ class Start:
         return {
             "name": self.manifest.name,
             "version": self.manifest.version,
+            "sha256": hashlib.sha256(self.manifest.runtimes[TENSORFLOW].read_bytes()).hexdigest(),
             "same_split": same and began_with.get("same_split", True) is True,
         }
 
@@ -68,7 +75,7 @@ class Start:
             raise self._other(f"it has no layer {name}: fewer blocks, or not made by `imagewarehouse train`") from err
 
     def _other(self, what: str) -> ConfigurationError:
-        return ConfigurationError(OPTION, f"{self.manifest.folder}: {what}")
+        return ConfigurationError(OPTION, f"{self.manifest.name} version {self.manifest.version}: {what}")
 
 
 def find_start(model: Path) -> Manifest:
@@ -82,7 +89,8 @@ def find_start(model: Path) -> Manifest:
         raise ConfigurationError(OPTION, err.problem) from err
     if TENSORFLOW not in manifest.runtimes or not widths_of(manifest):
         raise ConfigurationError(
-            OPTION, f"{manifest.folder}: not made by `imagewarehouse train`; it can't be gone on from"
+            OPTION,
+            f"{manifest.folder}: holds no Keras file that `imagewarehouse train` has made; it can't be gone on from",
         )
     return manifest
 
@@ -92,6 +100,19 @@ def widths_of(version: Manifest) -> tuple[int, ...]:
     widths = _object(_object(version.training).get("recipe")).get("widths")
     usable = isinstance(widths, list) and all(type(width) is int and width > 0 for width in widths)
     return tuple(widths) if usable else ()
+
+
+def mirrors(version: Manifest) -> bool:
+    """Whether its training mirrored the images."""
+    return _object(_object(version.training).get("recipe")).get("flip") is not False
+
+
+def keep(version: Path, kept: Path) -> None:
+    """Copy a version, without its report, so that a training can be resumed whatever becomes of the version."""
+    fresh = kept.with_suffix(".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(version, fresh, ignore=shutil.ignore_patterns("report"))
+    fresh.rename(kept)
 
 
 def _object(value: Any) -> Mapping[str, Any]:
@@ -105,5 +126,7 @@ def read_start(model: Path, spec: InputSpec, classes: tuple[str, ...]) -> Start:
     for name in ("channels", "colour_order", "multiply", "add"):
         mine, theirs = getattr(spec, name), getattr(manifest.spec, name)
         if mine != theirs:
-            raise ConfigurationError(OPTION, f"{manifest.folder}: its {name} is {theirs}, here it is {mine}")
+            raise ConfigurationError(
+                OPTION, f"{manifest.name} version {manifest.version}: its {name} is {theirs}, here it is {mine}"
+            )
     return Start(manifest, load_keras(manifest.runtimes[TENSORFLOW]), manifest.labels == classes)

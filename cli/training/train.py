@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 from collections.abc import Mapping, Set
 from contextlib import suppress
@@ -24,13 +25,13 @@ from training.evaluation import Evaluation
 from training.folder import next_version
 from training.loop import Trainer
 from training.run import Run, Settings, open_run, read_settings, recipe_for, typical_size
-from training.start import find_start, widths_of
+from training.start import find_start, mirrors, widths_of
 from training.version import make_version
 
 RUNS = Path("training-runs")
 _LARGEST_DEFAULT = 64
 _OF_ANY_RUN = {"out", "work", "name", "resume", "strategy", "progress"}
-_HOW_ON = "Go on with --resume, or make a version of it:\n  imagewarehouse export {work} --out {out}"
+_SPOKEN = {"start": "--from", "validation_part": "--validation"}  # options that are not called as they are typed
 
 
 def run(given: Mapping[str, Any], explicit: Set[str], command: str) -> int:
@@ -65,14 +66,14 @@ def run(given: Mapping[str, Any], explicit: Set[str], command: str) -> int:
             if not any(work.glob("checkpoints/*.index")):
                 click.echo("\nStopped before anything was learnt.", err=True)
                 return 130
-            click.echo(f"\nStopped; what was learnt is kept in {work}. {_HOW_ON.format(work=work, out=out)}", err=True)
+            click.echo(f"\nStopped; what was learnt is kept in {work}. {_how_on(work, out)}", err=True)
             return 130
         if not chief:
             return 0
         try:
             finish(opened, trainer, data, out, given["name"], display)
         except (WarehouseError, OSError, KeyboardInterrupt):
-            click.echo(f"What was learnt is kept in {work}. {_HOW_ON.format(work=work, out=out)}", err=True)
+            click.echo(f"What was learnt is kept in {work}. {_how_on(work, out)}", err=True)
             raise
     return 0
 
@@ -136,6 +137,11 @@ def _stop_once() -> None:
             signal.signal(one, stop)
 
 
+def _how_on(work: Path, out: Path) -> str:
+    words = shlex.join(["imagewarehouse", "export", str(work), "--out", str(out)])
+    return f"Go on with --resume, or make a version of it:\n  {words}"
+
+
 def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -> None:
     counts = data.facts["images"]
     recipe, spec = trainer.recipe, opened.settings.spec
@@ -180,7 +186,7 @@ def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command:
     from cli.train import parse_size
 
     if given["resume"] and given["data"] is None:
-        others = sorted(f"--{name.replace('_', '-')}" for name in explicit - _OF_ANY_RUN)
+        others = sorted(_SPOKEN.get(name, f"--{name.replace('_', '-')}") for name in explicit - _OF_ANY_RUN)
         if others:
             raise ConfigurationError(
                 "--resume", f"goes on with the options it began with; leave out {', '.join(others)}"
@@ -202,7 +208,7 @@ def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command:
         rate=given["rate"],
         smoothing=given["smoothing"],
         widths=widths,
-        flip=False if given["no_flip"] else None,
+        flip=False if given["no_flip"] or (start and not mirrors(start)) else None,
     )
     if given["input_size"]:
         height, width = parse_size(given["input_size"])
