@@ -206,7 +206,7 @@ def open_run(folder: Path, settings: Settings | None, *, resume: bool, restart: 
         if settings is None:
             raise ConfigurationError("--resume", f"there is no training in {folder}")
         if settings.start is not None:
-            _keep_start(Path(settings.start), folder)
+            keep(Path(settings.start), folder / _START)
         _write_json(known, asdict(settings))
         yield Run(folder, settings, resumed=False)
 
@@ -266,16 +266,6 @@ def machine() -> str:
 def _asked(settings: Settings) -> dict[str, Any]:
     """What decides the training: not the words of the command."""
     return {name: value for name, value in asdict(settings).items() if name != "command"}
-
-
-def _keep_start(version: Path, folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder / _START, ignore_errors=True)
-    try:
-        keep(version, folder / _START)
-    except (OSError, shutil.Error) as err:
-        raise ConfigurationError("--work", f"{version} can't be copied to {folder / _START}: {err}") from err
 
 
 def _empty(folder: Path) -> None:

@@ -33,7 +33,7 @@ class Start:
 
     def mean(self) -> Any:
         """The colour (channels,) that is taken off before the whitening."""
-        return np.ravel(self.model.get_layer("centre").mean)
+        return np.ravel(self._layer("centre").mean)
 
     def give(self, model: keras.Model) -> None:
         """Copy the weights into a network that `training.network.build` made.
@@ -95,6 +95,18 @@ def find_start(model: Path) -> Manifest:
     return manifest
 
 
+def read_start(model: Path, spec: InputSpec, classes: tuple[str, ...]) -> Start:
+    """The version with its network. Raises: ConfigurationError when it looks at other colours or pixels; ModelBroken."""
+    manifest = find_start(model)
+    for name in ("channels", "colour_order", "multiply", "add"):
+        mine, theirs = getattr(spec, name), getattr(manifest.spec, name)
+        if mine != theirs:
+            raise ConfigurationError(
+                OPTION, f"{manifest.name} version {manifest.version}: its {name} is {theirs}, here it is {mine}"
+            )
+    return Start(manifest, load_keras(manifest.runtimes[TENSORFLOW]), manifest.labels == classes)
+
+
 def widths_of(version: Manifest) -> tuple[int, ...]:
     """Filters of each block of its network; none where `imagewarehouse train` has not made it."""
     widths = _object(_object(version.training).get("recipe")).get("widths")
@@ -108,25 +120,20 @@ def mirrors(version: Manifest) -> bool:
 
 
 def keep(version: Path, kept: Path) -> None:
-    """Copy a version, without its report, so that a training can be resumed whatever becomes of the version."""
+    """Copy a version, without its report, so that a training can be resumed whatever becomes of the version.
+
+    Raises: ConfigurationError.
+    """
     fresh = kept.with_suffix(".new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(version, fresh, ignore=shutil.ignore_patterns("report"))
-    fresh.rename(kept)
+    try:
+        for old in (kept, fresh):
+            shutil.rmtree(old, ignore_errors=True)
+        shutil.copytree(version, fresh, ignore=shutil.ignore_patterns("report"))
+        fresh.rename(kept)
+    except (OSError, shutil.Error) as err:
+        raise ConfigurationError("--work", f"{version} can't be copied to {kept}: {err}") from err
 
 
 def _object(value: Any) -> Mapping[str, Any]:
     """A manifest's part may be anything: nobody has checked it."""
     return value if isinstance(value, Mapping) else {}
-
-
-def read_start(model: Path, spec: InputSpec, classes: tuple[str, ...]) -> Start:
-    """The version with its network. Raises: ConfigurationError when it looks at other colours or pixels; ModelBroken."""
-    manifest = find_start(model)
-    for name in ("channels", "colour_order", "multiply", "add"):
-        mine, theirs = getattr(spec, name), getattr(manifest.spec, name)
-        if mine != theirs:
-            raise ConfigurationError(
-                OPTION, f"{manifest.name} version {manifest.version}: its {name} is {theirs}, here it is {mine}"
-            )
-    return Start(manifest, load_keras(manifest.runtimes[TENSORFLOW]), manifest.labels == classes)

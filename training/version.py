@@ -53,6 +53,7 @@ def make_version(
     """
     spec, number = run.settings.spec, next_version(out)
     name = name or out.resolve().name
+    began_with = start.facts(data.facts) if start else None
     with tempfile.TemporaryDirectory(prefix="version-") as temporary:
         files = export(model, FORMATS, Path(temporary), spec, data.validation)
         served = choose(files)
@@ -74,7 +75,7 @@ def make_version(
                 "seconds": round(run.seconds),
                 "machine": machine(),
                 **({"unfinished": unfinished} if unfinished else {}),
-                **({"began_with": start.facts(data.facts)} if start else {}),
+                **({"began_with": began_with} if began_with else {}),
                 "recipe": recipe.as_dict(),
                 "data": data.facts,
                 "versions": versions(),
@@ -89,8 +90,8 @@ def make_version(
         for file, found in times["files"].items():
             manifest["exports"][file]["median_ms"] = round(found["median_ms"], 3)
         examples, found_problems = _test(data, run, progress)
-        if start and not start.facts(data.facts)["same_split"]:
-            found_problems = (*found_problems, _SEEN.format(name=start.manifest.name, version=start.manifest.version))
+        if began_with and not began_with["same_split"]:
+            found_problems = (*found_problems, _SEEN.format(**began_with))
         problems = (*data.problems, *found_problems)
         evaluation = None
         if len(examples):
