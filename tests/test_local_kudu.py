@@ -204,6 +204,7 @@ class TestFolders:
         owner.wait()
         with LocalKudu(tmp_path, never_fsync=True) as again:
             create_table(again, "works")
+            assert again.cli("table", "list", again.masters).split() == ["works"]
 
     def test_a_server_that_cannot_start_says_why(self, tmp_path: Path) -> None:
         LocalKudu(tmp_path, never_fsync=True).start().stop()

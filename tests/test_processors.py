@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -816,8 +817,8 @@ def test_nothing_that_a_flowfile_package_claims_comes_into_its_row(
 # --- many tasks at once -------------------------------------------------------------------------------------------
 
 
-def alone_and_together(host: Any, inputs: Sequence[tuple[bytes, Mapping[str, str]]], varying: set[str]) -> None:
-    """Eight threads get the same out of one processor as one does."""
+def alone_and_together(host: Any, inputs: Sequence[tuple[bytes, Mapping[str, str]]], varying: set[str]) -> Counter[str]:
+    """Eight threads get the same out of one processor as one does. Returns how many left on which relationship."""
 
     def run(item: tuple[bytes, Mapping[str, str]]) -> tuple[str, dict[str, str], bytes | None]:
         left = host.transform(*item)
@@ -833,6 +834,7 @@ def alone_and_together(host: Any, inputs: Sequence[tuple[bytes, Mapping[str, str
         shares = list(pool.map(share, range(8)))
     alone = [[run(item) for item in inputs[number::8]] for number in range(8)]
     assert shares == alone
+    return Counter(relationship for share in alone for relationship, _, _ in share)
 
 
 @pytest.fixture
@@ -848,12 +850,15 @@ def test_filter_is_safe_in_many_threads(hosted: Host, pictures: list[bytes]) -> 
                          "X-Access-Key": KEY if n % 3 else "wrong-0123456789"})
               for n, content in enumerate(pictures)]  # fmt: skip
     inputs = [item for item in inputs if item[1]["X-Access-Key"] == KEY] * 2  # others get a fresh id each time
-    alone_and_together(hosted("FilterImageRequest", {"Access Keys": f"alice:{KEY}"}), inputs, set())
+    left = alone_and_together(hosted("FilterImageRequest", {"Access Keys": f"alice:{KEY}"}), inputs, set())
+    lies = sum(headers["Content-Type"] != f"image/{types[pictures.index(content) % 6]}" for content, headers in inputs)
+    assert lies > 0
+    assert left == {"success": len(inputs) - lies, "rejected": lies}
 
 
 def test_enrich_is_safe_in_many_threads(hosted: Host, pictures: list[bytes]) -> None:
     inputs = [(content, {"http.remote.addr": f"203.0.113.{n}"}) for n, content in enumerate(pictures)]
-    alone_and_together(hosted("EnrichImageMetadata", {"Keep GPS": "true"}), inputs, set())
+    assert alone_and_together(hosted("EnrichImageMetadata", {"Keep GPS": "true"}), inputs, set()) == {"success": 64}
 
 
 def test_store_is_safe_in_many_threads(hosted: Host, pictures: list[bytes], tmp_path: Path) -> None:
@@ -863,7 +868,8 @@ def test_store_is_safe_in_many_threads(hosted: Host, pictures: list[bytes], tmp_
 
 def test_classify_is_safe_in_many_threads(hosted: Host, pictures: list[bytes], colour_model: Path) -> None:
     host = hosted("ClassifyImage", {"Model Folder": str(colour_model)})
-    alone_and_together(host, [(content, {}) for content in pictures], {"preprocess_ms", "inference_ms"})
+    left = alone_and_together(host, [(content, {}) for content in pictures], {"preprocess_ms", "inference_ms"})
+    assert left == {"success": 64}
 
 
 def test_rows_are_safe_in_many_threads(rows: Any) -> None:
@@ -881,4 +887,5 @@ def test_rows_are_safe_in_many_threads(rows: Any) -> None:
 
 
 def test_the_switched_off_index_is_safe_in_many_threads(hosted: Host) -> None:
-    alone_and_together(hosted("PutSolrDocument"), [(b"x", {"status": "classified"})] * 32, set())
+    left = alone_and_together(hosted("PutSolrDocument"), [(b"x", {"status": "classified"})] * 32, set())
+    assert left == {"switched off": 32}
