@@ -436,6 +436,13 @@ def test_a_run_keeps_the_version_that_it_began_with(own: tuple[Path, str], tmp_p
     shutil.rmtree(version)
     kept = read_start(tmp_path / "work" / "start", before.spec, before.labels)
     assert (kept.manifest.name, kept.same_classes) == ("fruit", True)
+    itself = replace(settings, start=str((tmp_path / "work" / "start").resolve()))
+    with (
+        pytest.raises(ConfigurationError, match="lies in the working folder"),
+        open_run(tmp_path / "work", itself, resume=False, restart=True),
+    ):
+        pass
+    assert read_manifest(tmp_path / "work" / "start").name == "fruit"
     with (
         pytest.raises(ConfigurationError, match="can't be copied"),
         open_run(tmp_path / "more", settings, resume=False, restart=False),

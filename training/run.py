@@ -172,6 +172,8 @@ def open_run(folder: Path, settings: Settings | None, *, resume: bool, restart: 
     Args: settings: None takes those the folder remembers, which only a resumed run can.
     Raises: ConfigurationError: the folder holds another run, or none to resume, or another process works in it.
     """
+    if settings is not None and settings.start is not None and folder.resolve() in Path(settings.start).parents:
+        raise ConfigurationError("--from", f"{settings.start} lies in the working folder, which is begun anew")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
