@@ -6,17 +6,17 @@ RFC 9457 answer; it never changes once released. The message is one readable lin
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import ClassVar
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")  # lone surrogates: no store takes them
+from imagewarehouse.text import printable
 
 
 class WarehouseError(Exception):
     """Base of all errors; on its own it means a defect of ours, so its text stays in the log.
 
-    The message becomes one line: part of it may come from a client, who must not write lines into our log.
+    The message becomes one line: part of it may come from a client, who must not write lines into our log, nor colours
+    into an operator's terminal.
     """
 
     code: ClassVar[str] = "internal"
@@ -25,7 +25,7 @@ class WarehouseError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(_CONTROL.sub(" ", message).strip())
+        super().__init__(printable(message))
 
 
 class ConfigurationError(WarehouseError):
@@ -177,6 +177,18 @@ class Busy(Unavailable):
 
 class ObjectStoreUnavailable(Unavailable):
     code, title = "objects.unavailable", "Object store did not take the image"
+
+
+class UriUnavailable(Unavailable):
+    """The store behind an image_uri did not answer, or not in time; the image may be read later."""
+
+    code, title = "request.uri_unavailable", "image_uri could not be read right now"
+
+
+class WrongImageId(WarehouseError):
+    """Bytes that are not those of their image_id are never stored."""
+
+    code, title = "objects.wrong_image_id", "image_id is not the sha256 of the image"
 
 
 class RowStoreUnavailable(Unavailable):

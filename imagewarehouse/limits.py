@@ -24,6 +24,13 @@ class Limits:
     allow_trailing_data: bool = False
     """Some phones append a second picture or a film behind a JPEG's end; so do polyglots."""
 
+    fetch_bytes: int = 256 * 1024 * 1024
+    """Bytes of all images that the requests of one FlowFile name by image_uri. They travel on together: NiFi and Python
+    hold some copies each."""
+
+    fetch_seconds: int = 20
+    """For all of them; a client of /classify is answered before NiFi gives it up after 60 seconds."""
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)

@@ -19,6 +19,7 @@ import numpy as np
 from imagewarehouse.errors import InferenceFailed, ModelBroken, ModelUnavailable, WarehouseError
 from imagewarehouse.images import Float32Array, decode_rgb, to_batch
 from imagewarehouse.manifest import LITERT, TENSORFLOW, Manifest, find_version, read_manifest
+from imagewarehouse.text import one_line
 
 Infer = Callable[[Float32Array], Float32Array]
 
@@ -123,8 +124,7 @@ class Classifier:
         try:
             output = np.asarray(self._infer(batch), dtype=np.float32)
         except Exception as err:
-            text = " ".join(str(err).split())[:300] or type(err).__name__
-            raise InferenceFailed(f"{self.manifest.name} {self.manifest.version}: {text}") from err
+            raise InferenceFailed(f"{self.manifest.name} {self.manifest.version}: {one_line(err)}") from err
         expected = (len(batch), len(self.manifest.labels))
         if output.shape != expected:
             raise InferenceFailed(f"the model answered with shape {output.shape}, its labels ask for {expected}")
@@ -198,7 +198,7 @@ def _litert(path: Path, manifest: Manifest) -> Infer:
                 interpreter.resize_tensor_input(details["index"], wanted, strict=True)
             interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as err:
-            raise ModelBroken(f"{path.name}: {' '.join(str(err).split())}") from err
+            raise ModelBroken(f"{path.name}: {one_line(err)}") from err
         return interpreter, details["index"], interpreter.get_output_details()[0]["index"]
 
     idle.append(new())
@@ -230,13 +230,13 @@ def _tensorflow(path: Path, manifest: Manifest) -> Infer:
     try:
         model = keras.models.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, LookupError, OSError) as err:
-        raise ModelBroken(f"{path.name}: {' '.join(str(err).split())[:300]}") from err
+        raise ModelBroken(f"{path.name}: {one_line(err)}") from err
     spec = manifest.spec
     signature = tf.TensorSpec((None, spec.height, spec.width, spec.channels), tf.float32)
     try:
         call = tf.function(lambda x: model(x, training=False)).get_concrete_function(signature)
     except (ValueError, TypeError) as err:
-        raise ModelBroken(f"{path.name}: {' '.join(str(err).split())[:300]}") from err
+        raise ModelBroken(f"{path.name}: {one_line(err)}") from err
 
     def infer(batch: Float32Array) -> Float32Array:
         return np.asarray(call(tf.constant(batch)))

@@ -24,6 +24,7 @@ from pathlib import Path
 import click
 
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.text import one_line
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 LOCK = Path(__file__).with_name("artifacts.lock")
@@ -108,8 +109,7 @@ def from_central(artifact: Artifact, folder: Path) -> Path:
     try:
         return Path(component.artifact(classifier=artifact.classifier).resolve())
     except (OSError, RuntimeError) as err:  # requests' errors are OSErrors; RuntimeError: it answered, but not with 200
-        reason = re.sub(r"\s+", " ", str(err))[:300]
-        raise NotFetchedError(f"{artifact} could not be fetched; is there a network? ({reason})") from err
+        raise NotFetchedError(f"{artifact} could not be fetched; is there a network? ({one_line(err)})") from err
 
 
 def fetch(artifact: Artifact, folder: Path, resolve: Resolve = from_central) -> Path:

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imagewarehouse.errors import ConfigurationError, Corrupt, ImageRejected, NotAnImage
+from imagewarehouse.text import one_line
 from training.sources import IntArray, Load, check_bytes, missing
 
 BATCH = 16  # rows in memory at once: one image may have many MB
@@ -88,7 +89,7 @@ def _read_table(file: Path, setting: str) -> pa.Table:
 
 
 def _problem(schema: pa.Schema) -> str | None:
-    there = f"there are: {', '.join(schema.names)[:200]}"
+    there = f"there are: {one_line(', '.join(schema.names), 200)}"
     if "image" not in schema.names:
         return f"no column image; {there}"
     if "label" not in schema.names and "class" not in schema.names:
@@ -165,7 +166,7 @@ def _failing(places: range, problem: str) -> Iterator[tuple[int, Load]]:
 def _reason(err: Exception) -> str:
     """One line, without the path that pyarrow's own text has."""
     number = getattr(err, "errno", None)
-    return os.strerror(number) if number else str(err).partition("\n")[0]
+    return os.strerror(number) if number else one_line(err)
 
 
 def _batches(table: pq.ParquetFile, group: int) -> Iterator[pa.Array]:

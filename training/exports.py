@@ -14,6 +14,7 @@ from scipy.special import softmax
 
 from imagewarehouse.errors import ModelBroken
 from imagewarehouse.images import Float32Array, InputSpec, UInt8Array, to_batch
+from imagewarehouse.text import one_line
 from training.dataset import Examples
 from training.folder import KERAS_FILE, LITERT_FILE
 from training.litert import litert_function, quiet, to_litert
@@ -105,7 +106,7 @@ def load_keras(path: Path) -> keras.Model:
         with quiet():
             return keras.models.load_model(path, compile=False, safe_mode=True)
     except (OSError, ValueError, TypeError, LookupError) as err:
-        raise ModelBroken(f"{path.name}: {' '.join(str(err).split())[:300]}") from err
+        raise ModelBroken(f"{path.name}: {one_line(err)}") from err
 
 
 def outputs_of(network: Network, images: UInt8Array, spec: InputSpec) -> Float32Array:
@@ -125,7 +126,7 @@ def _write(model: keras.Model, kind: str, path: Path) -> None:
             else:
                 model.save(path)
     except (OSError, ValueError, TypeError) as err:
-        raise ModelBroken(f"{path.name}: {' '.join(str(err).split())[:300]}") from err
+        raise ModelBroken(f"{path.name}: {one_line(err)}") from err
 
 
 def _reloaded(path: Path, kind: str, spec: InputSpec) -> Network:

@@ -19,6 +19,7 @@ import numpy as np
 
 from imagewarehouse.errors import ConfigurationError, ModelBroken
 from imagewarehouse.images import Float32Array
+from imagewarehouse.text import one_line
 from training.foreign_code import (
     MAX_BYTES,
     code_in_config,
@@ -132,11 +133,6 @@ def source_hash(file: Path) -> str:
         f"{_hash(path)}  {path.relative_to(file).as_posix()}\n" for path in sorted(file.rglob("*")) if path.is_file()
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def one_line(err: BaseException) -> str:
-    """The start of a foreign message, which may go on for pages."""
-    return " ".join(str(err).split())[:300] or type(err).__name__
 
 
 def _hash(path: Path) -> str:

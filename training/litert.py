@@ -15,6 +15,7 @@ import numpy as np
 
 from imagewarehouse.errors import ModelBroken
 from imagewarehouse.images import Float32Array
+from imagewarehouse.text import one_line
 
 if TYPE_CHECKING:
     import keras
@@ -128,5 +129,4 @@ def _reason(err: Exception) -> str:
     names = sorted({name.strip() for text in found for name in text.split(",")})
     if names:
         return f"LiteRT has no {', '.join(names)}"
-    text = " ".join(str(err).split())
-    return text[:300] or type(err).__name__
+    return one_line(err)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from imagewarehouse.errors import ConfigurationError, NotAnImage, TooLarge
 from imagewarehouse.limits import Limits
+from imagewarehouse.text import one_line
 
 IntArray = npt.NDArray[np.int64]
 TextArray = npt.NDArray[np.str_]
@@ -283,7 +284,9 @@ def _list_csv(path: Path, setting: str) -> Listing:
     files, labels, classes, split = column("path", "file", "image"), column("label"), column("class"), column("split")
     if files is None or (labels is None and classes is None):
         wanted = "path (or file, image)" if files is None else "label (or class)"
-        raise ConfigurationError(setting, f"{path.name}: no column {wanted}; there are: {', '.join(columns)[:200]}")
+        raise ConfigurationError(
+            setting, f"{path.name}: no column {wanted}; there are: {one_line(', '.join(columns), 200)}"
+        )
     if not rows:
         raise ConfigurationError(setting, f"{path.name}: no rows in it")
     for name, values in (("path", files), ("label", labels), ("class", classes)):

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from cli.sending.items import Image, Item, Outcome, unreadable
 from cli.sending.text import first_line
 from imagewarehouse.formats import sniff
+from imagewarehouse.text import one_line
 
 BATCH = 16  # rows in memory at once, twice: one image may have many MB
 _BROKEN = (pa.ArrowException, OSError, ValueError)
@@ -70,7 +71,7 @@ def open_table(path: Path) -> Table | Outcome:
     except _BROKEN as err:
         return unreadable(str(path), f"not a readable Parquet file: {first_line(err)}")
     if "image" not in schema.names:
-        return unreadable(str(path), f"no column `image`, only {', '.join(schema.names)[:200]}")
+        return unreadable(str(path), f"no column `image`, only {one_line(', '.join(schema.names), 200)}")
     kind = schema.field("image").type
     if not any(test(kind) for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)):
         return unreadable(str(path), f"column `image` holds {str(kind)[:80]}, expected the bytes of image files")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.text import one_line, printable
 
 
 class OutputBroken(Exception):
@@ -18,7 +19,8 @@ class OutputBroken(Exception):
 
 def plain(value: object, limit: int = 300) -> str:
     """Text from a file name or a server made harmless for a terminal: no control characters, valid UTF-8."""
-    return "".join(char if char.isprintable() else " " for char in str(value)[:limit]).strip()
+    text = "".join(char if char.isprintable() else " " for char in printable(str(value))).strip()
+    return text if len(text) <= limit else one_line(text, limit)
 
 
 def first_line(value: object) -> str:

@@ -18,6 +18,7 @@ from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable, Wareh
 from imagewarehouse.metadata import COLUMNS, KEY, ColumnType, ImageRecord
 from imagewarehouse.stores.columns import SCHEMA, TABLE, record_arrays
 from imagewarehouse.stores.select import select
+from imagewarehouse.text import one_line
 
 _SQL_TYPES: dict[ColumnType, str] = {
     "string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT",
@@ -55,7 +56,7 @@ class LocalRows:
                 },
             )
         except (duckdb.Error, OSError) as err:
-            raise ConfigurationError("Local Database", f"{path}: {_one_line(err)}") from err
+            raise ConfigurationError("Local Database", f"{path}: {one_line(err)}") from err
         with _duckdb_errors(path):
             self._connection.execute("SET TimeZone='UTC'")
             self._connection.execute("SET enable_external_access=false")  # SELECTs of operators read this file only
@@ -99,8 +100,4 @@ def _duckdb_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as err:
-        raise RowStoreUnavailable(f"{path}: {_one_line(err)}") from err
-
-
-def _one_line(err: BaseException) -> str:
-    return " ".join(str(err).split())[:300]
+        raise RowStoreUnavailable(f"{path}: {one_line(err)}") from err
