@@ -21,6 +21,7 @@ from imagewarehouse.kudu.records import (
     BadRow,
     Records,
     bad_rows_json,
+    json_text,
     read_records,
     remaining,
     table_row,
@@ -535,7 +536,7 @@ def test_the_report_has_a_line_for_each_bad_row() -> None:
     assert lines[0] == {"row": 2, "error_code": "records.malformed", "error_detail": "first", "record": "x" * 1000}
     assert lines[1]["error_code"] == "kudu.wrong_value"
     assert lines[1]["record"] == {
-        "i": 1, "d": "12.10", "b": base64.b64encode(b"\x00\xff").decode(), "t": "2026-01-02T00:00:00+00:00", "n": None,
+        "i": 1, "d": 12.1, "b": base64.b64encode(b"\x00\xff").decode(), "t": "2026-01-02T00:00:00+00:00", "n": None,
     }  # fmt: skip
 
 
@@ -561,6 +562,99 @@ def test_the_report_holds_any_value_in_one_line(value: Any) -> None:
     assert json.loads(report)["row"] == 0
 
 
+NUMBERS = ["1.5", "1.50", "-0.00", "1E+3", "1E-400", "123456789012345678901234567890.123456789", "7", "0.1"]
+PLACES = [
+    pytest.param("{}", id="field"), pytest.param('{{"x":{}}}', id="object"), pytest.param("[{},[{}]]", id="list"),
+    pytest.param('[{{"x":[{{"y":{}}}]}}]', id="deep"),
+]  # fmt: skip
+
+
+def digits(text: bytes | str) -> Any:
+    """JSON with each number as its digits, marked as a number."""
+    return json.loads(text, parse_float=lambda found: ("number", found), parse_int=lambda found: ("number", found))
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("number", NUMBERS)
+def test_number_of_json_is_reported_and_tried_again_with_every_digit(number: str, place: str) -> None:
+    content = f'{{"a":{place.replace("{}", number).replace("{{", "{").replace("}}", "}")}}}'.encode()
+    records = read_records(content, exact=True)
+    rows = map_records(records, RecordMapping(), Operation.UPSERT)
+    assert digits(bad_rows_json([rows.bad(0, KuduWrongValue("no"))]))["record"] == digits(content)
+    assert remaining(records, [0]) == content + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("cells", "shown"),
+    [
+        pytest.param(pa.array([Decimal("1.50")], pa.decimal128(9, 2)), "1.50", id="decimal128"),
+        pytest.param(pa.array([Decimal("-" + "9" * 76)], pa.decimal256(76, 0)), "-" + "9" * 76, id="decimal256"),
+        pytest.param(pa.array([Decimal("123456789012345678901234567890.12345678")], pa.decimal128(38, 8)),
+                     "123456789012345678901234567890.12345678", id="every-digit"),
+        pytest.param(pa.array([{"x": Decimal("1.50"), "y": None}], pa.struct([("x", pa.decimal128(9, 2)), ("y", pa.bool_())])),
+                     '{"x":1.50,"y":null}', id="struct"),
+        pytest.param(pa.array([[Decimal("1.50"), None]], pa.list_(pa.decimal128(9, 2))), "[1.50,null]", id="list"),
+        pytest.param(pa.array([[("k", Decimal("1.50"))]], pa.map_(pa.string(), pa.decimal128(9, 2))), '[["k",1.50]]', id="map"),
+        pytest.param(pa.array([[{"x": Decimal("1.50")}]], pa.list_(pa.struct([("x", pa.decimal128(9, 2))]))),
+                     '[{"x":1.50}]', id="structs-in-a-list"),
+        pytest.param(pa.array([float("nan")]), '"nan"', id="nan"),
+        pytest.param(pa.array([0.1]), "0.1", id="double"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("path", ["", "/"], ids=["table", "records"])
+def test_number_of_arrow_is_reported_with_every_digit(cells: pa.Array, shown: str, path: str) -> None:
+    records = read_records(arrow(pa.table({"a": cells})))
+    rows = map_records(records, RecordMapping(path), Operation.UPSERT)
+    assert digits(bad_rows_json([rows.bad(0, KuduWrongValue("no"))]))["record"] == {"a": digits(shown)}
+    rest = read_records(remaining(records, [0])).table
+    assert rest is not None
+    assert rest.schema == pa.schema([("a", cells.type)])
+
+
+@pytest.mark.parametrize("name", ["NaN", "sNaN", "Infinity", "-Infinity"])
+def test_decimal_that_is_no_number_of_json_is_reported_as_text(name: str) -> None:
+    report = bad_rows_json([BadRow(0, KuduWrongValue("no"), {"a": Decimal(name), "b": [Decimal(name)]})])
+    assert json.loads(report)["record"] == {"a": name, "b": [name]}
+
+
+@pytest.mark.parametrize("value", [Decimal("1.50"), {"x": Decimal("1.50")}, [1, Decimal("1E+3"), "1.50"]])
+def test_text_column_gets_numbers_as_numbers(value: Any) -> None:
+    text = json_text(value)
+    assert json.loads(text, parse_float=Decimal) == value
+    assert "1.50" in text or "1E+3" in text
+
+
+def same_json(one: Any, other: Any) -> bool:
+    """Values and types alike, and numbers with the same digits."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return list(one) == list(other) and all(same_json(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    if isinstance(one, Decimal) and isinstance(other, Decimal):
+        return one.as_tuple() == other.as_tuple()
+    return type(one) is type(other) and one == other
+
+
+_EXACT_JSON = st.recursive(
+    st.none() | st.booleans() | st.text(max_size=5) | st.decimals(allow_nan=False, allow_infinity=False)
+    | st.integers(-(10**40), 10**40).map(Decimal),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=5), _EXACT_JSON, max_size=4), max_size=4))
+@settings(max_examples=300, deadline=None)
+def test_any_record_comes_back_from_the_report_and_the_rest_as_it_was(items: list[dict[str, Any]]) -> None:
+    def read(line: bytes) -> Any:
+        return json.loads(line, parse_float=Decimal, parse_int=Decimal)
+
+    report = bad_rows_json(BadRow(number, KuduWrongValue("no"), item) for number, item in enumerate(items))
+    assert same_json([read(line)["record"] for line in report.splitlines()], items)
+    rest = remaining(Records(items, range(len(items))), range(len(items)))
+    assert same_json([read(line) for line in rest.splitlines()], items)
+
+
 def test_no_bad_rows_are_an_empty_report() -> None:
     assert bad_rows_json([]) == b""
 
@@ -575,6 +669,19 @@ def test_remaining_json_reads_back_with_every_digit() -> None:
     content = b'[{"a":1.10,"b":"\xc3\xa4"},{"a":2},{"a":{"x":[12345678901234567890.123]}}]'
     rest = remaining(read_records(content, exact=True), [2, 0, 2])
     assert rest == b'{"a":1.10,"b":"\xc3\xa4"}\n{"a":{"x":[12345678901234567890.123]}}\n'
+
+
+@pytest.mark.parametrize("number", ["1", "1.50"])
+def test_remaining_keeps_what_is_nested_as_deep_as_it_can_be_read(number: str) -> None:
+    depth = 700
+    content = b'{"a":' + b"[" * depth + number.encode() + b"]" * depth + b"}\n"
+    records = read_records(content, exact=True)
+
+    def deep(calls: int) -> bytes:  # whoever asks may be deep in calls of its own
+        return remaining(records, [0]) if calls == 0 else deep(calls - 1)
+
+    assert remaining(records, [0]) == content
+    assert deep(400) == content
 
 
 def test_remaining_keeps_unreadable_records_as_they_were() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import json
 import sys
 import threading
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -670,6 +672,66 @@ def test_rows_of_one_range_are_counted(connect: Callable[..., KuduWriter], write
     assert [writer.count(schema.name, part) for part in parts] == [5, 10]
     assert writer.count(schema.name, Range((10,), (15,))) == 0
     assert writer.count(schema.name) == 15
+
+
+def test_ranges_that_have_rows_are_told(writer: KuduWriter, make: Make) -> None:
+    parts = [Range(None, (10,)), Range((10,), (20,)), Range((20,), (30,)), Range((40,), None)]
+    schema = make(TEXT, range_columns=("key",), ranges=parts, hashes=(HashPartition(("key",), 4),))
+    assert writer.ranges_with_rows(schema.name, parts) == set()
+    writer.write(schema.name, [batch(schema, UPSERT, key=[-7, 25, 41])])
+    assert writer.ranges_with_rows(schema.name, parts) == {parts[0], parts[2], parts[3]}
+    assert writer.ranges_with_rows(schema.name, parts[:2]) == {parts[0]}
+    assert writer.ranges_with_rows(schema.name, []) == set()
+    assert writer.ranges_with_rows(schema.name, [Range((20,), (25,)), Range((50,), (60,))]) == set()
+    writer.write(schema.name, [batch(schema, DELETE, key=[25])])
+    assert writer.ranges_with_rows(schema.name, parts) == {parts[0], parts[3]}
+
+
+def test_ranges_that_others_add_and_drop_are_told_as_they_are_now(
+    connect: Callable[..., KuduWriter], writer: KuduWriter, make: Make
+) -> None:
+    parts = [Range((start,), (start + 10,)) for start in (0, 10, 20)]
+    schema = make(TEXT, range_columns=("key",), ranges=parts[:2], hashes=(HashPartition(("key",), 2),))
+    failures = writer.write(schema.name, [batch(schema, UPSERT, key=[5, 15, 25])])
+    assert codes(failures) == [(0, 2, NO_RANGE)]  # from here on the client remembers that the range is missing
+    assert writer.ranges_with_rows(schema.name, parts) == set(parts[:2])
+    other = connect()
+    assert other.add_range(schema.name, parts[2])
+    assert other.write(schema.name, [batch(schema, UPSERT, key=[25])]) == []
+    assert writer.ranges_with_rows(schema.name, parts) == set(parts)
+    assert other.drop_range(schema.name, parts[0])
+    # A server answers for a tablet until it has heard of the drop.
+    assert until(lambda: writer.ranges_with_rows(schema.name, parts) == set(parts[1:]))
+    assert other.add_range(schema.name, parts[0])
+    assert writer.ranges_with_rows(schema.name, parts) == set(parts[1:])
+
+
+def test_one_row_is_enough_to_tell_that_a_range_has_some(kudu: LocalKudu, writer: KuduWriter, make: Make) -> None:
+    parts = [Range((0,), (1000,)), Range((1000,), (2000,))]
+    schema = make(TEXT, range_columns=("key",), ranges=parts, hashes=(HashPartition(("key",), 2),))
+    writer.write(schema.name, [batch(schema, UPSERT, key=range(2000))])
+
+    def read() -> int:
+        address = f"{kudu.web(0)}/metrics?metrics=scanner_rows_returned"
+        with urllib.request.urlopen(address, timeout=10) as page:  # noqa: S310 - loopback
+            tablets = json.load(page)
+        return sum(
+            tablet["metrics"][0]["value"] for tablet in tablets if tablet["attributes"].get("table_name") == schema.name
+        )
+
+    before = read()
+    assert writer.ranges_with_rows(schema.name, parts) == set(parts)
+    assert read() - before == 2
+
+
+def test_clock_is_that_of_the_servers(connect: Callable[..., KuduWriter], make: Make) -> None:
+    schema = make(TEXT)
+    writer = connect()
+    assert writer.clock() is None
+    writer.count(schema.name)
+    found = writer.clock()
+    assert found is not None
+    assert abs(found - datetime.now(UTC)) < timedelta(minutes=1)  # the servers run on this machine
 
 
 def test_table_without_rows_is_scanned(writer: KuduWriter, make: Make) -> None:

@@ -314,6 +314,29 @@ def test_bad_records_leave_alone_with_reasons_and_the_others_are_committed(put: 
     assert table.column("name") == {1: "good", 3: None}
 
 
+@pytest.mark.parametrize("form", ["json", "arrow"])
+def test_numbers_of_bad_rows_come_back_as_they_were(put: Put, table: Table, form: str) -> None:
+    price, amounts = "123456789012345678901234567.50", '{"net":1.50,"each":[0.10,2.00]}'
+    text = f'{{"key":1,"number":1.50,"price":{price},"amounts":{amounts}}}'
+    sent = text.encode()
+    if form == "arrow":
+        record = json.loads(text, parse_float=Decimal)
+        cents = pa.decimal128(38, 2)
+        amounts_type = pa.struct([("net", cents), ("each", pa.list_(cents))])
+        types = [("key", pa.int64()), ("number", cents), ("price", cents), ("amounts", amounts_type)]
+        sent = stream(pa.Table.from_pylist([record], pa.schema(types)))
+    left = put(table).transform(sent)
+    assert left.relationship == "bad rows"
+    shown = json.loads(left.content, parse_float=Decimal)["record"]
+    assert str(shown) == str(json.loads(text, parse_float=Decimal))
+
+
+def test_objects_in_text_columns_keep_the_digits_of_their_numbers(put: Put, table: Table) -> None:
+    sent = b'{"key":1,"name":{"net":1.50,"each":[0.10,1E+3]}}'
+    assert put(table).transform(sent).relationship == "success"
+    assert table.column("name") == {1: '{"net":1.50,"each":[0.10,1E+3]}'}
+
+
 def test_records_of_a_report_can_be_sent_again_once_they_are_mended(put: Put, table: Table) -> None:
     host = put(table)
     left = host.transform(content({"key": 1}, {"key": 2, "number": "many"}))

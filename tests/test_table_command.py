@@ -120,8 +120,8 @@ def sensors(run: Run, name: str, declaration: Path) -> str:
     return name
 
 
-def fill(writer: KuduWriter, table: str, month: int, rows: int) -> None:
-    times = pa.array([datetime(2026, month, 2, tzinfo=timezone.utc)] * rows, type=pa.timestamp("us", tz="UTC"))
+def fill(writer: KuduWriter, table: str, month: int, rows: int, year: int = 2026) -> None:
+    times = pa.array([datetime(year, month, 2, tzinfo=timezone.utc)] * rows, type=pa.timestamp("us", tz="UTC"))
     names = pa.array([f"sensor {number}" for number in range(rows)])
     raw = pa.array([b"\x00\xff"] * rows)
     batch = RowBatch(
@@ -360,6 +360,59 @@ def test_retention_and_need_in_one_command(run: Run, writer: KuduWriter, sensors
     done = json.loads(run("partitions", sensors, "--keep-months", 1, "--ahead", 2, "--yes", "--json").out)
     assert [entry["lower"][0][:7] for entry in done["dropped"]] == ["2026-08"]
     assert months(writer, sensors) == ["2026-10", "2026-11", "2026-12", "2027-01"]
+
+
+@pytest.fixture
+def ten_years_ahead(monkeypatch: pytest.MonkeyPatch, writer: KuduWriter, sensors: str) -> None:
+    """The clock of this machine, while the table has rows of October and November 2026."""
+    monkeypatch.setattr(cli.table, "_now", lambda: NOW.replace(year=2036))
+    for month in (10, 11):
+        fill(writer, sensors, month, 3)
+
+
+@pytest.mark.usefixtures("ten_years_ahead")
+def test_clock_that_may_be_wrong_drops_nothing_with_yes(run: Run, writer: KuduWriter, sensors: str) -> None:
+    drop = ["partitions", sensors, "--keep-months", 2]
+    refused = run(*drop, "--ahead", 1, "--yes")
+    assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1)
+    assert "--keep-months: 2026-10-01 to 2026-12-01 would be dropped; is the clock of this machine" in refused.err
+    assert "It says 2036-11-15 12:00, Kudu's clock says 2" in refused.err
+    assert "if it is, give --drop-before 2026-12" in refused.err
+    assert months(writer, sensors) == ["2026-10", "2026-11", "2026-12"]
+    would = run(*drop, "--dry-run")
+    assert (would.code, len(would.lines)) == (0, 3)
+    assert would.err.startswith("warning: 2026-10-01 to 2026-12-01 would be dropped")
+    assert months(writer, sensors) == ["2026-10", "2026-11", "2026-12"]
+    assert run(*drop, "--drop-before", "2026-12", "--yes").code == 0
+    assert months(writer, sensors) == []
+
+
+@pytest.mark.usefixtures("ten_years_ahead")
+def test_clock_that_may_be_wrong_is_told_before_rows_are_dropped(
+    monkeypatch: pytest.MonkeyPatch, writer: KuduWriter, sensors: str
+) -> None:
+    monkeypatch.setattr(partitions, "_can_ask", lambda: True)
+    drop = ["table", "partitions", sensors, "--keep-months", "2"]
+    declined = CliRunner().invoke(commands, drop, input="n\n")
+    assert declined.exit_code == 1
+    assert declined.stderr.count("is the clock of this machine right?") == 1
+    assert months(writer, sensors) == ["2026-10", "2026-11", "2026-12"]
+    assert CliRunner().invoke(commands, drop, input="y\n").exit_code == 0
+    assert months(writer, sensors) == []
+
+
+def test_right_clock_drops_old_months_with_rows_without_a_warning(
+    monkeypatch: pytest.MonkeyPatch, run: Run, writer: KuduWriter, sensors: str
+) -> None:
+    monkeypatch.setattr(cli.table, "_now", lambda: datetime(2016, 5, 15, tzinfo=timezone.utc))
+    assert run("partitions", sensors, *(word for n in range(1, 6) for word in ("--add", f"2016-0{n}"))).code == 0
+    assert months(writer, sensors)[:5] == [f"2016-0{n}" for n in range(1, 6)]
+    for month in range(1, 6):
+        fill(writer, sensors, month, 2, year=2016)
+    done = run("partitions", sensors, "--keep-months", 2, "--yes")
+    assert (done.code, "clock" in done.err) == (0, False)
+    assert done.lines == [f"2016-0{n}-01 to 2016-0{n + 1}-01  dropped with 2 rows" for n in (1, 2)]
+    assert months(writer, sensors)[:3] == ["2016-03", "2016-04", "2016-05"]
 
 
 @pytest.mark.parametrize(

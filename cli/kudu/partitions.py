@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +27,7 @@ from cli.kudu.show import hashes_text
 from cli.kudu.tablets import by_range, read_tablets
 from imagewarehouse.errors import ConfigurationError, KuduUnavailable
 from imagewarehouse.kudu.client import KuduWriter
-from imagewarehouse.kudu.ranges import plan, range_of, unit_start
+from imagewarehouse.kudu.ranges import Retention, judge, plan, range_of, unit_start
 from imagewarehouse.kudu.schema import KuduType, Range, RangePolicy, TableSchema
 
 _MOST_RANGES = 1000  # added at once; more is a slip of the keyboard
@@ -70,17 +70,32 @@ class Changes:
     def dropping(self, schema: TableSchema, existing: Sequence[Range], now: datetime) -> list[Range]:
         """Raises ConfigurationError."""
         kind = _time_kind(schema)
-        old: set[Range] = set()
-        if self.drop_before is not None:
-            moment, form = parse_time(self.drop_before, "--drop-before")
-            if moment > now:  # a slip of the pen may not cost the rows of this month
-                raise ConfigurationError("--drop-before", f"{self.drop_before} is still to come")
-            cut = range_of(moment, form, kind).lower
-            old.update(part for part in existing if part.upper is not None and part.upper <= (cut or ()))
+        old = self._before_the_cut(kind, existing, now)
         if self.keep_months is not None:
-            policy = RangePolicy(schema.range_columns[0], "month", 0, self.keep_months)
-            old.update(plan(policy, kind, existing, now).drop)
+            old.update(plan(self._policy(schema), kind, existing, now).drop)
         return [part for part in existing if part in old]
+
+    def doubt(self, writer: KuduWriter, schema: TableSchema, existing: Sequence[Range], now: datetime) -> Retention:
+        """What of the ranges that --keep-months drops is refused by `judge`, and --drop-before does not drop as well."""
+        kind = _time_kind(schema)
+        if self.keep_months is None or not plan(self._policy(schema), kind, existing, now).drop:
+            return Retention()
+        with_rows = writer.ranges_with_rows(schema.name, existing)
+        found = judge(self._policy(schema), kind, existing, with_rows, now, writer.clock())
+        meant = self._before_the_cut(kind, existing, now)
+        return replace(found, refused=tuple(part for part in found.refused if part not in meant))
+
+    def _before_the_cut(self, kind: KuduType, existing: Sequence[Range], now: datetime) -> set[Range]:
+        if self.drop_before is None:
+            return set()
+        moment, form = parse_time(self.drop_before, "--drop-before")
+        if moment > now:  # a slip of the pen may not cost the rows of this month
+            raise ConfigurationError("--drop-before", f"{self.drop_before} is still to come")
+        cut = range_of(moment, form, kind).lower
+        return {part for part in existing if part.upper is not None and part.upper <= (cut or ())}
+
+    def _policy(self, schema: TableSchema) -> RangePolicy:
+        return RangePolicy(schema.range_columns[0], "month", 0, self.keep_months)
 
 
 def change_ranges(
@@ -106,6 +121,12 @@ def change_ranges(
         schema, existing = writer.schema(name, refresh=True), writer.ranges(name)
         adding, dropping = changes.adding(schema, existing, unit, now), changes.dropping(schema, existing, now)
         rows = _rows_in(writer, cluster, schema, dropping)
+        doubt = changes.doubt(writer, schema, existing, now) if dropping else Retention()
+        warning = _doubt_text(doubt, now, writer.clock()) if doubt.refused else ""
+        if warning and yes and not dry_run:
+            raise ConfigurationError("--keep-months", f"{warning}; if it is, give --drop-before {doubt.drop_before}")
+        if warning:
+            click.echo(f"warning: {warning}", err=True)
         if dropping and not dry_run and not yes:
             _confirm(name, rows)
         for part in adding:
@@ -225,6 +246,14 @@ def _confirm(name: str, rows: dict[Range, int]) -> None:
     if not click.confirm(f"Drop {what} for good?", err=True):
         click.echo("nothing was changed", err=True)
         sys.exit(1)
+
+
+def _doubt_text(found: Retention, now: datetime, kudu_now: datetime | None) -> str:
+    kudu = f"Kudu's clock says {kudu_now:%Y-%m-%d %H:%M}, " if kudu_now is not None else ""
+    return (
+        f"{found.refused_text} would be dropped; is the clock of this machine right? It says {now:%Y-%m-%d %H:%M}, "
+        f"{kudu}and the newest rows that count are of {found.newest}"
+    )
 
 
 def _can_ask() -> bool:

@@ -148,6 +148,18 @@ class KuduWriter(Protocol):
     def count(self, table: str, part: Range | None = None) -> int:
         """How many rows there are, in the table or in one of its range partitions, counted by reading the keys."""
 
+    def ranges_with_rows(self, table: str, parts: Sequence[Range]) -> set[Range]:
+        """Those of the range partitions that have rows now; of each tablet one row is read at most.
+
+        A range that is not there has none.
+        """
+
+    def clock(self) -> datetime | None:
+        """The time (UTC) on the clocks of the tablet servers when one answered last; None before one has.
+
+        Kudu demands that they are synchronized, and does not run where they are not.
+        """
+
     def statistics(self, table: str) -> dict[str, Any]:
         """`rows` and `bytes` on disk as the master knows them (both lag by some seconds; -1: not known)."""
 

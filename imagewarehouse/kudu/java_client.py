@@ -259,6 +259,24 @@ class JavaKuduWriter:
                         total += int(scanner.nextRows().getNumRows())
         return total
 
+    def ranges_with_rows(self, table: str, parts: Sequence[Range]) -> set[Range]:
+        handle, schema = self._open(table, refresh=True)  # what is open remembers for minutes which ranges were missing
+        wanted = set(parts)
+        found: set[Range] = set()
+        if not wanted:
+            return found
+        with self._errors(table):
+            builder = self._client.newScanTokenBuilder(handle).setProjectedColumnNames(java_list(schema.key[:1]))
+            for token in builder.limit(1).build():  # one for each tablet, and the limit is for each of them
+                part = range_of(token.getTablet().getPartition(), handle, schema)
+                if part in wanted and part not in found and self._has_row(token):
+                    found.add(part)
+        return found
+
+    def clock(self) -> datetime | None:
+        stamp = int(self._async.getLastPropagatedTimestamp())  # microseconds, and 12 bits that count within one
+        return None if stamp < 0 else EPOCH + timedelta(microseconds=stamp >> 12)
+
     def statistics(self, table: str) -> dict[str, Any]:
         with self._errors(table):
             found = self._client.getTableStatistics(table)
@@ -375,6 +393,16 @@ class JavaKuduWriter:
             at_least = predicate.ComparisonOp.GREATER_EQUAL
             builder.addPredicate(predicate.newComparisonPredicate(column, at_least, java_long(micros)))
         return builder.build()
+
+    def _has_row(self, token: Any) -> bool:
+        scanner = token.intoScanner(self._client)
+        try:
+            while scanner.hasMoreRows():
+                if scanner.nextRows().getNumRows():
+                    return True
+            return False
+        finally:
+            scanner.close()
 
     def _rows(self, scanner: Any, limit: int | None) -> Iterator[Any]:
         left = limit

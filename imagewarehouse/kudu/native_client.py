@@ -14,7 +14,7 @@ import importlib
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from decimal import localcontext
 from typing import Any
 
@@ -176,21 +176,28 @@ class NativeKuduWriter:
             if part is None:
                 scanners = [self._scanner(opened, [key])]
             else:
-                opened = self._look(table)  # the handle that is open keeps to the ranges that it saw first
-                schema = self._schema(table, opened)
-                columns = [schema.column(name) for name in schema.range_columns]
-                builder = opened.handle.scan_token_builder()
-                builder.set_projected_column_names([key])
-                builder.set_selection("leader")
-                with unreadable(table):
-                    found = [(token, range_keys(token)) for token in builder.build()]
-                    tokens = [t for t, ends in found if Range(*(bound_values(end, columns) for end in ends)) == part]
-                scanners = [token.into_kudu_scanner() for token in tokens]
+                scanners = [token.into_kudu_scanner() for token, its in self._tokens(table) if its == part]
             for scanner in scanners:
                 scanner.open()
                 while scanner.has_more_rows():
                     total += len(scanner.next_batch())
         return total
+
+    def ranges_with_rows(self, table: str, parts: Sequence[Range]) -> set[Range]:
+        wanted = set(parts)
+        found: set[Range] = set()
+        if not wanted:
+            return found
+        with self._errors(table):
+            for token, part in self._tokens(table):
+                if part in wanted and part not in found and _has_row(token.into_kudu_scanner()):
+                    found.add(part)
+        return found
+
+    def clock(self) -> datetime | None:
+        with self._errors():
+            found = self._client().latest_observed_timestamp().replace(tzinfo=timezone.utc)
+        return found if found.year > 1970 else None  # 0 where no server has answered yet
 
     def statistics(self, table: str) -> dict[str, Any]:
         """Nothing is known: kudu-python has no call for it."""
@@ -269,6 +276,18 @@ class NativeKuduWriter:
                 found.add(range_keys(token))
             return [Range(*(bound_values(key, columns) for key in keys)) for keys in sorted(found)]
 
+    def _tokens(self, table: str) -> list[tuple[Any, Range]]:
+        """A scan token for each tablet as it is now, with the range partition of the tablet. They give the first key."""
+        opened = self._look(table)  # the handle that is open keeps to the ranges that it saw first
+        schema = self._schema(table, opened)
+        columns = [schema.column(name) for name in schema.range_columns]
+        builder = opened.handle.scan_token_builder()
+        builder.set_projected_column_names([opened.columns[0].name])
+        builder.set_selection("leader")  # the other replicas may lag behind what was just written
+        with unreadable(table):
+            keys = [(token, range_keys(token)) for token in builder.build()]
+            return [(token, Range(*(bound_values(end, columns) for end in ends))) for token, ends in keys]
+
     def _alterer(self, table: str) -> Any:
         client = self._client()
         return client.new_table_alterer(client.table(table))
@@ -288,6 +307,15 @@ class NativeKuduWriter:
         scanner.set_selection("leader")  # the other replicas may lag behind what was just written
         scanner.set_projected_column_names(list(columns))
         return scanner
+
+
+def _has_row(scanner: Any) -> bool:
+    scanner.set_limit(1)
+    scanner.open()
+    while scanner.has_more_rows():
+        if len(scanner.next_batch()):
+            return True
+    return False
 
 
 def _refuse_settings(settings: KuduSettings) -> None:

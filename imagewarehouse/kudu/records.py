@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from imagewarehouse.errors import RecordsMalformed, WarehouseError
+from imagewarehouse.text import one_line
 
 Record = dict[str, Any]
 FORMATS = ("auto", "json", "json-lines", "arrow")
@@ -263,9 +264,7 @@ def _read_arrow(content: bytes) -> Records:
             table = _read_streams(content)
         table.validate(full=True)  # offsets beyond a buffer would be read as they are
     except (pa.ArrowException, OSError, MemoryError, ValueError, KeyError, TypeError) as err:
-        raise RecordsMalformed(
-            f"content is not Arrow: {str(err).splitlines()[0] if str(err) else type(err).__name__}"
-        ) from err
+        raise RecordsMalformed(f"content is not Arrow: {one_line(err)}") from err
     names = table.column_names
     if len(set(names)) < len(names):
         raise RecordsMalformed(
@@ -289,18 +288,14 @@ def _read_streams(content: bytes) -> pa.Table:
 def bad_rows_json(bad: Iterable[BadRow]) -> bytes:
     """A report in JSON lines: number of the record from 0, code and detail of the error, and the row as it was.
 
-    Bytes are base64, fractions that were read with every digit are text, times are ISO 8601.
+    Numbers are numbers with every digit that was read, at any depth. What JSON has no word for is text: bytes are
+    base64, times are ISO 8601, and NaN and the infinities have their names.
     """
     lines = []
     for row in sorted(bad, key=lambda b: b.record):
         line = {"row": row.record, "error_code": row.error.code, "error_detail": str(row.error)}
         values = row.values[:RAW_SHOWN] if isinstance(row.values, str) else row.values
-        try:
-            shown = json.dumps(line | {"record": values}, ensure_ascii=False, allow_nan=False, default=_plain)
-        except (ValueError, TypeError, RecursionError):
-            text = json.dumps(_safe_text(values), ensure_ascii=False)
-            shown = json.dumps(line, ensure_ascii=False)[:-1] + f', "record": {text}}}'
-        lines.append(_utf8(shown))
+        lines.append(_utf8(f'{json.dumps(line, ensure_ascii=False)[:-1]}, "record": {_safe_text(values)}}}'))
     return b"".join(line + b"\n" for line in lines)
 
 
@@ -319,7 +314,7 @@ def remaining(records: Records, numbers: Iterable[int]) -> bytes:
         return bytes(sink.getvalue())
     at = {n: row for row, n in enumerate(records.numbers)}
     texts = {bad.record: bad.values for bad in records.errors}
-    lines = [_safe_text(records.items[at[n]]) if n in at else str(texts[n]).replace("\n", " ") for n in wanted]
+    lines = [_whole_text(records.items[at[n]]) if n in at else str(texts[n]).replace("\n", " ") for n in wanted]
     return b"".join(_utf8(line) + b"\n" for line in lines)
 
 
@@ -334,7 +329,7 @@ def table_rows(table: pa.Table, rows: list[int]) -> pa.Table:
 
 
 def json_text(value: Any) -> str:
-    """Compact JSON that keeps the digits of a Decimal. What JSON has no word for is text, as in `bad_rows_json`."""
+    """Compact JSON in which a Decimal is a number with every digit. All else is as in `bad_rows_json`."""
     try:
         return _compact(value)
     except (TypeError, ValueError):
@@ -348,20 +343,54 @@ def _safe_text(value: Any) -> str:
         return '"(nested too deeply)"'
 
 
+def _whole_text(value: Any) -> str:
+    """As json_text, but at any depth: a record that is tried again may not lose what is in it."""
+    try:
+        return json_text(value)
+    except RecursionError:
+        return _slow_text(value)
+
+
 def _slow_text(value: Any) -> str:
-    if isinstance(value, dict):
-        return (
-            "{" + ",".join(f"{json.dumps(str(k), ensure_ascii=False)}:{_slow_text(v)}" for k, v in value.items()) + "}"
-        )
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(_slow_text, value)) + "]"
-    if isinstance(value, Decimal) and value.is_finite():
-        return str(value)
+    """JSON without the json module, whose encoder can neither write a Decimal as a number nor nest without end."""
+    written: list[str] = []
+    pending: list[Any] = [value]  # what is still to be written, the next at the end
+    while pending:
+        part = pending.pop()
+        if type(part) is _Written:
+            written.append(part)
+        elif isinstance(part, dict):
+            written.append("{")
+            pending.append(_Written("}"))
+            for number, (key, inner) in reversed(list(enumerate(part.items()))):
+                pending += (inner, _Written(f"{',' if number else ''}{_compact(str(key))}:"))
+        elif isinstance(part, (list, tuple)):
+            written.append("[")
+            pending.append(_Written("]"))
+            for number, inner in reversed(list(enumerate(part))):
+                pending += (inner, _Written(",")) if number else (inner,)
+        else:
+            written.append(_scalar_text(part))
+    return "".join(written)
+
+
+class _Written(str):
+    """Text that is JSON already."""
+
+    __slots__ = ()
+
+
+def _scalar_text(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return str(value) if value.is_finite() else _compact(str(value))
     if isinstance(value, _Refused):
         return value.text()
     if isinstance(value, float) and not math.isfinite(value):
-        return json.dumps(str(value))
-    return json.dumps(value, ensure_ascii=False, default=_plain)
+        return _compact(str(value))
+    try:
+        return _compact(value)
+    except TypeError:
+        return _compact(_plain(value))
 
 
 def _plain(value: Any) -> str:

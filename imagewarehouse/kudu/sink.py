@@ -21,8 +21,8 @@ from imagewarehouse.errors import (
 )
 from imagewarehouse.kudu.batch import RowBatch
 from imagewarehouse.kudu.client import KuduWriter
-from imagewarehouse.kudu.ranges import first_ranges, plan
-from imagewarehouse.kudu.schema import MAX_COLUMNS, KuduColumn, TableSchema
+from imagewarehouse.kudu.ranges import first_ranges, judge, plan, refusal
+from imagewarehouse.kudu.schema import MAX_COLUMNS, KuduColumn, KuduType, Range, RangePolicy, TableSchema
 
 log = logging.getLogger("imagewarehouse.kudu")
 
@@ -120,7 +120,7 @@ class TableSink:
             self._ready = True
             if time.monotonic() >= self._upkeep_due:
                 self._upkeep_due = time.monotonic() + self.settings.upkeep_s
-                self._keep_ranges(schema)
+                self._keep_ranges(schema, drop=True)
             return schema
 
     # --- inside ---
@@ -169,7 +169,7 @@ class TableSink:
             schema = self.writer.schema(self.table, refresh=True)  # another node may have made the range
         except WarehouseError:
             return False
-        self._keep_ranges(schema)
+        self._keep_ranges(schema, drop=False)  # rows need what is missing; the rest has time until the upkeep
         return True
 
     def _open(self) -> TableSchema:
@@ -242,31 +242,42 @@ class TableSink:
         log.info("table %s: added %s", self.table, ", ".join(f"{c.name} {c.type_text}" for c in columns))
         return self.writer.schema(self.table, refresh=True)
 
-    def _keep_ranges(self, schema: TableSchema) -> int:
-        """Add upcoming ranges and drop those past retention. How many were added; a failure waits for the next time."""
+    def _keep_ranges(self, schema: TableSchema, *, drop: bool) -> None:
+        """Add upcoming ranges and, with `drop`, drop those past retention. A failure waits for the next time."""
         declared = self.settings.declared
         policy = declared.policy if declared is not None else None
         if policy is None:
-            return 0
+            return
         if schema.range_columns != (policy.column,):
             log.warning("table %s has no ranges over %s alone: none are made or dropped", self.table, policy.column)
-            return 0
-        added = 0
+            return
+        kind = schema.column(policy.column).type
         try:
-            wanted = plan(policy, schema.column(policy.column).type, self.writer.ranges(self.table), self._now())
+            now, existing = self._now(), self.writer.ranges(self.table)
+            wanted = plan(policy, kind, existing, now)
+            added = 0
             for part in wanted.add:
                 added += self.writer.add_range(self.table, part)
                 log.info("table %s: range from %s", self.table, part.lower)
-            for part in wanted.drop:
-                if self.writer.drop_range(self.table, part):
-                    log.warning("table %s: dropped the range up to %s, past retention", self.table, part.upper)
             if added:
                 self.writer.schema(
                     self.table, refresh=True
                 )  # the client remembers for minutes which ranges were missing
+            if drop and wanted.drop:
+                self._drop_ranges(policy, kind, existing, now)
         except WarehouseError as err:
             log.warning("table %s: range partitions: %s", self.table, err)
-        return added
+
+    def _drop_ranges(self, policy: RangePolicy, kind: KuduType, existing: Sequence[Range], now: datetime) -> None:
+        """Drop what is past retention, unless the rows say that this node's clock may be wrong."""
+        with_rows = self.writer.ranges_with_rows(self.table, existing)
+        kudu_now = self.writer.clock()  # behind the reading, so that it is of now
+        found = judge(policy, kind, existing, with_rows, now, kudu_now)
+        if found.refused:
+            log.error("%s", refusal(found, self.table, now, kudu_now))
+        for part in found.drop:
+            if self.writer.drop_range(self.table, part):
+                log.warning("table %s: dropped the range up to %s, past retention", self.table, part.upper)
 
 
 def _mendable(outcome: Outcome) -> bool:
