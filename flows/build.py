@@ -686,9 +686,9 @@ def pre_processing() -> Group:
         {"Store URI": "#{store.uri}", **PACKAGES},
         tasks=2,
         ends=("original",),
-        retry=_retrying("retry"),
+        retry=_retrying("retry", "refused"),
     )
-    stored = port_out("stored", (2100, 290), "Images whose storage_uri is known.")
+    stored = port_out("stored", (2100, 290), "Images whose storage_uri is known, and those that the store refused.")
     rejected = port_out("rejected", (716, 600), "Rejected requests with their origin.")
     failed = port_out("failed", (1456, 600), "Images that could not be read or stored.")
     return Group(
@@ -702,7 +702,8 @@ def pre_processing() -> Group:
             link(enrich, store, "success"),
             link(enrich, rejected, "rejected"),
             link(enrich, failed, "failure"),
-            link(store, stored, "success"),
+            # An image that was not stored in time goes on among the others of its package; later steps pass over it.
+            link(store, stored, "success", "refused"),
             link(store, failed, "failure"),
             loop(store, "retry"),
         ],
@@ -710,7 +711,7 @@ def pre_processing() -> Group:
 
 
 def prediction() -> Group:
-    stored = port_in("stored", (0, 300), "Images whose storage_uri is known.")
+    stored = port_in("stored", (0, 300), "Images whose storage_uri is known, and those that the store refused.")
     classify = processor(
         "ClassifyImage",
         "ClassifyImage",

@@ -31,10 +31,11 @@ _READABLE = 4_000  # characters of records that an operator finds as plain JSON
 _DEFLATED = "deflate:"
 SETTING = "FlowFile Packages"  # a processor's property
 
-# A package longer than this holds one FlowFile, far over any limit on images: the gathering step stops at fewer megabytes.
-# It is judged by its size and never read; its attributes are those of the FlowFile in it.
-_UNREAD = 64 << 20
+# A package longer than this holds one FlowFile: the gathering step stops at fewer megabytes. If it is far over the limit on
+# images, too, it is judged by its size and never read; its attributes are those of the FlowFile in it.
+_LARGE = 64 << 20
 _UNEXPECTED = "an unexpected error, see the log"
+_TRIED_AGAIN = {"failure", "refused"}  # what the flow sends to the same step again, for some seconds
 _OURS = frozenset(column.name for column in COLUMNS)
 
 
@@ -51,12 +52,12 @@ class Package:
 
     def __init__(self, flow_file: Any, *, first: bool = False, most: int = 0) -> None:
         """`first`: no step of ours came before, and what looks so was brought along by a sender of packages. `most`: bytes
-        that are read, if that is more than 64 MB.
+        that the first step reads, if that is more than 64 MB. Later steps read what the first one let pass.
 
         Raises: PackageBroken.
         """
         self._flow_file = flow_file
-        self._most = max(_UNREAD, most)
+        self._most = max(_LARGE, most) if first else None
         self.records: list[dict[str, str]]
         text = None if first else bridge.text_attribute(flow_file, RECORDS)
         if text:
@@ -64,19 +65,35 @@ class Package:
         else:  # what later steps want to know of the listener, so that they need not read the package for it
             # No id yet, and the sender's is none: it would name a row to overwrite, should the first step trip over an image.
             known = {"request_id": ""} if first else {}
+            count = 1 if self.unread else len(self.packed)
             self.records = [
-                {name: packed.attributes.get(name, "") for name in ORIGIN} | known for packed in self.packed
+                {name: self.attributes(number).get(name) or "" for name in ORIGIN} | known for number in range(count)
             ]
 
     @cached_property
+    def size(self) -> int:
+        """Bytes of the whole package."""
+        return int(self._flow_file.getSize())
+
+    @property
+    def unread(self) -> bool:
+        """Whether it holds one body that is too long to be looked at: there are no bytes of it here."""
+        return self._most is not None and self.size > self._most
+
+    @cached_property
     def packed(self) -> Sequence[Packed]:
-        size = int(self._flow_file.getSize())
-        if size > self._most:
-            return [Packed(_Attributes(self._flow_file), _Unread(size))]
+        """The FlowFiles, with their bytes. Raises PackageBroken."""
+        if self.unread:
+            raise PackageBroken(f"{self.size} bytes: not read, at most {self._most} are")
         found = read_package(bridge.read(self._flow_file))
         if "records" in self.__dict__ and len(found) != len(self.records):
             raise PackageBroken(f"{RECORDS} speaks of {len(self.records)} FlowFiles, the package holds {len(found)}")
         return found
+
+    def attributes(self, number: int) -> Mapping[str, str]:
+        """What the listener said of a FlowFile. A large one alone is not read for it: the package has its attributes."""
+        alone = self.unread or ("packed" not in self.__dict__ and len(self.records) == 1 and self.size > _LARGE)
+        return _Attributes(self._flow_file) if alone else self.packed[number].attributes
 
     def __len__(self) -> int:
         return len(self.records)
@@ -97,29 +114,23 @@ class Package:
         )
 
 
-class _Attributes(dict[str, str]):
+class _Attributes(Mapping[str, str]):
     """Attributes of the one FlowFile in a package that is not read; asked for by name."""
 
     def __init__(self, flow_file: Any) -> None:
-        super().__init__()
         self._flow_file = flow_file
 
-    def get(self, name: str, default: Any = None) -> Any:
-        found = self._flow_file.getAttribute(name)
-        return default if found is None else found
+    def __getitem__(self, name: str) -> str:
+        found: str | None = self._flow_file.getAttribute(name)
+        if found is None:
+            raise KeyError(name)
+        return found
 
-
-class _Unread(bytes):
-    """Stands for a content that is not read: it has a length, and nothing in it."""
-
-    def __new__(cls, size: int) -> _Unread:
-        return super().__new__(cls)
-
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._flow_file.getAttributes()))
 
     def __len__(self) -> int:
-        return self._size
+        return len(self._flow_file.getAttributes())
 
 
 def read_records(text: str) -> list[dict[str, str]]:
@@ -127,9 +138,9 @@ def read_records(text: str) -> list[dict[str, str]]:
     try:
         if text.startswith(_DEFLATED):
             inflate = zlib.decompressobj()
-            inflated = inflate.decompress(base64.b64decode(text.removeprefix(_DEFLATED)), _UNREAD)
+            inflated = inflate.decompress(base64.b64decode(text.removeprefix(_DEFLATED)), _LARGE)
             if not inflate.eof:  # cut short, or a bomb in a flow without the check in front
-                raise PackageBroken(f"{RECORDS}: does not end within {_UNREAD >> 20} MB")
+                raise PackageBroken(f"{RECORDS}: does not end within {_LARGE >> 20} MB")
             text = inflated.decode()
         found: list[dict[str, str]] = json.loads(text)
     except (ValueError, binascii.Error, zlib.error) as err:
@@ -157,21 +168,34 @@ class Member:
         # Once the filter has spoken, what a record lacks is not there, whatever a sender of packages wrote beside it.
         if name in record or (name in _OURS and "request_id" in record):
             return record.get(name)
-        return self._package.packed[self.number].attributes.get(name)
+        return self._package.attributes(self.number).get(name)
 
     def getAttributes(self) -> dict[str, str]:
-        return {**self._package.packed[self.number].attributes, **self.record}
+        return {**self._package.attributes(self.number), **self.record}
 
     def getSize(self) -> int:
-        return len(self._package.packed[self.number].content)
+        package = self._package
+        return package.size if package.unread else len(package.packed[self.number].content)
 
     def getContentsAsBytes(self) -> bytes:
+        """Raises PackageBroken where the bytes are not here: nothing else is ever given in their place."""
         return bytes(self._package.packed[self.number].content)
 
 
-def has_ended(member: Member) -> bool:
+def requests_in(get: Callable[[str], str | None]) -> str:
+    """The requests in a FlowFile by their ids, for a line of a log."""
+    try:
+        records = read_records(get(RECORDS) or "[]")
+    except PackageBroken:
+        records = []
+    found = [record.get("request_id") for record in records] or [get("request_id")]
+    ids = [request_id for request_id in found if request_id]
+    return f"request {', '.join(ids)}" if ids else "a request without an id"
+
+
+def has_ended(image: Any) -> bool:
     """Whether an earlier step rejected it or failed at it: the rest of the way it is only carried along."""
-    return member.getAttribute("status") in (REJECTED, FAILED)
+    return image.getAttribute("status") in (REJECTED, FAILED)
 
 
 def transform(
@@ -189,22 +213,16 @@ def transform(
     Args: work: a result for each FlowFile it is given. result: makes one. first, everyone: see `Package` and `each`.
     """
     if not boolean(context, SETTING):
-        try:
-            (found,) = work([flow_file])
-        except Exception:
-            if not first:
-                raise  # NiFi takes it to failure as it came
-            # As it came, it may name a row: a sender of packages chose its attributes.
-            log.exception("a request tripped over our code")
-            unknown = dict.fromkeys(("request_id", "event_time"), "")
-            return result(relationship="failure", attributes=unknown | failed(WarehouseError(_UNEXPECTED)))
+        if not everyone and has_ended(flow_file) and flow_file.getAttribute("request_id"):  # not somebody else's status
+            return result(relationship="success")
+        (found,) = work([flow_file])
         return bridge.lighten(found, flow_file)
     try:
         return bridge.lighten(
             each(Package(flow_file, first=first, most=most), work, result, everyone=everyone), flow_file
         )
     except PackageBroken as err:
-        log.error("%s is true, but: %s", SETTING, err)
+        log.error("%s: %s is true, but: %s", requests_in(flow_file.getAttribute), SETTING, err)
         forget = {RECORDS: ""} if first else {}  # the sender's, which no step has looked at
         return result(relationship="failure", attributes=failed(err) | forget)
 
@@ -221,8 +239,9 @@ def each(
 
     The package goes where all of them go. Where they differ it goes on, `success`: the record of each says what became of
     it. So it does where all have failed for good: `failure` is for what another try may change, of which the end of
-    this process in the middle of a call is one; NiFi takes the FlowFile there as it was. But if a single one has to be
-    tried again the whole package is, as it came: every step may be done twice.
+    this process in the middle of a call is one; NiFi takes the FlowFile there as it was. But if a single one may pass at
+    another try the package goes where that one would go alone, and the whole package is tried again as it came: every
+    step may be done twice.
 
     Args: work: a result for each member it is given, in their order. result: makes a result. everyone: also those that
         an earlier step has ended. fatal: a way that all take if one does.
@@ -234,7 +253,9 @@ def each(
         return result(relationship="retry")
     if fatal in ways:
         ways = {fatal}
-    elif ways == {"failure"} and not any(_may_pass(item) for item in found):
+    elif again := {item.relationship for item in found if item.relationship in _TRIED_AGAIN and _may_pass(item)}:
+        ways = {again.pop()}
+    elif ways <= _TRIED_AGAIN:
         ways = {"success"}
     contents: dict[int, bytes] = {}
     for member, item in zip(members, found, strict=True):
@@ -260,10 +281,12 @@ def _guarded(
         return []
     try:
         return list(work(members))
+    except PackageBroken:  # no image of it is to blame
+        raise
     except Exception:  # noqa: BLE001 - re-raised as the failure of the one image that it belongs to
         if len(members) > 1:
             return [found for member in members for found in _guarded(work, [member], result)]
-        log.exception("request %s", members[0].record.get("request_id", "without an id"))
+        log.exception("request %s", members[0].getAttribute("request_id"))
         return [result(relationship="failure", attributes=failed(WarehouseError(_UNEXPECTED)))]
 
 

@@ -399,7 +399,7 @@ def _walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
     def read(fmt: str, at: int) -> int:
         try:
             value: int = struct.unpack_from(order + fmt, data, at)[0]
-        except struct.error as err:
+        except (struct.error, OverflowError) as err:  # the latter: BigTIFF, beyond 2^63
             raise Truncated(f"TIFF: it refers to byte {at}, {len(data)} are here") from err
         return value
 
@@ -410,7 +410,7 @@ def _walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
         value_steps.take(count)
         try:
             return list(struct.unpack_from(f"{order}{count}{fmt}", data, at))
-        except struct.error as err:
+        except (struct.error, OverflowError) as err:
             raise Truncated(f"TIFF: it refers to byte {at}, {len(data)} are here") from err
 
     pages = 0

@@ -35,6 +35,7 @@ from imagewarehouse.errors import (
 from imagewarehouse.formats import DEFAULT_MEDIA_TYPES, ImageFormat, by_file_name, by_media_type, sniff
 from imagewarehouse.images import ImageFacts, check_image
 from imagewarehouse.limits import Limits
+from imagewarehouse.text import one_line
 
 JSON_TYPE = "application/json"
 MAX_JSON_SIGNS = 1000  # commas, colons and brackets in a JSON body
@@ -59,12 +60,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class IntakeRules:
-    """What is taken. `media_types` are canonical names; `uri_prefixes` empty switches image_uri off."""
+    """What is taken. `media_types` are canonical names."""
 
     limits: Limits = field(default_factory=Limits)
     keys: AccessKeys = field(default_factory=lambda: AccessKeys({}))
     media_types: tuple[str, ...] = DEFAULT_MEDIA_TYPES
-    uri_prefixes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,9 @@ def check_content(
 ) -> Accepted:
     """Judge the body itself: declared type, signature and decoder have to agree, and the picture has to decode.
 
-    Args: fetch: reads an `image_uri` that is inside the allowed prefixes, given it and the most bytes to read.
-    Raises: any ImageRejected.
+    Args: fetch: reads an `image_uri`, given it and the most bytes to read, and refuses what is not allowed; None switches
+        image_uri off.
+    Raises: any ImageRejected; UriUnavailable.
     """
     media_type = declared_media_type(request)
     file_name = clean_file_name(request.file_name)
@@ -131,7 +132,7 @@ def check_content(
     inner_type = _inner_type(envelope, file_name)
     if inner_type is not None:
         _accepted_format(inner_type, rules)
-    image = _unwrap(envelope, rules, fetch)
+    image = _unwrap(envelope, rules.limits.max_bytes, fetch)
     if len(image) > rules.limits.max_bytes:
         raise TooLarge(f"{len(image)} bytes, at most {rules.limits.max_bytes} are allowed")
     if not image:
@@ -188,18 +189,6 @@ def parse_media_types(text: str, setting: str = "Accepted Types") -> tuple[str, 
     return tuple(dict.fromkeys(found))
 
 
-def parse_uri_prefixes(text: str, setting: str = "Allowed Image URIs") -> tuple[str, ...]:
-    """A comma-separated list of URI prefixes, each closed by a slash so that it names a folder. Raises ConfigurationError."""
-    prefixes = []
-    for item in (part.strip() for part in text.split(",")):
-        if not item:
-            continue
-        if not re.match(r"[a-z][a-z0-9+.-]*://", item) or not _is_plain_uri(item):
-            raise ConfigurationError(setting, f"{item!r} is not a URI prefix such as s3://bucket/incoming/")
-        prefixes.append(item if item.endswith("/") else item + "/")
-    return tuple(prefixes)
-
-
 def _accepted_format(media_type: str, rules: IntakeRules) -> ImageFormat:
     image_format = by_media_type(media_type)
     if image_format is None or image_format.media_types[0] not in rules.media_types:
@@ -238,7 +227,7 @@ def _parse_json(content: bytes) -> dict[str, str]:
     try:
         envelope = json.loads(content)
     except (ValueError, RecursionError) as err:
-        raise MalformedJson(f"the body is declared JSON, but is not: {str(err)[:120]}") from err
+        raise MalformedJson(f"the body is declared JSON, but is not: {one_line(err, 120)}") from err
     if not isinstance(envelope, dict):
         raise MalformedJson('expected an object such as {"image": "<base64>"}')
     texts = {key: envelope[key] for key in ("image", "image_uri", "type", "file_name") if envelope.get(key) is not None}
@@ -260,9 +249,12 @@ def _inner_type(envelope: dict[str, str], file_name: str | None) -> str | None:
     return declared.partition(";")[0].strip().lower() or (by_name.media_types[0] if by_name else None)
 
 
-def _unwrap(envelope: dict[str, str], rules: IntakeRules, fetch: Callable[[str, int], bytes] | None) -> bytes:
+def _unwrap(envelope: dict[str, str], max_bytes: int, fetch: Callable[[str, int], bytes] | None) -> bytes:
     if "image_uri" in envelope:
-        return _fetch(envelope["image_uri"], rules, fetch)
+        uri = envelope["image_uri"]
+        if fetch is None:
+            raise UriNotAllowed(f"{uri[:200]!r} is not inside an allowed prefix: none is allowed here")
+        return fetch(uri, max_bytes)
     value = envelope["image"]
     if value.startswith("data:"):
         head, comma, value = value.partition(",")
@@ -275,18 +267,6 @@ def _unwrap(envelope: dict[str, str], rules: IntakeRules, fetch: Callable[[str, 
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as err:
         raise MalformedBase64(f'"image": {err}') from err
-
-
-def _fetch(uri: str, rules: IntakeRules, fetch: Callable[[str, int], bytes] | None) -> bytes:
-    if fetch is None or not _is_plain_uri(uri) or not any(uri.startswith(prefix) for prefix in rules.uri_prefixes):
-        raise UriNotAllowed(f"{uri[:200]!r} is not inside an allowed prefix")
-    return fetch(uri, rules.limits.max_bytes)
-
-
-def _is_plain_uri(uri: str) -> bool:
-    """No parent folders, escapes, queries or control characters: what is compared is what is opened."""
-    path = uri.partition("://")[2]
-    return not re.search(r"[%?#\\\x00-\x20]|(^|/)\.{1,2}(/|$)", path)
 
 
 _LOOKS_LIKE = (

@@ -128,7 +128,7 @@ class ClassifyImage(FlowFileTransform):
             outcomes = classifier.classify_many(contents, top_k)
         except WarehouseError as err:
             classifier, outcomes = None, [err] * len(images)
-        return [_result(classifier, outcome) for outcome in outcomes]
+        return [_result(classifier, *pair) for pair in zip(images, outcomes, strict=True)]
 
     def _load(self, context):
         classifier = load_classifier(
@@ -137,9 +137,9 @@ class ClassifyImage(FlowFileTransform):
         return classifier, adapter.integer(context, "Top K", 5)
 
 
-def _result(classifier, outcome):
+def _result(classifier, image, outcome):
     if isinstance(outcome, WarehouseError):
-        adapter.log.warning("ClassifyImage: %s", outcome)
+        adapter.log.warning("ClassifyImage: request %s: %s", image.getAttribute("request_id"), outcome)
         # Empty, or a sender of FlowFile packages could have chosen them.
         nothing = {column.name: "" for column in COLUMNS if column.stage == "classify"}
         return FlowFileTransformResult(relationship="failure", attributes=nothing | adapter.failed(outcome))

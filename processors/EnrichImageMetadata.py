@@ -59,7 +59,9 @@ class EnrichImageMetadata(FlowFileTransform):
     )
 
     SUCCESS = Relationship(name="success", description="Images with their origin and facts as attributes")
-    REJECTED = Relationship(name="rejected", description="Requests that came with status rejected, their origin added")
+    REJECTED = Relationship(
+        name="rejected", description="Requests that came with status rejected or failed, their origin added"
+    )
 
     def __init__(self, **kwargs):
         super().__init__()
@@ -102,10 +104,8 @@ def _enrich(image, trusted, keep_gps):
     attributes |= {name: "" for name in ("gps_latitude", "gps_longitude") if get(name)}
     if not get("source_user"):
         attributes["source_user"] = certificate_subject(get) or ""
-    status = get("status")
-    if status in ("rejected", "failed"):  # the latter in a package, where the filter tripped over this one only
-        relationship = "rejected" if status == "rejected" else "failure"
-        return FlowFileTransformResult(relationship=relationship, attributes=attributes)
+    if batches.has_ended(image):
+        return FlowFileTransformResult(relationship="rejected", attributes=attributes)
     try:
         image_format = get("format")
         if keep_gps or not image_format:
@@ -128,5 +128,6 @@ def _enrich(image, trusted, keep_gps):
             if position:
                 attributes |= {"gps_latitude": str(position[0]), "gps_longitude": str(position[1])}
     except ImageRejected as err:
+        adapter.log.warning("EnrichImageMetadata: request %s: %s", get("request_id"), err)
         return FlowFileTransformResult(relationship="failure", attributes=attributes | adapter.failed(err))
     return FlowFileTransformResult(relationship="success", attributes=attributes)

@@ -5,7 +5,7 @@ from nifiapi.relationship import Relationship
 
 from imagewarehouse import adapter, batches
 from imagewarehouse.access import AccessKeys
-from imagewarehouse.errors import ConfigurationError, ImageRejected
+from imagewarehouse.errors import ConfigurationError, ImageRejected, Unavailable, WarehouseError
 from imagewarehouse.ids import event_time, new_request_id, request_id_from_key
 from imagewarehouse.intake import (
     IntakeRules,
@@ -14,12 +14,11 @@ from imagewarehouse.intake import (
     check_request,
     clean_file_name,
     parse_media_types,
-    parse_uri_prefixes,
 )
 from imagewarehouse.limits import Limits
 from imagewarehouse.listeners import read_request
-from imagewarehouse.metadata import to_text
-from imagewarehouse.stores.objects import read_object
+from imagewarehouse.metadata import COLUMNS, to_text
+from imagewarehouse.stores.fetching import Fetcher, parse_locations
 
 
 @use_case(
@@ -103,7 +102,8 @@ class FilterImageRequest(FlowFileTransform):
     ALLOWED_URIS = PropertyDescriptor(
         name="Allowed Image URIs",
         description="""Prefixes such as s3://bucket/incoming/, separated by commas, inside which a JSON body may name an
-            image_uri. Empty: image_uri is switched off.""",
+            image_uri. Each names a bucket or a folder, with options where the store needs them; clients write the URI
+            without options. Links inside a folder are not followed. Empty: image_uri is switched off.""",
         required=False,
         default_value="",
         validators=[StandardValidators.ALWAYS_VALID],
@@ -131,12 +131,14 @@ class FilterImageRequest(FlowFileTransform):
 
     SUCCESS = Relationship(name="success", description="Images, decoded once and found whole")
     REJECTED = Relationship(
-        name="rejected", description="Requests that will never pass; error_code and error_detail say why"
+        name="rejected",
+        description="""Requests that will never pass, and those that our side failed on (status failed); error_code and
+            error_detail say why""",
     )
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.rules = adapter.Prepared(self._read_rules)
+        self.settings = adapter.Prepared(self._read_settings, close=_close)
 
     def getPropertyDescriptors(self):
         return [
@@ -155,28 +157,28 @@ class FilterImageRequest(FlowFileTransform):
 
     def customValidate(self, context):
         try:
-            self._read_rules(context)
+            self._read_settings(context)
         except ConfigurationError as err:
             return [ValidationResult(subject=err.setting, explanation=err.problem, valid=False)]
         return []
 
     def onScheduled(self, context):
-        self.rules.renew(context)
+        self.settings.renew(context)
 
     def transform(self, context, flowFile):
-        rules = self.rules.get(context)
+        rules, fetcher = self.settings.get(context)
         return batches.transform(
             context,
             flowFile,
-            lambda requests: [_check(request, rules) for request in requests],
+            lambda requests: self._check_all(requests, rules, fetcher),
             FlowFileTransformResult,
             first=True,
             everyone=True,
             most=2 * rules.limits.max_bytes,
         )
 
-    def _read_rules(self, context):
-        return IntakeRules(
+    def _read_settings(self, context):
+        rules = IntakeRules(
             limits=Limits(
                 max_bytes=adapter.data_size(context, "Maximum Size", Limits.max_bytes),
                 max_pixels=adapter.integer(context, "Maximum Pixels", Limits.max_pixels),
@@ -185,36 +187,66 @@ class FilterImageRequest(FlowFileTransform):
             ),
             keys=AccessKeys.parse(adapter.text(context, "Access Keys")),
             media_types=parse_media_types(adapter.text(context, "Accepted Types")),
-            uri_prefixes=parse_uri_prefixes(adapter.text(context, "Allowed Image URIs")),
         )
+        locations = parse_locations(adapter.text(context, "Allowed Image URIs"))
+        return rules, Fetcher(locations, rules.limits) if locations else None
+
+    def _check_all(self, requests, rules, fetcher):
+        if fetcher is None:
+            return [_check(request, rules, None) for request in requests]
+        return fetcher.for_each(lambda request, fetch: _check(request, rules, fetch), requests)
 
 
-def _check(flow_file, rules):
+def _close(settings):
+    _, fetcher = settings
+    if fetcher is not None:
+        fetcher.close()
+
+
+def _check(flow_file, rules, fetch):
+    # First of all: whatever happens to the request, its row, its answer and the log lines about it name this id.
     now = adapter.now()
-    request, attributes = read_request(
+    # What a request does not have is set all the same: a sender of FlowFile packages chooses attributes, but not
+    # who it is.
+    attributes = {"source_user": "", "size_bytes": "", "declared_type": "", "file_name": ""}
+    attributes |= _identity(new_request_id(now))
+    try:
+        return _judge(flow_file, rules, fetch, now, attributes)
+    except ImageRejected as err:
+        attributes |= {"status": "rejected", "error_code": err.code, "error_detail": str(err)}
+        return FlowFileTransformResult(relationship="rejected", attributes=attributes)
+    except Unavailable as err:  # a store that an image_uri leads to
+        adapter.log.warning("FilterImageRequest: request %s: %s", attributes["request_id"], err)
+        failure = err
+    except Exception:  # noqa: BLE001 - a defect of ours is answered at once, and recorded, too
+        adapter.log.exception("FilterImageRequest: request %s", attributes["request_id"])
+        failure = WarehouseError("an unexpected error, see the log")
+    nothing = {column.name: "" for column in COLUMNS}  # a failed record may have any of them
+    return FlowFileTransformResult(relationship="rejected", attributes=nothing | attributes | adapter.failed(failure))
+
+
+def _judge(flow_file, rules, fetch, now, attributes):
+    """The result of an accepted request. What is known of it goes into `attributes` as soon as it is known."""
+    request, blank = read_request(
         flow_file.getAttribute,
         flow_file.getSize(),
         keys_wanted=bool(rules.keys.digests),
         all_attributes=flow_file.getAttributes,
     )
-    # What a request does not have is set all the same: a sender of FlowFile packages chooses attributes, but not
-    # who it is.
-    attributes["source_user"] = ""
-    request_id = new_request_id(now)
-    try:
-        attributes["source_user"] = check_access(request, rules) or ""
-        if request.idempotency_key:  # not before the access check: it names the row that will be overwritten
-            request_id = request_id_from_key(request.idempotency_key, now, request.part or 1)
-        check_request(request, rules)
-        content = adapter.read_content(flow_file)
-        accepted = check_content(request, content, rules, fetch=read_object)
-    except ImageRejected as err:
-        attributes |= _identity(request_id, "rejected", request)
-        attributes |= {"error_code": err.code, "error_detail": str(err)}
-        return FlowFileTransformResult(relationship="rejected", attributes=attributes)
-
-    attributes |= _identity(request_id, "accepted", request)
+    attributes |= blank
     attributes |= {
+        "size_bytes": str(request.size),
+        "declared_type": (request.declared_type or "")[:255],
+        "file_name": clean_file_name(request.file_name) or "",
+    }
+    attributes["source_user"] = check_access(request, rules) or ""
+    if request.idempotency_key:  # not before the access check: it names the row that will be overwritten
+        attributes |= _identity(request_id_from_key(request.idempotency_key, now, request.part or 1))
+    check_request(request, rules)
+    content = adapter.read_content(flow_file)
+    accepted = check_content(request, content, rules, fetch=fetch)
+    attributes |= {
+        "status": "accepted",
         "image_id": accepted.image_id,
         "declared_type": accepted.declared_type,
         "format": accepted.facts.format,
@@ -231,12 +263,5 @@ def _check(flow_file, rules):
     )
 
 
-def _identity(request_id, status, request):
-    return {
-        "request_id": request_id,
-        "event_time": to_text(event_time(request_id)),
-        "status": status,
-        "size_bytes": str(request.size),
-        "declared_type": (request.declared_type or "")[:255],
-        "file_name": clean_file_name(request.file_name) or "",
-    }
+def _identity(request_id):
+    return {"request_id": request_id, "event_time": to_text(event_time(request_id))}

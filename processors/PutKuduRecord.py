@@ -433,7 +433,7 @@ class PutKuduRecord(FlowFileTransform):
                 return self._image_records(opened.images, context, flowFile)
             delivery = opened.deliver(context, flowFile)
         except WarehouseError as err:
-            adapter.log.warning("PutKuduRecord: %s", err)
+            adapter.log.warning("PutKuduRecord: %s: %s", batches.requests_in(flowFile.getAttribute), err)
             if err.retryable:
                 return FlowFileTransformResult(relationship="retry")
             return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(err))

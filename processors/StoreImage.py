@@ -6,9 +6,10 @@ from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, Stan
 from nifiapi.relationship import Relationship
 
 from imagewarehouse import adapter, batches
-from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable
+from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.listeners import is_awaited
-from imagewarehouse.stores.objects import ObjectStore, store_uri
+from imagewarehouse.stores.location import Location
+from imagewarehouse.stores.objects import ObjectStore
 
 
 @use_case(
@@ -30,7 +31,8 @@ class StoreImage(FlowFileTransform):
     STORE_URI = PropertyDescriptor(
         name="Store URI",
         description="""Where images go: file:///folder, or any URI that Apache Arrow's file systems know. A value without a
-            scheme is a folder, relative to NiFi's working directory.""",
+            scheme is a folder, relative to NiFi's working directory. A login and options in it (s3://bucket/images?region=...)
+            stay here: storage_uri has neither.""",
         required=True,
         default_value="./image-warehouse/objects",
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],
@@ -51,6 +53,11 @@ class StoreImage(FlowFileTransform):
     RETRY = Relationship(
         name="retry", description="The store did not take the image and nobody waits for an answer: loop it back"
     )
+    REFUSED = Relationship(
+        name="refused",
+        description="""The store did not take the image and a client waits: try it again for as long as the client may wait,
+            then let it go on. Its record says failed. Of a package the other images are stored""",
+    )
 
     def __init__(self, **kwargs):
         super().__init__()
@@ -60,7 +67,7 @@ class StoreImage(FlowFileTransform):
         return [self.STORE_URI, self.PACKAGES]
 
     def getRelationships(self):
-        return [self.SUCCESS, self.RETRY]
+        return [self.SUCCESS, self.RETRY, self.REFUSED]
 
     def customValidate(self, context):
         try:
@@ -82,7 +89,7 @@ class StoreImage(FlowFileTransform):
         )
 
     def _open(self, context):
-        return ObjectStore(store_uri(adapter.text(context, "Store URI")))
+        return ObjectStore(Location.parse(adapter.text(context, "Store URI")))
 
 
 def _store(images, store):
@@ -98,11 +105,14 @@ def _put(image, content, store):
         image_id = attributes["image_id"] = hashlib.sha256(content).hexdigest()
     try:
         attributes["storage_uri"] = store.put(image_id, image.getAttribute("format") or "", content)
-    except ObjectStoreUnavailable as err:
-        adapter.log.warning("StoreImage: %s", err)
+    except WarehouseError as err:
+        adapter.log.warning("StoreImage: request %s: %s", image.getAttribute("request_id"), err)
+        failed = adapter.failed(err) | {"storage_uri": ""}
+        if not err.retryable:
+            return FlowFileTransformResult(relationship="failure", attributes=failed)
         if not is_awaited(image.getAttribute):
             # An image that was acknowledged before must not end as a failed row without its bytes. It loops as it
             # came, or the next try would carry the marks of this one.
             return FlowFileTransformResult(relationship="retry")
-        return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(err) | {"storage_uri": ""})
+        return FlowFileTransformResult(relationship="refused", attributes=failed)
     return FlowFileTransformResult(relationship="success", attributes=attributes)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flows.definition import Component, Connection, Flow
-from standalone.flowfile import FlowFile
+from standalone.flowfile import FlowFile, requests_in
 
 log = logging.getLogger("imagewarehouse.standalone")
 
@@ -171,7 +171,8 @@ class Engine:
             try:
                 self._process(node, queue, flow_files)
             except Exception:  # a defect of ours; the task has to live on, and no FlowFile must be lost
-                log.exception("%s: %d FlowFiles put back", node.component.name, len(flow_files))
+                names = "; ".join(map(requests_in, flow_files))
+                log.exception("%s: %d FlowFiles put back; %s", node.component.name, len(flow_files), names)
                 for flow_file in flow_files:
                     self._put(queue, flow_file, delay_s=node.component.yield_s)
             node.seconds += time.perf_counter() - started
@@ -233,7 +234,7 @@ class Engine:
             with self._live_lock:  # only counted: its journal record brings it back at the next start
                 queue.count += 1
                 queue.bytes += flow_file.size
-            log.error("%s: parked; request %s", queue.name, flow_file.attributes.get("request_id", "without an id"))
+            log.error("%s: parked; %s", queue.name, requests_in(flow_file))
             return
         with node.changed:
             queue.count += 1

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+
+from imagewarehouse import batches
+from imagewarehouse.batches import RECORDS
+from imagewarehouse.errors import PackageBroken
+from imagewarehouse.packages import MEDIA_TYPE, read_package
 
 
 class Ticket:
@@ -61,6 +67,23 @@ class FlowFile:
                 replace(self, attributes=merged, retries={}) if merged is not self.attributes or self.retries else self
             )
         return replace(self, attributes=merged, content=content, size=len(content), retries={})
+
+
+def requests_in(flow_file: FlowFile) -> str:
+    """The requests in it by their ids, for a line of a log: also those of a package that no step has looked at."""
+    attributes = flow_file.attributes
+    if RECORDS not in attributes and attributes.get("mime.type") == MEDIA_TYPE:
+        with suppress(PackageBroken):
+            ids = [_key(item.attributes) for item in read_package(flow_file.content or b"")]
+            return f"request {', '.join(ids)}"
+    return batches.requests_in(
+        lambda name: attributes.get(name) or (_key(attributes) if name == "request_id" else None)
+    )
+
+
+def _key(attributes: Mapping[str, str]) -> str:
+    """The Idempotency-Key that our listeners give every request: it becomes the id."""
+    return attributes.get("Idempotency-Key") or attributes.get("http.headers.Idempotency-Key") or ""
 
 
 class InputFlowFile:

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from flows.definition import Component
 from imagewarehouse.adapter import now
-from imagewarehouse.answers import Answer, problem
+from imagewarehouse.answers import problem
 from imagewarehouse.errors import BadIdempotencyKey, Busy, ConfigurationError, EncodingNotAccepted, TooSlow
 from imagewarehouse.ids import new_request_id, request_id_from_key
 from imagewarehouse.listeners import UNKEPT_SIZE
@@ -115,23 +115,25 @@ class Listener:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        """The answer to a request. Every problem that it tells of carries `request_id`, as the row will."""
         raise NotImplementedError
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method in ("GET", "HEAD") and request.path in ("/health", "/metrics"):
             return self._health() if request.path == "/health" else self.metrics.response()
+        request_id = _request_id(request)
         with self.metrics.request(self.component.name) as observed:
             if not self.accepting:
-                response = _answer(problem("unavailable", "the service is shutting down"))
+                response = _problem(request_id, "unavailable", "the service is shutting down")
             else:
                 try:
-                    response = await self.handle(request)
+                    response = await self.handle(request, request_id)
                 except (Busy, TooSlow, EncodingNotAccepted) as err:
-                    response = _answer(problem(err.code, str(err)))
+                    response = _problem(request_id, err.code, str(err))
                     response.force_close()  # the rest of the body is not wanted
                 except web.RequestPayloadError as err:  # the client went away or broke its own framing
-                    response = _answer(problem("request.malformed", str(err)))
+                    response = _problem(request_id, "request.malformed", str(err))
             observed.status = response.status
         return response
 
@@ -196,27 +198,27 @@ class ListenHttp(Listener):
         self._status = self.settings.integer("Return Code", 200, 599, "200")
         self._headers = self.settings.pattern("HTTP Headers for Attributes", "(?!)")  # by default none
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         if request.path == self._path + "/healthcheck" and request.method in ("GET", "HEAD"):
             return web.Response(text="OK")
         if request.path != self._path:
-            return _not_found(request, self._path)
+            return _not_found(request_id, request, self._path)
         if request.method == "HEAD":
             return web.Response()
         if request.method != "POST":
-            answer = problem("request.method_not_allowed", f"{request.method} is not allowed here, only POST")
-            return _answer(answer, {"Allow": "POST, HEAD"})
+            return _not_allowed(request_id, request, "POST, HEAD")
         if not self.engine.accepts(self.component.identifier):
-            return _busy()
+            return _busy(request_id)
         body = await self.read_body(request)
         peer = request.remote or ""
         common = {_spelled(name): value for name, value in request.headers.items() if self._headers.fullmatch(name)}
         try:
-            key = common.pop(_KEY, None)
-            common[_KEY] = request_id_from_key(key, now()) if key else new_request_id(now())
+            if key := common.get(_KEY):
+                request_id_from_key(key, now())
         except BadIdempotencyKey as err:  # taken in, it would be answered with an id that no row will have
-            return _answer(problem(err.code, str(err)))
+            return _problem(request_id, err.code, str(err))
         common |= {
+            _KEY: request_id,
             "restlistener.remote.source.host": peer,
             "restlistener.request.uri": request.path,
             "restlistener.remote.user.dn": "none",
@@ -230,7 +232,7 @@ class ListenHttp(Listener):
             entries = await self.journal.append([(attributes, part.content or b"") for attributes, part in items])
         except OSError as err:
             log.error("%s", err)
-            return _answer(problem("unavailable", "the journal could not be written"))
+            return _problem(request_id, "unavailable", "the journal could not be written")
         journal = self.journal
         flow_files = [
             FlowFile(entry.attributes, part.content, part.size, Ticket(lambda n=entry.number: journal.remove(n)))  # type: ignore[misc]
@@ -242,10 +244,10 @@ class ListenHttp(Listener):
             too_large = body.content is None
             code = "request.too_large" if too_large else "request.malformed_multipart"
             detail = f"more than {self.ceiling} bytes" if too_large else f"no multipart body of 1 to {_MAX_PARTS} parts"
-            refused = _answer(problem(code, detail, common[_KEY]))
+            refused = _problem(request_id, code, detail)
             refused.force_close()
             return refused
-        body_text = json.dumps({"request_id": common[_KEY]}) + "\n"
+        body_text = json.dumps({"request_id": request_id}) + "\n"
         return web.Response(status=self._status, text=body_text, content_type="application/json")
 
 
@@ -261,19 +263,18 @@ class HandleHttp(Listener):
             m for m in _METHODS if self.settings.text(f"Allow {m}", "true" if m in _METHODS[:4] else "false") == "true"
         }
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
         if not self._paths.fullmatch(request.path):
-            return _not_found(request, self._paths.pattern)
+            return _not_found(request_id, request, self._paths.pattern)
         if request.method not in self._allowed:
-            answer = problem("request.method_not_allowed", f"{request.method} is not allowed here, only POST")
-            return _answer(answer, {"Allow": "POST"})
+            return _not_allowed(request_id, request, "POST")
         if not self.engine.accepts(self.component.identifier):
-            return _busy()
+            return _busy(request_id)
         body = await self.read_body(request)
         identifier = str(uuid.uuid4())
         waiting = self.context_map.register(identifier)
         if waiting is None:
-            return _busy()
+            return _busy(request_id)
         peer = request.remote or ""
         common = {
             "http.context.identifier": identifier,
@@ -287,6 +288,7 @@ class HandleHttp(Listener):
             common["http.query.string"] = request.query_string
         if "Content-Type" in request.headers:
             common["mime.type"] = request.headers["Content-Type"]
+        common[f"http.headers.{_KEY}"] = request_id  # unless the client has one
         common |= {f"http.headers.{_spelled(name)}": value for name, value in request.headers.items()}
         parts = await self.parts(request, body)
         found = [({}, body)] if parts is None else parts
@@ -300,7 +302,7 @@ class HandleHttp(Listener):
         try:
             return _reply(await waiting)
         except asyncio.CancelledError:
-            return _answer(problem("unavailable", f"no answer within {self.context_map.expiration_s:g} s"))
+            return _problem(request_id, "unavailable", f"no answer within {self.context_map.expiration_s:g} s")
         finally:
             timer.cancel()
             self.context_map.forget(identifier)
@@ -363,16 +365,33 @@ def _reply(reply: Reply) -> web.Response:
     return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
 
 
-def _answer(answer: Answer, headers: Mapping[str, str] | None = None) -> web.Response:
+def _request_id(request: web.BaseRequest) -> str:
+    """The id of a request, from its first moment on: its key, or a new one."""
+    moment = now()
+    try:
+        if key := request.headers.get(_KEY):
+            return request_id_from_key(key, moment)
+    except BadIdempotencyKey:  # refused later, where that is recorded
+        pass
+    return new_request_id(moment)
+
+
+def _problem(request_id: str, code: str, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    answer = problem(code, detail, request_id)
     found = {"Content-Type": answer.media_type, **(headers or {})}
     if answer.retry_after is not None:
         found["Retry-After"] = str(answer.retry_after)
     return web.Response(status=answer.status, headers=found, body=answer.body)
 
 
-def _busy() -> web.Response:
-    return _answer(problem("busy", "the queue is full, try again later"))
+def _busy(request_id: str) -> web.Response:
+    return _problem(request_id, "busy", "the queue is full, try again later")
 
 
-def _not_found(request: web.BaseRequest, path: str) -> web.Response:
-    return _answer(problem("request.not_found", f"nothing is served at {request.path[:200]}, POST to {path}"))
+def _not_found(request_id: str, request: web.BaseRequest, path: str) -> web.Response:
+    return _problem(request_id, "request.not_found", f"nothing is served at {request.path[:200]}, POST to {path}")
+
+
+def _not_allowed(request_id: str, request: web.BaseRequest, allowed: str) -> web.Response:
+    detail = f"{request.method[:16]} is not allowed here, only POST"
+    return _problem(request_id, "request.method_not_allowed", detail, {"Allow": allowed})

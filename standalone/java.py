@@ -14,7 +14,7 @@ from imagewarehouse.errors import ConfigurationError, PackageBroken
 from imagewarehouse.packages import MEDIA_TYPE, Packed, read_package, write_package
 from standalone.engine import Gather, Outcome, Work
 from standalone.expressions import compile_expression
-from standalone.flowfile import FlowFile, joined
+from standalone.flowfile import FlowFile, joined, requests_in
 
 log = logging.getLogger("imagewarehouse.standalone")
 
@@ -228,7 +228,7 @@ def unpack_content(component: Component, parameters: Mapping[str, str | None]) -
         try:
             found = read_package(flow_file.content or b"")
         except PackageBroken as err:
-            log.error("%s: %s", component.name, err)
+            log.error("%s: %s: %s", component.name, requests_in(flow_file), err)
             return [("failure", flow_file)]
         members = [
             replace(flow_file, attributes={**flow_file.attributes, **item.attributes}, content=bytes(item.content),

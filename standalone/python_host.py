@@ -13,7 +13,7 @@ from flows.definition import Component, resolve
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from standalone.engine import Outcome
 from standalone.expressions import compile_expression
-from standalone.flowfile import FlowFile, InputFlowFile
+from standalone.flowfile import FlowFile, InputFlowFile, requests_in
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 API = REPOSITORY / "standalone" / "api"
@@ -74,7 +74,7 @@ class PythonProcessor:
             result = self.processor.transform(self.context, InputFlowFile(flow_file))
         except Exception:
             # As NiFi does: the untouched FlowFile goes to failure and the reason is logged.
-            log.exception("%s: request %s", self.component.name, flow_file.attributes.get("request_id", "?"))
+            log.exception("%s: %s", self.component.name, requests_in(flow_file))
             return [("failure", flow_file)]
         relationship = result.getRelationship()
         if relationship not in self.relationships or relationship == "original":

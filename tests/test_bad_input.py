@@ -29,9 +29,9 @@ from imagewarehouse.intake import (
     check_content,
     check_request,
     parse_media_types,
-    parse_uri_prefixes,
 )
 from imagewarehouse.limits import Limits
+from imagewarehouse.stores.fetching import Fetch, Fetcher, parse_locations
 from tests.hostile import BAD_IDEMPOTENCY_KEYS, CASES, HEALTHY, NOW, STATUS, Case
 
 MAX_SECONDS = 1.0
@@ -44,18 +44,22 @@ def rules_for(case: Case) -> IntakeRules:
     settings: dict[str, object] = {}
     if "media_types" in case.rules:
         settings["media_types"] = parse_media_types(case.rules["media_types"])
-    if "uri_prefixes" in case.rules:
-        settings["uri_prefixes"] = parse_uri_prefixes(case.rules["uri_prefixes"])
     return IntakeRules(limits=Limits(**case.limits), keys=AccessKeys.parse(case.rules.get("keys")), **settings)
 
 
-def judge(request: Request, content: bytes, rules: IntakeRules) -> ImageRejected | None:
+def judge(request: Request, content: bytes, rules: IntakeRules, uri_prefixes: str = "") -> ImageRejected | None:
     """The refusal, or None where the request passes; any other exception is a defect and comes through."""
+
+    def checked(_: None, fetch: Fetch | None) -> None:
+        check_content(request, content, rules, fetch)
 
     try:
         check_access(request, rules)
         check_request(request, rules)
-        check_content(request, content, rules)
+        if uri_prefixes:
+            Fetcher(parse_locations(uri_prefixes), rules.limits).for_each(checked, [None])
+        else:
+            checked(None, None)
     except ImageRejected as err:
         return err
     return None
@@ -89,7 +93,7 @@ def outcome(case_id: str) -> Outcome:
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()
-        error = judge(request, content, rules)
+        error = judge(request, content, rules, case.rules.get("uri_prefixes", ""))
         best = min(best, time.perf_counter() - start)
         if best < MAX_SECONDS or best > 4 * MAX_SECONDS:  # fast enough, or too slow for that excuse
             break
@@ -149,7 +153,7 @@ def growth_mb(case: Case) -> float:
     # sets VmHWM back to VmRSS; ru_maxrss cannot be set back, so one large case would hide all that follow it
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = resident_mb("VmRSS")
-    judge(request, content, rules)
+    judge(request, content, rules, case.rules.get("uri_prefixes", ""))
     return resident_mb("VmHWM") - before
 
 

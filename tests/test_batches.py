@@ -440,13 +440,17 @@ def test_an_image_that_trips_the_filter_costs_only_itself(
     assert column(classified, "status") == ["classified", "failed", "classified", "rejected"]
     assert column(classified, "error_code") == ["", "internal", "", "image.not_an_image"]
     assert column(classified, "source_ip") == ["203.0.113.9"] * 4
-    assert sorted(row["status"] for row in steps.rows().values()) == ["classified", "classified", "rejected"]
+    assert sorted(row["status"] for row in steps.rows().values()) == ["classified", "classified", "failed", "rejected"]
     assert "ZeroDivisionError: a defect" in caplog.text
+    # One id in the log, the row and the answer.
+    request_id = column(classified, "request_id")[1]
+    assert f"FilterImageRequest: request {request_id}" in caplog.text
+    assert steps.rows()[request_id]["error_code"] == "internal"
+    assert left.relationship == "success"
     if listener is awaited:
         made = [answers(left)[one["http.context.identifier"]] for one, _ in sent]
         assert [one.attributes["http.response.status"] for one in made] == ["200", "500", "200", "415"]
-    else:  # it has no id and so no row: as by itself it waits for an operator
-        assert (left.relationship, left.content) == ("failure", content)
+        assert json.loads(made[1].content)["request_id"] == request_id
 
 
 def test_a_sender_of_packages_cannot_choose_a_row_by_tripping_the_filter(
@@ -521,7 +525,7 @@ def accepted(hosted: Host, sent: Sequence[Sent]) -> Left:
     ("listeners", "relationship"),
     [
         pytest.param([listened, listened, listened], "retry", id="nobody-waits"),
-        pytest.param([awaited, awaited, awaited], "failure", id="all-wait"),
+        pytest.param([awaited, awaited, awaited], "refused", id="all-wait"),
         pytest.param([awaited, listened, awaited], "retry", id="some-wait"),
     ],
 )
@@ -558,7 +562,7 @@ def test_an_image_that_was_rejected_does_not_keep_a_package_of_a_store_that_is_a
     break_store(tmp_path)
     store = hosted("StoreImage", {"Store URI": str(tmp_path / "objects"), **IN_PACKAGES})
     left = store.transform(filtered.content, filtered.attributes)
-    assert left.relationship == "failure"
+    assert left.relationship == "refused"
     assert column(left, "error_code") == ["image.not_an_image", "objects.unavailable"]
 
 

@@ -448,7 +448,7 @@ def test_a_component_is_read_with_its_place_and_its_retries(raw: Raw) -> None:
     flow = parse_flow(raw)
     (store,) = (c for c in flow.components.values() if c.type == "StoreImage")
     assert (store.kind, store.group, store.tasks, store.penalty_s) == ("PROCESSOR", ("Pre-processing",), 2, 1.0)
-    assert store.retry.relationships == {"retry", "failure"}
+    assert store.retry.relationships == {"retry", "refused", "failure"}
     assert (store.retry.count, store.retry.max_backoff_s, store.retry.penalize) == (6, 3.0, True)
     assert flow.name == "Image Warehouse"
 

@@ -25,7 +25,8 @@ from imagewarehouse import __version__, adapter
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.metadata import COLUMNS, ImageRecord, record_from_attributes, to_text
-from imagewarehouse.stores.objects import read_object
+from imagewarehouse.stores.location import Location
+from imagewarehouse.stores.objects import ObjectStore
 from standalone.python_host import PROCESSORS, processor_class
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -526,7 +527,7 @@ def test_an_image_is_stored_and_its_uri_recorded(hosted: Host, picture: Picture,
     assert left.relationship == "success"
     assert left.content is content
     assert left.attributes["image_id"] == image_id
-    assert read_object(left.attributes["storage_uri"], 10_000) == content
+    assert ObjectStore(Location.parse(str(tmp_path))).get(left.attributes["storage_uri"], 10_000) == content
 
 
 @pytest.fixture
@@ -538,7 +539,7 @@ def blocked(hosted: Host, tmp_path: Path) -> Any:
 
 def test_an_image_that_cannot_be_stored_fails_where_a_client_waits(blocked: Any, picture: Picture) -> None:
     left = blocked.transform(picture(), {**AWAITED, "status": "accepted", "format": "PNG"})
-    assert left.relationship == "failure"
+    assert left.relationship == "refused"
     assert (left.set["status"], left.set["error_code"]) == ("failed", "objects.unavailable")
 
 
