@@ -458,7 +458,7 @@ def _settings() -> tuple[Setting, ...]:
                 " room for base64 and for the other fields of a form.", "32 MB"),
         Setting("batch.max.images", "Most images that travel through the flow together. Only those that wait anyway are"
                 " gathered: an image alone is a package of one.", "64"),
-        Setting("batch.max.size", "Most bytes of such a package; a larger image travels alone.", "8 MB"),
+        Setting("batch.max.size", "Most bytes of such a package, 64 MB at most; a larger image travels alone.", "8 MB"),
         Setting("http.answer.timeout", "How long a client of /classify waits before NiFi answers 503.", "60 sec"),
         Setting("access.keys", "Pairs name:key separated by commas, at least 16 characters a key. Without a value everybody"
                 " may POST.", sensitive=True),

@@ -33,7 +33,7 @@ SETTING = "FlowFile Packages"  # a processor's property
 
 # A package longer than this holds one FlowFile: the gathering step stops at fewer megabytes. If it is far over the limit on
 # images, too, it is judged by its size and never read; its attributes are those of the FlowFile in it.
-_LARGE = 64 << 20
+LARGE = 64 << 20
 _UNEXPECTED = "an unexpected error, see the log"
 _TRIED_AGAIN = {"failure", "refused"}  # what the flow sends to the same step again, for some seconds
 _OURS = frozenset(column.name for column in COLUMNS)
@@ -57,7 +57,7 @@ class Package:
         Raises: PackageBroken.
         """
         self._flow_file = flow_file
-        self._most = max(_LARGE, most) if first else None
+        self._most = max(LARGE, most) if first else None
         self.records: list[dict[str, str]]
         text = None if first else bridge.text_attribute(flow_file, RECORDS)
         if text:
@@ -92,7 +92,7 @@ class Package:
 
     def attributes(self, number: int) -> Mapping[str, str]:
         """What the listener said of a FlowFile. A large one alone is not read for it: the package has its attributes."""
-        alone = self.unread or ("packed" not in self.__dict__ and len(self.records) == 1 and self.size > _LARGE)
+        alone = self.unread or ("packed" not in self.__dict__ and len(self.records) == 1 and self.size > LARGE)
         return _Attributes(self._flow_file) if alone else self.packed[number].attributes
 
     def __len__(self) -> int:
@@ -138,9 +138,9 @@ def read_records(text: str) -> list[dict[str, str]]:
     try:
         if text.startswith(_DEFLATED):
             inflate = zlib.decompressobj()
-            inflated = inflate.decompress(base64.b64decode(text.removeprefix(_DEFLATED)), _LARGE)
+            inflated = inflate.decompress(base64.b64decode(text.removeprefix(_DEFLATED)), LARGE)
             if not inflate.eof:  # cut short, or a bomb in a flow without the check in front
-                raise PackageBroken(f"{RECORDS}: does not end within {_LARGE >> 20} MB")
+                raise PackageBroken(f"{RECORDS}: does not end within {LARGE >> 20} MB")
             text = inflated.decode()
         found: list[dict[str, str]] = json.loads(text)
     except (ValueError, binascii.Error, zlib.error) as err:

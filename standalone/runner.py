@@ -16,6 +16,7 @@ from typing import Any
 
 from flows.definition import Component, Flow, environment_name, read_flow
 from imagewarehouse import adapter
+from imagewarehouse.batches import LARGE
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.limits import Limits
 from standalone import java
@@ -103,6 +104,7 @@ class Runner:
         self.metrics = Metrics(self.engine, [p.component.name for p in self.python if _switched_off(p)])
         self.listeners: list[Listener] = [self._listener(component) for component in sources]
         self._check_ceilings()
+        self._check_packages()
 
     async def start(self) -> None:
         """Bring everything up; afterwards requests are answered. Raises ConfigurationError naming the setting."""
@@ -188,6 +190,16 @@ class Runner:
                     raise ConfigurationError(
                         name,
                         f"expected {least}, received {listener.settings.text('Multipart Request Max Size', '1 MB')}",
+                    )
+
+    def _check_packages(self) -> None:
+        """A longer package is taken for one body that is far too large."""
+        for component in self.flow.components.values():
+            if component.type == java.PACKAGE:
+                most = java.Settings(component, self.parameters).size("Maximum Batch Content Size", "1 GB")
+                if most > LARGE:
+                    raise ConfigurationError(
+                        component.setting("Maximum Batch Content Size"), f"expected at most {LARGE >> 20} MB"
                     )
 
     def _lock_data_folder(self) -> None:

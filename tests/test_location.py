@@ -37,8 +37,8 @@ SCHEMES = [
         id="s3-as-in-production",
     ),
     pytest.param(
-        "s3://AKIA:top%2Fsecret@bucket/a/b/?endpoint_override=127.0.0.1:9000&scheme=http&region=x", "s3://bucket/a/b", "bucket/a/b",
-        id="s3-with-login",
+        "s3://AKIA:top%2Fsecret@bucket/a/b/?endpoint_override=127.0.0.1:9000&scheme=http&region=x", "s3://bucket/a/b",
+        "bucket/a/b", id="s3-with-login",
     ),
     pytest.param("gs://anonymous@bucket/images?scheme=http&endpoint_override=127.0.0.1:9", "gs://bucket/images",
                  "bucket/images", id="gs"),
