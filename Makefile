@@ -48,7 +48,7 @@ training: $(VENV)/.training ## Install what imagewarehouse train, evaluate, expo
 lint: $(VENV)/.dev ## Format and lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/python -m flows.build --check
+	$(BIN)/python -m imagewarehouse.flows.build --check
 	$(BIN)/python -m tools.reference --check
 
 types: $(VENV)/.dev $(CLIENT) $(SERVER) ## Types of the core, strictly
@@ -59,7 +59,7 @@ format: $(VENV)/.dev ## Write the code as the formatter wants it
 	$(BIN)/ruff check --fix .
 
 build: $(VENV)/.run ## Build the flow definition and the tables of the docs from the code
-	$(BIN)/python -m flows.build
+	$(BIN)/python -m imagewarehouse.flows.build
 	$(BIN)/python -m tools.reference
 
 kudu: $(CLIENT) ## Fetch the Kudu client

@@ -17,7 +17,7 @@ from pathlib import Path
 from py4j.java_gateway import find_jar_path
 
 from benchmarks.machine import describe
-from imagewarehouse import bridge
+from imagewarehouse.nifi import bridge
 from tests.test_bridge import MODES, Bridge
 from tools import artifacts
 

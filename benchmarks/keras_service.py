@@ -17,8 +17,8 @@ import keras
 import numpy as np
 from aiohttp import web
 
-from imagewarehouse.images import decode_rgb, to_batch
-from imagewarehouse.manifest import BUNDLED_MODEL, TENSORFLOW, find_version, read_manifest
+from imagewarehouse.images.decoding import decode_rgb, to_batch
+from imagewarehouse.models.manifest import BUNDLED_MODEL, TENSORFLOW, find_version, read_manifest
 
 
 def main(port: int) -> None:

@@ -27,17 +27,18 @@ import pyarrow as pa
 from benchmarks.machine import describe
 from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.kudu.batch import Operation
-from imagewarehouse.kudu.client import KuduSettings, connect
-from imagewarehouse.kudu.delivery import sort_out
-from imagewarehouse.kudu.mapping import RecordMapping, map_records
-from imagewarehouse.kudu.records import read_records
+from imagewarehouse.kudu.clients.connecting import connect
+from imagewarehouse.kudu.clients.interface import KuduSettings
+from imagewarehouse.kudu.records.content import read_records
+from imagewarehouse.kudu.records.mapping import RecordMapping, map_records
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, TableSchema
-from imagewarehouse.kudu.sink import SinkSettings
-from imagewarehouse.kudu.tables import KuduTables, Put
+from imagewarehouse.kudu.writing.delivery import sort_out
+from imagewarehouse.kudu.writing.sink import SinkSettings
+from imagewarehouse.kudu.writing.tables import KuduTables, Put
 from imagewarehouse.metadata import ImageRecord
-from imagewarehouse.stores.kudu import KuduRows, image_events
-from imagewarehouse.stores.rows import GroupCommit
-from standalone.local_kudu import LocalKudu
+from imagewarehouse.rows.kudu import KuduRows, image_events
+from imagewarehouse.rows.store import GroupCommit
+from imagewarehouse.standalone.local_kudu import LocalKudu
 
 _TEXT = "0123456789abcdef0123456789abcdef"  # 32 characters, as loadgen is told to write
 _BATCH = 1000

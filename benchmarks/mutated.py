@@ -21,7 +21,7 @@ import aiohttp
 import psutil
 
 from benchmarks.machine import describe
-from imagewarehouse.formats import FORMATS
+from imagewarehouse.images.formats import FORMATS
 from tests.running import REPOSITORY, Service
 from tools.image_seeds import seeds
 from tools.mutations import MAX_PIXELS, Mutated, mutated

@@ -18,11 +18,11 @@ import keras
 import numpy as np
 
 from benchmarks.machine import describe
-from imagewarehouse.images import InputSpec
-from training import network
-from training.dataset import Examples
-from training.loop import Trainer
-from training.recipe import PRESETS
+from imagewarehouse.images.decoding import InputSpec
+from imagewarehouse.training import network
+from imagewarehouse.training.dataset import Examples
+from imagewarehouse.training.loop import Trainer
+from imagewarehouse.training.recipe import PRESETS
 
 SPEC, CLASSES = InputSpec(32, 32), 10
 PIXELS = (16, 24, 28, 32)

@@ -32,8 +32,8 @@ from imagewarehouse.errors import (
     TypeNotAccepted,
     UriNotAllowed,
 )
-from imagewarehouse.formats import DEFAULT_MEDIA_TYPES, ImageFormat, by_file_name, by_media_type, sniff
-from imagewarehouse.images import ImageFacts, check_image
+from imagewarehouse.images.decoding import ImageFacts, check_image
+from imagewarehouse.images.formats import DEFAULT_MEDIA_TYPES, ImageFormat, by_file_name, by_media_type, sniff
 from imagewarehouse.limits import Limits
 from imagewarehouse.text import one_line
 

@@ -12,11 +12,11 @@ from nifiapi.properties import (
 )
 from nifiapi.relationship import Relationship
 
-from imagewarehouse import adapter, batches
 from imagewarehouse.errors import ConfigurationError, WarehouseError
-from imagewarehouse.manifest import BUNDLED_MODEL, find_version
 from imagewarehouse.metadata import COLUMNS
-from imagewarehouse.models import load_classifier
+from imagewarehouse.models.classifier import load_classifier
+from imagewarehouse.models.manifest import BUNDLED_MODEL, find_version
+from imagewarehouse.nifi import adapter, batches
 
 
 @use_case(

@@ -3,12 +3,12 @@ from nifiapi.flowfiletransform import FlowFileTransform, FlowFileTransformResult
 from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, StandardValidators, ValidationResult
 from nifiapi.relationship import Relationship
 
-from imagewarehouse import adapter, batches
 from imagewarehouse.errors import ConfigurationError, ImageRejected, NotAnImage
-from imagewarehouse.formats import sniff
-from imagewarehouse.images import check_image, gps_position
+from imagewarehouse.images.decoding import check_image, gps_position
+from imagewarehouse.images.formats import sniff
 from imagewarehouse.limits import Limits
-from imagewarehouse.listeners import certificate_subject, parse_networks, source_ip
+from imagewarehouse.nifi import adapter, batches
+from imagewarehouse.nifi.listeners import certificate_subject, parse_networks, source_ip
 
 
 @use_case(

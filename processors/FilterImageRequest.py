@@ -3,7 +3,6 @@ from nifiapi.flowfiletransform import FlowFileTransform, FlowFileTransformResult
 from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, StandardValidators, ValidationResult
 from nifiapi.relationship import Relationship
 
-from imagewarehouse import adapter, batches
 from imagewarehouse.access import AccessKeys
 from imagewarehouse.errors import ConfigurationError, ImageRejected, Unavailable, WarehouseError
 from imagewarehouse.ids import event_time, new_request_id, request_id_from_key
@@ -16,9 +15,10 @@ from imagewarehouse.intake import (
     parse_media_types,
 )
 from imagewarehouse.limits import Limits
-from imagewarehouse.listeners import read_request
 from imagewarehouse.metadata import COLUMNS, to_text
-from imagewarehouse.stores.fetching import Fetcher, parse_locations
+from imagewarehouse.nifi import adapter, batches
+from imagewarehouse.nifi.listeners import read_request
+from imagewarehouse.objects.fetching import Fetcher, parse_locations
 
 
 @use_case(
@@ -180,9 +180,9 @@ class FilterImageRequest(FlowFileTransform):
     def _read_settings(self, context):
         rules = IntakeRules(
             limits=Limits(
-                max_bytes=adapter.data_size(context, "Maximum Size", Limits.max_bytes),
-                max_pixels=adapter.integer(context, "Maximum Pixels", Limits.max_pixels),
-                max_frames=adapter.integer(context, "Maximum Frames", Limits.max_frames),
+                max_bytes=adapter.data_size(context, "Maximum Size", Limits().max_bytes),
+                max_pixels=adapter.integer(context, "Maximum Pixels", Limits().max_pixels),
+                max_frames=adapter.integer(context, "Maximum Frames", Limits().max_frames),
                 allow_trailing_data=adapter.boolean(context, "Allow Trailing Data"),
             ),
             keys=AccessKeys.parse(adapter.text(context, "Access Keys")),

@@ -12,14 +12,14 @@ from nifiapi.properties import (
 )
 from nifiapi.relationship import Relationship
 
-from imagewarehouse import adapter, batches, bridge
 from imagewarehouse.answers import answer_record, is_public, problem
 from imagewarehouse.errors import ConfigurationError, WarehouseError
-from imagewarehouse.kudu import options
-from imagewarehouse.kudu.delivery import Delivery
-from imagewarehouse.listeners import CONTEXT_ID, is_awaited
+from imagewarehouse.kudu.writing.delivery import Delivery
 from imagewarehouse.metadata import COLUMNS, record_from_attributes
-from imagewarehouse.packages import Packed, write_package
+from imagewarehouse.nifi import adapter, batches, bridge
+from imagewarehouse.nifi import kudu_options as options
+from imagewarehouse.nifi.listeners import CONTEXT_ID, is_awaited
+from imagewarehouse.nifi.packages import Packed, write_package
 
 _OF_AN_ANSWER = ("http.response.status", "mime.type", "Retry-After")
 

@@ -3,9 +3,9 @@ from nifiapi.flowfiletransform import FlowFileTransform, FlowFileTransformResult
 from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, StandardValidators, ValidationResult
 from nifiapi.relationship import Relationship
 
-from imagewarehouse import adapter
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.stores.documents import open_documents
+from imagewarehouse.nifi import adapter
+from imagewarehouse.search.documents import open_documents
 
 
 @use_case(

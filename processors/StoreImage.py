@@ -5,11 +5,11 @@ from nifiapi.flowfiletransform import FlowFileTransform, FlowFileTransformResult
 from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, StandardValidators, ValidationResult
 from nifiapi.relationship import Relationship
 
-from imagewarehouse import adapter, batches
 from imagewarehouse.errors import ConfigurationError, WarehouseError
-from imagewarehouse.listeners import is_awaited
-from imagewarehouse.stores.location import Location
-from imagewarehouse.stores.objects import ObjectStore
+from imagewarehouse.nifi import adapter, batches
+from imagewarehouse.nifi.listeners import is_awaited
+from imagewarehouse.objects.location import Location
+from imagewarehouse.objects.store import ObjectStore
 
 
 @use_case(

@@ -17,13 +17,15 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from flows.definition import Component, Retry
-from imagewarehouse.adapter import now
+from imagewarehouse.flows.definition import Component, Retry
 from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.metadata import ImageRecord
-from standalone.flowfile import FlowFile, InputFlowFile, Ticket
-from standalone.local_kudu import DISTRIBUTION, HOW_TO_FETCH, LocalKudu
-from standalone.python_host import PROCESSORS, PythonProcessor, processor_class
+from imagewarehouse.nifi.adapter import now
+from imagewarehouse.nifi.processors import processor_class
+from imagewarehouse.resources import PROCESSORS
+from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
+from imagewarehouse.standalone.local_kudu import DISTRIBUTION, HOW_TO_FETCH, LocalKudu
+from imagewarehouse.standalone.python_host import PythonProcessor
 
 # The machines that run this are busy: how long one example takes says nothing.
 settings.register_profile("imagewarehouse", deadline=None)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cli.rows import plain, query
+from imagewarehouse.cli.rows import plain, query
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -86,7 +86,7 @@ class Service:
 
     def command(self) -> list[str]:
         arguments = [item for name, value in self.settings.items() for item in ("--set", f"{name}={value}")]
-        return [sys.executable, "-m", "cli.main", "run", "--data", str(self.data), *arguments]
+        return [sys.executable, "-m", "imagewarehouse.cli.main", "run", "--data", str(self.data), *arguments]
 
     def start(self) -> Service:
         started = time.monotonic()

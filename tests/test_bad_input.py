@@ -31,7 +31,7 @@ from imagewarehouse.intake import (
     parse_media_types,
 )
 from imagewarehouse.limits import Limits
-from imagewarehouse.stores.fetching import Fetch, Fetcher, parse_locations
+from imagewarehouse.objects.fetching import Fetch, Fetcher, parse_locations
 from tests.hostile import BAD_IDEMPOTENCY_KEYS, CASES, HEALTHY, NOW, STATUS, Case
 
 MAX_SECONDS = 1.0

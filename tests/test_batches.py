@@ -17,18 +17,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.definition import Component
-from imagewarehouse import adapter, batches, intake
+from imagewarehouse import intake
 from imagewarehouse.errors import InferenceFailed, PackageBroken, RowRejected, WarehouseError
+from imagewarehouse.flows.definition import Component
 from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.metadata import COLUMNS, ImageRecord, to_text
-from imagewarehouse.models import Classifier, Prediction, load_classifier
-from imagewarehouse.packages import MEDIA_TYPE, Packed, read_package, write_package
-from imagewarehouse.stores.rows import GroupCommit
-from standalone import java
-from standalone.engine import Outcome
-from standalone.flowfile import FlowFile, Ticket
-from standalone.python_host import PythonProcessor, processor_class
+from imagewarehouse.models.classifier import Classifier, Prediction, load_classifier
+from imagewarehouse.nifi import adapter, batches
+from imagewarehouse.nifi.packages import MEDIA_TYPE, Packed, read_package, write_package
+from imagewarehouse.nifi.processors import processor_class
+from imagewarehouse.rows.store import GroupCommit
+from imagewarehouse.standalone import java
+from imagewarehouse.standalone.engine import Outcome
+from imagewarehouse.standalone.flowfile import FlowFile, Ticket
+from imagewarehouse.standalone.python_host import PythonProcessor
 from tests import hostile
 from tests.conftest import Hosted, Left
 from tests.test_processors import CLAIMS, written

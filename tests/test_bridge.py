@@ -30,8 +30,8 @@ from py4j import java_gateway
 from py4j.java_gateway import CallbackServerParameters, GatewayParameters, JavaGateway, find_jar_path
 from py4j.protocol import Py4JError, Py4JJavaError
 
-from imagewarehouse import bridge
-from standalone.flowfile import FlowFile, InputFlowFile, Ticket
+from imagewarehouse.nifi import bridge
+from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
 from tests.conftest import REPOSITORY
 from tools import artifacts
 

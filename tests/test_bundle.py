@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from imagewarehouse import bundle
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.nifi import bundle
 
 RUNNING = f"{sys.version_info[0]}.{sys.version_info[1]}"
 PLATFORM = sysconfig.get_platform()
@@ -61,12 +61,12 @@ def test_the_check_names_the_setting_of_nifi(tmp_path: Path, monkeypatch: pytest
 def test_the_check_needs_no_library(tmp_path: Path) -> None:
     """As in NiFi: no site-packages, and here not even the libraries of the NAR."""
     core = tmp_path / "imagewarehouse"
-    core.mkdir()
-    for name in ("__init__.py", "bundle.py", "errors.py"):
-        (core / name).write_bytes(Path(bundle.__file__).with_name(name).read_bytes())
+    (core / "nifi").mkdir(parents=True)
+    for name in ("__init__.py", "errors.py", "text.py", "nifi/__init__.py", "nifi/bundle.py"):
+        (core / name).write_bytes((Path(bundle.__file__).parent.parent / name).read_bytes())
     a_marker(core, "3.9")
     done = subprocess.run(
-        [sys.executable, "-S", "-c", "from imagewarehouse import bundle; bundle.check()"],
+        [sys.executable, "-S", "-c", "from imagewarehouse.nifi import bundle; bundle.check()"],
         env={**os.environ, "PYTHONPATH": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 1

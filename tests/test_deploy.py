@@ -18,19 +18,27 @@ from typing import Any
 
 import pytest
 
-from cli.main import call
-from cli.nifi import connection
-from cli.nifi.connection import read_address
-from cli.nifi.endpoints import endpoints
-from cli.nifi.errors import NifiError
-from cli.nifi.flow import Group, check_origin, differences, read_definition
-from cli.nifi.nars import InstalledNar, find_nar, is_same, read_nar
-from cli.nifi.parameters import Given, Present, given_values, merge, read_file
-from cli.nifi.running import Processor, dead_letters, essence, invalid_lines, layout, snapshot, waiting
-from cli.nifi.wait import until
-from flows.build import REPOSITORY
-from flows.definition import Parameter, read_flow
+from imagewarehouse.cli.main import call
+from imagewarehouse.deployment import connection
+from imagewarehouse.deployment.connection import read_address
+from imagewarehouse.deployment.endpoints import endpoints
+from imagewarehouse.deployment.errors import NifiError
+from imagewarehouse.deployment.flow import Group, check_origin, differences, read_definition
+from imagewarehouse.deployment.nars import InstalledNar, find_nar, is_same, read_nar
+from imagewarehouse.deployment.parameters import Given, Present, given_values, merge, read_file
+from imagewarehouse.deployment.running import (
+    Processor,
+    dead_letters,
+    essence,
+    invalid_lines,
+    layout,
+    snapshot,
+    waiting,
+)
+from imagewarehouse.deployment.wait import until
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.flows.definition import Parameter, read_flow
+from imagewarehouse.resources import REPOSITORY
 from tools.local_nifi import (
     LocalNifi,
     Tls,

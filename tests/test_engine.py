@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from flows.definition import Component, Connection, Flow, Retry
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.packages import Packed, read_package, write_package
-from standalone import java
-from standalone.engine import Engine, Gather, Work
-from standalone.flowfile import FlowFile, Ticket, joined
+from imagewarehouse.flows.definition import Component, Connection, Flow, Retry
+from imagewarehouse.nifi.packages import Packed, read_package, write_package
+from imagewarehouse.standalone import java
+from imagewarehouse.standalone.engine import Engine, Gather, Work
+from imagewarehouse.standalone.flowfile import FlowFile, Ticket, joined
 from tests.conftest import until
 
 Make = Callable[..., Component]
@@ -934,7 +934,7 @@ def test_a_work_that_raises_loses_nothing_and_stops_nobody(engine: Callable[...,
 def test_a_relationship_that_is_not_declared_keeps_the_flowfile_where_it_is(
     engine: Callable[..., Engine], journal: Journal, component: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from standalone.python_host import PythonProcessor
+    from imagewarehouse.standalone.python_host import PythonProcessor
 
     host = PythonProcessor(component("PutSolrDocument"), {})
     host.relationships = {"success", "failure", "original"}  # as if the processor had forgotten one

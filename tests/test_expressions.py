@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.definition import read_flow
 from imagewarehouse.errors import ConfigurationError
-from standalone.expressions import compile_expression
-from standalone.runner import DEFAULT_FLOW
+from imagewarehouse.flows.definition import read_flow
+from imagewarehouse.standalone.expressions import compile_expression
+from imagewarehouse.standalone.runner import DEFAULT_FLOW
 
 ATTRIBUTES = {"name": "frog", "blank": " \t", "empty": "", "yes": "true", "no": "false", "http.response.status": "422",
               "mime.type": "image/png", "a-b_c": "odd"}  # fmt: skip

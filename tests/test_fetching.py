@@ -22,8 +22,8 @@ from imagewarehouse.errors import (
     WarehouseError,
 )
 from imagewarehouse.limits import Limits
-from imagewarehouse.stores import fetching
-from imagewarehouse.stores.fetching import Fetcher, parse_locations
+from imagewarehouse.objects import fetching
+from imagewarehouse.objects.fetching import Fetcher, parse_locations
 
 IMAGE = b"\xff\xd8 not really a picture"
 

@@ -10,10 +10,19 @@ from typing import Any
 
 import pytest
 
-from flows import build
-from flows.check import check_flow
-from flows.definition import data_size, duration_s, parse_flow, read_flow, read_json, references, resolve
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.flows import build
+from imagewarehouse.flows.check import check_flow
+from imagewarehouse.flows.definition import (
+    data_size,
+    duration_s,
+    parse_flow,
+    read_flow,
+    read_json,
+    references,
+    resolve,
+)
+from imagewarehouse.resources import REPOSITORY
 
 Raw = dict[str, Any]
 ROOMY = "10000 objects, 1 GB"
@@ -71,8 +80,8 @@ def parameter(raw: Raw, name: str) -> Raw:
 
 
 def test_the_flow_file_is_what_the_builder_writes() -> None:
-    assert build.FLOW_FILE.read_bytes() == build.flow_bytes(), "run python -m flows.build"
-    assert build.TLS_FLOW_FILE.read_bytes() == build.flow_bytes(tls=True), "run python -m flows.build"
+    assert build.FLOW_FILE.read_bytes() == build.flow_bytes(), "run python -m imagewarehouse.flows.build"
+    assert build.TLS_FLOW_FILE.read_bytes() == build.flow_bytes(tls=True), "run python -m imagewarehouse.flows.build"
     assert build.main(["--check"]) == 0
 
 
@@ -82,10 +91,10 @@ def test_another_process_builds_the_same_bytes(seed: str) -> None:
     command = [
         sys.executable,
         "-c",
-        "import sys; from flows.build import flow_bytes; sys.stdout.buffer.write(flow_bytes())",
+        "import sys; from imagewarehouse.flows.build import flow_bytes; sys.stdout.buffer.write(flow_bytes())",
     ]
     environment = {**os.environ, "PYTHONHASHSEED": seed}
-    built = subprocess.run(command, check=True, capture_output=True, cwd=build.REPOSITORY, env=environment)
+    built = subprocess.run(command, check=True, capture_output=True, cwd=REPOSITORY, env=environment)
     assert built.stdout == build.flow_bytes()
 
 

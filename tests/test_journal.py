@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from imagewarehouse.errors import ConfigurationError
-from standalone.journal import Entry, Journal
+from imagewarehouse.standalone.journal import Entry, Journal
 from tests.conftest import until
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -197,7 +197,7 @@ def test_an_append_whose_caller_has_gone_harms_nobody_else(open_journal: Callabl
 _APPENDER = """
 import asyncio, sys
 from pathlib import Path
-from standalone.journal import Journal
+from imagewarehouse.standalone.journal import Journal
 
 async def one(journal, number):
     await journal.append([({"number": str(number)}, str(number).encode() * 1000)])
@@ -235,7 +235,7 @@ def test_everything_acknowledged_before_a_kill_is_replayed(tmp_path: Path, ackno
 _FULL_DISK = """
 import asyncio, resource, sys
 from pathlib import Path
-from standalone.journal import Journal
+from imagewarehouse.standalone.journal import Journal
 
 async def run():
     journal = Journal(Path(sys.argv[1]))

@@ -17,17 +17,17 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from PIL import Image, PngImagePlugin
 
-from flows.build import FLOW_FILE
-from flows.definition import read_flow
-from imagewarehouse import adapter
 from imagewarehouse.errors import ImageRejected, all_errors
-from imagewarehouse.formats import sniff
+from imagewarehouse.flows.build import FLOW_FILE
+from imagewarehouse.flows.definition import read_flow
 from imagewarehouse.ids import event_time, new_request_id
-from imagewarehouse.images import InputSpec, check_image, decode_rgb
+from imagewarehouse.images.decoding import InputSpec, check_image, decode_rgb
+from imagewarehouse.images.formats import sniff
 from imagewarehouse.limits import Limits
 from imagewarehouse.metadata import to_text
-from standalone.http import Bodies, HandleHttp, ListenHttp
-from standalone.metrics import Metrics
+from imagewarehouse.nifi import adapter
+from imagewarehouse.standalone.http import Bodies, HandleHttp, ListenHttp
+from imagewarehouse.standalone.metrics import Metrics
 from tests.conftest import Hosted
 from tests.test_batches import Way, answers, awaited, column, listened, make_way, package
 from tests.test_processors import CLAIMS

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from imagewarehouse.errors import KuduCellTooLong, KuduMissingValue, KuduUnknownColumn, KuduWrongValue
 from imagewarehouse.kudu.batch import Operation
-from imagewarehouse.kudu.cells import Conversion, convert_cell
-from imagewarehouse.kudu.convert import Converted, table_to_batch, to_batch
-from imagewarehouse.kudu.drift import drift_columns
-from imagewarehouse.kudu.mapping import Rows
-from imagewarehouse.kudu.records import read_records
-from imagewarehouse.kudu.schema import KuduColumn, KuduType, TableSchema, parse_type
+from imagewarehouse.kudu.declaration import parse_type
+from imagewarehouse.kudu.records.cells import Conversion, convert_cell
+from imagewarehouse.kudu.records.content import read_records
+from imagewarehouse.kudu.records.convert import Converted, table_to_batch, to_batch
+from imagewarehouse.kudu.records.drift import drift_columns
+from imagewarehouse.kudu.records.mapping import Rows
+from imagewarehouse.kudu.schema import KuduColumn, KuduType, TableSchema
 
 UTC = timezone.utc
 SECONDS = Conversion(time_unit="seconds")

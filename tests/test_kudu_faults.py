@@ -28,15 +28,16 @@ import pytest
 
 from imagewarehouse.errors import KuduUnavailable, WarehouseError
 from imagewarehouse.kudu.batch import Operation
-from imagewarehouse.kudu.client import KuduSettings, KuduWriter, connect
-from imagewarehouse.kudu.convert import IGNORE, to_batch
-from imagewarehouse.kudu.mapping import Rows
-from imagewarehouse.kudu.ranges import range_of
+from imagewarehouse.kudu.clients.connecting import connect
+from imagewarehouse.kudu.clients.interface import KuduSettings, KuduWriter
+from imagewarehouse.kudu.records.convert import IGNORE, to_batch
+from imagewarehouse.kudu.records.mapping import Rows
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, RangePolicy, TableSchema
-from imagewarehouse.kudu.sink import SinkSettings, TableSink
-from imagewarehouse.kudu.tables import KuduTables, Put
+from imagewarehouse.kudu.writing.ranges import range_of
+from imagewarehouse.kudu.writing.sink import SinkSettings, TableSink
+from imagewarehouse.kudu.writing.tables import KuduTables, Put
 from imagewarehouse.metadata import ImageRecord
-from standalone.local_kudu import LocalKudu
+from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests.conftest import Hosted, Left, until
 from tests.running import REPOSITORY, Service
 from tests.test_service import TEST_IMAGES, needs_data, send

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 
 from imagewarehouse.errors import KuduUnknownOperation, KuduWrongValue, RecordsMalformed
 from imagewarehouse.kudu.batch import Operation
-from imagewarehouse.kudu.mapping import RecordMapping, Rows, attributes_record, map_records
-from imagewarehouse.kudu.records import (
+from imagewarehouse.kudu.records.content import (
     BadRow,
     Records,
     bad_rows_json,
@@ -26,6 +25,7 @@ from imagewarehouse.kudu.records import (
     remaining,
     table_row,
 )
+from imagewarehouse.kudu.records.mapping import RecordMapping, Rows, attributes_record, map_records
 
 TABLE = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "name": ["a", None, "c"]})
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cli.kudu.ranges import parse_time
-from imagewarehouse.kudu.ranges import Retention, judge, plan, range_of, refusal, unit_start
+from imagewarehouse.cli.kudu.ranges import parse_time
 from imagewarehouse.kudu.schema import KuduType, Range, RangePolicy
+from imagewarehouse.kudu.writing.ranges import Retention, judge, plan, range_of, refusal, unit_start
 
 MICROS = KuduType.UNIXTIME_MICROS
 

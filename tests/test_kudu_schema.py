@@ -9,21 +9,13 @@ from decimal import Decimal
 import pytest
 
 from imagewarehouse.errors import ConfigurationError, WarehouseError, all_errors
-from imagewarehouse.kudu import jvm, status
-from imagewarehouse.kudu.client import KuduSettings
-from imagewarehouse.kudu.ranges import first_ranges, plan, range_of
-from imagewarehouse.kudu.schema import (
-    HashPartition,
-    KuduColumn,
-    KuduType,
-    Range,
-    RangePolicy,
-    TableSchema,
-    read_schema,
-    schema_json,
-)
+from imagewarehouse.kudu.clients import jvm, status
+from imagewarehouse.kudu.clients.interface import KuduSettings
+from imagewarehouse.kudu.declaration import read_schema, schema_json
+from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, RangePolicy, TableSchema
+from imagewarehouse.kudu.writing.ranges import first_ranges, plan, range_of
 from imagewarehouse.metadata import COLUMNS, KEY
-from imagewarehouse.stores.kudu import image_events
+from imagewarehouse.rows.kudu import image_events
 
 UTC = timezone.utc
 

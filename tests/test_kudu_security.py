@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.kudu.client import KuduSettings
-from imagewarehouse.kudu.security import check_token, read_certificates
-from standalone.local_kudu import DISTRIBUTION, HOW_TO_FETCH, LocalKudu
+from imagewarehouse.kudu.clients.interface import KuduSettings
+from imagewarehouse.kudu.clients.security import check_token, read_certificates
+from imagewarehouse.standalone.local_kudu import DISTRIBUTION, HOW_TO_FETCH, LocalKudu
 from tests.conftest import until
 
 REPOSITORY = Path(__file__).resolve().parent.parent

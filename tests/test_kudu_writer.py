@@ -30,11 +30,11 @@ from imagewarehouse.errors import (
     SchemaChanged,
     WarehouseError,
 )
-from imagewarehouse.kudu import client
 from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch
-from imagewarehouse.kudu.client import FLUSH_MODES, SYNC, KuduSettings, KuduWriter, RowFailure
+from imagewarehouse.kudu.clients import interface as client
+from imagewarehouse.kudu.clients.interface import FLUSH_MODES, SYNC, KuduSettings, KuduWriter, RowFailure
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema
-from standalone.local_kudu import LocalKudu
+from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests.conftest import until
 
 NOT_INSTALLED = "kudu-python is not installed here; the same tests run over it where it is"

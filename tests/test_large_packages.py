@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from imagewarehouse import batches
 from imagewarehouse.errors import PackageBroken
-from imagewarehouse.packages import write_package
-from standalone.flowfile import FlowFile, InputFlowFile, Ticket
+from imagewarehouse.nifi import batches
+from imagewarehouse.nifi.packages import write_package
+from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
 from tests.conftest import Hosted
 from tests.test_batches import Way, answers, awaited, column, listened, make_way, package
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.intake import Request
-from imagewarehouse.listeners import (
+from imagewarehouse.nifi.listeners import (
     Headers,
     certificate_subject,
     is_awaited,

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from imagewarehouse.errors import ConfigurationError
-from standalone import local_kudu
-from standalone.local_kudu import LocalKudu
+from imagewarehouse.standalone import local_kudu
+from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests.conftest import until
 from tests.running import Service
 
@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 OWNER = """
 import sys, time
 from pathlib import Path
-from standalone.local_kudu import LocalKudu
+from imagewarehouse.standalone.local_kudu import LocalKudu
 kudu = LocalKudu(Path(sys.argv[1]), never_fsync=True)
 print("starting", flush=True)
 kudu.start()
@@ -273,7 +273,16 @@ def test_run_logs_a_kudu_that_has_died(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kudu_option", ["local", "127.0.0.1:7051"])
 def test_two_answers_to_where_kudu_is_are_refused(kudu_option: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cli.main", "run", "--data", str(tmp_path / "data"), "--kudu", kudu_option]
+    command = [
+        sys.executable,
+        "-m",
+        "imagewarehouse.cli.main",
+        "run",
+        "--data",
+        str(tmp_path / "data"),
+        "--kudu",
+        kudu_option,
+    ]
     command += ["--set", "kudu.masters=127.0.0.1:7051"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
@@ -282,6 +291,6 @@ def test_two_answers_to_where_kudu_is_are_refused(kudu_option: str, tmp_path: Pa
 
 
 def test_the_masters_given_become_the_setting() -> None:
-    command = [sys.executable, "-m", "cli.main", "run", "--kudu", "a:7051,b:7051", "--settings"]
+    command = [sys.executable, "-m", "imagewarehouse.cli.main", "run", "--kudu", "a:7051,b:7051", "--settings"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True)
     assert "kudu.masters = a:7051,b:7051\n" in done.stdout

@@ -18,9 +18,9 @@ from pyarrow import fs
 
 from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable, UriNotReadable, WrongImageId
 from imagewarehouse.limits import Limits
-from imagewarehouse.stores.fetching import Fetcher, parse_locations
-from imagewarehouse.stores.location import Location
-from imagewarehouse.stores.objects import ObjectStore
+from imagewarehouse.objects.fetching import Fetcher, parse_locations
+from imagewarehouse.objects.location import Location
+from imagewarehouse.objects.store import ObjectStore
 from tests.running import free_ports
 
 IMAGE = b"\xff\xd8 not really a picture" * 100

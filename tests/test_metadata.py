@@ -24,7 +24,7 @@ from imagewarehouse.metadata import (
     record_from_attributes,
     to_text,
 )
-from imagewarehouse.stores.local import SCHEMA, LocalRows
+from imagewarehouse.rows.embedded import SCHEMA, LocalRows
 
 WHEN = datetime(2026, 3, 1, 12, 0, 0, 123457, tzinfo=timezone.utc)
 REQUEST_ID = new_request_id(WHEN)

@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from imagewarehouse.errors import ConfigurationError, Corrupt, InferenceFailed, ModelBroken, ModelUnavailable
-from imagewarehouse.images import InputSpec, decode_rgb, to_batch
-from imagewarehouse.manifest import find_version, read_manifest
-from imagewarehouse.models import Classifier, Prediction, load_classifier
+from imagewarehouse.images.decoding import InputSpec, decode_rgb, to_batch
+from imagewarehouse.models.classifier import Classifier, Prediction, load_classifier
+from imagewarehouse.models.manifest import find_version, read_manifest
 
 # Keras asks NumPy for a copy in the old way while it loads weights.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

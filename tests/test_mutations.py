@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from imagewarehouse.errors import ImageRejected
-from imagewarehouse.formats import FORMATS
-from imagewarehouse.images import InputSpec, check_image, decode_rgb, gps_position
+from imagewarehouse.images.decoding import InputSpec, check_image, decode_rgb, gps_position
+from imagewarehouse.images.formats import FORMATS
 from imagewarehouse.intake import IntakeRules, Request, check_access, check_content, check_request
 from imagewarehouse.limits import Limits
 from tests import hostile as h

@@ -27,8 +27,9 @@ from click.testing import CliRunner
 
 from imagewarehouse import __version__
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.manifest import BUNDLED_MODEL, find_version, read_manifest
-from standalone.python_host import API, PROCESSORS
+from imagewarehouse.models.manifest import BUNDLED_MODEL, find_version, read_manifest
+from imagewarehouse.resources import PROCESSORS
+from imagewarehouse.resources import STAND_IN as API
 from tools import artifacts, nar
 from tools.nar import LIBRARIES, Target, pack, why_dropped
 

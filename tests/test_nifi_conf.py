@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from cli.nifi.flow import read_definition
-from cli.nifi.parameters import Given, given_values, read_file
-from standalone.runner import Options, Runner
+from imagewarehouse.deployment.flow import read_definition
+from imagewarehouse.deployment.parameters import Given, given_values, read_file
+from imagewarehouse.standalone.runner import Options, Runner
 from tools.local_nifi import nifi_home, read_properties
 
 REPOSITORY = Path(__file__).resolve().parent.parent

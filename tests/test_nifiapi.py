@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from imagewarehouse import __version__
-from standalone.python_host import API, PROCESSORS, processor_class
+from imagewarehouse.nifi.processors import processor_class
+from imagewarehouse.resources import PROCESSORS
+from imagewarehouse.resources import STAND_IN as API
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAND_IN = API / "nifiapi"

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagewarehouse.errors import PackageBroken, WarehouseError
-from imagewarehouse.packages import MAGIC, Packed, read_package, write_package
+from imagewarehouse.nifi.packages import MAGIC, Packed, read_package, write_package
 
 Plain = list[tuple[dict[str, str], bytes]]
 

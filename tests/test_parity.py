@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from flows.build import FLOW_FILE
-from flows.definition import read_flow
 from imagewarehouse.errors import WarehouseError, all_errors
+from imagewarehouse.flows.build import FLOW_FILE
+from imagewarehouse.flows.definition import read_flow
 from imagewarehouse.metadata import ImageRecord
-from imagewarehouse.models import Classifier
-from imagewarehouse.stores import fetching
-from imagewarehouse.stores.fetching import open_below
-from imagewarehouse.stores.objects import ObjectStore
-from imagewarehouse.stores.rows import GroupCommit
+from imagewarehouse.models.classifier import Classifier
+from imagewarehouse.objects import fetching
+from imagewarehouse.objects.fetching import open_below
+from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.rows.store import GroupCommit
 from tests.conftest import Hosted, Left
 from tests.test_batches import Way, answers, awaited, listened, make_way, package
 

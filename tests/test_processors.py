@@ -21,13 +21,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from imagewarehouse import __version__, adapter
+from imagewarehouse import __version__
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.metadata import COLUMNS, ImageRecord, record_from_attributes, to_text
-from imagewarehouse.stores.location import Location
-from imagewarehouse.stores.objects import ObjectStore
-from standalone.python_host import PROCESSORS, processor_class
+from imagewarehouse.nifi import adapter
+from imagewarehouse.nifi.processors import processor_class
+from imagewarehouse.objects.location import Location
+from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.resources import PROCESSORS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 KEY = "alice-0123456789abcdef"
@@ -162,7 +164,7 @@ def test_a_processor_takes_what_nifi_passes_to_its_constructor(processor_type: s
 
 def test_importing_a_processor_loads_neither_a_runtime_nor_a_database(processor_type: str) -> None:
     program = (
-        "import sys; from standalone.python_host import processor_class;"
+        "import sys; from imagewarehouse.nifi.processors import processor_class;"
         f"processor_class({processor_type!r});"
         "print(sorted({'tensorflow', 'keras', 'ai_edge_litert', 'duckdb'} & set(sys.modules)))"
     )

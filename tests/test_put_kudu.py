@@ -20,17 +20,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from flows.definition import Component
-from imagewarehouse import adapter
 from imagewarehouse.errors import ConfigurationError, KuduRefused, KuduUnavailable
+from imagewarehouse.flows.definition import Component
 from imagewarehouse.ids import event_time, new_request_id
-from imagewarehouse.kudu import batch, client, convert, mapping, options, records
-from imagewarehouse.kudu.client import FLUSH_MODES, KuduSettings, KuduWriter, RowFailure
-from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema, parse_type, schema_json
+from imagewarehouse.kudu import batch
+from imagewarehouse.kudu.clients import interface as client
+from imagewarehouse.kudu.clients.interface import FLUSH_MODES, KuduSettings, KuduWriter, RowFailure
+from imagewarehouse.kudu.declaration import parse_type, schema_json
+from imagewarehouse.kudu.records import content as records
+from imagewarehouse.kudu.records import convert, mapping
+from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema
 from imagewarehouse.metadata import to_text
-from imagewarehouse.stores.kudu import image_events
-from standalone.local_kudu import LocalKudu
-from standalone.python_host import PythonProcessor, processor_class
+from imagewarehouse.nifi import adapter
+from imagewarehouse.nifi import kudu_options as options
+from imagewarehouse.nifi.processors import processor_class
+from imagewarehouse.rows.kudu import image_events
+from imagewarehouse.standalone.local_kudu import LocalKudu
+from imagewarehouse.standalone.python_host import PythonProcessor
 from tests.conftest import Hosted, until
 
 REPOSITORY = Path(__file__).resolve().parent.parent

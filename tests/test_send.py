@@ -27,14 +27,14 @@ from click.testing import CliRunner, Result
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from cli.send import send
-from cli.sending.client import Backoff, Reply, explain, judge, retry_after_s
-from cli.sending.items import ACCEPTED, FAILED, Outcome
-from cli.sending.report import NAMED_FAILURES, Display, Histogram, Tally
-from cli.sending.sources import PatternSource, count_items, each_item, open_sources
-from cli.sending.state import State
 from imagewarehouse.answers import problem
+from imagewarehouse.cli.send import send
 from imagewarehouse.ids import event_time, new_request_id
+from imagewarehouse.sending.client import Backoff, Reply, explain, judge, retry_after_s
+from imagewarehouse.sending.items import ACCEPTED, FAILED, Outcome
+from imagewarehouse.sending.report import NAMED_FAILURES, Display, Histogram, Tally
+from imagewarehouse.sending.sources import PatternSource, count_items, each_item, open_sources
+from imagewarehouse.sending.state import State
 
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10-test-a.parquet"
@@ -612,7 +612,7 @@ def test_killed_run_goes_on_with_the_same_keys(service: Service, tmp_path: Path)
     write_images(tmp_path / "in", 8)
     state = tmp_path / "state"
     options = ["--url", service.url, "--state", str(state), "--connections", "3"]
-    command = [sys.executable, "-m", "cli.main", "send", *options, str(tmp_path / "in")]
+    command = [sys.executable, "-m", "imagewarehouse.cli.main", "send", *options, str(tmp_path / "in")]
     process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
     try:
         assert reached.wait(30)
@@ -759,7 +759,18 @@ def test_wrong_argument_is_one_line_that_names_it(
 def test_reader_that_goes_away_stops_the_run_in_one_line(service: Service, tmp_path: Path) -> None:
     service.script = lambda _: 0.05
     write_images(tmp_path, 60)
-    command = [sys.executable, "-m", "cli.main", "send", "--url", service.url, "--json", "-", "--connections", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "imagewarehouse.cli.main",
+        "send",
+        "--url",
+        service.url,
+        "--json",
+        "-",
+        "--connections",
+        "1",
+    ]
     process = subprocess.Popen(
         [*command, tmp_path], cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -22,11 +22,11 @@ from PIL import Image
 
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.ids import new_request_id
-from imagewarehouse.manifest import BUNDLED_MODEL, find_version, read_manifest
-from imagewarehouse.models import load_classifier
+from imagewarehouse.models.classifier import load_classifier
+from imagewarehouse.models.manifest import BUNDLED_MODEL, find_version, read_manifest
+from imagewarehouse.training.run import machine
 from tests.hostile import CASES, Case
 from tests.running import REPOSITORY, Service, free_ports, post
-from training.run import machine
 
 TEST_IMAGES = REPOSITORY.parent / "shared" / "data" / "cifar10-test-a.parquet"
 needs_data = pytest.mark.skipif(not TEST_IMAGES.is_file(), reason="../shared/data is not beside the repository")
@@ -50,7 +50,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def send(service_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cli.main", "send", "--url", service_url, *arguments]
+    command = [sys.executable, "-m", "imagewarehouse.cli.main", "send", "--url", service_url, *arguments]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
 
 
@@ -427,7 +427,7 @@ def test_accuracy_over_http_equals_the_manifests(tmp_path: Path) -> None:
 )
 def test_a_wrong_setting_ends_in_one_line_that_names_it(tmp_path: Path, arguments: list[str], named: str) -> None:
     ports = free_ports(2)
-    command = [sys.executable, "-m", "cli.main", "run", "--data", str(tmp_path / "data")]
+    command = [sys.executable, "-m", "imagewarehouse.cli.main", "run", "--data", str(tmp_path / "data")]
     if not any("http.images.port" in text for text in arguments):
         command += ["--set", f"http.images.port={ports[0]}"]
     command += ["--set", f"http.classify.port={ports[1]}", *arguments]

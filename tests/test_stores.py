@@ -21,10 +21,10 @@ from imagewarehouse.errors import (
     WarehouseError,
 )
 from imagewarehouse.metadata import COLUMNS, ImageRecord
-from imagewarehouse.stores.local import LocalRows
-from imagewarehouse.stores.location import Location
-from imagewarehouse.stores.objects import ObjectStore
-from imagewarehouse.stores.rows import GroupCommit, open_rows
+from imagewarehouse.objects.location import Location
+from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.rows.embedded import LocalRows
+from imagewarehouse.rows.store import GroupCommit, open_rows
 
 Record = Callable[..., ImageRecord]
 IMAGE = b"\xff\xd8 not really a picture"

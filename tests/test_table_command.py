@@ -18,22 +18,24 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-import cli.table
-from cli.kudu import partitions, tablets
-from cli.kudu.compact_check import problems
-from cli.kudu.connection import readable
-from cli.kudu.create import differences
-from cli.kudu.printing import size
-from cli.kudu.ranges import parse_server_range, usual_unit
-from cli.kudu.tablets import Tablet, maintenance
-from cli.main import call
-from cli.main import cli as commands
+from imagewarehouse.cli import table as table_command
+from imagewarehouse.cli.kudu import partitions, tablets
+from imagewarehouse.cli.kudu.compact_check import problems
+from imagewarehouse.cli.kudu.connection import readable
+from imagewarehouse.cli.kudu.create import differences
+from imagewarehouse.cli.kudu.printing import size
+from imagewarehouse.cli.kudu.ranges import parse_server_range, usual_unit
+from imagewarehouse.cli.kudu.tablets import Tablet, maintenance
+from imagewarehouse.cli.main import call
+from imagewarehouse.cli.main import cli as commands
 from imagewarehouse.errors import KuduUnavailable
 from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch
-from imagewarehouse.kudu.client import KuduSettings, KuduWriter, connect
-from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema, read_schema
-from imagewarehouse.stores.kudu import image_events
-from standalone.local_kudu import LocalKudu
+from imagewarehouse.kudu.clients.connecting import connect
+from imagewarehouse.kudu.clients.interface import KuduSettings, KuduWriter
+from imagewarehouse.kudu.declaration import read_schema
+from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema
+from imagewarehouse.rows.kudu import image_events
+from imagewarehouse.standalone.local_kudu import LocalKudu
 
 NOW = datetime(2026, 11, 15, 12, tzinfo=timezone.utc)
 SENSORS = {
@@ -79,7 +81,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 @pytest.fixture
 def masters(kudu: LocalKudu, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("IMAGEWAREHOUSE_KUDU_MASTERS", kudu.masters)
-    monkeypatch.setattr(cli.table, "_now", lambda: NOW)
+    monkeypatch.setattr(table_command, "_now", lambda: NOW)
     return kudu.masters
 
 
@@ -365,7 +367,7 @@ def test_retention_and_need_in_one_command(run: Run, writer: KuduWriter, sensors
 @pytest.fixture
 def ten_years_ahead(monkeypatch: pytest.MonkeyPatch, writer: KuduWriter, sensors: str) -> None:
     """The clock of this machine, while the table has rows of October and November 2026."""
-    monkeypatch.setattr(cli.table, "_now", lambda: NOW.replace(year=2036))
+    monkeypatch.setattr(table_command, "_now", lambda: NOW.replace(year=2036))
     for month in (10, 11):
         fill(writer, sensors, month, 3)
 
@@ -404,7 +406,7 @@ def test_clock_that_may_be_wrong_is_told_before_rows_are_dropped(
 def test_right_clock_drops_old_months_with_rows_without_a_warning(
     monkeypatch: pytest.MonkeyPatch, run: Run, writer: KuduWriter, sensors: str
 ) -> None:
-    monkeypatch.setattr(cli.table, "_now", lambda: datetime(2016, 5, 15, tzinfo=timezone.utc))
+    monkeypatch.setattr(table_command, "_now", lambda: datetime(2016, 5, 15, tzinfo=timezone.utc))
     assert run("partitions", sensors, *(word for n in range(1, 6) for word in ("--add", f"2016-0{n}"))).code == 0
     assert months(writer, sensors)[:5] == [f"2016-0{n}" for n in range(1, 6)]
     for month in range(1, 6):
@@ -461,7 +463,7 @@ def test_a_table_with_rows_is_looked_at(run: Run, kudu: LocalKudu, writer: KuduW
 def test_a_table_without_a_range_for_now_is_something_to_do(
     run: Run, kudu: LocalKudu, monkeypatch: pytest.MonkeyPatch, sensors: str
 ) -> None:
-    monkeypatch.setattr(cli.table, "_now", lambda: datetime(2027, 6, 1, tzinfo=timezone.utc))
+    monkeypatch.setattr(table_command, "_now", lambda: datetime(2027, 6, 1, tzinfo=timezone.utc))
     checked = run("compact-check", sensors, "--web", kudu.web())
     assert (checked.code, "no range takes rows of now" in checked.out) == (1, True)
     assert checked.lines[-1] == f"table {sensors}: 1 finding, 6 tablets"

@@ -20,20 +20,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli.main import call
+from imagewarehouse.cli.main import call
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.images import InputSpec
-from imagewarehouse.manifest import read_manifest
-from imagewarehouse.models import load_classifier
+from imagewarehouse.images.decoding import InputSpec
+from imagewarehouse.models.classifier import load_classifier
+from imagewarehouse.models.manifest import read_manifest
+from imagewarehouse.training.augment import augment, epoch_batches
+from imagewarehouse.training.dataset import Examples
+from imagewarehouse.training.exports import load_keras
+from imagewarehouse.training.loop import Progress, Trainer
+from imagewarehouse.training.network import QuickConv2D, block_widths, build, stem_stride, whitening
+from imagewarehouse.training.recipe import PRESETS, Recipe
+from imagewarehouse.training.run import Settings, open_run
+from imagewarehouse.training.start import read_start
 from tests.running import REPOSITORY, Service, free_ports, post
-from training.augment import augment, epoch_batches
-from training.dataset import Examples
-from training.exports import load_keras
-from training.loop import Progress, Trainer
-from training.network import QuickConv2D, block_widths, build, stem_stride, whitening
-from training.recipe import PRESETS, Recipe
-from training.run import Settings, open_run
-from training.start import read_start
 
 SPEC = InputSpec(16, 16)
 RECIPE = replace(PRESETS["tiny"], epochs=3, widths=(8, 8), batch=32, sizes=((0.5, 0.75), (1.0, 1.0)))
@@ -256,7 +256,7 @@ def test_curves_are_written_for_tensorboard(uninterrupted: Trainer) -> None:
 def command(*words: object, folder: Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """`imagewarehouse ...` in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "cli.main", *map(str, words)],
+        [sys.executable, "-m", "imagewarehouse.cli.main", *map(str, words)],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), **(environment or {})},
         stdout=subprocess.PIPE,

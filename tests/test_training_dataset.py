@@ -22,11 +22,11 @@ import pytest
 from PIL import Image
 
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.images import InputSpec, UInt8Array, decode_rgb
-from training import dataset_problems, sources
-from training.dataset import Dataset, Examples, read_dataset, read_examples, read_test
-from training.dataset_keras import CLASSES, list_arrays
-from training.dataset_reading import read_contents
+from imagewarehouse.images.decoding import InputSpec, UInt8Array, decode_rgb
+from imagewarehouse.training import dataset_problems, sources
+from imagewarehouse.training.dataset import Dataset, Examples, read_dataset, read_examples, read_test
+from imagewarehouse.training.dataset_keras import CLASSES, list_arrays
+from imagewarehouse.training.dataset_reading import read_contents
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SPEC = InputSpec(8, 8)
@@ -604,7 +604,7 @@ def test_without_a_network_the_alternatives_are_named(tmp_path: Path) -> None:
     if find_spec("keras") is None:
         pytest.skip("needs Keras, of the extra `training`")
     script = (
-        "from imagewarehouse.images import InputSpec\nfrom training.dataset import read_dataset\n"
+        "from imagewarehouse.images.decoding import InputSpec\nfrom imagewarehouse.training.dataset import read_dataset\n"
         "try: read_dataset('cifar10', InputSpec(8, 8))\nexcept Exception as err: print(type(err).__name__, err)"
     )
     closed = "http://127.0.0.1:9"

@@ -22,17 +22,22 @@ from PIL import Image
 pytest.importorskip("sklearn", reason="needs the training libraries")
 pytest.importorskip("matplotlib", reason="needs the training libraries")
 
-from cli.evaluate import _steps, evaluate
-from cli.training.display import Display
+from imagewarehouse.cli.evaluate import _steps, evaluate
+from imagewarehouse.cli.training.display import Display
 from imagewarehouse.errors import ConfigurationError, ModelBroken
-from imagewarehouse.images import Float32Array, InputSpec, decode_rgb
-from imagewarehouse.manifest import BUNDLED_MODEL, Manifest, find_version, read_manifest
-from imagewarehouse.models import Classifier, load_classifier
-from training.calibration import at_temperature_one, expected_calibration_error, fit_temperature, reliability
-from training.dataset import Examples
-from training.evaluation import Evaluation, evaluate_model, latency, rounded, score, wilson_interval
-from training.report import METRICS_FILE, noise, write_report
-from training.robustness import CORRUPTIONS, Corruption, compress, robustness, to_picture
+from imagewarehouse.images.decoding import Float32Array, InputSpec, decode_rgb
+from imagewarehouse.models.classifier import Classifier, load_classifier
+from imagewarehouse.models.manifest import BUNDLED_MODEL, Manifest, find_version, read_manifest
+from imagewarehouse.training.calibration import (
+    at_temperature_one,
+    expected_calibration_error,
+    fit_temperature,
+    reliability,
+)
+from imagewarehouse.training.dataset import Examples
+from imagewarehouse.training.evaluation import Evaluation, evaluate_model, latency, rounded, score, wilson_interval
+from imagewarehouse.training.report import METRICS_FILE, noise, write_report
+from imagewarehouse.training.robustness import CORRUPTIONS, Corruption, compress, robustness, to_picture
 
 WriteModel = Callable[..., Path]
 Tflite = Callable[..., bytes]

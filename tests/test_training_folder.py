@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from imagewarehouse.errors import ConfigurationError, ModelBroken
-from imagewarehouse.images import InputSpec
-from imagewarehouse.manifest import BUNDLED_MODEL, find_version, read_manifest
-from imagewarehouse.models import load_classifier
-from training.folder import manifest_input, next_version, write_version
+from imagewarehouse.images.decoding import InputSpec
+from imagewarehouse.models.classifier import load_classifier
+from imagewarehouse.models.manifest import BUNDLED_MODEL, find_version, read_manifest
+from imagewarehouse.training.folder import manifest_input, next_version, write_version
 
 VERSION = find_version(BUNDLED_MODEL)
 BUNDLED = read_manifest(VERSION)
@@ -139,7 +139,7 @@ def test_of_two_that_write_the_same_version_the_first_wins(tmp_path: Path, monke
         (tmp_path / "1").mkdir()
         (tmp_path / "1" / "theirs").write_text("theirs")
 
-    monkeypatch.setattr("training.folder.load_classifier", meanwhile)
+    monkeypatch.setattr("imagewarehouse.training.folder.load_classifier", meanwhile)
     with pytest.raises(ConfigurationError, match="a version never changes"):
         write_version(tmp_path, "1", manifest(), files())
     assert everything(tmp_path) == {"1": b"", "1/theirs": b"theirs"}

@@ -19,14 +19,14 @@ from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from cli.main import call
+from imagewarehouse.cli.main import call
 from imagewarehouse.errors import ConfigurationError, ModelBroken
-from imagewarehouse.images import InputSpec, decode_rgb, to_batch
-from imagewarehouse.manifest import read_manifest
-from imagewarehouse.models import load_classifier
-from training.foreign_code import code_in_config
-from training.import_options import parse_scale, read_labels
-from training.litert import litert_function, quiet, to_litert
+from imagewarehouse.images.decoding import InputSpec, decode_rgb, to_batch
+from imagewarehouse.models.classifier import load_classifier
+from imagewarehouse.models.manifest import read_manifest
+from imagewarehouse.training.foreign_code import code_in_config
+from imagewarehouse.training.import_options import parse_scale, read_labels
+from imagewarehouse.training.litert import litert_function, quiet, to_litert
 
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
@@ -499,7 +499,7 @@ def test_odd_members_of_a_keras_file_are_refused(
 def test_a_keras_file_that_unpacks_without_end_is_refused(
     sources: Files, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.foreign_code.MAX_BYTES", 1000)
+    monkeypatch.setattr("imagewarehouse.training.foreign_code.MAX_BYTES", 1000)
     assert "when unpacked" in refused(sources["keras"])
 
 

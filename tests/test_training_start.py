@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from imagewarehouse.images import InputSpec
-from imagewarehouse.manifest import Manifest
-from training.dataset import read_dataset
-from training.start import Start, widths_of
+from imagewarehouse.images.decoding import InputSpec
+from imagewarehouse.models.manifest import Manifest
+from imagewarehouse.training.dataset import read_dataset
+from imagewarehouse.training.start import Start, widths_of
 
 DATA = {"sha256": "a", "train_sha256": "b", "split_seed": 0, "validation_part": 0.1, "test_part": 0.1, "limit": None,
         "test_is": "separate"}  # fmt: skip

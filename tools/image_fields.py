@@ -3,7 +3,7 @@
 `fields` and `parts` follow a file as far as it can be followed and never raise: they are asked about damaged files too.
 They judge nothing. A reader that understands a file otherwise than a decoder does only chooses other bytes to damage.
 
-Sources: those of `imagewarehouse.formats`, and ICC.1:2022 for colour profiles.
+Sources: those of `imagewarehouse.images.formats`, and ICC.1:2022 for colour profiles.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from PIL import Image, ImageCms
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """A healthy file. `format` is the name that Pillow and `imagewarehouse.formats` have for its format."""
+    """A healthy file. `format` is the name that Pillow and `imagewarehouse.images.formats` have for its format."""
 
     format: str
     name: str

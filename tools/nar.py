@@ -25,9 +25,9 @@ from typing import Any
 import click
 
 from imagewarehouse import __version__
-from imagewarehouse.bundle import MARKER
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.manifest import LITERT, MANIFEST, TENSORFLOW
+from imagewarehouse.models.manifest import LITERT, MANIFEST, TENSORFLOW
+from imagewarehouse.nifi.bundle import MARKER
 from tools.artifacts import HELPER, of_set
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -107,6 +107,10 @@ JAR_LICENCES = {
     "slf4j-nop": ("MIT", "META-INF/licences/slf4j.txt"),
 }
 
+# Of the package, what is around NiFi and not in it.
+_OTHER_ROOMS = frozenset({"cli", "deployment", "flows", "sending", "standalone", "training"})
+_STAND_IN = "stand_in"  # a `nifiapi` beside NiFi's own would be one too many
+
 Content = bytes | Path
 
 
@@ -176,7 +180,9 @@ def own_files(target: Target, repository: Path = REPOSITORY) -> dict[str, Conten
     """
     found: dict[str, Content] = {path.name: path for path in (repository / "processors").glob("*.py")}
     core = repository / "imagewarehouse"
-    found |= {path.relative_to(repository).as_posix(): path for path in core.rglob("*.py")}
+    found |= {
+        path.relative_to(repository).as_posix(): path for path in core.rglob("*.py") if _is_of_processors(path, core)
+    }
     found |= {path.relative_to(repository).as_posix(): path for path in _jars(core / "kudu" / "jars")}
     marker = {"python": target.python, "platform": target.platform, "variant": target.variant}
     found[f"imagewarehouse/{MARKER.name}"] = json.dumps(marker).encode()
@@ -186,6 +192,11 @@ def own_files(target: Target, repository: Path = REPOSITORY) -> dict[str, Conten
     found[_OURS] = repository / "LICENSE"
     found |= {f"META-INF/licences/{p.name}": p for p in (repository / "tools" / "licences").glob("*.txt")}
     return found
+
+
+def _is_of_processors(path: Path, core: Path) -> bool:
+    parts = path.relative_to(core).parts
+    return parts[0] not in _OTHER_ROOMS and _STAND_IN not in parts
 
 
 def _jars(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.build import build_flow
+from imagewarehouse.flows.build import build_flow
 
 Raw = dict[str, Any]
 

@@ -14,7 +14,7 @@ import psutil
 
 from benchmarks.load import Measured, load
 from benchmarks.nifi.designs import Design
-from cli.main import call
+from imagewarehouse.cli.main import call
 from tests.running import free_ports
 from tools.local_nifi import LocalNifi
 

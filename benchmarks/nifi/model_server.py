@@ -15,8 +15,8 @@ import json
 import uvloop
 from aiohttp import web
 
-from imagewarehouse.manifest import BUNDLED_MODEL
-from imagewarehouse.models import load_classifier
+from imagewarehouse.models.classifier import load_classifier
+from imagewarehouse.models.manifest import BUNDLED_MODEL
 
 
 def application(runtime: str) -> web.Application:

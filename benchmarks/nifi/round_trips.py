@@ -4,7 +4,7 @@
 
 Counted on the processors themselves, with objects that count what is asked of them. What NiFi adds to each call is from
 its code (2.9): the call, the relationship, the attributes (three look-ups of java.util.HashMap, its constructor and a put for
-each attribute), the contents, the release. `imagewarehouse/bridge.py` makes the attributes one call, and reads a content
+each attribute), the contents, the release. `imagewarehouse/nifi/bridge.py` makes the attributes one call, and reads a content
 over 6 KB with six small calls instead of one large one.
 """
 
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.nifi.pictures import photograph
-from imagewarehouse.packages import Packed, write_package
-from standalone.python_host import processor_class
+from imagewarehouse.nifi.packages import Packed, write_package
+from imagewarehouse.nifi.processors import processor_class
 
 STEPS = ("FilterImageRequest", "EnrichImageMetadata", "StoreImage", "ClassifyImage", "PutKuduRecord", "PutSolrDocument")
 _FIXED = 4  # transform, getRelationship, getContents, free

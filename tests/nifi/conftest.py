@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import call
+from imagewarehouse.cli.main import call
 from imagewarehouse.errors import ConfigurationError
 from tests.running import free_ports
 from tools.local_nifi import LocalNifi, find_java, nifi_home

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.nifi.nars import read_nar
 from imagewarehouse import __version__
+from imagewarehouse.deployment.nars import read_nar
 from tests.nifi.conftest import REPOSITORY, Command, Warehouse
 from tools.local_nifi import LocalNifi
 

@@ -21,8 +21,8 @@ import duckdb
 import pytest
 from PIL import Image
 
-from flows.build import FLOW_FILE
-from flows.definition import KINDS, walk_groups
+from imagewarehouse.flows.build import FLOW_FILE
+from imagewarehouse.flows.definition import KINDS, walk_groups
 from imagewarehouse.ids import new_request_id
 from tests.hostile import CASES
 from tests.nifi.conftest import Command, Warehouse

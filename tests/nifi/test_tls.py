@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.main import call
+from imagewarehouse.cli.main import call
 from tests.nifi.conftest import REPOSITORY, Command, Warehouse
 from tests.test_nifi_conf import CONF, TLS_FLOW, run_commands
 

@@ -1,0 +1,101 @@
+"""`imagewarehouse table create`: makes a table, or compares the one that is there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from imagewarehouse.cli.kudu.connection import Cluster
+from imagewarehouse.cli.kudu.show import describe, hashes_text
+from imagewarehouse.errors import ConfigurationError, KuduTableMissing
+from imagewarehouse.kudu.declaration import read_schema
+from imagewarehouse.kudu.schema import TableSchema
+from imagewarehouse.kudu.writing.ranges import first_ranges
+from imagewarehouse.rows.columns import TABLE
+from imagewarehouse.rows.kudu import image_events
+
+
+def declare(name: str | None, file: Path | None, layout: dict[str, int | None], replicas: int | None) -> TableSchema:
+    """The table of `file`, else that of the image records. `layout`: options of `image_events`; None: not given.
+
+    Raises ConfigurationError.
+    """
+    chosen = {option: value for option, value in layout.items() if value is not None}
+    try:
+        if file is None:
+            return image_events(name or TABLE, replicas=replicas, **chosen)
+        if chosen:
+            raise ConfigurationError(
+                "--schema", "the file says it all; --keep-months, --months-ahead and --buckets are for image records"
+            )
+        if name is None:
+            raise ConfigurationError("TABLE", "is needed with --schema: a declaration has no name")
+        try:
+            declared = read_schema(file.read_text("utf-8"), name)
+        except ConfigurationError as err:
+            raise ConfigurationError("--schema", f"{file}: {err.problem}") from err
+        return declared if replicas is None else replace(declared, replicas=replicas)
+    except OSError as err:
+        raise ConfigurationError("--schema", f"{file}: {err.strerror or err}") from err
+    except UnicodeDecodeError as err:
+        raise ConfigurationError("--schema", f"{file}: is not UTF-8") from err
+    except ValueError as err:
+        raise ConfigurationError("TABLE or its options", str(err)) from err
+
+
+def create_table(cluster: Cluster, declared: TableSchema, now: datetime) -> bool:
+    """Make the table, or say how the one that is there differs. False: it does."""
+    name, made = declared.name, declared
+    if declared.policy is not None:
+        kind = declared.column(declared.policy.column).type
+        made = replace(declared, ranges=first_ranges(declared.policy, kind, now))
+    with cluster.connect() as writer:
+        try:
+            there = writer.schema(name, refresh=True)
+            created = False
+        except KuduTableMissing:
+            created = writer.create(made)
+            there = writer.schema(name, refresh=True)
+        if created:
+            click.echo(f"made table {name}")
+            describe(there, writer.ranges(name))
+            return True
+    differing, notes = differences(there, declared)
+    for line in differing:
+        click.echo(f"table {name}: {line}")
+    for line in notes:
+        click.echo(f"note: {line}")
+    click.echo(f"table {name} is there already, {'but differs' if differing else 'and fits'}")
+    return not differing
+
+
+def differences(there: TableSchema, declared: TableSchema) -> tuple[list[str], list[str]]:
+    """What keeps declared rows from the table, as the writing processor sees it; and what is only laid out otherwise."""
+    found = []
+    if there.key != declared.key:
+        found.append(f"has the key {', '.join(there.key)}, expected {', '.join(declared.key)}")
+    columns = {column.name: column for column in there.columns}
+    missing = [f"{column.name} {column.type_text}" for column in declared.columns if column.name not in columns]
+    if missing:
+        found.append(f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+    for column in declared.columns:
+        other = columns.get(column.name)
+        if other is not None and other.type_text != column.type_text:
+            found.append(f"column {column.name} is {other.type_text}, expected {column.type_text}")
+    names = {column.name for column in declared.columns}
+    found += [f"column {c.name} needs a value, and is not declared" for c in there.columns
+              if c.name not in names and c.required]  # fmt: skip
+    notes = []
+    if there.hashes != declared.hashes:
+        notes.append(
+            f"it has {hashes_text(there)}, declared is {hashes_text(declared)}; only a new table can be laid out so"
+        )
+    if there.range_columns != declared.range_columns:
+        ranges = [", ".join(s.range_columns) or "nothing" for s in (there, declared)]
+        notes.append(f"it has ranges over {ranges[0]}, declared are ranges over {ranges[1]}")
+    if declared.replicas is not None and there.replicas not in (None, declared.replicas):
+        notes.append(f"it has {there.replicas} replicas, declared are {declared.replicas}")
+    return found, notes

@@ -1,0 +1,87 @@
+"""`imagewarehouse model`: what a model folder holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from imagewarehouse.errors import ConfigurationError, WarehouseError
+
+
+@click.group()
+def model() -> None:
+    """Look at models."""
+
+
+@model.command()
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option("--version", default="latest", show_default=True, help="Which version of the model.")
+@click.option("--load", is_flag=True, help="Also load it, warm it up and time it.")
+def info(folder: Path | None, version: str, load: bool) -> None:
+    """Check a model folder, hashes included, and show what its manifest says.
+
+    FOLDER holds a sub-folder for each version, or is one version. Without it: the CIFAR-10 model of this project.
+    """
+    from imagewarehouse.models.manifest import BUNDLED_MODEL, find_version, read_manifest
+
+    try:
+        manifest = read_manifest(find_version(folder or BUNDLED_MODEL, version))
+    except ConfigurationError as err:
+        raise ConfigurationError("FOLDER" if err.setting == "Model Folder" else "--version", err.problem) from err
+    except WarehouseError as err:
+        raise ConfigurationError("FOLDER", str(err)) from err
+    spec = manifest.spec
+    rows = [
+        ("model", f"{manifest.name} version {manifest.version}, created {manifest.created}"),
+        (
+            "input",
+            f"{spec.height} x {spec.width} (height x width) {spec.colour_order}, {spec.fit}; "
+            f"value * {spec.multiply} + {spec.add}",
+        ),
+        ("output", f"{len(manifest.labels)} {manifest.output}, temperature {manifest.temperature:g}"),
+        ("classes", ", ".join(manifest.labels[:20]) + (", ..." if len(manifest.labels) > 20 else "")),
+        *(
+            (f"runtime {name}", f"{path.name}, {path.stat().st_size:,} bytes, hash checked")
+            for name, path in manifest.runtimes.items()
+        ),
+        *(
+            (f"metric {name}", str(value))
+            for name, value in manifest.metrics.items()
+            if not isinstance(value, (dict, list))
+        ),
+        *(
+            (f"training {name}", str(value))
+            for name, value in manifest.training.items()
+            if not isinstance(value, (dict, list))
+        ),
+    ]
+    for name, value in rows:
+        click.echo(f"{name:<26} {value}")
+    if load:
+        _time(manifest.folder)
+
+
+def _time(folder: Path) -> None:
+    import time
+
+    import numpy as np
+
+    from imagewarehouse.images.decoding import to_batch
+    from imagewarehouse.models.classifier import load_classifier
+
+    started = time.perf_counter()
+    try:
+        classifier = load_classifier(folder)
+    except WarehouseError as err:
+        raise ConfigurationError("FOLDER", str(err)) from err
+    loaded = time.perf_counter()
+    spec = classifier.manifest.spec
+    batch = to_batch([np.zeros((spec.height, spec.width, spec.channels), np.uint8)], spec)
+    times = []
+    for _ in range(100):
+        before = time.perf_counter()
+        classifier.probabilities(batch)
+        times.append(time.perf_counter() - before)
+    click.echo(f"{'loaded with':<26} {classifier.runtime} in {loaded - started:.2f} s")
+    click.echo(f"{'one image':<26} {sorted(times)[50] * 1000:.2f} ms (median of 100, one thread)")

@@ -1,0 +1,125 @@
+"""`imagewarehouse rows`: looks into the embedded row store, or through the running service into Kudu."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.metadata import STATUSES, to_text
+
+_COLUMNS = "event_time, status, file_name, predicted_class, confidence, width, height, error_code, total_ms, request_id"
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, envvar="IMAGEWAREHOUSE_DATA",
+              help="Data folder of the service.")  # fmt: skip
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many rows, newest first.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only rows of this status.")
+@click.option("--class", "predicted_class", help="Only rows of this predicted class.")
+@click.option("--request", "request_id", help="Only the row of this request id, all columns.")
+@click.option("--sql", help="A SELECT of your own; the table is image_events.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
+def rows(
+    data: Path,
+    limit: int,
+    status: str | None,
+    predicted_class: str | None,
+    request_id: str | None,
+    sql: str | None,
+    as_json: bool,
+) -> None:
+    """Show rows, newest first.
+
+    Of the embedded row store (DuckDB) at any time; of Kudu while the service runs, and of its newest 20,000 rows at most.
+
+    \b
+    Examples:
+      imagewarehouse rows --status rejected
+      imagewarehouse rows --sql 'SELECT predicted_class, count(*) FROM image_events GROUP BY ALL ORDER BY 2 DESC'
+    """
+    if sql is None:
+        where = [
+            f"{column} = '{value.replace(chr(39), chr(39) * 2)}'"
+            for column, value in (("status", status), ("predicted_class", predicted_class), ("request_id", request_id))
+            if value is not None
+        ]
+        columns = "*" if request_id or as_json else _COLUMNS
+        condition = f" WHERE {' AND '.join(where)}" if where else ""
+        sql = f"SELECT {columns} FROM image_events{condition} ORDER BY event_time DESC LIMIT {limit}"
+    found = query(data, sql)
+    if as_json:
+        for row in found:
+            click.echo(json.dumps({name: plain(value) for name, value in row.items()}, ensure_ascii=False, default=str))
+    elif not found:
+        click.echo("no rows")
+    elif len(found) == 1 and request_id:
+        for name, value in found[0].items():
+            click.echo(f"{name:<16} {'' if value is None else plain(value)}")
+    else:
+        _table(found)
+
+
+def query(data: Path, sql: str) -> list[dict[str, Any]]:
+    """Rows of a SELECT, asked of the running service or read from its file. Raises ConfigurationError."""
+    socket, database = data / "control.sock", data / "rows.duckdb"
+    if socket.exists():
+        try:
+            return asyncio.run(_ask(socket, sql))
+        except ConnectionError:
+            pass  # left by a run that was killed
+    if not database.is_file():
+        raise ConfigurationError(
+            "--data", f"{database} does not exist; rows in Kudu are shown while `imagewarehouse run` runs"
+        )
+    import duckdb
+
+    from imagewarehouse.rows.embedded import LocalRows
+
+    store = LocalRows(database)
+    try:
+        return list(store.query(sql).to_pylist())
+    except duckdb.Error as err:
+        raise ConfigurationError("--sql", str(err)) from err
+    finally:
+        store.close()
+
+
+async def _ask(socket: Path, sql: str) -> list[dict[str, Any]]:
+    import aiohttp
+    import pyarrow as pa
+
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session:
+        try:
+            async with session.post("http://localhost/query", data=sql.encode()) as answer:
+                body = await answer.read()
+        except aiohttp.ClientConnectionError as err:
+            raise ConnectionError(str(err)) from err
+    if answer.status != 200:
+        raise ConfigurationError("--sql" if answer.status == 400 else "--data", body.decode("utf-8", "replace"))
+    return list(pa.ipc.open_stream(body).read_all().to_pylist())
+
+
+def _table(found: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    for name in found[0]:
+        table.add_column(name, overflow="fold")
+    for row in found:
+        table.add_row(*("" if value is None else str(plain(value)) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def plain(value: object) -> object:
+    """A value as JSON and people like it."""
+    if isinstance(value, datetime):
+        return to_text(value)
+    return round(value, 4) if isinstance(value, float) else value

@@ -1,0 +1,185 @@
+"""`imagewarehouse run`: the flow as a service on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from imagewarehouse import __version__, resources
+from imagewarehouse.errors import ConfigurationError, WarehouseError
+
+if TYPE_CHECKING:
+    from imagewarehouse.standalone.local_kudu import LocalKudu
+    from imagewarehouse.standalone.runner import Options
+
+log = logging.getLogger("imagewarehouse.run")
+
+_MASTERS = "kudu.masters"
+_FLOW = resources.FLOW
+
+
+@click.command()
+@click.option(
+    "--flow", type=click.Path(path_type=Path), default=_FLOW, help="Flow definition.  [default: the shipped one]"
+)
+@click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, envvar="IMAGEWAREHOUSE_DATA",
+              help="Folder for the journal, and for rows and images unless settings say otherwise.")  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, envvar="IMAGEWAREHOUSE_HOST",
+              help="Address to listen on; 0.0.0.0 for every network.")  # fmt: skip
+@click.option("--kudu", metavar="local|MASTERS", envvar="IMAGEWAREHOUSE_KUDU",
+              help="Write rows to Kudu: to one of its own, kept under --data (local; Linux x86_64), or to that of these "
+                   "masters (HOST:PORT,...).")  # fmt: skip
+@click.option(
+    "--set", "settings", multiple=True, metavar="NAME=VALUE", help="Set a parameter of the flow; may be repeated."
+)
+@click.option(
+    "--settings", "list_settings", is_flag=True, help="List the flow's parameters with their values, and exit."
+)
+@click.option("--verbose", is_flag=True, help="Log every step of the start-up.")
+def run(
+    flow: Path, data: Path, host: str, kudu: str | None, settings: tuple[str, ...], list_settings: bool, verbose: bool
+) -> None:
+    """Run the flow on this machine, without NiFi.
+
+    POST images to http://127.0.0.1:8081/images (answered once the image is safe) or to http://127.0.0.1:8082/classify
+    (answered with the class). Rows go to DuckDB and images to a folder, both under --data; with --kudu rows go to Kudu.
+
+    A parameter is taken from --set, else from the environment (`access.keys` is IMAGEWAREHOUSE_ACCESS_KEYS), else from
+    the flow. Keep secrets in the environment: arguments are visible to every user of the machine.
+
+    \b
+    Examples:
+      imagewarehouse run
+      imagewarehouse run --kudu local
+      imagewarehouse run --data /srv/images --set http.classify.port=9000
+      imagewarehouse run --set model.folder=/srv/models/flowers --set intake.max.size='50 MB'
+    """
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        stream=sys.stderr,
+    )
+    logging.getLogger("imagewarehouse").setLevel(logging.INFO)
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # a traceback for every client that goes away
+    from imagewarehouse.standalone.process import allow_connections, keep_small  # before anything allocates on a thread
+
+    os.umask(0o027)  # what people send is not for every user of the machine
+    keep_small()
+    allow_connections()
+    # A thread that comes back from the decoder, the model or the disk waits up to this long for Python's lock: with the
+    # default of 5 ms every hand-over between two steps can cost that much.
+    sys.setswitchinterval(0.001)
+    from imagewarehouse.standalone.runner import Options
+
+    options = Options(flow=flow, data=data, host=host, settings=tuple(_pair(text) for text in settings))
+    if kudu and any(name == _MASTERS for name, _ in options.settings):
+        raise ConfigurationError("--kudu", f"{_MASTERS} is set as well; give one of them")
+    if kudu and kudu != "local":
+        options = _with_masters(options, kudu)
+    if list_settings:
+        _list(options)
+        return
+    import uvloop
+
+    local = _start_kudu(options) if kudu == "local" else None
+    try:
+        if local is not None:
+            options = _with_masters(options, local.masters)
+        sys.exit(uvloop.run(_serve(options, local)))
+    finally:
+        if local is not None:
+            local.stop()  # last: what was under way has been written by now
+
+
+def _start_kudu(options: Options) -> LocalKudu:
+    from imagewarehouse.flows.definition import read_flow
+    from imagewarehouse.standalone.local_kudu import LocalKudu
+    from imagewarehouse.standalone.runner import parameter_values
+
+    # A misspelt setting is told before Kudu starts for nothing.
+    parameter_values(read_flow(options.flow), _with_masters(options, ""), os.environ)
+    return LocalKudu(options.data / "kudu").start()
+
+
+def _with_masters(options: Options, masters: str) -> Options:
+    return replace(options, settings=(*options.settings, (_MASTERS, masters)))
+
+
+def _look_for(masters: str) -> None:
+    """Say at once what the client finds out after its time-out."""
+    from imagewarehouse.cli.kudu.connection import probe
+    from imagewarehouse.kudu.clients.interface import KuduSettings
+
+    try:
+        probe(KuduSettings(masters).addresses, 2.0)
+    except WarehouseError as err:
+        log.warning("%s; rows wait until one does", err)
+
+
+async def _watch(kudu: LocalKudu) -> None:
+    """Say once of each of Kudu's servers that it has ended by itself; rows wait until the service is started again."""
+    told: set[str] = set()
+    while True:
+        for name in set(kudu.dead()) - told:
+            told.add(name)
+            log.error("Kudu's %s has ended, no row can be written: %s", name, kudu.last_words(name))
+        await asyncio.sleep(1)
+
+
+async def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
+    from imagewarehouse.standalone.runner import Runner
+
+    runner = Runner(options)
+    await runner.start()
+    click.echo(f"imagewarehouse {__version__} is ready")
+    for what, where in runner.describe():
+        click.echo(f"  {what:<44} {where}")
+    if kudu is not None:
+        click.echo(f"  Kudu: {kudu.masters} (local, data in {kudu.folder}, pages at {kudu.web()})")
+    elif masters := runner.parameters.get(_MASTERS):
+        click.echo(f"  Kudu: {masters}")
+        await asyncio.to_thread(_look_for, masters)
+    kept = "images and journal" if runner.parameters.get(_MASTERS) else "rows, images and journal"
+    click.echo(f"  {kept} in {options.data.resolve()}; Ctrl-C stops")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    watch = asyncio.create_task(_watch(kudu)) if kudu is not None else None
+    await stop.wait()
+    if watch is not None:
+        watch.cancel()
+    click.echo("stopping: new requests are refused, those under way are finished")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)  # a second Ctrl-C does not wait
+    drained = await runner.stop()
+    click.echo(
+        "stopped" if drained else "stopped; what was not finished is in the journal and is taken up at the next start"
+    )
+    return 0
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ConfigurationError("--set", f"expected NAME=VALUE, received {text!r}")
+    return name.strip(), value
+
+
+def _list(options: Options) -> None:
+    from imagewarehouse.flows.definition import environment_name, read_flow
+    from imagewarehouse.standalone.runner import parameter_values
+
+    flow = read_flow(options.flow)
+    for name, value in parameter_values(flow, options, os.environ).items():
+        parameter = flow.parameters[name]
+        shown = ("(set)" if value else "") if parameter.sensitive else value or ""
+        click.echo(f"{name} = {shown}\n    {parameter.description}\n    {environment_name(name)}")

@@ -1,0 +1,267 @@
+"""`imagewarehouse train` and the end of it, once its words are read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+from collections.abc import Mapping, Set
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported, or it prints what the CPU can do
+
+import tensorflow as tf
+
+from imagewarehouse.cli.training.display import Display, minutes
+from imagewarehouse.errors import ConfigurationError, WarehouseError
+from imagewarehouse.models.manifest import Manifest
+from imagewarehouse.training.dataset import Dataset
+from imagewarehouse.training.evaluation import Evaluation
+from imagewarehouse.training.folder import next_version
+from imagewarehouse.training.loop import Trainer
+from imagewarehouse.training.run import Run, Settings, open_run, read_settings, recipe_for, typical_size
+from imagewarehouse.training.start import find_start, mirrors, widths_of
+from imagewarehouse.training.version import make_version
+
+RUNS = Path("training-runs")
+_LARGEST_DEFAULT = 64
+_OF_ANY_RUN = {"out", "work", "name", "resume", "strategy", "progress"}
+_SPOKEN = {"start": "--from", "validation_part": "--validation"}  # options that are not called as they are typed
+
+
+def run(given: Mapping[str, Any], explicit: Set[str], command: str) -> int:
+    """Train, export, test, report; returns the exit code."""
+    out: Path | None = given["out"]
+    if out is None:
+        raise ConfigurationError("--out", "name the model's folder, such as model/flowers")
+    if given["resume"] and given["restart"]:
+        raise ConfigurationError("--restart", "either that or --resume")
+    _check_out(out)
+    strategy = _strategy(given["strategy"])  # first: TensorFlow wants it before anything else is computed
+    chief = strategy is None or strategy.cluster_resolver is None or strategy.cluster_resolver.task_id in (0, None)
+    work: Path = given["work"] or RUNS / (given["name"] or out.resolve().name)
+    if not chief:
+        work = work / f"worker-{strategy.cluster_resolver.task_id}"
+    settings = _settings(given, explicit, work, command)
+    display = Display(given["progress"] if chief else False)
+    with open_run(work, settings, resume=given["resume"], restart=given["restart"]) as opened:
+        if opened.version is not None:
+            raise ConfigurationError(
+                "--resume",
+                f"this training is finished, version {opened.version} was written; without it the next one begins",
+            )
+        _stop_once()
+        try:
+            with display.shown():
+                data = opened.read(lambda done, total: display.step("reading images", done, total))
+                trainer = opened.trainer(data, strategy)
+                _introduce(display, data, trainer, opened)
+                opened.train(trainer, display.trained)
+        except KeyboardInterrupt:
+            if not any(work.glob("checkpoints/*.index")):
+                click.echo("\nStopped before anything was learnt.", err=True)
+                return 130
+            click.echo(f"\nStopped; what was learnt is kept in {work}. {_how_on(work, out)}", err=True)
+            return 130
+        if not chief:
+            return 0
+        try:
+            finish(opened, trainer, data, out, given["name"], display)
+        except (WarehouseError, OSError, KeyboardInterrupt):
+            click.echo(f"What was learnt is kept in {work}. {_how_on(work, out)}", err=True)
+            raise
+    return 0
+
+
+def finish(opened: Run, trainer: Trainer, data: Dataset, out: Path, name: str | None, display: Display) -> Manifest:
+    """Write the version and say what it is worth."""
+    done = trainer.step
+    with display.shown():
+        display.say(f"trained for {minutes(opened.seconds)}; writing the files, then reading the test images")
+        manifest, evaluation, problems = make_version(
+            opened, trainer.averaged_model(), data, trainer.history, out, name=name, recipe=trainer.recipe, start=trainer.start,
+            unfinished=f"{done} of {trainer.steps} steps" if done < trainer.steps else None, progress=display.step,
+        )  # fmt: skip
+    opened.finished(manifest.version)
+    for line in problems[len(data.problems) :]:
+        click.echo(f"  ! {line}", err=True)
+    _conclude(manifest, evaluation, out)
+    return manifest
+
+
+def finish_stopped(work: Path, out: Path, name: str | None, display: Display) -> Manifest:
+    """A version of a training that was stopped, from its newest checkpoint.
+
+    Raises: ConfigurationError when there is none, or another process is training there.
+    """
+    with open_run(work, None, resume=True, restart=False) as opened:
+        with display.shown():
+            data = opened.read(lambda done, total: display.step("reading images", done, total))
+        trainer = opened.trainer(data)
+        if not trainer.step:
+            raise ConfigurationError("SOURCE", f"nothing has been learnt in {work} yet: there is no checkpoint")
+        for line in data.problems:
+            click.echo(f"  ! {line}", err=True)
+        return finish(opened, trainer, data, out, name, display)
+
+
+def _check_out(out: Path) -> None:
+    """Before the training, not after it. Raises: ConfigurationError when no version can be written there."""
+    next_version(out)
+    made = [path for path in (out, *out.parents) if not path.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise ConfigurationError("--out", f"{out}: {err.strerror or err}") from err
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _stop_once() -> None:
+    """The first Ctrl-C, or SIGTERM of batch systems and containers, stops; a second one must not stop the saving."""
+
+    def stop(*_: object) -> None:
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for one in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, stop)
+
+
+def _how_on(work: Path, out: Path) -> str:
+    words = shlex.join(["imagewarehouse", "export", str(work), "--out", str(out)])
+    return f"Go on with --resume, or make a version of it:\n  {words}"
+
+
+def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -> None:
+    counts = data.facts["images"]
+    recipe, spec = trainer.recipe, opened.settings.spec
+    display.say(
+        f"{counts['train']:,} images to train on, {counts['validation']:,} for validation, {counts['test']:,} for the test; "
+        f"{len(data.classes)} classes: {_few(data.classes)}"
+    )
+    for line in data.problems:
+        display.say(f"  ! {line}")
+    display.say(
+        f"input {spec.height} x {spec.width} pixels (height x width) {spec.colour_order}, "
+        f"{trainer.model.count_params():,} parameters, {recipe.epochs} epochs of "
+        f"{trainer.steps_per_epoch} steps of {recipe.batch} images, seed {opened.settings.seed}"
+    )
+    if start := trainer.start:
+        kept = "all of them" if start.same_classes else "but for the last layer, because the classes are others"
+        display.say(f"beginning with the weights of {start.manifest.name} version {start.manifest.version}, {kept}")
+    if trainer.step:
+        display.say(f"going on after step {trainer.step} of {trainer.steps}")
+    elif opened.resumed:
+        display.say("there is no checkpoint yet: beginning anew")
+    display.say(f"checkpoints and TensorBoard logs: {opened.folder}")
+
+
+def _conclude(manifest: Manifest, evaluation: Evaluation | None, out: Path) -> None:
+    shown = manifest.folder
+    if evaluation is None:
+        click.echo(f"{manifest.name} version {manifest.version}: {shown}, not tested: there was no image to test on")
+    else:
+        found = evaluation.metrics
+        low, high = found["accuracy_interval"]
+        click.echo(
+            f"{manifest.name} version {manifest.version}: test accuracy {found['accuracy']:.2%} on {found['images']:,} "
+            f"images (95 % interval {low:.1%} to {high:.1%})"
+        )
+        click.echo(f"  report   {shown / 'report' / 'index.html'}")
+    click.echo(f"  look     imagewarehouse model info {out}")
+    click.echo(f"  serve    imagewarehouse run --set model.folder={out}")
+
+
+def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command: str) -> Settings | None:
+
+    if given["resume"] and given["data"] is None:
+        others = sorted(_SPOKEN.get(name, f"--{name.replace('_', '-')}") for name in explicit - _OF_ANY_RUN)
+        if others:
+            raise ConfigurationError(
+                "--resume", f"goes on with the options it began with; leave out {', '.join(others)}"
+            )
+        return None
+    if given["data"] is None:
+        raise ConfigurationError("--data", "name the images to train on, or give --resume")
+    start = find_start(given["start"]) if given["start"] else None
+    widths = _widths(given["widths"])
+    colour, fit = given["colour"], given["fit"]
+    if start:  # what is not said is as it was
+        widths = widths or widths_of(start)
+        colour = colour if "colour" in explicit else start.spec.colour_order
+        fit = fit if "fit" in explicit else start.spec.fit
+    recipe = recipe_for(
+        given["preset"],
+        epochs=given["epochs"],
+        batch=given["batch"],
+        rate=given["rate"],
+        smoothing=given["smoothing"],
+        widths=widths,
+        flip=False if given["no_flip"] or (start and not mirrors(start)) else None,
+    )
+    if given["input_size"]:
+        height, width = parse_size(given["input_size"])
+    elif start:
+        height, width = start.spec.height, start.spec.width
+    elif given["resume"]:
+        height, width = (before := read_settings(work)).height, before.width
+    else:
+        height, width = typical_size(given["data"], _LARGEST_DEFAULT)
+    if min(height, width) < 8 or max(height, width) > 1024:
+        raise ConfigurationError("--input-size", f"expected 8 to 1024 pixels, received {height} x {width}")
+    return Settings(
+        data=given["data"], test=given["test"], recipe=recipe, epochs_given="epochs" in explicit,
+        batch_given="batch" in explicit, seed=given["seed"],
+        height=height, width=width, colour=colour, fit=fit,
+        start=str(start.folder.resolve()) if start else None, validation_part=given["validation_part"],
+        test_part=given["test_part"], limit=given["limit"],
+        precision="mixed_bfloat16" if given["precision"] == "bfloat16" else "float32", command=command,
+    )  # fmt: skip
+
+
+def _widths(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError as err:
+        raise ConfigurationError("--widths", f"expected numbers such as 48,160,192, received {text!r}") from err
+
+
+def _strategy(name: str) -> Any:
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if name == "multiworker":
+        if not os.environ.get("TF_CONFIG"):
+            raise ConfigurationError("--strategy", "multiworker needs the workers in TF_CONFIG; see docs/models.md")
+        try:
+            wanted = json.loads(os.environ["TF_CONFIG"])
+            wanted["cluster"]["worker"][int(wanted["task"]["index"])]
+        except (ValueError, LookupError, TypeError) as err:
+            raise ConfigurationError("TF_CONFIG", f"names no worker: {err}; see docs/models.md") from err
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return None
+
+
+def _few(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of `64` or `48x64`, which is height x width."""
+    found = re.fullmatch(r"(\d{1,5})(?:\s*[xX]\s*(\d{1,5}))?", text.strip())
+    if not found:
+        raise ConfigurationError("--input-size", f"expected a number of pixels or HEIGHTxWIDTH, received {text!r}")
+    height = int(found[1])
+    return height, int(found[2] or height)

@@ -1,0 +1,224 @@
+"""`imagewarehouse deploy`: each step looks first and does what is missing, so the whole can be run again at any time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imagewarehouse.deployment import flow as flows
+from imagewarehouse.deployment import nars, parameters, running
+from imagewarehouse.deployment.connection import Nifi
+from imagewarehouse.deployment.endpoints import Endpoint, addresses, endpoints, wait_answers
+from imagewarehouse.deployment.errors import NifiError
+from imagewarehouse.deployment.flow import Definition, Group
+from imagewarehouse.deployment.nars import InstalledNar, LocalNar
+from imagewarehouse.deployment.parameters import Context, Given
+from imagewarehouse.deployment.report import Report, counted, listed
+from imagewarehouse.deployment.target import Target, connected, nodes
+
+_SHOWN = 8  # differences of a flow that are named
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to deploy, read and checked before NiFi is asked anything."""
+
+    nar: LocalNar
+    definition: Definition
+    given: Mapping[str, Given]
+    start: bool
+
+
+def read_wanted(
+    nar: Path | None,
+    flow: Path,
+    pairs: tuple[str, ...],
+    file: Path | None,
+    start: bool,
+    environ: Mapping[str, str] = os.environ,
+) -> Wanted:
+    """Raises ConfigurationError."""
+    # The flow first: a misspelt parameter is told even where there is no NAR yet.
+    given = parameters.given_values(flows.read_definition(flow).flow.parameters, pairs, file, environ)
+    local = nars.read_nar(nars.find_nar(nar))
+    return Wanted(local, flows.read_definition(flow, local), given, start)
+
+
+def deploy(target: Target, wanted: Wanted, report: Report) -> None:
+    """Raises NifiError, Unavailable, ConfigurationError; running it again goes on from there."""
+    with connected(target, report) as nifi:
+        last = running.last_bulletin(nifi)
+        _install(nifi, target, wanted.nar, report)
+        group = _find(nifi, target, wanted.definition)
+        context = _parameters(nifi, target, wanted, group, report)
+        group = _flow(nifi, target, wanted.definition, group, report)
+        _clean_up(nifi, target, wanted.nar, report)
+        if not wanted.start:
+            report.finish(f"Deployed {wanted.nar.name}, not started,")
+            return
+        _start(nifi, target, group, last, report)
+        _endpoints(nifi, target, group, context, report)
+        _bulletins(nifi, group, last, report)
+        report.finish(f"Deployed {wanted.nar.name}")
+
+
+# --- the NAR ------------------------------------------------------------------------------------------------------
+
+
+def _install(nifi: Nifi, target: Target, nar: LocalNar, report: Report) -> None:
+    with report.step(f"NAR {nar.path.name}") as step:
+        present = nars.installed_nars(nifi)
+        same = next((one for one in present if nars.is_same(nar, one) and not one.failure), None)
+        if same is None:
+            replaced = any((one.group, one.id, one.version) == (nar.group, nar.id, nar.version) for one in present)
+            size = nar.path.stat().st_size / 1e6
+            report.doing(f"uploading {nar.path.name} ...")
+            uploaded = nars.upload(nifi, nar, report)
+            report.doing(f"NiFi installs {nar.name} ...")
+            nars.wait_installed(nifi, uploaded, target.timeout)
+            step.said = f"NAR {nar.name} {'replaced' if replaced else 'uploaded'} ({size:.0f} MB)"
+            step.changed = True
+        else:
+            nars.wait_installed(nifi, same, target.timeout)
+            step.said = f"NAR {nar.name} is installed"
+        report.doing("waiting for the processors ...")
+        nars.wait_types(nifi, nar, target.timeout)
+        step.said += f", {counted(len(nar.types), 'processor')}"
+    report.facts["nar"] = {"id": nar.id, "version": nar.version, "types": sorted(nar.types)}
+
+
+def _clean_up(nifi: Nifi, target: Target, nar: LocalNar, report: Report) -> None:
+    """Other versions of the NAR, once nothing of the flow is theirs any more."""
+    for old in nars.others(nars.installed_nars(nifi), nar):
+        with report.step(f"NAR {old.name}") as step:
+            step.said = f"NAR {old.name} removed"
+            step.changed = True
+            _remove_nar(nifi, target, old, step)
+
+
+def _remove_nar(nifi: Nifi, target: Target, old: InstalledNar, step: Any) -> None:
+    try:
+        nars.delete(nifi, old, target.timeout)
+    except NifiError as err:
+        if "components are instantiated" not in str(err):
+            raise
+        step.said = f"NAR {old.name} stays: components elsewhere on the canvas use it"
+        step.changed = False
+
+
+# --- parameters and flow ------------------------------------------------------------------------------------------
+
+
+def _find(nifi: Nifi, target: Target, definition: Definition) -> Group | None:
+    """The group, if it is there and is of this flow; looked at before anything is changed in it."""
+    group = flows.find_group(nifi, target.group, target.parent)
+    if group is not None:
+        flows.check_origin(group, definition, flows.download(nifi, group))
+    return group
+
+
+def _parameters(nifi: Nifi, target: Target, wanted: Wanted, group: Group | None, report: Report) -> Context:
+    raw = wanted.definition.context
+    name = str(raw["name"])
+    declared = wanted.definition.flow.parameters
+    with report.step(f"parameters {name}") as step:
+        context = parameters.find_context(nifi, name, group.context if group else None)
+        merged = parameters.merge(declared, wanted.given, context.parameters if context else {})
+        if context is None:
+            context = parameters.create_context(nifi, name, str(raw.get("description") or ""), merged.changes)
+            step.said = f"parameters {context.name} made, {len(merged.changes)} of them"
+        elif merged.changes:
+            if group is not None:
+                running.settle(nifi, group.identifier, target.timeout)
+            report.doing(f"NiFi sets {counted(len(merged.changes), 'parameter')} ...")
+            parameters.update_context(nifi, context, merged.changes, target.timeout)
+            step.said = f"parameters {context.name}: {listed([one.name for one in merged.changes], 3)} set"
+        else:
+            step.said = f"parameters {context.name} are as they should be"
+        step.changed = bool(merged.changes)
+        given = sorted(name for name in wanted.given if any(one.name == name for one in merged.changes))
+        for one in given:
+            step.note(f"{one} from {wanted.given[one].source}")
+        if merged.kept:
+            step.note(f"kept as NiFi has them: {listed(merged.kept)}")
+        if merged.obsolete:
+            step.note(f"no longer used by the flow, and left alone: {listed(merged.obsolete)}")
+    found = parameters.find_context(nifi, name, context.identifier)
+    assert found is not None
+    return found
+
+
+def _flow(nifi: Nifi, target: Target, definition: Definition, group: Group | None, report: Report) -> Group:
+    with report.step(f"flow {target.group}") as step:
+        if group is None:
+            report.doing("NiFi imports the flow ...")
+            group = flows.import_group(nifi, definition, target.group, target.parent)
+            step.said = f"flow imported as {group.name}"
+            step.changed = True
+        else:
+            found = flows.differences(definition, flows.download(nifi, group))
+            if found:
+                running.settle(nifi, group.identifier, target.timeout)
+                report.doing(f"NiFi replaces the flow, {counted(len(found), 'difference')} ...")
+                flows.replace_group(nifi, group, definition, target.timeout)
+                step.said = f"flow {group.name} replaced in place, {counted(len(found), 'difference')}"
+                step.changed = True
+                for line in found[:_SHOWN]:
+                    step.note(line)
+                if len(found) > _SHOWN:
+                    step.note(f"and {len(found) - _SHOWN} more")
+            else:
+                step.said = f"flow {group.name} is as it should be"
+    report.facts["group"] = {"id": group.identifier, "name": group.name}
+    return group
+
+
+# --- running ------------------------------------------------------------------------------------------------------
+
+
+def _start(nifi: Nifi, target: Target, group: Group, last: int, report: Report) -> None:
+    with report.step("controller services") as step:
+        count = running.enable_services(nifi, group.identifier, target.timeout)
+        step.said = f"{counted(count, 'controller service')} enabled" if count else "controller services are enabled"
+        step.changed = bool(count)
+    with report.step("validation") as step:
+        found = running.wait_valid(nifi, group.identifier, target.timeout, report.doing)
+        step.said = f"{counted(len(found), 'processor')} valid"
+    with report.step("start") as step:
+        count = running.start(nifi, group.identifier, target.timeout, last, report.doing)
+        step.said = f"{counted(count, 'component')} started" if count else "everything runs"
+        step.changed = bool(count)
+        off = [one.name for one in found if one.state == "DISABLED"]
+        if off:
+            step.note(f"disabled in NiFi, and left alone: {listed(off)}")
+
+
+def _endpoints(nifi: Nifi, target: Target, group: Group, context: Context, report: Report) -> None:
+    found = endpoints(running.processors(nifi, group.identifier), context.values())
+    if not found:
+        return
+    hosts = addresses(nifi, (str(node["address"]) for node in nodes(nifi) if node.get("address")))
+    with report.step("endpoints") as step:
+        step.said = f"{counted(len(found), 'listener')} answer" + ("s" if len(found) == 1 else "")
+        wait_answers(nifi, group.identifier, found, hosts, min(target.timeout, 60.0), report.doing)
+        for one in found:
+            for host in hosts:
+                step.note(endpoint_line(one, host))
+    report.facts["endpoints"] = [one.url(host) for one in found for host in hosts]
+
+
+def endpoint_line(one: Endpoint, host: str) -> str:
+    return f"POST {one.url(host):<42} {one.name}"
+
+
+def _bulletins(nifi: Nifi, group: Group, last: int, report: Report) -> None:
+    found = [one for one in running.bulletins(nifi, group.identifier, last) if running.is_worth_telling(one)]
+    lines = running.bulletin_lines(found, _SHOWN)
+    if lines:
+        report.say("NiFi has something to say:")
+        for line in lines:
+            report.say(f"    {line}")
+    report.facts["bulletins"] = lines

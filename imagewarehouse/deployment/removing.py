@@ -1,0 +1,117 @@
+"""`imagewarehouse stop` and `undeploy`: nothing that was accepted is lost unless that is asked for."""
+
+from __future__ import annotations
+
+import click
+
+from imagewarehouse.deployment import flow as flows
+from imagewarehouse.deployment import nars, parameters, running
+from imagewarehouse.deployment.connection import Nifi
+from imagewarehouse.deployment.errors import NifiError
+from imagewarehouse.deployment.flow import Group
+from imagewarehouse.deployment.report import Report, counted, listed
+from imagewarehouse.deployment.running import Queue
+from imagewarehouse.deployment.target import Target, connected, existing_group
+
+_UNUSED_S = 15.0  # NiFi takes a moment to let go of what a deleted group has used
+
+
+def stop(target: Target, report: Report) -> bool:
+    """Whether the queues were empty when everything was stopped, dead letters aside."""
+    with connected(target, report) as nifi:
+        left = stop_group(nifi, target, existing_group(nifi, target), report)
+        report.finish("Stopped")
+        return not left
+
+
+def stop_group(nifi: Nifi, target: Target, group: Group, report: Report) -> list[Queue]:
+    """Listeners first, then what they have taken in, then all. Returns the queues that have something left."""
+    with report.step("listeners") as step:
+        names = running.stop_sources(nifi, group.identifier, target.timeout)
+        step.said = f"stopped: {listed(names)}" if names else "listeners do not run"
+        step.changed = bool(names)
+    with report.step("drain") as step:
+        left = running.drain(nifi, group.identifier, target.timeout, report.doing)
+        step.said = (
+            "queues are empty" if not left else f"{counted(sum(q.count for q in left), 'FlowFile')} left in queues"
+        )
+        for line in running.queue_lines(left):
+            step.note(line)
+        now, plan = running.snapshot(nifi, group.identifier), running.layout(nifi, group.identifier)
+        for line in running.queue_lines(running.dead_letters(now, plan)):
+            step.note(f"left alone, dead letters: {line}")
+    with report.step("stop") as step:
+        count = running.stop(nifi, group.identifier, target.timeout)
+        step.said = f"{counted(count, 'component')} stopped" if count else "nothing runs"
+        step.changed = bool(count)
+    report.facts["left"] = running.queue_lines(left)
+    return left
+
+
+def undeploy(target: Target, drop_queued: bool, yes: bool, report: Report) -> None:
+    """Raises NifiError while something is queued, unless that is to be dropped."""
+    with connected(target, report) as nifi:
+        group = flows.find_group(nifi, target.group, target.parent)
+        if group is not None and group.version_control:
+            report.warn(f"{group.name} is under version control; what is in the registry stays there")
+        installed = [one for one in nars.installed_nars(nifi) if one.ours]
+        if group is None and not installed:
+            report.finish("Nothing of ours is there; looked")
+            return
+        if not yes:
+            what = [f"the process group {group.name}"] if group else []
+            what += [f"the NAR {one.name}" for one in installed]
+            click.confirm(f"Remove {' and '.join(what)} from {target.address.url}?", abort=True, err=True)
+        if group is not None:
+            _remove_group(nifi, target, group, drop_queued, report)
+        _remove_nars(nifi, target, installed, report)
+        report.finish("Removed")
+
+
+def _remove_group(nifi: Nifi, target: Target, group: Group, drop_queued: bool, report: Report) -> None:
+    context = parameters.find_context(nifi, "", group.context) if group.context else None
+    stop_group(nifi, target, group, report)
+    left = [queue for queue in running.snapshot(nifi, group.identifier).queues if queue.count]
+    if left and not drop_queued:
+        raise NifiError(
+            f"{counted(sum(queue.count for queue in left), 'FlowFile')} would be lost:\n    "
+            + "\n    ".join(running.queue_lines(left))
+            + "\nStart the flow and let it finish them, or give --drop-queued. Everything is stopped now."
+        )
+    if left:
+        with report.step("queues") as step:
+            step.said = f"{counted(running.drop_queued(nifi, group.identifier, target.timeout), 'FlowFile')} dropped"
+            step.changed = True
+    with report.step("process group") as step:
+        running.disable_services(nifi, group.identifier, target.timeout)
+        flows.delete_group(nifi, group)
+        step.said = f"process group {group.name} removed"
+        step.changed = True
+    if context is not None:
+        _remove_context(nifi, context.identifier, report)
+
+
+def _remove_context(nifi: Nifi, identifier: str, report: Report) -> None:
+    with report.step("parameters") as step:
+        context = parameters.find_context(nifi, "", identifier)
+        assert context is not None
+        if context.groups:
+            step.said = f"parameters {context.name} stay: {counted(len(context.groups), 'process group')} more use them"
+        else:
+            parameters.delete_context(nifi, context)
+            step.said = f"parameters {context.name} removed"
+            step.changed = True
+
+
+def _remove_nars(nifi: Nifi, target: Target, installed: list[nars.InstalledNar], report: Report) -> None:
+    for one in installed:
+        with report.step(f"NAR {one.name}") as step:
+            try:
+                nars.delete(nifi, one, target.timeout)
+            except NifiError as err:
+                if "components are instantiated" not in str(err):
+                    raise
+                step.said = f"NAR {one.name} stays: components elsewhere on the canvas use it"
+            else:
+                step.said = f"NAR {one.name} removed"
+                step.changed = True

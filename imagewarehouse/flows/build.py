@@ -1,0 +1,1095 @@
+"""Builds the flow definitions that NiFi imports: image-warehouse.json, and image-warehouse-tls.json whose doors are HTTPS.
+
+    python -m imagewarehouse.flows.build            write the files
+    python -m imagewarehouse.flows.build --check    exit 1 when one is not what would be written
+
+The same input gives the same bytes: identifiers are derived from names, so a renamed component is a new one to a NiFi
+that replaces an older version of the flow, and everything else about it may change freely. What NiFi has to know of a
+component's properties comes from the processor classes themselves; for NiFi's own components there is a table below.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from imagewarehouse import resources
+from imagewarehouse.nifi.processors import processor_class, processor_names
+
+FLOW_FILE, TLS_FLOW_FILE = resources.FLOW, resources.TLS_FLOW
+PARAMETER_CONTEXT = "image-warehouse"
+
+_NIFI = "2.9.0"
+_NAMESPACE = uuid.UUID("5f0e4a8e-6a1b-5c0d-9b57-2d7c1f6f3a10")  # any constant; a new one would make every component new
+
+# --- what NiFi knows about each type of component ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    name: str
+    default: str | None = None
+    required: bool = False
+    allowed: tuple[str, ...] = ()
+    sensitive: bool = False
+    service: bool = False  # its value is the identifier of a controller service
+    needs: tuple[str, ...] = ()  # properties that have to be set before this one counts
+    definition: Mapping[str, Any] | None = None  # what a descriptor says beyond the above, as NiFi writes it
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentType:
+    """A type of processor or controller service."""
+
+    type: str
+    bundle: tuple[str, str, str]
+    properties: Mapping[str, Property]
+    relationships: frozenset[str] = frozenset()
+    dynamic: bool = False  # takes properties of any name
+    routes: bool = False  # each of those is a relationship as well
+    takes_input: bool = True
+    apis: tuple[str, ...] = ()  # what a controller service can be used as
+
+    @property
+    def short(self) -> str:
+        return self.type.rpartition(".")[2]
+
+
+def _resources(*kinds: str) -> Mapping[str, Any]:
+    return {"resourceDefinition": {"cardinality": "SINGLE", "resourceTypes": sorted(kinds)}}
+
+
+_LISTENS = {"listenPortDefinition": {"applicationProtocols": ["http/1.1", "h2"], "transportProtocol": "TCP"}}
+_TRUE_FALSE = ("true", "false")
+_HTTP_PROTOCOLS = ("HTTP_1_1", "H2_HTTP_1_1", "H2")
+_PACKAGINGS = ("use mime.type attribute", "tar", "zip", "flowfile-stream-v3", "flowfile-stream-v2", "flowfile-tar-v1")
+
+
+def _java(
+    type_name: str, artifact: str, properties: Iterable[Property], relationships: Iterable[str] = (), **more: Any
+) -> ComponentType:
+    return ComponentType(
+        type_name, ("org.apache.nifi", artifact, _NIFI), {p.name: p for p in properties}, frozenset(relationships), **more
+    )  # fmt: skip
+
+
+# The components of NiFi that the flow uses, with every property that NiFi 2.9 gives them and its default.
+_JAVA_TYPES = (
+    _java(
+        "org.apache.nifi.processors.standard.ListenHTTP",
+        "nifi-standard-nar",
+        (
+            Property("Base Path", "contentListener", required=True),
+            Property("Listening Port", required=True, definition=_LISTENS),
+            Property("Listening Port for Health Check Requests", definition=_LISTENS),
+            Property("SSL Context Service", service=True),
+            Property("HTTP Protocols", "HTTP_1_1", True, _HTTP_PROTOCOLS, needs=("SSL Context Service",)),
+            Property("Client Authentication", "AUTO", allowed=("AUTO", "WANT", "REQUIRED", "NONE"),
+                     needs=("SSL Context Service",)),
+            Property("Authorized Subject DN Pattern", ".*", required=True),
+            Property("Authorized Issuer DN Pattern", ".*"),
+            Property("Max Unconfirmed Flowfile Time", "60 secs", required=True),
+            Property("HTTP Headers for Attributes"),
+            Property("Request Header Maximum Size", "8 KB", required=True),
+            Property("Return Code", "200"),
+            Property("Multipart Request Max Size", "1 MB", required=True),
+            Property("Multipart Read Buffer Size", "512 KB", required=True),
+            Property("Maximum Thread Pool Size", "200", required=True),
+            Property("Record Reader", service=True),
+            Property("Record Writer", required=True, service=True, needs=("Record Reader",)),
+        ),
+        ["success"],
+        takes_input=False,
+    ),
+    _java(
+        "org.apache.nifi.processors.standard.HandleHttpRequest",
+        "nifi-standard-nar",
+        (
+            Property("Listening Port", "80", required=True, definition=_LISTENS),
+            Property("Hostname"),
+            Property("SSL Context Service", service=True),
+            Property("HTTP Protocols", "HTTP_1_1", True, _HTTP_PROTOCOLS, needs=("SSL Context Service",)),
+            Property("HTTP Context Map", required=True, service=True),
+            Property("Allowed Paths"),
+            Property("Default URL Character Set", "UTF-8", required=True),
+            Property("Allow GET", "true", True, _TRUE_FALSE),
+            Property("Allow POST", "true", True, _TRUE_FALSE),
+            Property("Allow PUT", "true", True, _TRUE_FALSE),
+            Property("Allow DELETE", "true", True, _TRUE_FALSE),
+            Property("Allow HEAD", "false", True, _TRUE_FALSE),
+            Property("Allow OPTIONS", "false", True, _TRUE_FALSE),
+            Property("Maximum Threads", "200", required=True),
+            Property("Request Header Maximum Size", "8 KB", required=True),
+            Property("Additional HTTP Methods"),
+            Property("Client Authentication", "No Authentication", True,
+                     ("No Authentication", "Want Authentication", "Need Authentication")),
+            Property("Container Queue Size", "50"),
+            Property("Multipart Request Max Size", "1 MB", required=True),
+            Property("Multipart Read Buffer Size", "512 KB", required=True),
+            Property("Parameters to Attributes"),
+        ),
+        ["success"],
+        takes_input=False,
+    ),
+    _java(
+        "org.apache.nifi.processors.standard.HandleHttpResponse",
+        "nifi-standard-nar",
+        (
+            Property("HTTP Status Code", required=True),
+            Property("HTTP Context Map", required=True, service=True),
+            Property("Attributes for HTTP Response"),
+        ),
+        ["success", "failure"],
+        dynamic=True,
+    ),
+    _java(
+        "org.apache.nifi.processors.standard.RouteOnAttribute",
+        "nifi-standard-nar",
+        (
+            Property("Routing Strategy", "Route to Property name", True,
+                     ("Route to Property name", "Route to 'match' if all match", "Route to 'match' if any matches")),
+        ),
+        ["unmatched"],
+        dynamic=True,
+        routes=True,
+    ),
+    _java(
+        "org.apache.nifi.processors.standard.PackageFlowFile",
+        "nifi-standard-nar",
+        (
+            Property("Maximum Batch Size", "1", required=True),
+            Property("Maximum Batch Content Size", "1 GB", required=True),
+        ),
+        ["success", "original"],
+    ),
+    _java(
+        "org.apache.nifi.processors.standard.UnpackContent",
+        "nifi-standard-nar",
+        (
+            Property("Packaging Format", "use mime.type attribute", True, _PACKAGINGS),
+            Property("Filename Character Set", "UTF-8", True, needs=("Packaging Format",)),
+            Property("File Filter", ".*", required=True),
+            Property("Password", sensitive=True, needs=("Packaging Format",)),
+            Property("Allow Stored Entries With Data Descriptor", "false", True, _TRUE_FALSE, needs=("Packaging Format",)),
+        ),
+        ["success", "original", "failure"],
+    ),
+    _java(
+        "org.apache.nifi.http.StandardHttpContextMap",
+        "nifi-http-context-map-nar",
+        (
+            Property("Maximum Outstanding Requests", "5000", required=True),
+            Property("Request Expiration", "1 min", required=True),
+        ),
+        apis=("org.apache.nifi.http.HttpContextMap",),
+    ),
+    _java(
+        "org.apache.nifi.ssl.PEMEncodedSSLContextProvider",
+        "nifi-ssl-context-service-nar",
+        (
+            Property("TLS Protocol", "TLS", True, ("TLS", "TLSv1.3", "TLSv1.2")),
+            Property("Private Key Source", "PROPERTIES", True, ("UNDEFINED", "PROPERTIES", "FILES")),
+            # Required only where the source is PROPERTIES, a key in the flow, which ours is not.
+            Property("Private Key", sensitive=True, needs=("Private Key Source",), definition=_resources("TEXT")),
+            Property("Private Key Location", required=True, needs=("Private Key Source",), definition=_resources("FILE")),
+            Property("Certificate Chain", needs=("Private Key Source",), definition=_resources("TEXT")),
+            Property("Certificate Chain Location", required=True, needs=("Private Key Source",), definition=_resources("FILE")),
+            Property("Certificate Authorities Source", "PROPERTIES", True, ("PROPERTIES", "SYSTEM")),
+            Property("Certificate Authorities", required=True, needs=("Certificate Authorities Source",),
+                     definition=_resources("FILE", "TEXT")),
+        ),
+        apis=("org.apache.nifi.ssl.SSLContextProvider",),
+    ),
+)  # fmt: skip
+
+
+@cache
+def component_types() -> Mapping[str, ComponentType]:
+    """Every type that the flow may use, by its full name: ours as the code has them, NiFi's from the table."""
+    ours = [_python_type(name) for name in processor_names()]
+    return {found.type: found for found in (*ours, *_JAVA_TYPES)}
+
+
+def our_types() -> Mapping[str, ComponentType]:
+    return {name: found for name, found in component_types().items() if found.bundle[1] == "python-extensions"}
+
+
+def _python_type(name: str) -> ComponentType:
+    cls = processor_class(name)
+    processor = cls()
+    declared = {relationship.name for relationship in processor.getRelationships()}
+    return ComponentType(
+        type=name,
+        bundle=("org.apache.nifi", "python-extensions", cls.ProcessorDetails.version),
+        properties={d.name: _python_property(d) for d in processor.getPropertyDescriptors()},
+        relationships=frozenset(declared | {"failure", "original"}),  # NiFi gives those two to every FlowFileTransform
+    )
+
+
+def _python_property(descriptor: Any) -> Property:
+    return Property(
+        name=descriptor.name,
+        default=descriptor.defaultValue,
+        required=descriptor.required,
+        allowed=tuple(descriptor.allowableValues or ()),
+        sensitive=descriptor.sensitive,
+        service=descriptor.controllerServiceDefinition is not None,
+        needs=tuple(d.property_descriptor.name for d in descriptor.dependencies or ()),
+        definition=_resource(descriptor.resourceDefinition),
+    )
+
+
+def _resource(resource: Any) -> Mapping[str, Any] | None:
+    if resource is None:
+        return None
+    allowed = {
+        "FILE": resource.allow_file,
+        "DIRECTORY": resource.allow_directory,
+        "TEXT": resource.allow_text,
+        "URL": resource.allow_url,
+    }
+    return {
+        "resourceDefinition": {
+            "cardinality": "MULTIPLE" if resource.allow_multiple else "SINGLE",
+            "resourceTypes": sorted(kind for kind, yes in allowed.items() if yes),
+        }
+    }
+
+
+# --- words to describe a flow with ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A parameter."""
+
+    name: str
+    description: str
+    value: str | None = None
+    sensitive: bool = False
+
+
+Place = tuple[int, int]
+
+
+# Compared by identity: two groups may have ports that look alike.
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """Anything that a connection can begin or end at."""
+
+    kind: str  # PROCESSOR INPUT_PORT OUTPUT_PORT FUNNEL
+    name: str  # funnels have none in NiFi; here it tells two of them apart
+    at: Place
+    comments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """NiFi tries `relationships` again `count` times, each time after a longer penalty, before a FlowFile leaves."""
+
+    relationships: tuple[str, ...] = ()
+    count: int = 10
+    penalty: str = "30 sec"
+    longest: str = "10 mins"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Processor(Part):
+    type: str = ""
+    settings: Mapping[str, str] | None = None  # only what differs from the default
+    tasks: int = 1
+    ends: tuple[str, ...] = ()  # relationships that are auto-terminated
+    retry: Retry = Retry()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Service:
+    name: str
+    type: str
+    comments: str
+    settings: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    name: str
+    at: Place
+    size: Place
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Link:
+    source: Part
+    destination: Part
+    relationships: tuple[str, ...] = ("",)  # the nameless one of ports and funnels
+    name: str = ""  # NiFi shows the relationships where there is none
+    bends: tuple[Place, ...] = ()
+    label_at: int = 0  # the bend that carries the label
+    objects: int = 1000
+    size: str = "100 MB"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    name: str
+    at: Place
+    comments: str
+    parts: Sequence[Part] = ()
+    links: Sequence[Link] = ()
+    labels: Sequence[Label] = ()
+    services: Sequence[Service] = ()
+    groups: Sequence[Group] = ()
+
+    def input(self, name: str) -> Part:
+        return self._port("INPUT_PORT", name)
+
+    def output(self, name: str) -> Part:
+        return self._port("OUTPUT_PORT", name)
+
+    def _port(self, kind: str, name: str) -> Part:
+        return next(part for part in self.parts if (part.kind, part.name) == (kind, name))
+
+
+def port_in(name: str, at: Place, comments: str) -> Part:
+    return Part("INPUT_PORT", name, at, comments)
+
+
+def port_out(name: str, at: Place, comments: str) -> Part:
+    return Part("OUTPUT_PORT", name, at, comments)
+
+
+def funnel(name: str, at: Place) -> Part:
+    return Part("FUNNEL", name, at)
+
+
+def processor(
+    name: str,
+    type_name: str,
+    at: Place,
+    comments: str,
+    settings: Mapping[str, str] | None = None,
+    *,
+    tasks: int = 1,
+    ends: tuple[str, ...] = (),
+    retry: Retry = Retry(),
+) -> Processor:
+    return Processor("PROCESSOR", name, at, comments, type_name, settings, tasks, ends, retry)
+
+
+# Packages that wait between two steps. Few: while there is no space, requests wait in front of the gathering step, where
+# the next package grows by them, and a full queue there tells the senders.
+_WAITING_PACKAGES = 1
+
+
+def link(
+    source: Part,
+    destination: Part,
+    *relationships: str,
+    bends: tuple[Place, ...] = (),
+    label_at: int = 0,
+    objects: int = _WAITING_PACKAGES,
+) -> Link:
+    return Link(source, destination, relationships or ("",), bends=bends, label_at=label_at, objects=objects)
+
+
+def loop(part: Part, relationship: str) -> Link:
+    """Back to itself, roomy: what waits here was acknowledged and must not stop the flow before the store is back."""
+    middle, above = part.at[0] + PROCESSOR_SIZE[0] // 2, part.at[1] - 100
+    bends = ((middle - 60, above), (middle + 60, above))
+    return Link(part, part, (relationship,), bends=bends, objects=10_000, size="1 GB")
+
+
+def dead_letters(
+    part: Part, grave: Part, relationships: Sequence[str], name: str, bends: tuple[Place, ...] = ()
+) -> Link:
+    """A queue that nothing empties but an operator. Without back pressure: a full one would stop the step in front of it."""
+    return Link(part, grave, tuple(relationships), name, bends, objects=0, size="0 B")
+
+
+# As NiFi 2 draws them.
+PROCESSOR_SIZE: Place = (352, 128)
+GROUP_SIZE: Place = (384, 176)
+PORT_SIZE: Place = (240, 48)
+FUNNEL_SIZE: Place = (48, 48)
+
+# --- the flow ------------------------------------------------------------------------------------------------------
+
+
+def _default(processor_type: str, name: str) -> str | None:
+    """A property's default, so that an imported flow does what the processors do by themselves.
+
+    None instead of an empty text: NiFi leaves a property unset whose parameter has no value, while an empty text is a
+    value to it, which HandleHttpRequest's Hostname and ClassifyImage's Model Folder do not take.
+    """
+    return component_types()[processor_type].properties[name].default or None
+
+
+@cache
+def settings(tls: bool = False) -> tuple[Setting, ...]:
+    """Everything that differs between two installations."""
+    return (*_settings(), *(TLS_SETTINGS if tls else ()))
+
+
+@cache
+def _settings() -> tuple[Setting, ...]:
+    return (
+        Setting("http.images.path", "Path that takes images without waiting for the result, no slash around it.", "images"),
+        Setting("http.images.port", "Port of that path. NiFi listens on every address of the node.", "8081"),
+        Setting("http.classify.host", "Address of the node that /classify is served at. Without a value: all of them."),
+        Setting("http.classify.port", "Port of /classify, which answers with the result.", "8082"),
+        Setting("http.max.request.size", "Largest multipart body the listeners take. A third more than intake.max.size leaves"
+                " room for base64 and for the other fields of a form.", "32 MB"),
+        Setting("batch.max.images", "Most images that travel through the flow together. Only those that wait anyway are"
+                " gathered: an image alone is a package of one.", "64"),
+        Setting("batch.max.size", "Most bytes of such a package, 64 MB at most; a larger image travels alone.", "8 MB"),
+        Setting("http.answer.timeout", "How long a client of /classify waits before NiFi answers 503.", "60 sec"),
+        Setting("access.keys", "Pairs name:key separated by commas, at least 16 characters a key. Without a value everybody"
+                " may POST.", sensitive=True),
+        Setting("intake.max.size", "Largest image file.", _default("FilterImageRequest", "Maximum Size")),
+        Setting("intake.max.pixels", "Largest width times height; the decoder holds 4 bytes a pixel.",
+                _default("FilterImageRequest", "Maximum Pixels")),
+        Setting("intake.max.frames", "Most frames of an animation or pages of a document; 1 refuses them all.",
+                _default("FilterImageRequest", "Maximum Frames")),
+        Setting("intake.accepted.types", "Media types that may be declared, separated by commas.",
+                _default("FilterImageRequest", "Accepted Types")),
+        Setting("intake.allow.trailing.data", "true accepts bytes behind the end of the picture, as some phones write them.",
+                _default("FilterImageRequest", "Allow Trailing Data")),
+        Setting("intake.image.uris", "Prefixes such as s3://bucket/incoming/, separated by commas, inside which a JSON body may"
+                " name an image. Without a value that is switched off.", _default("FilterImageRequest", "Allowed Image URIs")),
+        Setting("source.trusted.proxies", "Addresses or networks, separated by commas, whose X-Forwarded-For is believed."
+                " Without a value the peer is the source.", _default("EnrichImageMetadata", "Trusted Proxies")),
+        Setting("source.keep.gps", "true records where the picture was taken, if it says so. Personal data.",
+                _default("EnrichImageMetadata", "Keep GPS")),
+        Setting("store.uri", "Where images are kept: a folder, or a URI such as s3://bucket/images or hdfs://namenode/images.",
+                _default("StoreImage", "Store URI")),
+        Setting("model.folder", "Folder of a model with a sub-folder for each version. Without a value: the CIFAR-10 model of"
+                " the bundle.", _default("ClassifyImage", "Model Folder")),
+        Setting("model.version", "Version to serve; latest is the highest number in the folder.",
+                _default("ClassifyImage", "Model Version")),
+        Setting("model.runtime", "auto, litert or tensorflow.", _default("ClassifyImage", "Runtime")),
+        Setting("model.top.k", "How many classes, most probable first, go into top_k.", _default("ClassifyImage", "Top K")),
+        Setting("kudu.masters", "host:port of each Kudu master, separated by commas. Without a value rows go to rows.database.",
+                _default("PutKuduRecord", "Kudu Masters")),
+        Setting("kudu.table", "Kudu table of the image records; it is made where it is not there.",
+                _default("PutKuduRecord", "Table Name")),
+        Setting("kudu.keep.months", "Whole months that Kudu keeps; older rows are DROPPED. Without a value all are kept.",
+                _default("PutKuduRecord", "Months to Keep")),
+        Setting("rows.database", "DuckDB file that takes the rows where there is no Kudu.",
+                _default("PutKuduRecord", "Local Database")),
+        Setting("solr.url", "Address of the Solr collection. Without a value nothing is indexed.",
+                _default("PutSolrDocument", "Solr URL")),
+    )  # fmt: skip
+
+
+TLS_SETTINGS = (
+    Setting("tls.certificate", "PEM file on every node: the certificate of the doors, and those between it and its root.",
+            "./conf/tls/certificate.pem"),
+    Setting("tls.private.key", "PEM file on every node: the key to that certificate, not encrypted, readable by NiFi only.",
+            "./conf/tls/private-key.pem"),
+    Setting("tls.client.authorities", "PEM file on every node: who signs the certificates of clients. The subject of such a"
+            " certificate becomes source_user where there is no access key.", "./conf/tls/client-authorities.pem"),
+    Setting("tls.images.client", "Certificates of clients of /images: WANT takes one if it is there, REQUIRED refuses clients"
+            " without one, NONE does not ask.", "WANT"),
+    Setting("tls.classify.client", "Certificates of clients of /classify: Want Authentication, Need Authentication or No"
+            " Authentication.", "Want Authentication"),
+)  # fmt: skip
+
+
+def _retrying(*relationships: str) -> Retry:
+    """15 seconds in all, where NiFi's defaults are hours: a client of /classify may wait for the outcome.
+
+    `failure` is among them everywhere: when a Python process ends in the middle of a call, NiFi takes what it was at there,
+    and whatever else comes until there is a new one, some seconds later.
+    """
+    return Retry((*relationships, "failure"), count=6, penalty="1 sec", longest="3 sec")
+
+
+WAITING = Service(
+    "Waiting requests",
+    "StandardHttpContextMap",
+    "Clients of /classify between their request and its answer. What is not answered in time gets 503.",
+    {"Maximum Outstanding Requests": "5000", "Request Expiration": "#{http.answer.timeout}"},
+)
+
+
+PACKAGES = {"FlowFile Packages": "true"}
+
+
+def gather(name: str, at: Place) -> Processor:
+    return processor(
+        name,
+        "PackageFlowFile",
+        at,
+        "Makes one FlowFile of those that wait, so that every later step pays NiFi's price of a FlowFile once for all of them."
+        " Never waits for more.",
+        {"Maximum Batch Size": "#{batch.max.images}", "Maximum Batch Content Size": "#{batch.max.size}"},
+        ends=("original",),
+    )
+
+
+TLS = Service(
+    "TLS",
+    "PEMEncodedSSLContextProvider",
+    "Certificate and key of the two doors, and who signs the certificates of clients.",
+    {
+        "Private Key Source": "FILES",
+        "Private Key Location": "#{tls.private.key}",
+        "Certificate Chain Location": "#{tls.certificate}",
+        "Certificate Authorities": "#{tls.client.authorities}",
+    },
+)
+
+
+def handle_request(tls: bool = False) -> Group:
+    secured = {"SSL Context Service": TLS.name} if tls else {}
+    receive = processor(
+        "Receive images",
+        "ListenHTTP",
+        (0, 220),
+        "POST /images: acknowledged with 202 once NiFi holds the request on disk. A full queue answers 503.",
+        {
+            "Base Path": "#{http.images.path}",
+            "Listening Port": "#{http.images.port}",
+            "Return Code": "202",
+            # An allow-list: every other header would become an attribute of each FlowFile and go into provenance.
+            "HTTP Headers for Attributes": "(?i)(Content-Type|Content-Disposition|filename|Idempotency-Key|X-Access-Key"
+            "|Authorization|X-Forwarded-For)",
+            "Multipart Request Max Size": "#{http.max.request.size}",
+            **(secured | {"Client Authentication": "#{tls.images.client}"} if tls else {}),
+        },
+    )
+    receive_waiting = processor(
+        "Receive for classification",
+        "HandleHttpRequest",
+        (0, 520),
+        "POST /classify: the client waits for the answer. The usual other methods are let in too, so that the next step can"
+        " refuse them with a reason and a row.",
+        {
+            "Listening Port": "#{http.classify.port}",
+            "Hostname": "#{http.classify.host}",
+            "HTTP Context Map": WAITING.name,
+            "Allowed Paths": "/classify",
+            "Container Queue Size": "200",  # requests that come at once, before NiFi holds them; beyond it the answer is 503
+            "Multipart Request Max Size": "#{http.max.request.size}",
+            **(secured | {"Client Authentication": "#{tls.classify.client}"} if tls else {}),
+        },
+        tasks=4,  # bodies are copied by these, not by the server's own threads
+    )
+    # One for each door: the images of a package are all waited for, or none is.
+    gathered, gathered_waiting = gather("Gather images", (660, 220)), gather("Gather requests", (660, 520))
+    check = processor(
+        "FilterImageRequest",
+        "FilterImageRequest",
+        (1330, 370),
+        "Accepts an image or rejects it with a stable code. Gives each request its id and its time.",
+        {
+            "Maximum Size": "#{intake.max.size}",
+            "Maximum Pixels": "#{intake.max.pixels}",
+            "Maximum Frames": "#{intake.max.frames}",
+            "Accepted Types": "#{intake.accepted.types}",
+            "Allow Trailing Data": "#{intake.allow.trailing.data}",
+            "Allowed Image URIs": "#{intake.image.uris}",
+            "Access Keys": "#{access.keys}",
+            **PACKAGES,
+        },
+        tasks=2,
+        ends=("original",),
+        retry=_retrying(),
+    )
+    accepted = port_out("accepted", (2110, 190), "Images that passed every check.")
+    rejected = port_out(
+        "rejected", (2110, 410), "Requests that will never pass, with the reason; they are recorded too."
+    )
+    grave = funnel("dead letters", (2206, 630))
+    answers = port_in("answers", (56, 860), "What goes back to waiting clients, from Storing Result.")
+    answer = processor(
+        "Answer",
+        "HandleHttpResponse",
+        (720, 820),
+        "Sends the content and the status in http.response.status. Both ways out end here: the row is written already, and"
+        " after a failure the client is gone.",
+        {
+            "HTTP Status Code": "${http.response.status}",
+            "HTTP Context Map": WAITING.name,
+            "Content-Type": "${mime.type}",
+            "Retry-After": "${Retry-After}",
+            # NiFi leaves headers with an empty value out; RFC 9110 wants these two with these two codes.
+            "Allow": "${http.response.status:equals('405'):ifElse('POST', '')}",
+            "WWW-Authenticate": "${http.response.status:equals('401'):ifElse('Bearer', '')}",
+        },
+        ends=("success", "failure"),
+    )
+    return Group(
+        "Handle Request",
+        (0, 420),
+        "Takes images over HTTP, refuses what is no image, and answers clients that wait.",
+        [receive, receive_waiting, gathered, gathered_waiting, check, accepted, rejected, grave, answers, answer],
+        [
+            link(receive, gathered, "success", objects=1000),
+            link(receive_waiting, gathered_waiting, "success", objects=1000),
+            link(gathered, check, "success"),
+            link(gathered_waiting, check, "success"),
+            link(check, accepted, "success"),
+            link(check, rejected, "rejected"),
+            # Not to the rows: who sends packages of FlowFiles chooses their attributes, and nobody has checked these.
+            dead_letters(check, grave, ["failure"], "dead letters: requests"),
+            link(answers, answer, objects=1000),
+        ],
+        [
+            Label(
+                "doors",
+                (0, 0),
+                (1072, 120),
+                "Two doors: /images acknowledges and lets go, /classify waits for the result.\n"
+                "Both lead to the same check. The limits are parameters of the context image-warehouse.\n"
+                "Behind a load balancer keep a client of /classify on its node: only that node can answer it.",
+            )
+        ],
+    )
+
+
+def pre_processing() -> Group:
+    accepted = port_in("accepted", (0, 200), "Images that passed every check.")
+    rejected_in = port_in("rejected", (0, 400), "Rejected requests, which get their origin here too.")
+    enrich = processor(
+        "EnrichImageMetadata",
+        "EnrichImageMetadata",
+        (660, 250),
+        "Adds the client's address and user, and facts about the image where the check has not left them.",
+        {"Trusted Proxies": "#{source.trusted.proxies}", "Keep GPS": "#{source.keep.gps}", **PACKAGES},
+        ends=("original",),
+        retry=_retrying(),
+    )
+    store = processor(
+        "StoreImage",
+        "StoreImage",
+        (1400, 250),
+        "Keeps the bytes under their sha256. While the store is away, acknowledged images wait in the loop, and waiting"
+        " clients are told after 15 seconds.",
+        {"Store URI": "#{store.uri}", **PACKAGES},
+        tasks=2,
+        ends=("original",),
+        retry=_retrying("retry", "refused"),
+    )
+    stored = port_out("stored", (2100, 290), "Images whose storage_uri is known, and those that the store refused.")
+    rejected = port_out("rejected", (716, 600), "Rejected requests with their origin.")
+    failed = port_out("failed", (1456, 600), "Images that could not be read or stored.")
+    return Group(
+        "Pre-processing",
+        (800, 420),
+        "Records where an image came from and keeps its bytes.",
+        [accepted, rejected_in, enrich, store, stored, rejected, failed],
+        [
+            link(accepted, enrich),
+            link(rejected_in, enrich),
+            link(enrich, store, "success"),
+            link(enrich, rejected, "rejected"),
+            link(enrich, failed, "failure"),
+            # An image that was not stored in time goes on among the others of its package; later steps pass over it.
+            link(store, stored, "success", "refused"),
+            link(store, failed, "failure"),
+            loop(store, "retry"),
+        ],
+    )
+
+
+def prediction() -> Group:
+    stored = port_in("stored", (0, 300), "Images whose storage_uri is known, and those that the store refused.")
+    classify = processor(
+        "ClassifyImage",
+        "ClassifyImage",
+        (520, 260),
+        "Runs the model inside this node. Tasks up to the number of cores help: inference runs outside Python's lock.",
+        {
+            "Model Folder": "#{model.folder}",
+            "Model Version": "#{model.version}",
+            "Runtime": "#{model.runtime}",
+            "Top K": "#{model.top.k}",
+            **PACKAGES,
+        },
+        tasks=2,
+        ends=("original",),
+        retry=_retrying(),
+    )
+    classified = port_out("classified", (1180, 300), "Images with predicted_class and confidence.")
+    failed = port_out("failed", (576, 600), "Images that the model could not take.")
+    return Group(
+        "Prediction",
+        (1600, 420),
+        "Classifies images with the model in the parameter model.folder.",
+        [stored, classify, classified, failed],
+        [link(stored, classify), link(classify, classified, "success"), link(classify, failed, "failure")],
+    )
+
+
+def storing_result() -> Group:
+    classified = port_in("classified", (0, 200), "Images with their class.")
+    rejected = port_in("rejected", (0, 400), "Rejected requests.")
+    failed = port_in("failed", (0, 600), "Whatever an earlier step could not process.")
+    every = funnel("every request", (660, 400))
+    rows = processor(
+        "PutKuduRecord",
+        "PutKuduRecord",
+        (1140, 360),
+        "One row for each request, whatever became of it. The rows of"
+        " a package share a commit, and those of tasks that write at the same time. Then the content becomes the answers.",
+        {
+            "Kudu Masters": "#{kudu.masters}",
+            "Local Database": "#{rows.database}",
+            "Table Name": "#{kudu.table}",
+            "Months to Keep": "#{kudu.keep.months}",
+            **PACKAGES,
+        },
+        tasks=2,
+        ends=("original",),
+        retry=_retrying("retry", "refused"),
+    )
+    index = processor(
+        "PutSolrDocument",
+        "PutSolrDocument",
+        (1960, 120),
+        "Writes the record to the search index. Nobody waits for it: the row is what counts.",
+        {"Solr URL": "#{solr.url}"},
+        ends=("original", "success", "switched off"),
+        retry=_retrying("retry"),
+    )
+    waits = processor(
+        "Somebody waits?",
+        "RouteOnAttribute",
+        (1960, 560),
+        "answers counts the clients of /classify. Everything else ends here: its row is written, nobody waits.",
+        {"waiting": "${answers:isEmpty():not()}"},
+        ends=("unmatched",),
+    )
+    unpack = processor(
+        "Unpack answers",
+        "UnpackContent",
+        (2640, 560),
+        "One FlowFile for each answer again.",
+        {"Packaging Format": "flowfile-stream-v3"},
+        ends=("original",),
+    )
+    answers = port_out("answers", (3320, 600), "Answers for clients that wait, in Handle Request.")
+    grave = funnel("dead letters", (3660, 160))
+    return Group(
+        "Storing Result",
+        (2400, 420),
+        "Writes one row and one document for each request, and hands over the answer.",
+        [classified, rejected, failed, every, rows, index, waits, unpack, answers, grave],
+        [
+            link(classified, every),
+            link(rejected, every),
+            link(failed, every),
+            link(every, rows),
+            link(rows, index, "success"),
+            link(rows, waits, "success"),
+            link(rows, unpack, "refused", bends=((1260, 780), (2816, 780))),
+            loop(rows, "retry"),
+            dead_letters(rows, grave, ["failure", "bad rows"], "dead letters: rows", ((1316, 900), (3684, 900))),
+            loop(index, "retry"),
+            dead_letters(index, grave, ["failure"], "dead letters: documents"),
+            link(waits, unpack, "waiting"),
+            link(unpack, answers, "success", objects=1000),
+            dead_letters(unpack, grave, ["failure"], "dead letters: answers"),
+        ],
+        [
+            Label(
+                "dead letters",
+                (3760, 130),
+                (640, 110),
+                "Dead letters: what no further try will save.\n"
+                "They stay in the queues in front of this funnel until somebody has looked at them;\n"
+                "status, error_code and error_detail are in the attributes.",
+            )
+        ],
+    )
+
+
+def image_warehouse(tls: bool = False) -> Group:
+    handle, prepare, predict, result = handle_request(tls), pre_processing(), prediction(), storing_result()
+
+    def above(group: Group, text: str) -> Label:
+        return Label(group.name, (group.at[0], group.at[1] - 120), (GROUP_SIZE[0], 80), text)
+
+    return Group(
+        "Image Warehouse",
+        (0, 0),
+        "Takes images over HTTP, keeps and classifies them inside NiFi, and writes one row and one document for each.",
+        links=[
+            link(handle.output("accepted"), prepare.input("accepted"), bends=((592, 440),)),
+            link(handle.output("rejected"), prepare.input("rejected"), bends=((592, 576),)),
+            link(prepare.output("stored"), predict.input("stored")),
+            link(predict.output("classified"), result.input("classified"), bends=((2192, 440),)),
+            link(predict.output("failed"), result.input("failed"), bends=((2192, 576),)),
+            _lane(prepare.output("rejected"), result.input("rejected"), 1040, 1792, 2540, 720),
+            _lane(prepare.output("failed"), result.input("failed"), 990, 1792, 2590, 840),
+            _lane(result.output("answers"), handle.input("answers"), 2690, 1792, 140, 1080, objects=1000),
+        ],
+        labels=[
+            above(handle, "POST /images and POST /classify.\nOnly whole images of an accepted type pass."),
+            above(prepare, "Where the image came from; its bytes into the\nobject store, each distinct picture once."),
+            above(predict, "The model runs inside this node;\nno server to call, no image leaves the cluster."),
+            above(result, "One row in Kudu, one document in Solr,\nand the answer for those who wait."),
+        ],
+        services=[WAITING, *([TLS] if tls else [])],
+        groups=[handle, prepare, predict, result],
+    )  # fmt: skip
+
+
+def _lane(
+    source: Part, destination: Part, start: int, label: int, end: int, y: int, objects: int = _WAITING_PACKAGES
+) -> Link:
+    """Below the groups, past those in between."""
+    return link(source, destination, bends=((start, y), (label, y), (end, y)), label_at=1, objects=objects)
+
+
+# --- the flow as NiFi writes it ------------------------------------------------------------------------------------
+
+
+def identifier(*path: str) -> str:
+    return str(uuid.uuid5(_NAMESPACE, "/".join(path)))
+
+
+class _Renderer:
+    """Turns the description into NiFi's JSON; knows where each part is and what each service is called by."""
+
+    def __init__(self, root: Group) -> None:
+        self._paths: dict[Part, tuple[str, ...]] = {}
+        self._services: dict[str, str] = {}
+        self._types = {found.short: found for found in component_types().values()}
+        for group, path in _walk(root, (root.name,)):
+            self._paths |= dict.fromkeys(group.parts, path)
+            for service in group.services:
+                self._services[service.name] = identifier(*path, "CONTROLLER_SERVICE", service.name)
+
+    def group(self, group: Group, parent: tuple[str, ...] = ()) -> dict[str, Any]:
+        path = (*parent, group.name)
+        rendered = {
+            **_common("PROCESS_GROUP", path, group.name, parent, group.at, group.comments),
+            "identifier": identifier(*path),
+            "connections": [self._link(item, path) for item in group.links],
+            "controllerServices": [self._service(service, path) for service in group.services],
+            "defaultBackPressureDataSizeThreshold": "100 MB",
+            "defaultBackPressureObjectThreshold": 1000,
+            "defaultFlowFileExpiration": "0 sec",
+            "executionEngine": "INHERITED",
+            "flowFileConcurrency": "UNBOUNDED",
+            "flowFileOutboundPolicy": "STREAM_WHEN_AVAILABLE",
+            "funnels": [self._funnel(part, path) for part in group.parts if part.kind == "FUNNEL"],
+            "inputPorts": [self._port(part, path) for part in group.parts if part.kind == "INPUT_PORT"],
+            "labels": [_label(label, path) for label in group.labels],
+            "maxConcurrentTasks": 1,
+            "outputPorts": [self._port(part, path) for part in group.parts if part.kind == "OUTPUT_PORT"],
+            "parameterContextName": PARAMETER_CONTEXT,
+            "processGroups": [self.group(child, path) for child in group.groups],
+            "processors": [self._processor(part, path) for part in group.parts if isinstance(part, Processor)],
+            "remoteProcessGroups": [],
+            "scheduledState": "ENABLED",
+            "statelessFlowTimeout": "1 min",
+        }
+        if not parent:
+            del rendered["groupIdentifier"]
+        return rendered
+
+    def _processor(self, part: Processor, path: tuple[str, ...]) -> dict[str, Any]:
+        found = self._types[part.type]
+        return {
+            **_common("PROCESSOR", path, part.name, path, part.at, part.comments),
+            **self._configuration(found, part.settings or {}),
+            "autoTerminatedRelationships": sorted(part.ends),
+            "backoffMechanism": "PENALIZE_FLOWFILE",
+            "bulletinLevel": "WARN",
+            "concurrentlySchedulableTaskCount": part.tasks,
+            "executionNode": "ALL",
+            "maxBackoffPeriod": part.retry.longest,
+            "penaltyDuration": part.retry.penalty,
+            "retriedRelationships": sorted(part.retry.relationships),
+            "retryCount": part.retry.count,
+            "runDurationMillis": 0,
+            "scheduledState": "ENABLED",
+            "schedulingPeriod": "0 sec",
+            "schedulingStrategy": "TIMER_DRIVEN",
+            "style": {},
+            "yieldDuration": "1 sec",
+        }
+
+    def _service(self, service: Service, path: tuple[str, ...]) -> dict[str, Any]:
+        found = self._types[service.type]
+        api = {"artifact": "nifi-standard-services-api-nar", "group": "org.apache.nifi", "version": _NIFI}
+        rendered = {
+            **_common("CONTROLLER_SERVICE", path, service.name, path, (0, 0), service.comments),
+            **self._configuration(found, service.settings),
+            "bulletinLevel": "WARN",
+            "controllerServiceApis": [{"bundle": api, "type": name} for name in found.apis],
+            "scheduledState": "DISABLED",
+        }
+        del rendered["position"]
+        return rendered
+
+    def _configuration(self, found: ComponentType, values: Mapping[str, str]) -> dict[str, Any]:
+        dynamic = [Property(name) for name in values if name not in found.properties]
+        properties = {
+            p.name: self._value(p, values.get(p.name, p.default)) for p in (*found.properties.values(), *dynamic)
+        }
+        return {
+            "bundle": dict(zip(("group", "artifact", "version"), found.bundle, strict=True)),
+            "properties": properties,
+            "propertyDescriptors": {
+                **{p.name: _descriptor(p, dynamic=False) for p in found.properties.values()},
+                **{p.name: _descriptor(p, dynamic=True) for p in dynamic},
+            },
+            "type": found.type,
+        }
+
+    def _value(self, found: Property, value: str | None) -> str | None:
+        return self._services[value] if found.service and value is not None else value
+
+    def _port(self, part: Part, path: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            **_common(part.kind, path, part.name, path, part.at, part.comments),
+            "allowRemoteAccess": False,
+            "concurrentlySchedulableTaskCount": 1,
+            "portFunction": "STANDARD",
+            "scheduledState": "ENABLED",
+            "type": part.kind,
+        }
+
+    def _funnel(self, part: Part, path: tuple[str, ...]) -> dict[str, Any]:
+        rendered = _common(part.kind, path, part.name, path, part.at, "")
+        del rendered["name"], rendered["comments"]  # NiFi's funnels have neither
+        return rendered
+
+    def _link(self, item: Link, path: tuple[str, ...]) -> dict[str, Any]:
+        ends = [f"{part.kind} {'/'.join(self._paths[part])}/{part.name}" for part in (item.source, item.destination)]
+        rendered = {
+            **_common("CONNECTION", path, " -> ".join((*ends, *sorted(item.relationships))), path, (0, 0), ""),
+            "backPressureDataSizeThreshold": item.size,
+            "backPressureObjectThreshold": item.objects,
+            "bends": [_position(bend) for bend in item.bends],
+            "destination": self._end(item.destination),
+            "flowFileExpiration": "0 sec",
+            "labelIndex": item.label_at,
+            "loadBalanceCompression": "DO_NOT_COMPRESS",
+            "loadBalanceStrategy": "DO_NOT_LOAD_BALANCE",
+            "name": item.name,
+            "partitioningAttribute": "",
+            "prioritizers": [],
+            "selectedRelationships": sorted(item.relationships),
+            "source": self._end(item.source),
+            "zIndex": 0,
+        }
+        del rendered["position"], rendered["comments"]
+        return rendered
+
+    def _end(self, part: Part) -> dict[str, Any]:
+        path = self._paths[part]
+        end = {"groupId": identifier(*path), "id": identifier(*path, part.kind, part.name), "type": part.kind}
+        name = "Funnel" if part.kind == "FUNNEL" else part.name  # what NiFi writes for all of them
+        return end | {"comments": part.comments, "name": name}
+
+
+def _walk(group: Group, path: tuple[str, ...]) -> Iterator[tuple[Group, tuple[str, ...]]]:
+    yield group, path
+    for child in group.groups:
+        yield from _walk(child, (*path, child.name))
+
+
+def _common(
+    kind: str, path: tuple[str, ...], name: str, parent: tuple[str, ...], at: Place, comments: str
+) -> dict[str, Any]:
+    return {
+        "comments": comments,
+        "componentType": kind,
+        "groupIdentifier": identifier(*parent),
+        "identifier": identifier(*path, kind, name),
+        "name": name,
+        "position": _position(at),
+    }
+
+
+def _position(at: Place) -> dict[str, float]:
+    return {"x": float(at[0]), "y": float(at[1])}
+
+
+def _label(label: Label, path: tuple[str, ...]) -> dict[str, Any]:
+    rendered = {
+        **_common("LABEL", path, label.name, path, label.at, ""),
+        "height": float(label.size[1]),
+        "label": label.text,
+        "style": {"background-color": "#fff7d7", "font-size": "14px"},
+        "width": float(label.size[0]),
+        "zIndex": 0,
+    }
+    del rendered["name"], rendered["comments"]
+    return rendered
+
+
+def _descriptor(found: Property, *, dynamic: bool) -> dict[str, Any]:
+    return {
+        "displayName": found.name,
+        "dynamic": dynamic,
+        "identifiesControllerService": found.service,
+        "name": found.name,
+        "sensitive": found.sensitive,
+        **(found.definition or {}),
+    }
+
+
+def _parameter(setting: Setting) -> dict[str, Any]:
+    rendered: dict[str, Any] = {
+        "description": setting.description,
+        "name": setting.name,
+        "provided": False,
+        "sensitive": setting.sensitive,
+    }
+    return rendered if setting.value is None else rendered | {"value": setting.value}
+
+
+def build_flow(tls: bool = False) -> dict[str, Any]:
+    """The whole file as one JSON object."""
+    root = image_warehouse(tls)
+    context = {
+        "componentType": "PARAMETER_CONTEXT",
+        "description": "Everything of the image warehouse that differs between two installations.",
+        "inheritedParameterContexts": [],
+        "name": PARAMETER_CONTEXT,
+        "parameters": [_parameter(setting) for setting in settings(tls)],
+    }
+    return {
+        "externalControllerServices": {},
+        "flowContents": _Renderer(root).group(root),
+        "flowEncodingVersion": "1.0",
+        "latest": False,
+        "parameterContexts": {PARAMETER_CONTEXT: context},
+        "parameterProviders": {},
+    }
+
+
+def flow_bytes(tls: bool = False) -> bytes:
+    return (json.dumps(build_flow(tls), indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if any(argument != "--check" for argument in arguments):
+        print("usage: python -m imagewarehouse.flows.build [--check]", file=sys.stderr)
+        return 2
+    built = {FLOW_FILE: flow_bytes(), TLS_FLOW_FILE: flow_bytes(tls=True)}
+    if not arguments:
+        for path, content in built.items():
+            path.write_bytes(content)
+        return 0
+    stale = [path for path, content in built.items() if not path.is_file() or path.read_bytes() != content]
+    for path in stale:
+        print(f"{path.name} is not up to date: run python -m imagewarehouse.flows.build", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

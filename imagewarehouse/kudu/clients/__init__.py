@@ -1,0 +1,1 @@
+"""Kudu's clients behind one interface: over Java, and over kudu-python."""

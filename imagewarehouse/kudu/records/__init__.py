@@ -1,0 +1,1 @@
+"""From the content of a FlowFile to the columns of a table."""

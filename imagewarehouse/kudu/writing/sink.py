@@ -1,0 +1,300 @@
+"""One table as rows are written to it: made when asked for, kept in shape, and tried again where that helps."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Protocol
+
+from imagewarehouse.errors import (
+    ConfigurationError,
+    KuduNoRange,
+    KuduRefused,
+    KuduTableMissing,
+    SchemaChanged,
+    WarehouseError,
+)
+from imagewarehouse.kudu.batch import RowBatch
+from imagewarehouse.kudu.clients.interface import KuduWriter
+from imagewarehouse.kudu.schema import MAX_COLUMNS, KuduColumn, KuduType, Range, RangePolicy, TableSchema
+from imagewarehouse.kudu.writing.ranges import first_ranges, judge, plan, refusal
+
+log = logging.getLogger("imagewarehouse.kudu")
+
+Outcome = WarehouseError | None
+
+_MENDS = 3  # how often a table may change under one write before it is left to the next
+_LONGEST_PAUSE_S = 10.0
+_LOOK_AGAIN_S = 5.0  # between two looks at a table whose rows have fields that it has not
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSettings:
+    """How a table is kept, and how often a row is tried that did not pass but may pass later.
+
+    `declared`: what the table has to look like. It is made if it is not there, gets the columns that it lacks, and its
+    range partitions are kept. None: the table is taken as it is.
+    """
+
+    declared: TableSchema | None = None
+    retries: int = 2
+    backoff_s: float = 0.5  # before the first retry; doubled for each further one
+    upkeep_s: float = 600.0  # how often the range partitions are looked at
+
+
+class Source(Protocol):
+    """Rows that can be converted for a table, again and again while the table changes."""
+
+    def __len__(self) -> int: ...
+
+    def batch(
+        self, schema: TableSchema, rows: Sequence[int]
+    ) -> tuple[RowBatch, Sequence[int], dict[int, WarehouseError]]:
+        """The rows of these numbers: (what can be written, the number of each row in it, errors of the others)."""
+
+    def strange(self, schema: TableSchema) -> bool:
+        """Whether a row has a field that the table has no column for."""
+
+    def missing_columns(self, schema: TableSchema) -> Sequence[KuduColumn]:
+        """Columns that the table is to get for these rows."""
+
+
+class TableSink:
+    """Thread-safe, but made to be called by one thread at a time: see GroupCommit."""
+
+    def __init__(
+        self,
+        writer: KuduWriter,
+        table: str,
+        settings: SinkSettings,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self.writer = writer
+        self.table = table
+        self.settings = settings
+        self._now = now
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._ready = False
+        self._failed: tuple[float, WarehouseError] | None = None  # when and why the table could not be prepared
+        self._upkeep_due = 0.0
+        self._look_again = 0.0
+
+    def write(self, sources: Sequence[Source]) -> list[list[Outcome]]:
+        """Write all rows of all sources; for each source the outcome of each row, None for written."""
+        outcomes: list[list[Outcome]] = [[None] * len(source) for source in sources]
+        pending = {number: list(range(len(source))) for number, source in enumerate(sources) if len(source)}
+        mends = tries = 0
+        while pending:
+            failed = self._attempt(sources, pending, outcomes)
+            kinds = {type(outcomes[number][row]) for number, rows in failed.items() for row in rows}
+            if mends < _MENDS and self._mend(kinds, mends):
+                mends += 1
+                pending = _only(failed, outcomes, lambda outcome: _mendable(outcome) or _retryable(outcome))
+                continue
+            pending = _only(failed, outcomes, _retryable)
+            if not pending or tries >= self.settings.retries:
+                break
+            self._sleep(min(self.settings.backoff_s * 2**tries, _LONGEST_PAUSE_S))
+            tries += 1
+        return outcomes
+
+    def prepare(self) -> TableSchema:
+        """Open the table, or make it; afterwards it has what was declared. Raises what keeps it from that."""
+        asked = time.monotonic()
+        with self._lock:
+            if self._failed is not None and self._failed[0] > asked:
+                raise self._failed[1]  # found out while we waited: many tasks take no longer than one
+            try:
+                schema = self._open() if not self._ready else self.writer.schema(self.table)
+            except WarehouseError as err:
+                self._failed = time.monotonic(), err
+                raise
+            self._ready = True
+            if time.monotonic() >= self._upkeep_due:
+                self._upkeep_due = time.monotonic() + self.settings.upkeep_s
+                self._keep_ranges(schema, drop=True)
+            return schema
+
+    # --- inside ---
+
+    def _attempt(
+        self, sources: Sequence[Source], pending: dict[int, list[int]], outcomes: list[list[Outcome]]
+    ) -> dict[int, list[int]]:
+        """Try the pending rows once, note every outcome, and give the rows that failed in the cluster."""
+        places: list[tuple[int, Sequence[int]]] = []
+        batches: list[RowBatch] = []
+        try:
+            schema = self.prepare()
+            schema = self._widen(schema, [sources[number] for number in pending])
+            for number, rows in pending.items():
+                batch, kept, errors = sources[number].batch(schema, rows)
+                for row in rows:
+                    outcomes[number][row] = errors.get(row)
+                if len(batch):
+                    places.append((number, kept))
+                    batches.append(batch)
+            failures = self.writer.write(self.table, batches) if batches else []
+        except WarehouseError as err:
+            # Of what was sent nothing is known; what could not be converted keeps its own error.
+            for number, rows in pending.items():
+                for row in rows:
+                    outcomes[number][row] = outcomes[number][row] if _is_final(outcomes[number][row]) else err
+            return {number: [r for r in rows if outcomes[number][r] is err] for number, rows in pending.items()}
+        failed: dict[int, list[int]] = {}
+        for failure in failures:
+            number, kept = places[failure.batch]
+            row = int(kept[failure.row])
+            outcomes[number][row] = failure.error
+            failed.setdefault(number, []).append(row)
+        return failed
+
+    def _mend(self, kinds: set[type[WarehouseError | None]], mends: int) -> bool:
+        """Do what lets rows pass that failed for such reasons; False where nothing can be done."""
+        # A missing table can be made, or it was open and another one has its name by now.
+        if SchemaChanged in kinds or (KuduTableMissing in kinds and (self.settings.declared or self._ready)):
+            with self._lock:
+                self._ready = False
+            return True
+        if KuduNoRange not in kinds or mends:
+            return False
+        try:
+            schema = self.writer.schema(self.table, refresh=True)  # another node may have made the range
+        except WarehouseError:
+            return False
+        self._keep_ranges(schema, drop=False)  # rows need what is missing; the rest has time until the upkeep
+        return True
+
+    def _open(self) -> TableSchema:
+        declared = self.settings.declared
+        try:
+            schema = self.writer.schema(self.table, refresh=True)
+        except KuduTableMissing:
+            if declared is None:
+                raise
+            self._create(declared)
+            return self.writer.schema(self.table, refresh=True)
+        if declared is not None:
+            schema = self._compare(schema, declared)
+        return schema
+
+    def _create(self, declared: TableSchema) -> None:
+        if declared.policy is not None:
+            kind = declared.column(declared.policy.column).type
+            ranges = first_ranges(declared.policy, kind, self._now())
+            declared = dataclasses.replace(declared, ranges=ranges)
+        if self.writer.create(dataclasses.replace(declared, name=self.table)):
+            log.info("made table %s", self.table)
+
+    def _compare(self, schema: TableSchema, declared: TableSchema) -> TableSchema:
+        """Refuse a table that cannot hold the declared rows; add nullable columns that it lacks."""
+        there = {column.name: column for column in schema.columns}
+        if schema.key != declared.key:
+            raise ConfigurationError(
+                "Table Name",
+                f"table {self.table} has the key {', '.join(schema.key)}, expected {', '.join(declared.key)}",
+            )
+        missing = []
+        for column in declared.columns:
+            found = there.get(column.name)
+            if found is None:
+                missing.append(column)
+            elif found.type_text != column.type_text:
+                raise ConfigurationError(
+                    "Table Name",
+                    f"column {column.name} of table {self.table} is {found.type_text}, expected {column.type_text}",
+                )
+        return self._add(schema, missing) if missing else schema
+
+    def _widen(self, schema: TableSchema, sources: Sequence[Source]) -> TableSchema:
+        """The table once it has the columns that the sources want of it.
+
+        Where that cannot be, it stays as it is, and the rows with such fields are refused one by one.
+        """
+        if any(source.strange(schema) for source in sources) and time.monotonic() >= self._look_again:
+            self._look_again = time.monotonic() + _LOOK_AGAIN_S
+            schema = self.writer.schema(self.table, refresh=True)  # somebody else may have added the column
+        for source in sources:
+            missing = source.missing_columns(schema)
+            if not missing:
+                continue
+            try:
+                schema = self._add(schema, missing)
+            except WarehouseError as err:
+                if err.retryable:
+                    raise
+                log.warning("table %s: columns are not added: %s", self.table, err)
+        return schema
+
+    def _add(self, schema: TableSchema, columns: Sequence[KuduColumn]) -> TableSchema:
+        if len(schema.columns) + len(columns) > MAX_COLUMNS:  # Kudu would add some of them before it refuses
+            raise KuduRefused(
+                f"{len(columns)} more columns than {len(schema.columns)}; Kudu takes {MAX_COLUMNS} at most"
+            )
+        self.writer.add_columns(self.table, columns)
+        log.info("table %s: added %s", self.table, ", ".join(f"{c.name} {c.type_text}" for c in columns))
+        return self.writer.schema(self.table, refresh=True)
+
+    def _keep_ranges(self, schema: TableSchema, *, drop: bool) -> None:
+        """Add upcoming ranges and, with `drop`, drop those past retention. A failure waits for the next time."""
+        declared = self.settings.declared
+        policy = declared.policy if declared is not None else None
+        if policy is None:
+            return
+        if schema.range_columns != (policy.column,):
+            log.warning("table %s has no ranges over %s alone: none are made or dropped", self.table, policy.column)
+            return
+        kind = schema.column(policy.column).type
+        try:
+            now, existing = self._now(), self.writer.ranges(self.table)
+            wanted = plan(policy, kind, existing, now)
+            added = 0
+            for part in wanted.add:
+                added += self.writer.add_range(self.table, part)
+                log.info("table %s: range from %s", self.table, part.lower)
+            if added:
+                self.writer.schema(
+                    self.table, refresh=True
+                )  # the client remembers for minutes which ranges were missing
+            if drop and wanted.drop:
+                self._drop_ranges(policy, kind, existing, now)
+        except WarehouseError as err:
+            log.warning("table %s: range partitions: %s", self.table, err)
+
+    def _drop_ranges(self, policy: RangePolicy, kind: KuduType, existing: Sequence[Range], now: datetime) -> None:
+        """Drop what is past retention, unless the rows say that this node's clock may be wrong."""
+        with_rows = self.writer.ranges_with_rows(self.table, existing)
+        kudu_now = self.writer.clock()  # behind the reading, so that it is of now
+        found = judge(policy, kind, existing, with_rows, now, kudu_now)
+        if found.refused:
+            log.error("%s", refusal(found, self.table, now, kudu_now))
+        for part in found.drop:
+            if self.writer.drop_range(self.table, part):
+                log.warning("table %s: dropped the range up to %s, past retention", self.table, part.upper)
+
+
+def _mendable(outcome: Outcome) -> bool:
+    return isinstance(outcome, (SchemaChanged, KuduNoRange, KuduTableMissing))
+
+
+def _retryable(outcome: Outcome) -> bool:
+    return outcome is not None and outcome.retryable
+
+
+def _is_final(outcome: Outcome) -> bool:
+    return outcome is not None and not outcome.retryable and not _mendable(outcome)
+
+
+def _only(
+    failed: dict[int, list[int]], outcomes: list[list[Outcome]], passes: Callable[[Outcome], bool]
+) -> dict[int, list[int]]:
+    # In the order in which they came, however the client told of them: rows of one key must not change places.
+    found = {number: sorted(row for row in rows if passes(outcomes[number][row])) for number, rows in failed.items()}
+    return {number: rows for number, rows in found.items() if rows}

@@ -1,0 +1,1 @@
+"""Models: folders of versions, and the classifier that serves one."""

@@ -1,0 +1,247 @@
+"""The classifier: loads a model folder, warms it up and answers for one image at a time.
+
+The inference runtimes are imported here and nowhere else, and only when a model is loaded. Which one serves is the
+manifest's choice: LiteRT where the model has an export, else TensorFlow.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imagewarehouse.errors import InferenceFailed, ModelBroken, ModelUnavailable, WarehouseError
+from imagewarehouse.images.decoding import Float32Array, decode_rgb, to_batch
+from imagewarehouse.models.manifest import LITERT, TENSORFLOW, Manifest, find_version, read_manifest
+from imagewarehouse.text import one_line
+
+Infer = Callable[[Float32Array], Float32Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model said of one image. Probabilities 0.0-1.0; times in milliseconds."""
+
+    top: tuple[tuple[str, float], ...]  # (class, probability), best first
+    preprocess_ms: float
+    inference_ms: float
+
+    def __post_init__(self) -> None:
+        if not self.top:
+            raise ValueError("top: expected at least one class")
+        for label, probability in self.top:
+            if not 0.0 <= probability <= 1.0:
+                raise ValueError(f"probability of {label}: expected 0.0-1.0, received {probability!r}")
+
+    @property
+    def predicted_class(self) -> str:
+        return self.top[0][0]
+
+    @property
+    def confidence(self) -> float:
+        return self.top[0][1]
+
+
+class Classifier:
+    """One version of one model, loaded and warm. Thread-safe."""
+
+    def __init__(self, manifest: Manifest, infer: Infer, runtime: str) -> None:
+        self.manifest = manifest
+        self.runtime = runtime
+        self._infer = infer
+
+    def classify(self, content: bytes, image_format: str | None = None, top_k: int = 5) -> Prediction:
+        """Classify one image file.
+
+        Raises: Corrupt when it does not decode, InferenceFailed when the model does not answer with probabilities.
+        """
+        (outcome,) = self.classify_many([(content, image_format)], top_k)
+        if isinstance(outcome, WarehouseError):
+            raise outcome
+        return outcome
+
+    def classify_many(
+        self, images: Sequence[tuple[bytes, str | None]], top_k: int = 5
+    ) -> list[Prediction | WarehouseError]:
+        """Classify image files in one call of the model: for each a prediction, or what `classify` would raise.
+
+        Args: images: contents with their formats, None where it is not known. Their `inference_ms` is an equal share.
+        """
+        decoded: list[tuple[Float32Array, float] | WarehouseError] = []
+        for content, image_format in images:
+            started = time.perf_counter()
+            try:
+                batch = to_batch([decode_rgb(content, self.manifest.spec, image_format)], self.manifest.spec)
+                decoded.append((batch, (time.perf_counter() - started) * 1000))
+            except WarehouseError as err:
+                decoded.append(err)
+        batches = [item[0] for item in decoded if not isinstance(item, WarehouseError)]
+        answers = iter(self._answers(batches))
+        outcomes: list[Prediction | WarehouseError] = []
+        for item in decoded:
+            if isinstance(item, WarehouseError):
+                outcomes.append(item)
+                continue
+            answer = next(answers)
+            outcomes.append(
+                answer if isinstance(answer, WarehouseError) else self._prediction(answer[0], item[1], answer[1], top_k)
+            )
+        return outcomes
+
+    def _answers(self, batches: Sequence[Float32Array]) -> list[tuple[Float32Array, float] | WarehouseError]:
+        """(probabilities, milliseconds) of each decoded image; together, and one by one where one of them is refused."""
+        if not batches:
+            return []
+        started = time.perf_counter()
+        try:
+            rows = self.probabilities(np.concatenate(batches) if len(batches) > 1 else batches[0])
+        except InferenceFailed as err:
+            return [err] if len(batches) == 1 else [self._answers([batch])[0] for batch in batches]
+        share = (time.perf_counter() - started) * 1000 / len(batches)
+        return [(row, share) for row in rows]
+
+    def _prediction(
+        self, probabilities: Float32Array, preprocess_ms: float, inference_ms: float, top_k: int
+    ) -> Prediction:
+        best = np.argsort(-probabilities, kind="stable")[: max(1, top_k)]
+        return Prediction(
+            top=tuple((self.manifest.labels[i], float(probabilities[i])) for i in best),
+            preprocess_ms=round(preprocess_ms, 3),
+            inference_ms=round(inference_ms, 3),
+        )
+
+    def probabilities(self, batch: Float32Array) -> Float32Array:
+        """(N, height, width, channels) float32, as `to_batch` makes it -> (N, classes) float32, rows summing to 1.
+
+        Raises: InferenceFailed.
+        """
+        try:
+            output = np.asarray(self._infer(batch), dtype=np.float32)
+        except Exception as err:
+            raise InferenceFailed(f"{self.manifest.name} {self.manifest.version}: {one_line(err)}") from err
+        expected = (len(batch), len(self.manifest.labels))
+        if output.shape != expected:
+            raise InferenceFailed(f"the model answered with shape {output.shape}, its labels ask for {expected}")
+        if not np.isfinite(output).all():
+            raise InferenceFailed("the model answered with NaN or infinity")
+        if self.manifest.output == "logits":
+            scaled = output / self.manifest.temperature
+            output = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+            output /= output.sum(axis=1, keepdims=True)
+        elif output.min() < 0 or abs(output.sum(axis=1) - 1).max() > 0.01:
+            raise InferenceFailed("the manifest says probabilities, but the model's answer does not sum to 1")
+        return output.clip(0.0, 1.0)
+
+
+def load_classifier(model: Path, version: str = "latest", runtime: str = "auto") -> Classifier:
+    """Load, check and warm up a model.
+
+    Args: model: a folder of versions, or one version. runtime: "auto" (the manifest's first that is installed),
+        "litert" or "tensorflow".
+    Raises: ConfigurationError (no such folder or version), ModelBroken (hash, manifest, shapes), ModelUnavailable
+        (its runtime is not installed).
+    """
+    manifest = read_manifest(find_version(model, version))
+    wanted = list(manifest.runtimes) if runtime == "auto" else [runtime]
+    problems = []
+    for name in wanted:
+        if name not in manifest.runtimes:
+            problems.append(f"{manifest.name} {manifest.version} has no file for {name}")
+            continue
+        try:
+            infer = _RUNTIMES[name](manifest.runtimes[name], manifest)
+        except ImportError as err:
+            problems.append(f"{name} is not installed ({err})")
+            continue
+        classifier = Classifier(manifest, infer, name)
+        _warm_up(classifier)
+        return classifier
+    raise ModelUnavailable("; ".join(problems))
+
+
+def _warm_up(classifier: Classifier) -> None:
+    spec = classifier.manifest.spec
+    shape = (spec.height, spec.width, spec.channels)
+    try:
+        classifier.probabilities(to_batch([np.zeros(shape, np.uint8)], spec))
+    except InferenceFailed as err:
+        raise ModelBroken(f"{classifier.manifest.folder}: {err}") from err
+
+
+def _litert(path: Path, manifest: Manifest) -> Infer:
+    """LiteRT, one thread each: an interpreter is not thread-safe, so no two calls ever share one.
+
+    Idle interpreters wait in a list. It grows to the number of calls that were ever under way at once, not to the
+    number of threads, of which NiFi's bridge starts new ones all the time.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    content = path.read_bytes()
+    idle: list[Any] = []
+    lock = threading.Lock()
+
+    def new() -> Any:
+        try:
+            interpreter = Interpreter(model_content=content, num_threads=1)
+            spec = manifest.spec
+            wanted = [1, spec.height, spec.width, spec.channels]
+            details = interpreter.get_input_details()[0]
+            if details["dtype"] is not np.float32:
+                raise ModelBroken(f"{path.name}: expected a float32 input, it takes {details['dtype'].__name__}")
+            if list(details["shape"]) != wanted:
+                interpreter.resize_tensor_input(details["index"], wanted, strict=True)
+            interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as err:
+            raise ModelBroken(f"{path.name}: {one_line(err)}") from err
+        return interpreter, details["index"], interpreter.get_output_details()[0]["index"]
+
+    idle.append(new())
+
+    def infer(batch: Float32Array) -> Float32Array:
+        with lock:
+            interpreter = idle.pop() if idle else None
+        runner, input_index, output_index = interpreter or new()
+        # One at a time: this runtime gains nothing from batches (386 against 385 us an image), and a fixed shape
+        # needs no new allocation.
+        rows = []
+        for image in batch:
+            runner.set_tensor(input_index, image[np.newaxis])
+            runner.invoke()
+            rows.append(runner.get_tensor(output_index)[0])
+        with lock:  # not after an error: a broken interpreter is dropped
+            idle.append((runner, input_index, output_index))
+        return np.stack(rows)
+
+    return infer
+
+
+def _tensorflow(path: Path, manifest: Manifest) -> Infer:
+    """Keras through one concrete function; `predict` would take 28 ms an image and is not thread-safe."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import keras
+    import tensorflow as tf
+
+    try:
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, LookupError, OSError) as err:
+        raise ModelBroken(f"{path.name}: {one_line(err)}") from err
+    spec = manifest.spec
+    signature = tf.TensorSpec((None, spec.height, spec.width, spec.channels), tf.float32)
+    try:
+        call = tf.function(lambda x: model(x, training=False)).get_concrete_function(signature)
+    except (ValueError, TypeError) as err:
+        raise ModelBroken(f"{path.name}: {one_line(err)}") from err
+
+    def infer(batch: Float32Array) -> Float32Array:
+        return np.asarray(call(tf.constant(batch)))
+
+    return infer
+
+
+_RUNTIMES: dict[str, Callable[[Path, Manifest], Infer]] = {LITERT: _litert, TENSORFLOW: _tensorflow}

@@ -1,0 +1,203 @@
+"""Reads the images that JSON bodies name by `image_uri`, inside the locations that the operator allows.
+
+Clients choose what is read, so everything here has an end: bytes, time, and the way out of a location.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as WaitedTooLong
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import pyarrow as pa
+from pyarrow import fs
+
+from imagewarehouse.errors import ConfigurationError, TooLarge, UriNotAllowed, UriNotReadable, UriUnavailable
+from imagewarehouse.limits import Limits
+from imagewarehouse.objects.location import Location
+from imagewarehouse.text import one_line
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Fetch = Callable[[str, int], bytes]  # (URI, most bytes) -> the bytes
+
+_READERS = 8  # at once, of one processor
+_PIECE = 1 << 20
+# What no further try will change: it is not there, it is no file, or it may not be read.
+_FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+_FINAL_NUMBERS = (errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG)  # a link, a socket, a name that can't be
+
+
+class Fetcher:
+    """The allowed locations, each opened once. Thread-safe."""
+
+    def __init__(self, locations: Sequence[Location], limits: Limits) -> None:
+        self.locations = tuple(locations)
+        self._limits = limits
+        self._lock = threading.Lock()
+        self._opened: dict[Location, tuple[fs.FileSystem, str]] = {}
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fetch")
+        self._waiting = ThreadPoolExecutor(_READERS, thread_name_prefix="fetch-wait")
+        self._given_up = 0  # reads that nobody waits for any more, and that still hold a thread
+
+    def for_each(self, work: Callable[[Item, Fetch], Result], items: Sequence[Item]) -> list[Result]:
+        """`work` for each item, side by side. What they fetch is counted together and has to end in time."""
+        allowance = Allowance(self._limits)
+
+        def fetch(uri: str, max_bytes: int) -> bytes:
+            return self.read(uri, max_bytes, allowance)
+
+        if len(items) < 2:
+            return [work(item, fetch) for item in items]
+        return list(self._waiting.map(lambda item: work(item, fetch), items))
+
+    def close(self) -> None:
+        for pool in (self._waiting, self._readers):
+            pool.shutdown(wait=False)  # calls under way end by themselves
+
+    def read(self, uri: str, max_bytes: int, allowance: Allowance) -> bytes:
+        """Raises UriNotAllowed, UriNotReadable, UriUnavailable, TooLarge."""
+        found = next(((loc, key) for loc in self.locations if (key := loc.key_of(uri)) is not None), None)
+        if found is None:
+            raise UriNotAllowed(f"{uri[:200]!r} is not inside an allowed prefix")
+        location, key = found
+        with self._lock:
+            if self._given_up >= _READERS:
+                raise UriUnavailable(f"{uri}: the store does not answer")
+        reading = self._readers.submit(self._read, location, key, uri, max_bytes, allowance)
+        try:
+            return reading.result(timeout=max(0.0, allowance.seconds_left))
+        except WaitedTooLong:
+            self._give_up(reading)
+            raise UriUnavailable(f"{uri}: not read within {allowance.seconds:g} s") from None
+
+    def _give_up(self, reading: Future[bytes]) -> None:
+        if reading.cancel():
+            return
+        with self._lock:
+            self._given_up += 1
+
+        def ended(_: Future[bytes]) -> None:
+            with self._lock:
+                self._given_up -= 1
+
+        reading.add_done_callback(ended)
+
+    def _read(self, location: Location, key: str, uri: str, max_bytes: int, allowance: Allowance) -> bytes:
+        with _read_errors(location, uri):
+            filesystem, root = self._open(location)
+            if isinstance(filesystem, fs.LocalFileSystem):
+                with open_below(root, key) as file:
+                    return _pieces(file.read, uri, max_bytes, allowance)
+            info = filesystem.get_file_info(f"{root}/{key}")
+            if info.type != fs.FileType.File:
+                raise UriNotReadable(f"{uri} is not there")
+            with filesystem.open_input_stream(info.path, compression=None) as stream:  # else a png.gz is unpacked
+                return _pieces(stream.read, uri, max_bytes, allowance)
+
+    def _open(self, location: Location) -> tuple[fs.FileSystem, str]:
+        with self._lock:
+            if location in self._opened:
+                return self._opened[location]
+        try:
+            opened = location.open()  # not under the lock: it may ask a store that does not answer
+        except ConfigurationError as err:
+            raise UriUnavailable(err.problem) from err
+        with self._lock:
+            return self._opened.setdefault(location, opened)
+
+
+class Allowance:
+    """Bytes and seconds that are left for the fetches of one FlowFile. Thread-safe."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.seconds = limits.fetch_seconds
+        self.bytes = max(limits.fetch_bytes, limits.max_bytes)
+        self._until = time.monotonic() + self.seconds
+        self._lock = threading.Lock()
+        self._bytes_left = self.bytes
+
+    @property
+    def seconds_left(self) -> float:
+        return self._until - time.monotonic()
+
+    def take(self, number: int, uri: str) -> None:
+        """Count bytes that were read. Raises UriUnavailable where they are more than was left, or too late."""
+        with self._lock:
+            self._bytes_left -= number
+            if self._bytes_left < 0:
+                raise UriUnavailable(
+                    f"{uri}: the images that were asked for together have more than {self.bytes >> 20} MB"
+                )
+        if self.seconds_left < 0:
+            raise UriUnavailable(f"{uri}: not read within {self.seconds:g} s")
+
+
+def _pieces(read: Callable[[int], Any], uri: str, max_bytes: int, allowance: Allowance) -> bytes:
+    content = bytearray()
+    while piece := read(min(_PIECE, max_bytes + 1 - len(content))):
+        allowance.take(len(piece), uri)
+        content += piece
+        if len(content) > max_bytes:
+            raise TooLarge(f"{uri} has more than the {max_bytes} bytes allowed")
+    return bytes(content)
+
+
+def parse_locations(text: str, setting: str = "Allowed Image URIs") -> tuple[Location, ...]:
+    """A comma-separated list of URIs of folders, buckets or prefixes in buckets. Raises ConfigurationError."""
+    found = []
+    for item in (part.strip() for part in text.split(",")):
+        if not item:
+            continue
+        if "://" not in item:
+            raise ConfigurationError(setting, f"{item!r} is not a URI prefix such as s3://bucket/incoming/")
+        location = Location.parse(item, setting)
+        if {".", ".."} & set(location.uri.split("/")):
+            raise ConfigurationError(setting, f"{location}: expected a path without . and ..")
+        found.append(location)
+    return tuple(found)
+
+
+@contextmanager
+def open_below(root: str, key: str) -> Iterator[Any]:
+    """A regular file below a folder, opened step by step: no link is followed, whoever puts one there meanwhile.
+
+    Raises OSError.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+    *folders, name = key.split("/")
+    at = os.open(
+        root, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
+    )  # the root itself may be a link: it is the operator's
+    try:
+        for folder in folders:
+            deeper = os.open(folder, flags | os.O_DIRECTORY, dir_fd=at)
+            os.close(at)
+            at = deeper
+        file = os.open(name, flags | os.O_NONBLOCK, dir_fd=at)  # a named pipe would be waited for
+    finally:
+        os.close(at)
+    with os.fdopen(file, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            raise IsADirectoryError(errno.EISDIR, "not a regular file")
+        yield opened
+
+
+@contextmanager
+def _read_errors(location: Location, uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, ValueError, OSError) as err:
+        final = isinstance(err, _FINAL) or getattr(err, "errno", None) in _FINAL_NUMBERS
+        if isinstance(err, OSError) and err.strerror:
+            reason = f"{err.strerror}"  # without a path: that of the prefix is nobody's business
+        else:
+            reason = location.hide(one_line(err))
+        raise (UriNotReadable if final else UriUnavailable)(f"{uri}: {reason}") from err

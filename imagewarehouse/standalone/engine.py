@@ -1,0 +1,303 @@
+"""Queues and tasks: moves FlowFiles between components the way NiFi schedules them.
+
+Each processor has as many threads as the flow gives it concurrent tasks. A task takes a FlowFile only while none of
+the processor's outgoing queues is full (back pressure), and a FlowFile sent to a relationship with retries comes back
+penalised before it leaves on it. Ports and funnels are names on the way, not stops: a connection through them ends at
+the next processor. A funnel without a way out parks what reaches it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from imagewarehouse.flows.definition import Component, Connection, Flow
+from imagewarehouse.standalone.flowfile import FlowFile, requests_in
+
+log = logging.getLogger("imagewarehouse.standalone")
+
+Outcome = Sequence[tuple[str, FlowFile]]  # (relationship, FlowFile)
+Work = Callable[[FlowFile], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """Work on as many FlowFiles as wait, within limits; it never waits for more. `max_bytes` is soft: one is always taken."""
+
+    max_objects: int
+    max_bytes: int
+    work: Callable[[Sequence[FlowFile]], Outcome]
+
+
+class Queue:
+    """A connection in front of a node (or of nothing, where FlowFiles are parked)."""
+
+    def __init__(self, connection: Connection, node: Node | None) -> None:
+        self.name = connection.name
+        self.connection = connection
+        self.node = node
+        self.count = 0
+        self.bytes = 0
+        self.ready: deque[FlowFile] = deque()
+        self.delayed: list[tuple[float, int, FlowFile]] = []
+
+    @property
+    def full(self) -> bool:
+        limits = self.connection
+        return bool((limits.max_objects and self.count >= limits.max_objects)
+                    or (limits.max_bytes and self.bytes >= limits.max_bytes))  # fmt: skip
+
+    def poll(self, now: float) -> FlowFile | None:
+        """The next FlowFile that is not penalised. The node's lock is held."""
+        while self.delayed and self.delayed[0][0] <= now:
+            self.ready.append(heapq.heappop(self.delayed)[2])
+        return self.ready.popleft() if self.ready else None
+
+
+class Node:
+    """A processor with its queues."""
+
+    def __init__(self, component: Component, work: Work | Gather) -> None:
+        self.component = component
+        self.gather = work if isinstance(work, Gather) else Gather(1, 0, lambda flow_files: work(flow_files[0]))
+        self.incoming: list[Queue] = []
+        self.outgoing: dict[str, list[Queue]] = {}
+        self.changed = threading.Condition()
+        self.active = 0
+        self.routed: Counter[str] = Counter()  # FlowFiles by relationship, for /metrics
+        self.seconds = 0.0
+
+    @property
+    def blocked(self) -> bool:
+        # A queue that loops back does not count: it could never empty again.
+        return any(q.full for queues in self.outgoing.values() for q in queues if q.node is not self)
+
+
+class Engine:
+    """Runs the processors of a flow. Thread-safe."""
+
+    def __init__(self, flow: Flow, works: Mapping[str, Work | Gather]) -> None:
+        """`works`: what to do with a FlowFile, by component id, for every processor that takes FlowFiles."""
+        self._sequence = itertools.count()
+        self._stopping = False
+        self._threads: list[threading.Thread] = []
+        self._live = 0
+        self._live_lock = threading.Lock()
+        self.nodes: dict[str, Node] = {
+            c.identifier: Node(c, works.get(c.identifier, _no_input))
+            for c in flow.components.values()
+            if c.kind == "PROCESSOR"
+        }
+        self.parked: list[Queue] = []
+        _connect(flow, self.nodes, self.parked)
+
+    # --- what listeners call ---
+
+    def entry(self, identifier: str, relationship: str = "success") -> list[Queue]:
+        """The queues behind a source."""
+        return self.nodes[identifier].outgoing.get(relationship, [])
+
+    def accepts(self, identifier: str) -> bool:
+        """Whether there is space behind a source."""
+        return not self._stopping and not self.nodes[identifier].blocked
+
+    def submit(self, identifier: str, flow_files: Sequence[FlowFile], relationship: str = "success") -> None:
+        """Let FlowFiles out of a source. Space is not checked: see `accepts`."""
+        for flow_file in flow_files:
+            self._enter(1)
+            flow_file.ticket.add(1)
+            self._route(self.nodes[identifier], relationship, flow_file)
+
+    # --- life ---
+
+    def start(self) -> None:
+        for node in self.nodes.values():
+            if not node.incoming:
+                continue
+            for number in range(node.component.tasks):
+                thread = threading.Thread(
+                    target=self._task, args=(node,), name=f"{node.component.name}-{number + 1}", daemon=True
+                )
+                thread.start()
+                self._threads.append(thread)
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    @property
+    def live(self) -> int:
+        """FlowFiles under way, those parked not counted."""
+        with self._live_lock:
+            return self._live - sum(q.count for q in self.parked)
+
+    def drain(self, deadline_s: float) -> bool:
+        """Wait until everything under way has reached an end; False if the time was not enough."""
+        until = time.monotonic() + deadline_s
+        while self.live > 0:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def halt(self) -> None:
+        """Let no task take another FlowFile."""
+        self._stopping = True
+
+    def stop(self) -> None:
+        """Stop the tasks, each after the FlowFile it is at."""
+        self.halt()
+        for node in self.nodes.values():
+            with node.changed:
+                node.changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    # --- inside ---
+
+    def _task(self, node: Node) -> None:
+        while True:
+            taken = self._take(node)
+            if taken is None:
+                return
+            queue, flow_files = taken
+            started = time.perf_counter()
+            try:
+                self._process(node, queue, flow_files)
+            except Exception:  # a defect of ours; the task has to live on, and no FlowFile must be lost
+                names = "; ".join(map(requests_in, flow_files))
+                log.exception("%s: %d FlowFiles put back; %s", node.component.name, len(flow_files), names)
+                for flow_file in flow_files:
+                    self._put(queue, flow_file, delay_s=node.component.yield_s)
+            node.seconds += time.perf_counter() - started
+
+    def _take(self, node: Node) -> tuple[Queue, list[FlowFile]] | None:
+        with node.changed:
+            while not self._stopping:
+                now = time.monotonic()
+                wait: float | None = None
+                if node.blocked:
+                    wait = 0.01  # looked at again soon: with a thousand FlowFiles ahead that is no delay
+                else:
+                    for queue in node.incoming:
+                        found = _poll(queue, node.gather, now)
+                        if found:
+                            node.incoming.append(node.incoming.pop(node.incoming.index(queue)))  # the others are next
+                            return queue, found
+                        if queue.delayed:
+                            due = max(0.0, queue.delayed[0][0] - now)
+                            wait = due if wait is None else min(wait, due)
+                node.changed.wait(wait)
+        return None
+
+    def _process(self, node: Node, queue: Queue, flow_files: Sequence[FlowFile]) -> None:
+        outcome = node.gather.work(flow_files)
+        flow_file = flow_files[0]
+        # One more to wait for with each further FlowFile, of whom it came; none is left where one was dropped.
+        self._enter(len(outcome) - len(flow_files))
+        change = Counter(id(result.ticket) for _, result in outcome)
+        change.subtract(id(item.ticket) for item in flow_files)
+        for ticket in {id(item.ticket): item.ticket for item in flow_files}.values():
+            if change[id(ticket)]:
+                ticket.add(change[id(ticket)])
+        retry = node.component.retry
+        for relationship, result in outcome:
+            name = node.component.identifier
+            done = flow_file.retries.get(name, 0)
+            if relationship in retry.relationships and done < retry.count:
+                # NiFi tries again with the FlowFile as it came, not as the failed attempt left it.
+                delay = min(node.component.penalty_s * 2**done, retry.max_backoff_s)
+                self._put(queue, replace(flow_file, retries={**flow_file.retries, name: done + 1}), delay)
+            else:
+                self._route(node, relationship, result)
+
+    def _route(self, node: Node, relationship: str, flow_file: FlowFile) -> None:
+        node.routed[relationship] += 1
+        queues = node.outgoing.get(relationship, ())
+        extra = len(queues) - 1
+        if extra:
+            self._enter(extra)
+            flow_file.ticket.add(extra)  # to 0 and the callback, when the relationship ends here
+        for queue in queues:
+            # A loop goes round after a pause, or it would burn a core while a store is away.
+            self._put(queue, flow_file, node.component.penalty_s if queue.node is node else 0.0)
+
+    def _put(self, queue: Queue, flow_file: FlowFile, delay_s: float = 0.0) -> None:
+        node = queue.node
+        if node is None:
+            with self._live_lock:  # only counted: its journal record brings it back at the next start
+                queue.count += 1
+                queue.bytes += flow_file.size
+            log.error("%s: parked; %s", queue.name, requests_in(flow_file))
+            return
+        with node.changed:
+            queue.count += 1
+            queue.bytes += flow_file.size
+            if delay_s > 0:
+                heapq.heappush(queue.delayed, (time.monotonic() + delay_s, next(self._sequence), flow_file))
+            else:
+                queue.ready.append(flow_file)
+            node.changed.notify()
+
+    def _enter(self, number: int) -> None:
+        with self._live_lock:
+            self._live += number
+
+
+def _poll(queue: Queue, limits: Gather, now: float) -> list[FlowFile]:
+    """As many FlowFiles as a node takes at once. The node's lock is held."""
+    found: list[FlowFile] = []
+    size = 0
+    while len(found) < limits.max_objects and (flow_file := queue.poll(now)) is not None:
+        size += flow_file.size
+        if found and size > limits.max_bytes:
+            queue.ready.appendleft(flow_file)
+            break
+        queue.count -= 1
+        queue.bytes -= flow_file.size
+        found.append(flow_file)
+    return found
+
+
+def _no_input(flow_file: FlowFile) -> Outcome:
+    raise AssertionError("a source was given a FlowFile")
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A connection as it is after ports and funnels are taken out."""
+
+    connection: Connection  # the last one: its back pressure counts
+    destination: str
+
+
+def _connect(flow: Flow, nodes: dict[str, Node], parked: list[Queue]) -> None:
+    leaving: dict[str, list[Connection]] = {}
+    for connection in flow.connections:
+        leaving.setdefault(connection.source, []).append(connection)
+
+    def ways(connection: Connection, seen: frozenset[str]) -> list[_Way]:
+        destination = connection.destination
+        onward = leaving.get(destination, [])
+        if destination in nodes or not onward or destination in seen:
+            return [_Way(connection, destination)]
+        return [way for following in onward for way in ways(following, seen | {destination})]
+
+    queues: dict[tuple[str, str], Queue] = {}
+    for connection in flow.connections:
+        source = nodes.get(connection.source)
+        if source is None:
+            continue
+        for way in ways(connection, frozenset()):
+            key = (way.connection.identifier, way.destination)
+            if key not in queues:
+                queue = queues[key] = Queue(way.connection, nodes.get(way.destination))
+                (queue.node.incoming if queue.node else parked).append(queue)
+            for relationship in connection.relationships:
+                source.outgoing.setdefault(relationship, []).append(queues[key])

@@ -1,0 +1,398 @@
+"""The listeners: ListenHTTP and HandleHttpRequest on aiohttp.
+
+They leave the same attributes as NiFi's do. Beyond those they serve /health and /metrics, give every request that
+brings no Idempotency-Key one (so that a journal replay writes the same row again), and let a multipart body that cannot
+be read into the flow, where FilterImageRequest rejects and records it; NiFi's answer 400 without a trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import multipart
+from aiohttp import web
+
+from imagewarehouse.answers import problem
+from imagewarehouse.errors import BadIdempotencyKey, Busy, ConfigurationError, EncodingNotAccepted, TooSlow
+from imagewarehouse.flows.definition import Component
+from imagewarehouse.ids import new_request_id, request_id_from_key
+from imagewarehouse.nifi.adapter import now
+from imagewarehouse.nifi.listeners import UNKEPT_SIZE
+from imagewarehouse.standalone.engine import Engine
+from imagewarehouse.standalone.flowfile import FlowFile, Ticket
+from imagewarehouse.standalone.java import ContextMap, Reply, Settings
+from imagewarehouse.standalone.journal import Journal
+from imagewarehouse.standalone.metrics import Metrics
+
+log = logging.getLogger("imagewarehouse.standalone")
+
+_IN_A_THREAD = 64 * 1024  # multipart bodies above this are parsed off the event loop
+_MAX_PARTS = 10_000  # files in one multipart body
+_KEY = "Idempotency-Key"
+_IDLE_S = 60.0  # a connection without a request; also one whose headers do not end
+_PAUSE_S = 30.0  # between two pieces of a body
+_BODY_S = 600.0  # for a whole body
+_BODIES = 256 << 20  # bytes of bodies being read at once; what has been read waits in queues with limits of their own
+_METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request's body; `content` None when it is over the ceiling and only its size was counted."""
+
+    content: bytes | None
+    size: int
+
+
+class Bodies:
+    """Bytes of all bodies that are being read, over every connection and port. Used on the event loop only."""
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    def take(self, number: int) -> None:
+        """Raises Busy beyond the limit."""
+        self._held += number
+        if self._held > _BODIES:
+            raise Busy(f"{_BODIES >> 20} MB of bodies are being read already")
+
+    def give_back(self, number: int) -> None:
+        self._held -= number
+
+
+@dataclass(slots=True)
+class Listener:
+    """What both listeners share: a port, a body ceiling, /health and /metrics."""
+
+    component: Component
+    parameters: Mapping[str, str | None]
+    engine: Engine
+    metrics: Metrics
+    bodies: Bodies
+    settings: Settings = field(init=False)
+    ceiling: int = field(init=False)
+    port: int = field(init=False)
+    accepting: bool = field(init=False, default=True)
+    _runner: web.ServerRunner | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.settings = Settings(self.component, self.parameters)
+        self.ceiling = self.settings.size("Multipart Request Max Size", "1 MB")
+        self.port = self.settings.integer("Listening Port", 1, 65535)
+
+    async def start(self, host: str) -> None:
+        """Raises ConfigurationError naming the port's setting when it cannot be had."""
+        host = self.settings.text("Hostname", host)  # HandleHttpRequest has an address of its own, ListenHTTP has none
+        self._runner = web.ServerRunner(
+            web.Server(
+                self._serve,
+                access_log=None,
+                handler_cancellation=False,
+                keepalive_timeout=_IDLE_S,
+                auto_decompress=False,
+                lingering_time=1,
+            ),
+            shutdown_timeout=2,  # the flow has been drained before; only stalled senders are left
+        )
+        await self._runner.setup()
+        try:
+            site = web.TCPSite(self._runner, host, self.port, backlog=1024, reuse_address=True)
+            await site.start()
+        except OSError as err:
+            raise ConfigurationError(
+                self.component.setting("Listening Port"), f"{host}:{self.port}: {os.strerror(err.errno or 0)}"
+            ) from err
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def handle(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        """The answer to a request. Every problem that it tells of carries `request_id`, as the row will."""
+        raise NotImplementedError
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method in ("GET", "HEAD") and request.path in ("/health", "/metrics"):
+            return self._health() if request.path == "/health" else self.metrics.response()
+        request_id = _request_id(request)
+        response: web.StreamResponse
+        with self.metrics.request(self.component.name) as observed:
+            if not self.accepting:
+                response = _problem(request_id, "unavailable", "the service is shutting down")
+            else:
+                try:
+                    response = await self.handle(request, request_id)
+                except (Busy, TooSlow, EncodingNotAccepted) as err:
+                    response = _problem(request_id, err.code, str(err))
+                    response.force_close()  # the rest of the body is not wanted
+                except web.RequestPayloadError as err:  # the client went away or broke its own framing
+                    response = _problem(request_id, "request.malformed", str(err))
+            observed.status = response.status
+        return response
+
+    def _health(self) -> web.Response:
+        ready = self.accepting and self.engine.accepts(self.component.identifier)
+        state = "ready" if ready else "shutting down" if not self.accepting else "queue full"
+        return web.json_response({"status": state}, status=200 if ready else 503)
+
+    async def read_body(self, request: web.BaseRequest) -> Body:
+        """The body, never more of it in memory than the ceiling.
+
+        Raises: TooSlow: the sender paused for too long. Busy: the bodies being read take too much memory already.
+        """
+        encoding = request.headers.get("Content-Encoding", "identity").lower()
+        if encoding != "identity":  # an image is compressed already; a bomb would be inflated here
+            raise EncodingNotAccepted(f"{encoding[:40]} is not accepted, send the bytes as they are")
+        declared = request.content_length or 0
+        if declared > self.ceiling:
+            return Body(None, declared)
+        if request.headers.get("Expect", "").lower() == "100-continue":  # curl waits a second for this above 1 MB
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
+        if request.content.is_eof():  # it came together with its headers
+            content = request.content.read_nowait()
+            return Body(content if len(content) <= self.ceiling else None, len(content))
+        chunks: list[bytes] = []
+        size = 0
+        until = time.monotonic() + _BODY_S
+        try:
+            while not request.content.at_eof():
+                pause = min(_PAUSE_S, until - time.monotonic())
+                chunk = await asyncio.wait_for(request.content.readany(), pause)
+                size += len(chunk)
+                self.bodies.take(len(chunk))
+                if size > self.ceiling:
+                    return Body(None, size)
+                chunks.append(chunk)
+        except asyncio.TimeoutError as err:
+            raise TooSlow(f"no byte for {_PAUSE_S} s, or not done after {_BODY_S} s") from err
+        finally:
+            self.bodies.give_back(size)
+        return Body(b"".join(chunks), size)
+
+    async def parts(self, request: web.BaseRequest, body: Body) -> list[tuple[dict[str, str], Body]] | None:
+        """The parts of a multipart body with NiFi's attributes; None when it is not multipart or cannot be read."""
+        content_type = request.headers.get("Content-Type", "")
+        if not _is_multipart(request) or body.content is None:
+            return None
+        if len(body.content) > _IN_A_THREAD:
+            return await asyncio.to_thread(_parse_parts, content_type, body.content)
+        return _parse_parts(content_type, body.content)
+
+
+class ListenHttp(Listener):
+    """ListenHTTP: answers as soon as the request is in the journal."""
+
+    journal: Journal
+
+    def bind(self, journal: Journal) -> None:
+        self.journal = journal
+        self._path = "/" + self.settings.text("Base Path", "contentListener")
+        self._status = self.settings.integer("Return Code", 200, 599, "200")
+        self._headers = self.settings.pattern("HTTP Headers for Attributes", "(?!)")  # by default none
+
+    async def handle(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        if request.path == self._path + "/healthcheck" and request.method in ("GET", "HEAD"):
+            return web.Response(text="OK")
+        if request.path != self._path:
+            return _not_found(request_id, request, self._path)
+        if request.method == "HEAD":
+            return web.Response()
+        if request.method != "POST":
+            return _not_allowed(request_id, request, "POST, HEAD")
+        if not self.engine.accepts(self.component.identifier):
+            return _busy(request_id)
+        body = await self.read_body(request)
+        peer = request.remote or ""
+        common = {_spelled(name): value for name, value in request.headers.items() if self._headers.fullmatch(name)}
+        try:
+            if key := common.get(_KEY):
+                request_id_from_key(key, now())
+        except BadIdempotencyKey as err:  # taken in, it would be answered with an id that no row will have
+            return _problem(request_id, err.code, str(err))
+        common |= {
+            _KEY: request_id,
+            "restlistener.remote.source.host": peer,
+            "restlistener.request.uri": request.path,
+            "restlistener.remote.user.dn": "none",
+            "restlistener.remote.issuer.dn": "none",
+        }
+        parts = await self.parts(request, body)
+        found = [({}, body)] if parts is None else parts
+        items = [({**_core(), **common, **attributes, **_unkept(part)}, part) for attributes, part in found]
+        try:
+            # A body over the ceiling is kept by its size alone; that it was refused need not survive a crash.
+            entries = await self.journal.append([(attributes, part.content or b"") for attributes, part in items])
+        except OSError as err:
+            log.error("%s", err)
+            return _problem(request_id, "unavailable", "the journal could not be written")
+        journal = self.journal
+        flow_files = [
+            FlowFile(entry.attributes, part.content, part.size, Ticket(lambda n=entry.number: journal.remove(n)))  # type: ignore[misc]
+            for entry, (_, part) in zip(entries, items, strict=True)
+        ]
+        self.engine.submit(self.component.identifier, flow_files)
+        if body.content is None or (parts is None and _is_multipart(request)):
+            # It is on its way to its row; but who sent it need not look there to know.
+            too_large = body.content is None
+            code = "request.too_large" if too_large else "request.malformed_multipart"
+            detail = f"more than {self.ceiling} bytes" if too_large else f"no multipart body of 1 to {_MAX_PARTS} parts"
+            refused = _problem(request_id, code, detail)
+            refused.force_close()
+            return refused
+        body_text = json.dumps({"request_id": request_id}) + "\n"
+        return web.Response(status=self._status, text=body_text, content_type="application/json")
+
+
+class HandleHttp(Listener):
+    """HandleHttpRequest: the answer comes from HandleHttpResponse, at the end of the flow."""
+
+    context_map: ContextMap
+
+    def bind(self, context_map: ContextMap) -> None:
+        self.context_map = context_map
+        self._paths = self.settings.pattern("Allowed Paths", ".*")
+        self._allowed = {
+            m for m in _METHODS if self.settings.text(f"Allow {m}", "true" if m in _METHODS[:4] else "false") == "true"
+        }
+
+    async def handle(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+        if not self._paths.fullmatch(request.path):
+            return _not_found(request_id, request, self._paths.pattern)
+        if request.method not in self._allowed:
+            return _not_allowed(request_id, request, "POST")
+        if not self.engine.accepts(self.component.identifier):
+            return _busy(request_id)
+        body = await self.read_body(request)
+        identifier = str(uuid.uuid4())
+        waiting = self.context_map.register(identifier)
+        if waiting is None:
+            return _busy(request_id)
+        peer = request.remote or ""
+        common = {
+            "http.context.identifier": identifier,
+            "http.method": request.method,
+            "http.request.uri": request.path,
+            "http.remote.host": peer,
+            "http.remote.addr": peer,
+            "http.protocol": "HTTP/1.1",
+        }
+        if request.query_string:
+            common["http.query.string"] = request.query_string
+        if "Content-Type" in request.headers:
+            common["mime.type"] = request.headers["Content-Type"]
+        common[f"http.headers.{_KEY}"] = request_id  # unless the client has one
+        common |= {f"http.headers.{_spelled(name)}": value for name, value in request.headers.items()}
+        parts = await self.parts(request, body)
+        found = [({}, body)] if parts is None else parts
+        flow_files = [
+            FlowFile({**_core(), **common, **a, **_unkept(part)}, part.content, part.size, Ticket())
+            for a, part in found
+        ]
+        self.engine.submit(self.component.identifier, flow_files)
+        # Not asyncio.wait_for: it makes a task of every wait.
+        timer = asyncio.get_running_loop().call_later(self.context_map.expiration_s, waiting.cancel)
+        try:
+            return _reply(await waiting)
+        except asyncio.CancelledError:
+            return _problem(request_id, "unavailable", f"no answer within {self.context_map.expiration_s:g} s")
+        finally:
+            timer.cancel()
+            self.context_map.forget(identifier)
+
+
+def _unkept(body: Body) -> dict[str, str]:
+    """Says in an attribute how long a body was that is not there: in a package nothing else does."""
+    return {UNKEPT_SIZE: str(body.size)} if body.content is None else {}
+
+
+def _parse_parts(content_type: str, content: bytes) -> list[tuple[dict[str, str], Body]] | None:
+    _, options = multipart.parse_options_header(content_type)
+    boundary = options.get("boundary")
+    if not boundary:
+        return None
+    found = []
+    try:
+        # The body is in memory already, so its parts may be too.
+        parser = multipart.MultipartParser(
+            io.BytesIO(content), boundary, content_length=len(content), memory_limit=len(content) + 1,
+            spool_limit=len(content) + 1, disk_limit=len(content) + 1, part_limit=_MAX_PARTS, strict=True,
+        )  # fmt: skip
+        with_parts = list(parser)
+    except (multipart.MultipartError, ValueError):
+        return None
+    for number, part in enumerate(with_parts, start=1):
+        raw = part.raw
+        part.close()
+        attributes = {
+            "http.multipart.size": str(len(raw)),
+            "http.multipart.name": part.name,
+            "http.multipart.fragments.sequence.number": str(number),
+            "http.multipart.fragments.total.number": str(len(with_parts)),
+        }
+        headers = {name.lower(): value for name, value in part.headerlist}
+        if "content-type" in headers:
+            attributes["http.multipart.content.type"] = headers["content-type"]
+        if part.filename is not None:
+            attributes["http.multipart.filename"] = part.filename
+        found.append((attributes, Body(raw, len(raw))))
+    return found or None
+
+
+def _is_multipart(request: web.BaseRequest) -> bool:
+    return "multipart/form-data" in request.headers.get("Content-Type", "")
+
+
+def _spelled(name: str) -> str:
+    """A header's name as FilterImageRequest looks for it; it tries no other spelling, to spare NiFi the search."""
+    return _KEY if name.lower() == _KEY.lower() else name
+
+
+def _core() -> dict[str, str]:
+    """The attributes every FlowFile has in NiFi."""
+    identifier = str(uuid.uuid4())
+    return {"uuid": identifier, "filename": identifier, "path": "./"}
+
+
+def _reply(reply: Reply) -> web.Response:
+    return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
+
+
+def _request_id(request: web.BaseRequest) -> str:
+    """The id of a request, from its first moment on: its key, or a new one."""
+    moment = now()
+    try:
+        if key := request.headers.get(_KEY):
+            return request_id_from_key(key, moment)
+    except BadIdempotencyKey:  # refused later, where that is recorded
+        pass
+    return new_request_id(moment)
+
+
+def _problem(request_id: str, code: str, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    answer = problem(code, detail, request_id)
+    found = {"Content-Type": answer.media_type, **(headers or {})}
+    if answer.retry_after is not None:
+        found["Retry-After"] = str(answer.retry_after)
+    return web.Response(status=answer.status, headers=found, body=answer.body)
+
+
+def _busy(request_id: str) -> web.Response:
+    return _problem(request_id, "busy", "the queue is full, try again later")
+
+
+def _not_found(request_id: str, request: web.BaseRequest, path: str) -> web.Response:
+    return _problem(request_id, "request.not_found", f"nothing is served at {request.path[:200]}, POST to {path}")
+
+
+def _not_allowed(request_id: str, request: web.BaseRequest, allowed: str) -> web.Response:
+    detail = f"{request.method[:16]} is not allowed here, only POST"
+    return _problem(request_id, "request.method_not_allowed", detail, {"Allow": allowed})

@@ -1,0 +1,250 @@
+"""Stand-ins for the Java components that the flow uses, with NiFi's property names; any other is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from imagewarehouse.errors import ConfigurationError, PackageBroken
+from imagewarehouse.flows.definition import Component, Flow, data_size, duration_s, resolve
+from imagewarehouse.nifi.packages import MEDIA_TYPE, Packed, read_package, write_package
+from imagewarehouse.standalone.engine import Gather, Outcome, Work
+from imagewarehouse.standalone.expressions import compile_expression
+from imagewarehouse.standalone.flowfile import FlowFile, joined, requests_in
+
+log = logging.getLogger("imagewarehouse.standalone")
+
+T = TypeVar("T")
+
+_STANDARD = "org.apache.nifi.processors.standard."
+LISTEN_HTTP = _STANDARD + "ListenHTTP"
+HANDLE_REQUEST = _STANDARD + "HandleHttpRequest"
+HANDLE_RESPONSE = _STANDARD + "HandleHttpResponse"
+ROUTE = _STANDARD + "RouteOnAttribute"
+PACKAGE = _STANDARD + "PackageFlowFile"
+UNPACK = _STANDARD + "UnpackContent"
+CONTEXT_MAP = "org.apache.nifi.http.StandardHttpContextMap"
+
+# What each stand-in acts on, and what it may ignore because it only tunes Jetty or repeats a default. A property
+# outside both is refused: running without it would be another flow than the one NiFi runs.
+_ACTS_ON = {
+    LISTEN_HTTP: {"Base Path", "Listening Port", "HTTP Headers for Attributes", "Return Code", "Multipart Request Max Size"},
+    HANDLE_REQUEST: {"Listening Port", "Hostname", "HTTP Context Map", "Allowed Paths", "Allow GET", "Allow POST", "Allow PUT",
+                     "Allow DELETE", "Allow HEAD", "Allow OPTIONS", "Multipart Request Max Size"},
+    HANDLE_RESPONSE: {"HTTP Status Code", "HTTP Context Map", "Attributes for HTTP Response"},
+    ROUTE: {"Routing Strategy"},
+    PACKAGE: {"Maximum Batch Size", "Maximum Batch Content Size"},
+    UNPACK: {"Packaging Format"},
+    CONTEXT_MAP: {"Maximum Outstanding Requests", "Request Expiration"},
+}  # fmt: skip
+_IGNORES: dict[str, dict[str, str | None]] = {
+    LISTEN_HTTP: {"Authorized Subject DN Pattern": ".*", "Authorized Issuer DN Pattern": ".*", "HTTP Protocols": "HTTP_1_1",
+                  "Max Unconfirmed Flowfile Time": None, "Request Header Maximum Size": None,
+                  "Multipart Read Buffer Size": None, "Maximum Thread Pool Size": None, "Client Authentication": "AUTO"},
+    HANDLE_REQUEST: {"Default URL Character Set": "UTF-8", "HTTP Protocols": "HTTP_1_1", "Maximum Threads": None,
+                     "Request Header Maximum Size": None, "Client Authentication": "No Authentication",
+                     "Container Queue Size": None, "Multipart Read Buffer Size": None},
+    UNPACK: {"Filename Character Set": None, "File Filter": ".*", "Allow Stored Entries With Data Descriptor": None},
+}  # fmt: skip
+_DYNAMIC = (HANDLE_RESPONSE, ROUTE)
+
+
+class Settings:
+    """The set properties of a Java component, parameters filled in.
+
+    Raises ConfigurationError, naming component, property and parameter, for a component or a property that is not
+    stood in for and for a value that is not of its kind.
+    """
+
+    def __init__(self, component: Component, parameters: Mapping[str, str | None]) -> None:
+        if component.type not in _ACTS_ON:
+            raise ConfigurationError(
+                "flow", f"the standalone runner has no component {component.type} ({component.name})"
+            )
+        self.component = component
+        self.values: dict[str, str] = {}
+        ignored = _IGNORES.get(component.type, {})
+        for name, raw in component.properties.items():
+            value = resolve(raw, parameters)
+            if value is None or value == "":
+                continue
+            if name in ignored:
+                if ignored[name] not in (None, value):
+                    raise ConfigurationError(
+                        component.setting(name), f"the standalone runner only knows {ignored[name]!r}"
+                    )
+            elif name in _ACTS_ON[component.type] or component.type in _DYNAMIC:
+                self.values[name] = value
+            else:
+                raise ConfigurationError(component.setting(name), "the standalone runner does not know this property")
+
+    def text(self, name: str, default: str | None = None) -> str:
+        value = self.values.get(name, default)
+        if value is None:
+            raise ConfigurationError(self.component.setting(name), "is required")
+        return value
+
+    def integer(self, name: str, low: int, high: int, default: str | None = None) -> int:
+        text = self.text(name, default)
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise ConfigurationError(self.component.setting(name), f"expected {low} to {high}, received {text!r}")
+        return int(text)
+
+    def size(self, name: str, default: str) -> int:
+        return self._parsed(name, default, data_size)
+
+    def seconds(self, name: str, default: str) -> float:
+        return self._parsed(name, default, duration_s)
+
+    def pattern(self, name: str, default: str) -> re.Pattern[str]:
+        try:
+            return re.compile(self.text(name, default))
+        except re.error as err:
+            raise ConfigurationError(self.component.setting(name), f"is not a regular expression: {err}") from err
+
+    def dynamic(self) -> dict[str, str]:
+        """The properties that the flow added to those the component has."""
+        return {name: value for name, value in self.values.items() if name not in _ACTS_ON[self.component.type]}
+
+    def _parsed(self, name: str, default: str, parse: Callable[[str], T]) -> T:
+        try:
+            return parse(self.text(name, default))
+        except ConfigurationError as err:
+            raise ConfigurationError(self.component.setting(name), err.problem) from err
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back to a waiting client."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class ContextMap:
+    """Requests that wait for an answer, as StandardHttpContextMap holds them. Thread-safe."""
+
+    def __init__(self, component: Component, parameters: Mapping[str, str | None]) -> None:
+        settings = Settings(component, parameters)
+        self.expiration_s = settings.seconds("Request Expiration", "1 min")
+        self.max_outstanding = settings.integer("Maximum Outstanding Requests", 1, 2**31 - 1, "5000")
+        self._waiting: dict[str, asyncio.Future[Reply]] = {}
+
+    def register(self, identifier: str) -> asyncio.Future[Reply] | None:
+        """A future for the answer, or None when too many wait already. Called on the event loop."""
+        if len(self._waiting) >= self.max_outstanding:
+            return None
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[identifier] = future
+        return future
+
+    def forget(self, identifier: str) -> None:
+        self._waiting.pop(identifier, None)
+
+    def complete(self, identifier: str, reply: Reply) -> bool:
+        """Hand over the answer; False when nobody waits for it any more. Called from any thread."""
+        future = self._waiting.pop(identifier, None)
+        if future is None or future.cancelled():
+            return False
+        try:
+            future.get_loop().call_soon_threadsafe(_settle, future, reply)
+        except RuntimeError:  # the loop is closed: we are shutting down
+            return False
+        return True
+
+
+def handle_response(
+    component: Component, parameters: Mapping[str, str | None], contexts: Callable[[str], ContextMap]
+) -> Work:
+    """HandleHttpResponse."""
+    settings = Settings(component, parameters)
+    context_map = contexts(settings.text("HTTP Context Map"))
+    status = compile_expression(settings.text("HTTP Status Code"), component.setting("HTTP Status Code"))
+    pattern = settings.pattern("Attributes for HTTP Response", "(?!)")  # by default no attribute
+    headers = {name: compile_expression(text, component.setting(name)) for name, text in settings.dynamic().items()}
+
+    def work(flow_file: FlowFile) -> Outcome:
+        attributes = flow_file.attributes
+        identifier, code = attributes.get("http.context.identifier"), status(attributes)
+        if identifier is None or not code.isdecimal():
+            return [("failure", flow_file)]
+        found = {name: value(attributes).strip() for name, value in headers.items()}
+        found |= {name: value for name, value in attributes.items() if pattern.fullmatch(name)}
+        reply = Reply(int(code), {n: v for n, v in found.items() if v}, flow_file.content or b"")
+        return [("success" if context_map.complete(identifier, reply) else "failure", flow_file)]
+
+    return work
+
+
+def route_on_attribute(component: Component, parameters: Mapping[str, str | None]) -> Work:
+    """RouteOnAttribute with the strategy "Route to Property name"."""
+    settings = Settings(component, parameters)
+    if settings.text("Routing Strategy", "Route to Property name") != "Route to Property name":
+        raise ConfigurationError(
+            component.setting("Routing Strategy"), "the standalone runner only routes to property names"
+        )
+    rules = {name: compile_expression(text, component.setting(name)) for name, text in settings.dynamic().items()}
+
+    def work(flow_file: FlowFile) -> Outcome:
+        matching = [name for name, rule in rules.items() if rule(flow_file.attributes) == "true"]
+        # A copy for each further match, as NiFi clones.
+        return [(name, flow_file) for name in matching] or [("unmatched", flow_file)]
+
+    return work
+
+
+def package_flow_file(component: Component, parameters: Mapping[str, str | None]) -> Gather:
+    """PackageFlowFile: one package of whatever waits, within the limits."""
+    settings = Settings(component, parameters)
+
+    def work(flow_files: Sequence[FlowFile]) -> Outcome:
+        content = write_package(Packed(item.attributes, item.content or b"") for item in flow_files)
+        # As NiFi: what they have in common are the package's attributes, too.
+        common = dict(set.intersection(*(set(item.attributes.items()) for item in flow_files)))
+        package = FlowFile({**common, "mime.type": MEDIA_TYPE}, content, len(content), joined(flow_files))
+        return [("success", package), *(("original", item) for item in flow_files)]
+
+    return Gather(
+        settings.integer("Maximum Batch Size", 1, 10_000, "1"),
+        settings.size("Maximum Batch Content Size", "1 GB"),
+        work,
+    )
+
+
+def unpack_content(component: Component, parameters: Mapping[str, str | None]) -> Work:
+    """UnpackContent for FlowFile packages."""
+    settings = Settings(component, parameters)
+    if settings.text("Packaging Format", "use mime.type attribute") != "flowfile-stream-v3":
+        raise ConfigurationError(
+            component.setting("Packaging Format"), "the standalone runner only knows packages of FlowFiles"
+        )
+
+    def work(flow_file: FlowFile) -> Outcome:
+        try:
+            found = read_package(flow_file.content or b"")
+        except PackageBroken as err:
+            log.error("%s: %s: %s", component.name, requests_in(flow_file), err)
+            return [("failure", flow_file)]
+        members = [
+            replace(flow_file, attributes={**flow_file.attributes, **item.attributes}, content=bytes(item.content),
+                    size=len(item.content), retries={})
+            for item in found
+        ]  # fmt: skip
+        return [("original", flow_file), *(("success", item) for item in members)]
+
+    return work
+
+
+def context_maps(flow: Flow, parameters: Mapping[str, str | None]) -> dict[str, ContextMap]:
+    """The flow's controller services by identifier. Raises ConfigurationError for any other kind of service."""
+    return {c.identifier: ContextMap(c, parameters) for c in flow.components.values() if c.kind == "CONTROLLER_SERVICE"}
+
+
+def _settle(future: asyncio.Future[Reply], reply: Reply) -> None:
+    if not future.done():
+        future.set_result(reply)

@@ -1,0 +1,241 @@
+"""Runs a flow: reads it, checks every setting, starts everything in order and stops it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from imagewarehouse import resources
+from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.flows.definition import Component, Flow, environment_name, read_flow
+from imagewarehouse.limits import Limits
+from imagewarehouse.nifi import adapter
+from imagewarehouse.nifi.batches import LARGE
+from imagewarehouse.standalone import java
+from imagewarehouse.standalone.control import ControlSocket
+from imagewarehouse.standalone.engine import Engine, Gather, Work
+from imagewarehouse.standalone.flowfile import FlowFile, Ticket
+from imagewarehouse.standalone.http import Bodies, HandleHttp, Listener, ListenHttp
+from imagewarehouse.standalone.journal import Journal
+from imagewarehouse.standalone.metrics import Metrics
+from imagewarehouse.standalone.python_host import PythonProcessor
+
+log = logging.getLogger("imagewarehouse.standalone")
+
+DEFAULT_FLOW = resources.FLOW
+DRAIN_S = 30.0  # how long SIGTERM waits for what is under way
+
+# Where the flow leaves a place to the working directory, the standalone runner puts it into its data folder.
+_IN_DATA_FOLDER = re.compile(r"\./image-warehouse/(?P<name>[\w.-]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run. `settings` are parameter values by name; the environment's and the flow's own come after them."""
+
+    flow: Path = DEFAULT_FLOW
+    data: Path = Path("data")
+    host: str = "127.0.0.1"
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+def parameter_values(flow: Flow, options: Options, environ: Mapping[str, str]) -> dict[str, str | None]:
+    """Every parameter with its value: from --set, else the environment, else the flow.
+
+    Raises ConfigurationError for a name that the flow does not know.
+    """
+    values: dict[str, str | None] = {}
+    for name, parameter in flow.parameters.items():
+        found = _IN_DATA_FOLDER.fullmatch(parameter.value or "")
+        values[name] = str(options.data.resolve() / found["name"]) if found else parameter.value
+        values[name] = environ.get(environment_name(name), values[name])
+    for name, value in options.settings:
+        if name not in values:
+            close = get_close_matches(name, values, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(sorted(values))}"
+            raise ConfigurationError(name, f"the flow has no such parameter{hint}")
+        values[name] = value
+    return values
+
+
+class Runner:
+    """One running flow."""
+
+    def __init__(self, options: Options, environ: Mapping[str, str] = os.environ) -> None:
+        """Check everything that can be checked without a port or a disk. Raises ConfigurationError."""
+        self.options = options
+        self.flow = read_flow(options.flow)
+        self.parameters = parameter_values(self.flow, options, environ)
+        self._lock_file: Any = None
+        self._contexts = java.context_maps(self.flow, self.parameters)
+        self.python: list[PythonProcessor] = []
+        works: dict[str, Work | Gather] = {}
+        sources: list[Component] = []
+        for component in self.flow.components.values():
+            if component.kind != "PROCESSOR" or not component.enabled:
+                continue
+            if component.bundle[1] == "python-extensions":
+                processor = PythonProcessor(component, self.parameters)
+                self.python.append(processor)
+                works[component.identifier] = processor.work
+            elif component.type == java.HANDLE_RESPONSE:
+                works[component.identifier] = java.handle_response(
+                    component, self.parameters, self._contexts.__getitem__
+                )
+            elif component.type == java.ROUTE:
+                works[component.identifier] = java.route_on_attribute(component, self.parameters)
+            elif component.type == java.PACKAGE:
+                works[component.identifier] = java.package_flow_file(component, self.parameters)
+            elif component.type == java.UNPACK:
+                works[component.identifier] = java.unpack_content(component, self.parameters)
+            else:
+                java.Settings(component, self.parameters)  # refuses what is not stood in for
+                sources.append(component)
+        self.engine = Engine(self.flow, works)
+        self._bodies = Bodies()
+        self.metrics = Metrics(self.engine, [p.component.name for p in self.python if _switched_off(p)])
+        self.listeners: list[Listener] = [self._listener(component) for component in sources]
+        self._check_ceilings()
+        self._check_packages()
+
+    async def start(self) -> None:
+        """Bring everything up; afterwards requests are answered. Raises ConfigurationError naming the setting."""
+        self._lock_data_folder()
+        self.journal = Journal(self.options.data / "journal.sqlite")
+        self._control = ControlSocket(self.options.data / "control.sock", self.python)
+        try:
+            # Each loads or opens something of its own, so they load side by side.
+            results = await asyncio.gather(
+                *(asyncio.to_thread(p.schedule) for p in self.python), return_exceptions=True
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            self.engine.start()
+            for listener in self.listeners:
+                if isinstance(listener, ListenHttp):
+                    listener.bind(self.journal)
+                elif isinstance(listener, HandleHttp):
+                    listener.bind(self._contexts[listener.settings.text("HTTP Context Map")])
+                await listener.start(self.options.host)
+            await self._control.start()
+        except BaseException:
+            await self._close()
+            raise
+        self._replay()
+
+    async def stop(self) -> bool:
+        """Drain and stop. True when nothing was left under way; the journal keeps what was."""
+        for listener in self.listeners:
+            listener.accepting = False
+        drained = await asyncio.to_thread(self.engine.drain, DRAIN_S)
+        if not drained:  # a store that is away may keep a task for long; what is closed under it answers at once
+            self.engine.halt()
+            for processor in self.python:
+                await asyncio.to_thread(processor.stop)
+        await self._close()
+        return drained
+
+    async def _close(self) -> None:
+        for listener in self.listeners:
+            await listener.stop()
+        await self._control.stop()
+        await asyncio.to_thread(self.engine.stop)
+        for processor in self.python:
+            processor.stop()
+        self.journal.close()
+
+    def describe(self) -> list[tuple[str, str]]:
+        """What an operator wants to read at the start: (what, where)."""
+        rows = [(f"POST {self._url(listener)}", listener.component.name) for listener in self.listeners]
+        rows += (
+            [(f"GET  {self._url(self.listeners[-1], '/health')}", "also /metrics, on every port")]
+            if self.listeners
+            else []
+        )
+        return rows
+
+    def _url(self, listener: Listener, path: str | None = None) -> str:
+        if path is None:
+            path = (
+                "/" + listener.settings.text("Base Path", "contentListener")
+                if isinstance(listener, ListenHttp)
+                else listener.settings.text("Allowed Paths", "/")
+            )
+        host = "127.0.0.1" if self.options.host in ("0.0.0.0", "::") else self.options.host  # noqa: S104 - only compared
+        return f"http://{host}:{listener.port}{path}"
+
+    def _listener(self, component: Component) -> Listener:
+        kind = ListenHttp if component.type == java.LISTEN_HTTP else HandleHttp
+        return kind(component, self.parameters, self.engine, self.metrics, self._bodies)
+
+    def _check_ceilings(self) -> None:
+        """What FilterImageRequest may accept, the listeners have to let in."""
+        for processor in self.python:
+            if processor.component.type != "FilterImageRequest":
+                continue
+            needed = adapter.data_size(processor.context, "Maximum Size", Limits().max_bytes) * 4 // 3 + 64 * 1024
+            for listener in self.listeners:
+                if listener.ceiling < needed:
+                    name = listener.component.setting("Multipart Request Max Size")
+                    least = f"at least {-(-needed // (1 << 20))} MB, four thirds of the largest image"
+                    raise ConfigurationError(
+                        name,
+                        f"expected {least}, received {listener.settings.text('Multipart Request Max Size', '1 MB')}",
+                    )
+
+    def _check_packages(self) -> None:
+        """A longer package is taken for one body that is far too large."""
+        for component in self.flow.components.values():
+            if component.type == java.PACKAGE:
+                most = java.Settings(component, self.parameters).size("Maximum Batch Content Size", "1 GB")
+                if most > LARGE:
+                    raise ConfigurationError(
+                        component.setting("Maximum Batch Content Size"), f"expected at most {LARGE >> 20} MB"
+                    )
+
+    def _lock_data_folder(self) -> None:
+        path = self.options.data / "lock"
+        try:
+            self.options.data.mkdir(parents=True, exist_ok=True)
+            self._lock_file = path.open("a+")
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            raise ConfigurationError("--data", f"{self.options.data} is in use by another run") from err
+        except OSError as err:
+            raise ConfigurationError("--data", f"{self.options.data}: {err.strerror or err}") from err
+
+    def _replay(self) -> None:
+        """Feed what an earlier run acknowledged into the flow, as fast as there is space for it."""
+        source = next((item for item in self.listeners if isinstance(item, ListenHttp)), None)
+        if source is None:
+            return
+
+        def feed(identifier: str = source.component.identifier) -> None:
+            count = 0
+            for entry in self.journal.replay():
+                while not self.engine.accepts(identifier):
+                    if self.engine.stopping:
+                        return
+                    threading.Event().wait(0.05)
+                ticket = Ticket(lambda n=entry.number: self.journal.remove(n))  # type: ignore[misc]
+                self.engine.submit(identifier, [FlowFile(entry.attributes, entry.content, len(entry.content), ticket)])
+                count += 1
+            if count:
+                log.info("took up %d images that an earlier run had acknowledged", count)
+
+        threading.Thread(target=feed, name="replay", daemon=True).start()
+
+
+def _switched_off(processor: PythonProcessor) -> bool:
+    value = processor.context.getProperty("Solr URL")
+    return value is not None and not value.getValue()

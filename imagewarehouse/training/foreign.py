@@ -1,0 +1,354 @@
+"""Models that were made elsewhere: what kind a file is, whether it may be loaded, and one way to ask them all.
+
+The content says the kind, not the name: Keras file, Keras H5 file, SavedModel folder or TFLite file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imagewarehouse.errors import ConfigurationError, ModelBroken
+from imagewarehouse.images.decoding import Float32Array
+from imagewarehouse.text import one_line
+from imagewarehouse.training.foreign_code import (
+    MAX_BYTES,
+    code_in_config,
+    code_in_graph,
+    from_keras_2,
+    layer_classes,
+    read_h5_config,
+    read_keras_config,
+)
+from imagewarehouse.training.litert import convert, litert_function, quiet
+
+KERAS, H5, SAVED_MODEL, TFLITE = "Keras file", "Keras H5 file", "SavedModel", "TFLite file"
+
+Shape = tuple[int | None, int | None, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A model as it was found.
+
+    Attributes:
+        shape: height, width and channels of its input; None where it takes any.
+        call: from a tensor (N, *shape) to one (N, classes); None of a TFLite file, which is run by `content`.
+        keras: the model, where it can be saved as a Keras file that runs nobody's code.
+        activation: what it ends in, where that is known ("softmax", "sigmoid", "linear").
+        content: of a TFLite file.
+        facts: what else is worth a line in the report.
+    """
+
+    kind: str
+    shape: Shape
+    call: Callable[[Any], Any] | None = None
+    keras: Any = None
+    activation: str | None = None
+    content: bytes = b""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def answers(self, batch: Float32Array) -> Float32Array:
+        """(N, height, width, channels) -> (N, classes) float32. Raises ModelBroken when the model fails."""
+        if self.call is None:
+            return litert_function(self.content, batch.shape[1:])(batch)
+        try:
+            with quiet():
+                # One at a time, as the service asks: a batch may be fixed at 1.
+                rows = [np.asarray(self.call(image[np.newaxis]), dtype=np.float32) for image in batch]
+                return np.concatenate(rows)
+        except Exception as err:
+            raise ModelBroken(f"fails on an image: {one_line(err)}") from err
+
+    def litert(self, shape: tuple[int, int, int], quantise: bool) -> bytes:
+        """The LiteRT file of this network at one size. Raises ModelBroken naming what cannot be converted."""
+        return self.content if self.call is None else convert(self.call, shape, quantise)
+
+
+@contextlib.contextmanager
+def opened(file: Path, trust: bool, work: Path) -> Iterator[Network]:
+    """Open somebody else's model, after looking for code in it; errors are one line that names the file.
+
+    Args:
+        trust: load it though it holds code. It is then never saved as a Keras file.
+        work: an empty folder to put a copy into.
+    Raises: ConfigurationError (no such file, no training libraries), ModelBroken (everything else).
+    """
+    try:
+        yield _OPEN[find_kind(file)](file, trust, work)
+    except ModelBroken as err:
+        raise ModelBroken(f"{file.name}: {err}") from err
+    except ImportError as err:
+        missing = str(err.name or err).partition(".")[0]
+        raise ConfigurationError("FILE", f"{file.name} needs {missing}, which comes with the extra `training`: "
+                                 "`make training` here, `pip install 'imagewarehouse[training]'` elsewhere; "
+                                 "a TFLite file needs none of it") from err  # fmt: skip
+    except OSError as err:
+        raise ConfigurationError("FILE", f"{err.filename or file}: {err.strerror or err}") from err
+
+
+def find_kind(file: Path) -> str:
+    """KERAS, H5, SAVED_MODEL or TFLITE, by content. Raises ConfigurationError (not readable), ModelBroken."""
+    if file.is_dir():
+        if (file / "saved_model.pb").is_file():
+            return SAVED_MODEL
+        raise ModelBroken("a folder without a saved_model.pb is no SavedModel")
+    try:
+        if not file.is_file():
+            raise ConfigurationError("FILE", f"{file} does not exist")
+        if file.stat().st_size > MAX_BYTES:
+            raise ModelBroken(f"has {file.stat().st_size:,} bytes, at most {MAX_BYTES:,} are read")
+        with file.open("rb") as stream:
+            start = stream.read(64)
+    except OSError as err:
+        raise ConfigurationError("FILE", f"{file}: {err.strerror or err}") from err
+    if file.name == "saved_model.pb":
+        raise ModelBroken("give the folder of the SavedModel, not the file in it")
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return H5
+    if start[4:8] == b"TFL3":
+        return TFLITE
+    if start.startswith(b"PK"):
+        return KERAS
+    hint = "; a pickle is never opened" if start[:1] == b"\x80" else ""
+    raise ModelBroken(
+        f"is neither a Keras file, a Keras H5 file, a SavedModel folder nor a TFLite file, by its content{hint}"
+    )
+
+
+def source_hash(file: Path) -> str:
+    """The sha256 of a file; of a folder, that of the lines "<sha256>  <path>" of its files, as `sha256sum` prints them."""
+    if file.is_file():
+        return _hash(file)
+    lines = [
+        f"{_hash(path)}  {path.relative_to(file).as_posix()}\n" for path in sorted(file.rglob("*")) if path.is_file()
+    ]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1024 * 1024):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# --- Keras --------------------------------------------------------------------------------------------------------
+
+
+def _open_keras(file: Path, trust: bool, work: Path) -> Network:
+    _import_keras()
+    copy = work / "source.keras"  # Keras goes by the name; and what was checked is what is loaded
+    shutil.copyfile(file, copy)
+    return _load(KERAS, copy, read_keras_config(copy), trust)
+
+
+def _open_h5(file: Path, trust: bool, work: Path) -> Network:
+    _import_keras()
+    import h5py
+
+    copy = work / "source.h5"
+    shutil.copyfile(file, copy)
+    config = read_h5_config(copy)
+    if from_keras_2(config):
+        with h5py.File(copy, "r+") as opened_copy:
+            opened_copy.attrs["model_config"] = json.dumps(config)
+    return _load(H5, copy, config, trust)
+
+
+def _import_keras() -> Any:
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever the user's keras.json says: LiteRT is made from it
+    with quiet():
+        import keras
+        import tensorflow  # noqa: F401  (Keras alone is no backend)
+    return keras
+
+
+def _load(kind: str, path: Path, config: dict[str, Any], trust: bool) -> Network:
+    code = code_in_config(config)
+    _refuse(code, trust)
+    keras = _import_keras()
+    try:
+        with quiet():
+            model = keras.models.load_model(path, compile=False, safe_mode=not code)
+    except Exception as err:
+        raise ModelBroken(f"Keras {keras.__version__} cannot load it: {one_line(err)}") from err
+    inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
+    if not inputs:
+        raise ModelBroken("its input has no shape: call the model once, or give it an Input layer, before it is saved")
+    _check_single([tensor.name for tensor in inputs], [tensor.name for tensor in outputs])
+    shape = check_input(tuple(inputs[0].shape), str(inputs[0].dtype))
+    if not isinstance(model, keras.Sequential):
+        # The one input and output may stand in a list or a dict, as in every H5 file; the service gives and takes tensors.
+        model = keras.Model(inputs[0], outputs[0], name=model.name)
+    classes = layer_classes(config)
+    facts = {
+        "parameters": int(model.count_params()),
+        "layers": len(model.layers),
+        "rescales": "Rescaling" in classes,
+        "code": code,
+    }
+    single = inputs[0].shape[0] == 1  # TensorFlow is given batches
+    return Network(kind, shape, _caller(model), None if code or single else model, _activation(model), facts=facts)
+
+
+def saved_again(model: Any, path: Path) -> Callable[[Float32Array], Float32Array]:
+    """Save a model as a Keras file, uncompiled, load that as the service does, and return it as a function."""
+    keras = _import_keras()
+    with quiet():
+        model.save(path)
+        again = keras.models.load_model(path, compile=False, safe_mode=True)
+    return Network(KERAS, (None, None, None), _caller(again)).answers
+
+
+def _caller(model: Any) -> Callable[[Any], Any]:
+    return lambda images: model(images, training=False)
+
+
+def _refuse(code: list[str], trust: bool) -> None:
+    """Raises ModelBroken unless there is no code, or it is trusted."""
+    if code and not trust:
+        raise ModelBroken(
+            f"holds code of its author's: {', '.join(code)}; it would run in every NiFi node that loads the model. "
+            "Use Keras' own layers instead, or convert it to TFLite where it was made and import that; --trust runs "
+            "the code here, once, and keeps the converted LiteRT file only"
+        )
+
+
+def _activation(model: Any) -> str | None:
+    layer = model
+    while getattr(layer, "layers", None):
+        layer = layer.layers[-1]
+    if type(layer).__name__ == "Softmax":
+        return "softmax"
+    name = getattr(getattr(layer, "activation", None), "__name__", None)
+    return name if isinstance(name, str) else None
+
+
+def two_classes(network: Network, logits: bool) -> Network:
+    """A network of one output as one of two: 1 - p and p, or for logits 0 and z, whose softmax is the same."""
+    keras = _import_keras()
+    activation = "linear" if logits else "softmax"
+    if network.keras is not None:
+        one = network.keras.outputs[0]
+        scale, offset = (0.0, 0.0) if logits else (-1.0, 1.0)
+        first = keras.layers.Rescaling(scale, offset, name="first_class")(one)
+        both = keras.layers.Concatenate(name="two_classes")([first, one])
+        model = keras.Model(network.keras.inputs[0], both, name=network.keras.name)
+        return Network(network.kind, network.shape, _caller(model), model, activation, facts=network.facts)
+    call = network.call
+    if call is None:
+        raise ValueError("a TFLite file cannot be changed")
+
+    def both_of(images: Any) -> Any:
+        one = call(images)
+        return keras.ops.concatenate([one * 0 if logits else 1 - one, one], axis=-1)
+
+    return Network(network.kind, network.shape, both_of, None, activation, facts=network.facts)
+
+
+# --- SavedModel ---------------------------------------------------------------------------------------------------
+
+
+def _open_saved_model(file: Path, trust: bool, _work: Path) -> Network:
+    _import_keras()
+    import tensorflow as tf
+
+    total = sum(path.stat().st_size for path in file.rglob("*") if path.is_file())
+    if total > MAX_BYTES:
+        raise ModelBroken(f"has {total:,} bytes, at most {MAX_BYTES:,} are read")
+    code = code_in_graph(file / "saved_model.pb")
+    _refuse(code, trust)
+    try:
+        with quiet():
+            loaded = tf.saved_model.load(str(file))
+    except Exception as err:
+        raise ModelBroken(f"TensorFlow {tf.__version__} cannot load it: {one_line(err)}") from err
+    signatures = dict(loaded.signatures)
+    name = next((name for name in ("serving_default", "serve") if name in signatures), next(iter(signatures), None))
+    if name is None:
+        raise ModelBroken("it has no signature that serves, only what training needs")
+    serve = signatures[name]
+    inputs, outputs = serve.structured_input_signature[1], serve.structured_outputs
+    _check_single(list(inputs), list(outputs))
+    (argument, spec), (answer,) = next(iter(inputs.items())), outputs
+    if spec.shape.rank is None:
+        raise ModelBroken("its input has no shape")
+    shape = check_input(tuple(spec.shape), spec.dtype.name)
+
+    def call(images: Any) -> Any:
+        # `loaded` is named here because the variables live as long as it does.
+        return loaded.signatures[name](**{argument: tf.convert_to_tensor(images)})[answer]
+
+    return Network(SAVED_MODEL, shape, call, facts={"signature": name, "code": code})
+
+
+# --- TFLite -------------------------------------------------------------------------------------------------------
+
+
+def _open_tflite(file: Path, _trust: bool, _work: Path) -> Network:
+    from ai_edge_litert.interpreter import Interpreter
+
+    content = file.read_bytes()
+    try:
+        with quiet():
+            interpreter = Interpreter(model_content=content, num_threads=1)
+    except (ValueError, RuntimeError) as err:
+        raise ModelBroken(f"truncated or damaged: {one_line(err)}") from err
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    _check_single([detail["name"] for detail in inputs], [detail["name"] for detail in outputs])
+    sizes = tuple(None if size == -1 else int(size) for size in inputs[0]["shape_signature"])
+    shape = check_input(sizes, np.dtype(inputs[0]["dtype"]).name)
+    answer = np.dtype(outputs[0]["dtype"]).name
+    if answer != "float32":
+        raise ModelBroken(f"its output is {answer}, float32 is served: {_FLOAT_HINT}")
+    return Network(TFLITE, shape, content=content)
+
+
+# --- every kind ---------------------------------------------------------------------------------------------------
+
+_FLOAT_HINT = (
+    "convert it with float32 input and output, which TFLite's converter does by itself; weights may stay 8-bit"
+)
+
+
+def check_input(shape: tuple[int | None, ...], dtype: str) -> Shape:
+    """(height, width, channels) of an input with these sizes, batch first. Raises ModelBroken."""
+    text = " x ".join("any" if size is None else str(size) for size in shape)
+    if len(shape) != 4:
+        raise ModelBroken(f"its input is of rank {len(shape)} ({text}); an image has 4: batch, height, width, channels")
+    batch, height, width, channels = shape
+    if channels not in (1, 3, None):
+        if height in (1, 3):
+            raise ModelBroken(f"its input is {text}: channels first; convert it to channels last")
+        raise ModelBroken(f"its input is {text}: {channels} channels, an image has 3, or 1 when it is grey")
+    if batch not in (1, None):
+        raise ModelBroken(f"its batch is fixed at {batch}; save it with an open batch, or with 1")
+    if dtype != "float32":
+        hint = _FLOAT_HINT if dtype in ("uint8", "int8", "float16") else "convert it with a float32 input"
+        raise ModelBroken(f"its input is {dtype}, float32 is served: {hint}")
+    return height, width, channels
+
+
+def _check_single(inputs: list[str], outputs: list[str]) -> None:
+    for what, names in (("input", inputs), ("output", outputs)):
+        if len(names) != 1:
+            raise ModelBroken(f"has {len(names)} {what}s ({', '.join(names)}), expected 1")
+
+
+_OPEN: dict[str, Callable[[Path, bool, Path], Network]] = {
+    KERAS: _open_keras,
+    H5: _open_h5,
+    SAVED_MODEL: _open_saved_model,
+    TFLITE: _open_tflite,
+}

@@ -1,0 +1,163 @@
+"""What the caller of an import says of a model: pixel scale and labels, from the words of the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.images.decoding import Fit
+
+Colour = Literal["RGB", "BGR", "L"]
+
+# Of ImageNet, in the order RGB: mean and deviation of 0-1 (PyTorch, timm), mean of 0-255 (Keras' ResNet50 and VGG).
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CAFFE_MEAN = (123.68, 116.779, 103.939)
+_TERM = re.compile(r"([+-]?[\d.]+(?:e[+-]?\d+)?)(?:/([\d.]+))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the caller says of the model; None lets the model say it."""
+
+    labels: tuple[str, ...]
+    scale: str
+    size: tuple[int, int] | None = None  # height, width
+    colour: Colour | None = None
+    fit: Fit = "stretch"
+    output: Literal["auto", "probabilities", "logits"] = "auto"
+    temperature: float = 1.0
+    litert: bool = True
+    quantise: bool = False
+    trust: bool = False
+    labels_from: str = "--labels"  # for messages: the file's name
+
+
+# --- scale -----------------------------------------------------------------------------------------------------
+
+
+def parse_scale(text: str, colour: Colour) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(multiply, add): what a pixel's 0-255 is multiplied by, and what is added then.
+
+    "none", "imagenet", "caffe"; "1/255"; "1/127.5-1"; "MULTIPLY,ADD"; or six numbers, the three factors first.
+    Raises: ConfigurationError.
+    """
+    if text in ("imagenet", "caffe"):
+        if colour == "L":
+            raise ConfigurationError("--scale", f"{text} is for three colours, the model takes grey images")
+        mean, deviation = (_MEAN, _DEVIATION) if text == "imagenet" else (_CAFFE_MEAN, (1.0, 1.0, 1.0))
+        unit = 255 if text == "imagenet" else 1
+        order = slice(None, None, -1) if colour == "BGR" else slice(None)
+        multiply = tuple(1 / (unit * d) for d in deviation)
+        add = tuple(-m / d for m, d in zip(mean, deviation, strict=True))
+        return (multiply if text == "imagenet" else (1.0,))[order], add[order]
+    if text == "none":
+        return (1.0,), (0.0,)
+    numbers = [_number(part, text) for part in _split(text)]
+    if len(numbers) not in (1, 2, 6):
+        raise ConfigurationError("--scale", f"{text!r}: expected 1, 2 or 6 numbers, received {len(numbers)}")
+    half = max(1, len(numbers) // 2)
+    multiply, add = tuple(numbers[:half]), tuple(numbers[half:]) or (0.0,)
+    if 0.0 in multiply:
+        raise ConfigurationError("--scale", f"{text!r}: times 0 every image looks the same")
+    return multiply, add
+
+
+def _split(text: str) -> list[str]:
+    """ "1/127.5-1" is "1/127.5" and "-1"; else commas part."""
+    sum_of_two = re.fullmatch(r"([+-]?[\d.]+(?:/[\d.]+)?)([+-][\d.]+(?:/[\d.]+)?)", text)
+    return list(sum_of_two.groups()) if sum_of_two else text.split(",")
+
+
+def _number(part: str, text: str) -> float:
+    match = _TERM.fullmatch(part.strip())
+    try:
+        if match is None:
+            raise ValueError(part)
+        value = float(match[1]) / float(match[2] or 1)
+        if not np.isfinite(value):
+            raise ValueError(part)
+    except (ValueError, ZeroDivisionError) as err:
+        raise ConfigurationError(
+            "--scale", f"{text!r}: expected 1/255, 1/127.5-1, imagenet, caffe, none or numbers with commas"
+        ) from err
+    return value
+
+
+# --- labels -------------------------------------------------------------------------------------------------------
+
+
+def read_labels(text: str) -> tuple[tuple[str, ...], str]:
+    """(labels in the order of the outputs, where they come from): of a file, or a list with commas.
+
+    A file has one label a line, or is JSON: a list, {"0": "cat", ...} or {"cat": 0, ...}. Raises ConfigurationError.
+    """
+    path = Path(text)
+    origin = path.name
+    try:
+        is_file = path.is_file()
+    except OSError:  # a long list is no name of a file
+        is_file = False
+    if is_file:
+        labels = _labels_of_file(path)
+    elif "," in text:
+        labels, origin = [label.strip() for label in text.split(",")], "--labels"
+    else:
+        raise ConfigurationError("--labels", f"{text} is neither a file nor a list with commas")
+    place_is = "line" if is_file else "label"
+    for place, label in enumerate(labels, 1):
+        where = f"{origin}, {place_is} {place}"
+        if not label:
+            raise ConfigurationError("--labels", f"{where} is empty")
+        if not label.isprintable():
+            raise ConfigurationError("--labels", f"{where}: {label!r} holds a control character")
+        if (first := labels.index(label) + 1) < place:
+            raise ConfigurationError("--labels", f"{where}: {label!r} is {place_is} {first} already")
+    if len(labels) < 2:
+        raise ConfigurationError("--labels", f"{origin} has {len(labels)} labels, a classifier has 2 or more")
+    return tuple(labels), origin
+
+
+def _labels_of_file(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as err:
+        raise ConfigurationError("--labels", f"{path}: {err.strerror or err}") from err
+    except UnicodeDecodeError as err:
+        raise ConfigurationError("--labels", f"{path.name} is not UTF-8 text (byte {err.start})") from err
+    if path.suffix == ".json" or text.lstrip()[:1] in ("{", "["):
+        return _labels_of_json(text, path.name)
+    return [line.strip() for line in text.removesuffix("\n").split("\n")]
+
+
+def _turned(indices: dict[str, int], name: str) -> dict[str, str]:
+    """Keras' class_indices {"cat": 0} as {"0": "cat"}."""
+    found: dict[str, str] = {}
+    for label, number in indices.items():
+        other = found.setdefault(str(number), label)
+        if other != label:
+            raise ConfigurationError("--labels", f"{name}: {other!r} and {label!r} are both number {number}")
+    return found
+
+
+def _labels_of_json(text: str, name: str) -> list[str]:
+    try:
+        value = json.loads(text)
+        if isinstance(value, dict) and all(type(number) is int for number in value.values()):
+            value = _turned(value, name)
+        if isinstance(value, dict):
+            value = [value[str(number)] for number in range(len(value))]
+        # ImageNet's usual file has ["n01440764", "tench"] for each.
+        labels = [item[-1] if isinstance(item, list) and item else item for item in value]
+        if not all(isinstance(label, str) for label in labels):
+            raise TypeError("a label is no text")
+    except KeyError as err:
+        raise ConfigurationError("--labels", f"{name}: there is no label {err.args[0]}, counted from 0") from err
+    except (ValueError, TypeError, RecursionError) as err:
+        raise ConfigurationError("--labels", f"{name}: expected a JSON list or object of labels: {err}") from err
+    return [label.strip() for label in labels]

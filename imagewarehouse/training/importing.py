@@ -1,0 +1,280 @@
+"""Importing a model that was made elsewhere: every question that can be asked of it is asked before it is written.
+
+A wrong size, colour order or list of labels does not fail in the service, it answers wrongly; so whatever the model
+itself says about them is compared with what the caller says.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imagewarehouse.errors import ConfigurationError, ModelBroken
+from imagewarehouse.images.decoding import Float32Array, InputSpec, to_batch
+from imagewarehouse.models.manifest import Manifest
+from imagewarehouse.training.folder import (
+    KERAS_FILE,
+    LABELS_FILE,
+    LITERT_FILE,
+    REPORT,
+    manifest_input,
+    next_version,
+    versions,
+    write_version,
+)
+from imagewarehouse.training.foreign import TFLITE, Network, Shape, opened, saved_again, source_hash, two_classes
+from imagewarehouse.training.import_options import Colour, Wishes, parse_scale
+from imagewarehouse.training.litert import litert_function
+
+_SAME_SHARE = 0.8  # of the test images: near a tie, rounding may choose another class
+_TIE = 0.02
+_ALIKE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What was written, and report/import.json."""
+
+    manifest: Manifest
+    report: Mapping[str, Any]
+
+
+def import_model(
+    file: Path, out: Path, wishes: Wishes, name: str | None = None, number: str | None = None, command: str = ""
+) -> Imported:
+    """Check a foreign model and write it as a version of the model folder `out`.
+
+    Args:
+        file: Keras file, Keras H5 file, SavedModel folder or TFLite file; its content says which.
+        name, number: of the model and of its version; None: the folder's name, the next number.
+        command: what was typed, for the manifest.
+    Raises: ConfigurationError naming the option, ModelBroken naming the file. Nothing is left behind.
+    """
+    if wishes.trust and not wishes.litert:
+        raise ConfigurationError("--trust", "what it loads is kept as LiteRT only, and --no-litert asks for none")
+    name = out.resolve().name if name is None else name
+    if not name.strip() or not name.isprintable():
+        raise ConfigurationError("--name", f"{name!r} is no name")
+    number = number or next_version(out)
+    with (
+        tempfile.TemporaryDirectory(prefix="imagewarehouse-") as folder,
+        opened(file, wishes.trust, Path(folder)) as found,
+    ):
+        _check_wishes(found, wishes)
+        spec = input_spec(found.shape, wishes)
+        images = to_batch(sample_images(spec), spec)
+        answers = _first_answers(found, images)
+        if answers.shape[1] == 1 and len(wishes.labels) == 2:
+            found, answers = _as_two_classes(found, images, answers, wishes)
+        _check_labels(wishes, answers.shape[1])
+        output = output_kind(found, answers, wishes)
+        files, checks = _exports(found, spec, wishes, images, _probabilities(answers, output), output, Path(folder))
+        digest = source_hash(file)
+        report = {
+            "source": {"file": file.name, "kind": found.kind, "sha256": digest, **found.facts},
+            "input": {"model": list(found.shape), **manifest_input(spec)},
+            "output": {"kind": output, "classes": len(wishes.labels), "activation": found.activation},
+            "checks": {"images": len(images), **checks},
+            "notes": notes(found, wishes, files, answers),
+            "versions": versions(),
+        }
+        manifest = {
+            "name": name,
+            "input": manifest_input(spec),
+            "output": output,
+            "temperature": wishes.temperature,
+            "runtimes": {runtime: path for runtime, path in _RUNTIME_FILES.items() if path in files},
+            "training": {
+                "imported_from": file.name,
+                "sha256": digest,
+                "kind": found.kind,
+                "command": command,
+            },
+        }
+        files[LABELS_FILE] = ("\n".join(wishes.labels) + "\n").encode()
+        files[REPORT + "import.json"] = (json.dumps(report, indent=2) + "\n").encode()
+        return Imported(write_version(out, number, manifest, files), report)
+
+
+_RUNTIME_FILES = {"litert": LITERT_FILE, "tensorflow": KERAS_FILE}
+
+
+# --- what goes in -------------------------------------------------------------------------------------------------
+
+
+def input_spec(shape: Shape, wishes: Wishes) -> InputSpec:
+    """The model's input, from what it says itself and what the caller says. Raises ConfigurationError."""
+    height, width, channels = shape
+    usual: Colour = "BGR" if wishes.scale == "caffe" else "RGB"
+    colour: Colour = wishes.colour or ("L" if channels == 1 else usual)
+    if channels not in (None, 1 if colour == "L" else 3):
+        raise ConfigurationError("--colour", f"{colour}, but the model takes {channels} channel{'s'[: channels > 1]}")
+    if wishes.size is None and (height is None or width is None):
+        raise ConfigurationError("--input-size", "is needed: the model takes any size")
+    high, wide = wishes.size or (height, width)
+    if (height or high, width or wide) != (high, wide):
+        raise ConfigurationError(
+            "--input-size", f"{high}x{wide}, but the model takes {height or 'any'}x{width or 'any'} (height x width)"
+        )
+    multiply, add = parse_scale(wishes.scale, colour)
+    try:
+        return InputSpec(int(high or 0), int(wide or 0), multiply, add, colour, wishes.fit)
+    except ValueError as err:
+        raise ConfigurationError("--scale", str(err)) from err
+
+
+def sample_images(spec: InputSpec) -> list[Any]:
+    """Pictures to ask a model about, (height, width, channels) uint8: single-coloured, noise, and coarse blotches."""
+    rng = np.random.default_rng(0)
+    shape = (spec.height, spec.width, spec.channels)
+    flat = [np.full(shape, value, np.uint8) for value in (0, 128, 255)]
+    noise = [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(3)]
+    rows, columns = np.arange(spec.height) * 4 // spec.height, np.arange(spec.width) * 4 // spec.width
+    coarse = [rng.integers(0, 256, (4, 4, spec.channels), dtype=np.uint8)[rows][:, columns] for _ in range(10)]
+    return [*flat, *noise, *coarse]
+
+
+def _check_labels(wishes: Wishes, outputs: int) -> None:
+    labels, origin = wishes.labels, wishes.labels_from
+    if len(labels) == outputs:
+        return
+    text = f"{len(labels)} labels ({origin}), but the model answers with {outputs} number{'s'[: outputs > 1]}"
+    if outputs == 1:
+        text += "; for two classes give two labels, the one of a low number first"
+    elif len(labels) > outputs:
+        text += f"; {labels[outputs]!r} and what follows have none" if origin == "--labels" else (
+            f"; lines {outputs + 1} to {len(labels)} have none"
+        )  # fmt: skip
+    elif len(labels) == outputs - 1:
+        text += "; if number 0 is the background, give it a label of its own at the start"
+    raise ConfigurationError("--labels", text)
+
+
+# --- what comes out -----------------------------------------------------------------------------------------------
+
+
+def _check_wishes(found: Network, wishes: Wishes) -> None:
+    if found.kind == TFLITE and wishes.quantise:
+        raise ConfigurationError("--quantise", "a TFLite file is taken as it is; quantise the model it was made from")
+    if not wishes.litert and found.keras is None:
+        raise ConfigurationError("--no-litert", f"the model is a {found.kind}, which is served as LiteRT only")
+    if wishes.quantise and not wishes.litert:
+        raise ConfigurationError("--quantise", "makes the LiteRT file smaller, and --no-litert asks for none")
+
+
+def _first_answers(found: Network, images: Float32Array) -> Float32Array:
+    answers = found.answers(images)
+    if answers.ndim != 2:
+        raise ModelBroken(f"answers with shape {answers.shape[1:]} for an image, expected one number for each class")
+    broken = ~np.isfinite(answers).all(axis=1)
+    if broken.all():
+        raise ModelBroken("answers NaN or infinity for every image: are its weights broken, or --scale wrong?")
+    if broken.any():
+        raise ModelBroken(f"answers NaN or infinity for {broken.sum()} of {len(images)} test images, "
+                          "among them single-coloured ones, as the service meets them too")  # fmt: skip
+    return answers
+
+
+def _as_two_classes(
+    found: Network, images: Float32Array, answers: Float32Array, wishes: Wishes
+) -> tuple[Network, Float32Array]:
+    """The same with two outputs, where a single sigmoid says how much it is the second class."""
+    if found.kind == TFLITE:
+        raise ModelBroken("has one output for two classes, and a TFLite file cannot be changed; import the Keras file or "
+                          "SavedModel it was made from, or give it two outputs with softmax")  # fmt: skip
+    between = bool(answers.min() >= 0 and answers.max() <= 1)
+    logits = wishes.output == "logits" or not between or found.activation == "linear"
+    if logits and wishes.output == "probabilities":
+        raise ConfigurationError("--output", "probabilities, but the model's one number is not between 0 and 1")
+    wrapped = two_classes(found, logits)
+    return wrapped, _first_answers(wrapped, images)
+
+
+def output_kind(found: Network, answers: Float32Array, wishes: Wishes) -> str:
+    """ "probabilities" or "logits". Raises ConfigurationError when the caller says the other one."""
+    sums = bool(answers.min() >= 0 and abs(answers.sum(axis=1) - 1).max() < 0.01)
+    kind = "probabilities" if sums else "logits"
+    if wishes.output == "auto" and kind == "logits":
+        between = bool(answers.min() >= 0 and answers.max() <= 1)
+        if found.activation == "sigmoid" or (found.activation is None and between):
+            raise ConfigurationError("--output", "the model says of each class by itself how much it is there (sigmoid), "
+                                     "and their sum is not 1; the warehouse gives an image one class: end the model in "
+                                     "softmax, or say --output logits if these numbers are scores")  # fmt: skip
+    if wishes.output not in ("auto", kind):
+        seen = "sum to 1 already" if kind == "probabilities" else "do not sum to 1"
+        raise ConfigurationError("--output", f"{wishes.output}, but the model's answers {seen}: they are {kind}")
+    if kind == "probabilities" and wishes.temperature != 1.0:
+        raise ConfigurationError("--temperature", "logits are divided by it, and the model answers with probabilities")
+    return kind
+
+
+def _probabilities(answers: Float32Array, output: str) -> Float32Array:
+    if output == "probabilities":
+        return answers
+    powers: Float32Array = np.exp(answers - answers.max(axis=1, keepdims=True))
+    powers /= powers.sum(axis=1, keepdims=True)
+    return powers
+
+
+def _exports(
+    found: Network,
+    spec: InputSpec,
+    wishes: Wishes,
+    images: Float32Array,
+    expected: Float32Array,
+    output: str,
+    work: Path,
+) -> tuple[dict[str, bytes | Path], dict[str, Any]]:
+    """The files that serve the model, each of which has answered like it, and by how much they differ."""
+    shape = (spec.height, spec.width, spec.channels)
+    files: dict[str, bytes | Path] = {}
+    checks: dict[str, Any] = {}
+    if wishes.litert:
+        try:
+            content = found.litert(shape, wishes.quantise)
+        except ModelBroken as err:
+            hint = "; with --no-litert TensorFlow serves it" if found.keras is not None else ""
+            raise ModelBroken(f"{err}{hint}") from err
+        if found.call is not None:  # a TFLite file is what it is compared with
+            answers = litert_function(content, shape)(images)
+            checks[LITERT_FILE] = compare(LITERT_FILE, expected, _probabilities(answers, output))
+        files[LITERT_FILE] = content
+    if found.keras is not None:
+        files[KERAS_FILE] = work / KERAS_FILE
+        answers = saved_again(found.keras, work / KERAS_FILE)(images)
+        checks[KERAS_FILE] = compare(KERAS_FILE, expected, _probabilities(answers, output))
+    return files, checks
+
+
+def compare(name: str, expected: Float32Array, answers: Float32Array) -> dict[str, Any]:
+    """How far two (N, classes) of probabilities are apart. Raises ModelBroken when they are not the same model's."""
+    if answers.shape != expected.shape or not np.isfinite(answers).all():
+        raise ModelBroken(f"{name}: answers with shape {answers.shape} or NaN, the model with {expected.shape}")
+    best, other = expected.argmax(axis=1), answers.argmax(axis=1)
+    rows = np.arange(len(expected))
+    different = (best != other) & (expected[rows, best] - expected[rows, other] > _TIE)
+    largest = float(abs(answers - expected).max())
+    if different.mean() > 1 - _SAME_SHARE:
+        raise ModelBroken(f"{name}: names another class than the model for {different.sum()} of {len(expected)} test "
+                          f"images (largest difference {largest:.2g})")  # fmt: skip
+    return {"largest_difference": float(f"{largest:.3g}"), "other_class": int(different.sum())}
+
+
+def notes(found: Network, wishes: Wishes, files: Mapping[str, Any], answers: Float32Array) -> list[str]:
+    """What may be a mistake, or is not as one would expect."""
+    said = []
+    if float(np.ptp(answers, axis=0).max()) < _ALIKE:
+        said.append("the model answers the same for every test image; are its weights trained, and is --scale right?")
+    if found.facts.get("rescales") and wishes.scale != "none":
+        said.append(f"the network holds a Rescaling layer of its own; is --scale {wishes.scale} meant, or none?")
+    if found.facts.get("code"):
+        said.append("its code was run for the conversion; the version holds none of it")
+    elif KERAS_FILE not in files and found.call is not None:
+        said.append(f"a {found.kind} is served as LiteRT only")
+    return said

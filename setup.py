@@ -1,0 +1,22 @@
+"""Builds the wheel: the processors, the flow definitions and the models become files of the package."""
+
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+_INSIDE = ("processors", "flows", "model")
+_LEFT_OUT = ("__pycache__", "model.h5", "model.keras", "model.tflite")  # what is served has a file of its own
+
+
+class BuildWithResources(build_py):  # type: ignore[misc] # setuptools has no types
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            here, target = Path(__file__).parent, Path(self.build_lib) / "imagewarehouse" / "resources"
+            for folder in _INSIDE:
+                copytree(here / folder, target / folder, ignore=ignore_patterns(*_LEFT_OUT), dirs_exist_ok=True)
+
+
+setup(cmdclass={"build_py": BuildWithResources})

@@ -1,0 +1,127 @@
+"""`python -m tools.imports`: holds the code to the rules of docs/architecture.md: who imports whom, and no circles.
+
+Every import counts, also one inside a function or for type checkers only: what is late is still a dependency.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PACKAGE = "imagewarehouse"
+
+# Each room may import those above it that it names, and the base: modules directly in the package.
+BASE = "base"
+ROOMS: Mapping[str, frozenset[str]] = {
+    BASE: frozenset(),
+    "images": frozenset(),
+    "models": frozenset({"images"}),
+    "objects": frozenset({"images"}),
+    "intake": frozenset({"images"}),
+    "kudu": frozenset(),
+    "rows": frozenset({"kudu"}),
+    "search": frozenset(),
+    "nifi": frozenset({"intake", "kudu", "rows"}),
+    "flows": frozenset({"nifi"}),
+    "standalone": frozenset({"flows", "nifi", "rows"}),
+    "deployment": frozenset({"flows", "nifi"}),
+    "sending": frozenset({"images"}),
+    "training": frozenset({"images", "models"}),
+    "cli": frozenset(
+        {"images", "models", "objects", "kudu", "rows", "flows", "standalone", "deployment", "sending", "training"}
+    ),
+}
+
+
+def modules(root: Path = REPOSITORY) -> dict[str, Path]:
+    """Every module of the package by its dotted name; the stand-in for `nifiapi` is no part of it."""
+    found = {}
+    for path in sorted((root / PACKAGE).rglob("*.py")):
+        if "stand_in" not in path.parts:
+            name = ".".join(path.relative_to(root).with_suffix("").parts)
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
+    """The modules of the package that a module imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in known)
+        elif isinstance(node, ast.ImportFrom) and node.module in known:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            found = [module for module in inner if module in known]
+            yield from found
+            # A name out of a package comes from its __init__; one that is a module of its own does not.
+            if len(found) < len(inner) and node.module != PACKAGE:
+                yield str(node.module)
+
+
+def graph(root: Path = REPOSITORY) -> dict[str, set[str]]:
+    known = modules(root)
+    return {name: set(imports(name, path, known)) - {name} for name, path in known.items()}
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else BASE
+
+
+def broken_rules(edges: Mapping[str, set[str]]) -> list[str]:
+    """One line for each import that the rules do not allow."""
+    found = []
+    for module, imported in sorted(edges.items()):
+        own = room(module)
+        allowed = {own, BASE, *ROOMS[own]}
+        found += [
+            f"{module} imports {other}: {own} may not import {room(other)}"
+            for other in sorted(imported)
+            if room(other) not in allowed
+        ]
+    return found
+
+
+def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
+    """Modules that import each other, directly or by way of others: each group once (Tarjan)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for other in sorted(edges[module]):
+            if other not in index:
+                visit(other)
+                low[module] = min(low[module], low[other])
+            elif other in stack:
+                low[module] = min(low[module], index[other])
+        if low[module] == index[module]:
+            group = []
+            while True:
+                group.append(stack.pop())
+                if group[-1] == module:
+                    break
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for module in sorted(edges):
+        if module not in index:
+            visit(module)
+    return found
+
+
+def problems(root: Path = REPOSITORY) -> Sequence[str]:
+    edges = graph(root)
+    return [*broken_rules(edges), *(f"import circle: {', '.join(group)}" for group in circles(edges))]
+
+
+if __name__ == "__main__":
+    lines = problems()
+    for line in lines:
+        print(line, file=sys.stderr)
+    sys.exit(1 if lines else 0)
