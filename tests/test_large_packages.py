@@ -133,4 +133,5 @@ def test_a_content_of_none_is_no_package(hosted: Host, picture: Callable[..., by
     filtered = hosted("FilterImageRequest", {batches.SETTING: "true"}).transform(*package(both))
     store = hosted("StoreImage", {batches.SETTING: "true", "Store URI": os.devnull + "/never"})
     left: Any = store.transform(write_package([]), filtered.attributes)
-    assert (left.relationship, left.set["error_code"]) == ("failure", "package.broken")
+    assert column(left, "status") == ["failed"] * 2
+    assert column(left, "storage_uri") == [""] * 2

@@ -281,8 +281,6 @@ def _guarded(
         return []
     try:
         return list(work(members))
-    except PackageBroken:  # no image of it is to blame
-        raise
     except Exception:  # noqa: BLE001 - re-raised as the failure of the one image that it belongs to
         if len(members) > 1:
             return [found for member in members for found in _guarded(work, [member], result)]
