@@ -45,13 +45,14 @@ test-nifi: $(VENV)/.dev $(CLIENT) ## The tests in a real NiFi (needs NIFI_HOME; 
 
 training: $(VENV)/.training ## Install what imagewarehouse train, evaluate, export and import need (once)
 
-lint: $(VENV)/.dev ## Format and lint
+lint: $(VENV)/.dev ## Format, lint, generated files, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m imagewarehouse.flows.build --check
 	$(BIN)/python -m tools.reference --check
+	$(BIN)/python -m tools.imports
 
-types: $(VENV)/.dev $(CLIENT) $(SERVER) ## Types of the core, strictly
+types: $(VENV)/.dev $(CLIENT) $(SERVER) ## Types of all but tests and benchmarks, strictly
 	$(BIN)/mypy
 
 format: $(VENV)/.dev ## Write the code as the formatter wants it

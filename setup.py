@@ -7,7 +7,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 _INSIDE = ("processors", "flows", "model")
-_LEFT_OUT = ("__pycache__", "model.h5", "model.keras", "model.tflite")  # what is served has a file of its own
+_LEFT_OUT = ("__pycache__", "model.h5", "model.tflite")  # other formats of the model, for other programs
 
 
 class BuildWithResources(build_py):  # type: ignore[misc] # setuptools has no types
