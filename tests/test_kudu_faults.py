@@ -1295,11 +1295,12 @@ LARGE = """
 import resource, sys
 import numpy as np
 from imagewarehouse.kudu.batch import Operation
-from imagewarehouse.kudu.client import KuduSettings, connect
-from imagewarehouse.kudu.mapping import RecordMapping, map_records
-from imagewarehouse.kudu.records import read_records
-from imagewarehouse.kudu.sink import SinkSettings
-from imagewarehouse.kudu.tables import KuduTables, Put
+from imagewarehouse.kudu.clients.interface import KuduSettings
+from imagewarehouse.kudu.clients.connecting import connect
+from imagewarehouse.kudu.records.mapping import RecordMapping, map_records
+from imagewarehouse.kudu.records.content import read_records
+from imagewarehouse.kudu.writing.sink import SinkSettings
+from imagewarehouse.kudu.writing.tables import KuduTables, Put
 
 def written(keys):
     lines = [b'{"key": %d, %s}' % (key, b", ".join(b'"c%d": "%s"' % (n, cell) for n in range(20))) for key in keys]
@@ -1366,9 +1367,10 @@ EXITS = {
 EXIT = """
 import sys, threading, time
 from imagewarehouse.kudu.batch import Operation
-from imagewarehouse.kudu.client import KuduSettings, connect
-from imagewarehouse.kudu.sink import SinkSettings, TableSink
-from imagewarehouse.kudu.tables import Put
+from imagewarehouse.kudu.clients.interface import KuduSettings
+from imagewarehouse.kudu.clients.connecting import connect
+from imagewarehouse.kudu.writing.sink import SinkSettings, TableSink
+from imagewarehouse.kudu.writing.tables import Put
 from tests.test_kudu_faults import rows_of
 written = []
 writer = None

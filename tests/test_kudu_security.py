@@ -37,7 +37,7 @@ CLIENT = """
 import json, logging, os, sys, time
 import numpy as np, pyarrow as pa
 from imagewarehouse.errors import WarehouseError
-from imagewarehouse.kudu import client
+from imagewarehouse.kudu.clients import connecting, interface
 from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, TableSchema
 
@@ -52,7 +52,7 @@ columns = KuduColumn("key", KuduType.INT32, key=True), KuduColumn("text", KuduTy
 def do(word):
     global writer, key
     if word == "connect":
-        writer = client.connect(client.KuduSettings(**settings))
+        writer = connecting.connect(interface.KuduSettings(**settings))
     elif word == "create":
         return writer.create(TableSchema(table, columns, (HashPartition(("key",), 2),), ()))
     elif word == "write":

@@ -31,7 +31,7 @@ from imagewarehouse.errors import (
     WarehouseError,
 )
 from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch
-from imagewarehouse.kudu.clients import interface as client
+from imagewarehouse.kudu.clients import connecting
 from imagewarehouse.kudu.clients.interface import FLUSH_MODES, SYNC, KuduSettings, KuduWriter, RowFailure
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema
 from imagewarehouse.standalone.local_kudu import LocalKudu
@@ -59,7 +59,7 @@ def connect(kudu: LocalKudu, backend: str) -> Iterator[Callable[..., KuduWriter]
     opened = []
 
     def open_one(**chosen: Any) -> KuduWriter:
-        opened.append(client.connect(KuduSettings(**{"masters": kudu.masters, "backend": backend, **chosen})))
+        opened.append(connecting.connect(KuduSettings(**{"masters": kudu.masters, "backend": backend, **chosen})))
         return opened[-1]
 
     yield open_one
@@ -374,7 +374,7 @@ def test_immutable_column_keeps_what_was_written_first(
 
 
 def test_rows_whose_key_is_not_unique_are_numbered_by_the_server(kudu: LocalKudu, writer: KuduWriter) -> None:
-    java: Any = client.connect(KuduSettings(kudu.masters))  # declarations of ours make no such table
+    java: Any = connecting.connect(KuduSettings(kudu.masters))  # declarations of ours make no such table
     import jpype
 
     columns, hashed = jpype.java.util.ArrayList(), jpype.java.util.ArrayList()
@@ -1101,7 +1101,7 @@ def test_any_rows_end_as_if_applied_one_by_one(
 def test_native_client_that_is_not_installed_is_a_setting_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kudu", None)
     with pytest.raises(ConfigurationError, match="kudu-python is not installed.*; choose java$"):
-        client.connect(KuduSettings("127.0.0.1:1", backend="native"))
+        connecting.connect(KuduSettings("127.0.0.1:1", backend="native"))
 
 
 @needs_native
@@ -1116,4 +1116,4 @@ def test_native_client_that_is_not_installed_is_a_setting_to_change(monkeypatch:
 )
 def test_what_native_has_no_setting_for_is_refused(chosen: dict[str, Any], named: str) -> None:
     with pytest.raises(ConfigurationError, match=named):
-        client.connect(KuduSettings("127.0.0.1:1", backend="native", **chosen))
+        connecting.connect(KuduSettings("127.0.0.1:1", backend="native", **chosen))

@@ -487,7 +487,7 @@ def test_a_model_without_a_litert_file_is_served_by_tensorflow(
 
 _JVM = """
 import json, sys
-from imagewarehouse.kudu import jvm
+from imagewarehouse.kudu.clients import jvm
 jvm.start()
 import jpype
 names = ["org.apache.kudu.client.KuduClient", "imagewarehouse.kudu.RowWriter"]

@@ -24,7 +24,7 @@ from imagewarehouse.errors import ConfigurationError, KuduRefused, KuduUnavailab
 from imagewarehouse.flows.definition import Component
 from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.kudu import batch
-from imagewarehouse.kudu.clients import interface as client
+from imagewarehouse.kudu.clients.connecting import connect
 from imagewarehouse.kudu.clients.interface import FLUSH_MODES, KuduSettings, KuduWriter, RowFailure
 from imagewarehouse.kudu.declaration import parse_type, schema_json
 from imagewarehouse.kudu.records import content as records
@@ -59,7 +59,7 @@ NUMBER = column("number", "int64")
 @pytest.fixture(scope="module")
 def writer(kudu: LocalKudu) -> Iterator[KuduWriter]:
     """Another client of the same cluster: makes tables ahead of the processor and reads what it left."""
-    opened = client.connect(KuduSettings(kudu.masters))
+    opened = connect(KuduSettings(kudu.masters))
     yield opened
     opened.close()
 
@@ -1218,7 +1218,7 @@ def test_last_of_the_rows_of_one_key_wins_though_a_flush_in_the_middle_had_to_wa
 
 
 def test_row_that_sends_a_batch_in_vain_is_told_of_in_its_place(table: Table, kudu: LocalKudu) -> None:
-    own = client.connect(KuduSettings(kudu.masters, operation_timeout_s=1.0, flush_mode="MANUAL_FLUSH", batch_rows=10))
+    own = connect(KuduSettings(kudu.masters, operation_timeout_s=1.0, flush_mode="MANUAL_FLUSH", batch_rows=10))
     rows = mapping.map_records(
         records.read_records(content(*({"key": n} for n in range(35)))), mapping.RecordMapping(), batch.Operation.UPSERT
     )

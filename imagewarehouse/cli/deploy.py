@@ -1,4 +1,4 @@
-"""`imagewarehouse deploy`, `status`, `stop`, `undeploy`: the commands and their options; what they do is in `imagewarehouse/deployment/`."""
+"""`imagewarehouse deploy`, `status`, `stop`, `undeploy`: the commands and their options; `deployment/` does the rest."""
 
 from __future__ import annotations
 
