@@ -100,11 +100,12 @@ def check_request(request: Request, rules: IntakeRules) -> None:
         raise NotAFile("a form field without a file name; send the picture as a file")
     if request.size == 0:
         raise NoBody("the request has no body")
-    media_type = declared_media_type(request)
     ceiling = rules.limits.max_bytes
-    if media_type == JSON_TYPE:
-        ceiling = ceiling * 4 // 3 + 64 * 1024  # base64 takes four bytes for three
-    if request.size > ceiling:
+    most = ceiling * 4 // 3 + 64 * 1024  # base64 takes four bytes for three
+    if request.size > most:  # whatever it is: of a body that was not kept nothing else can be judged
+        raise TooLarge(f"{request.size} bytes, at most {ceiling} are allowed")
+    media_type = declared_media_type(request)
+    if request.size > ceiling and media_type != JSON_TYPE:
         raise TooLarge(f"{request.size} bytes, at most {ceiling} are allowed")
     if media_type != JSON_TYPE:
         _accepted_format(media_type, rules)
@@ -136,7 +137,7 @@ def check_content(
     if len(image) > rules.limits.max_bytes:
         raise TooLarge(f"{len(image)} bytes, at most {rules.limits.max_bytes} are allowed")
     if not image:
-        raise NoBody("the JSON holds an empty image")
+        raise NoBody("the image that the JSON holds or names is empty")
     found = _sniff(image)
     # A type that nobody declared is the content's own, but it has to be on the list all the same.
     _agree(inner_type or found.media_types[0], _accepted_format(inner_type or found.media_types[0], rules), found)
@@ -253,7 +254,7 @@ def _unwrap(envelope: dict[str, str], max_bytes: int, fetch: Callable[[str, int]
     if "image_uri" in envelope:
         uri = envelope["image_uri"]
         if fetch is None:
-            raise UriNotAllowed(f"{uri[:200]!r} is not inside an allowed prefix: none is allowed here")
+            raise UriNotAllowed("image_uri is not allowed here: intake.image.uris names no prefix")
         return fetch(uri, max_bytes)
     value = envelope["image"]
     if value.startswith("data:"):

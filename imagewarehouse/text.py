@@ -10,7 +10,8 @@ _ESCAPE = re.compile(
     r"|\x1b[ -/]*[0-~]?"  # everything else
     r"|\x9b[0-?]*[ -/]*[@-~]?"
 )
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")  # lone surrogates: no store takes them
+# Also what turns the direction of text, and lone surrogates, which no store takes.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 LINE = 300  # characters of a foreign message that a line has room for
 _CUT = " … "

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -139,6 +141,7 @@ def test_no_link_leads_out_of_a_folder(incoming: Path, lay: Callable[[Path], Non
             f"{(incoming / 'sub').as_uri()}{incoming.parent / 'secret.png'}"]  # fmt: skip
     found = fetch_all(incoming.as_uri(), uris)
     assert all(isinstance(one, UriNotReadable) for one in found), found
+    assert any("links are not followed" in str(one) for one in found)
 
 
 def test_the_folder_itself_may_be_a_link_of_the_operator(tmp_path: Path, incoming: Path) -> None:
@@ -185,6 +188,43 @@ def test_a_store_that_does_not_answer_costs_a_package_its_time_and_no_more(deaf:
     assert {type(one) for one in found} == {UriUnavailable}
     assert "within 1 s" in str(found[0])
     assert "secret" not in str(found)
+
+
+def test_a_store_that_does_not_answer_keeps_no_other_from_being_read(deaf: int, incoming: Path) -> None:
+    (incoming / "a.png").write_bytes(IMAGE)
+    where = f"s3://key:secret@bucket/in?scheme=http&region=x&endpoint_override=127.0.0.1:{deaf}"
+    fetcher = Fetcher(parse_locations(f"{where},{incoming.as_uri()}"), Limits(fetch_seconds=1))
+
+    def one(uri: str, fetch: fetching.Fetch) -> object:
+        try:
+            return fetch(uri, 1000)
+        except UriUnavailable as err:
+            return err
+
+    assert {type(found) for found in fetcher.for_each(one, [f"s3://bucket/in/{n}.png" for n in range(8)])} == {
+        UriUnavailable
+    }
+    started = time.monotonic()
+    assert fetcher.for_each(one, [(incoming / "a.png").as_uri()]) == [IMAGE]
+    assert time.monotonic() - started < 0.5
+    fetcher.close()
+
+
+def test_a_store_that_does_not_answer_does_not_keep_the_process_from_its_end(deaf: int) -> None:
+    script = f"""
+from imagewarehouse.errors import UriUnavailable
+from imagewarehouse.limits import Limits
+from imagewarehouse.objects.fetching import Fetcher, parse_locations
+where = "s3://key:secret@bucket/in?scheme=http&region=x&endpoint_override=127.0.0.1:{deaf}"
+try:
+    Fetcher(parse_locations(where), Limits(fetch_seconds=1)).for_each(lambda uri, fetch: fetch(uri, 1000), ["s3://bucket/in/a"])
+except UriUnavailable:
+    print("told")
+"""
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "told\n", done.stderr
+    assert time.monotonic() - started < 15
 
 
 def test_reads_that_were_given_up_do_not_fill_every_thread_for_ever(

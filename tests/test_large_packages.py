@@ -14,7 +14,7 @@ import pytest
 
 from imagewarehouse.errors import PackageBroken
 from imagewarehouse.nifi import batches
-from imagewarehouse.nifi.packages import write_package
+from imagewarehouse.nifi.packages import MEDIA_TYPE, write_package
 from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
 from tests.conftest import Hosted
 from tests.test_batches import Way, answers, awaited, column, listened, make_way, package
@@ -98,6 +98,14 @@ def test_a_body_far_over_the_limit_is_refused_by_its_size_and_its_bytes_are_neve
     left = hosted("FilterImageRequest", {batches.SETTING: "true"}).transform(content, attributes, size=size)
     assert left.relationship == "rejected"
     assert column(left, "error_code") == ["request.too_large"]
+
+
+def test_the_row_of_a_body_that_is_not_read_says_what_the_client_sent(hosted: Host) -> None:
+    sent = awaited("image/bmp") | {"http.headers.Content-Length": str(99 << 20)}
+    content, attributes = package([(sent, b"BM")])
+    assert attributes["mime.type"] == MEDIA_TYPE  # PackageFlowFile's
+    left = hosted("FilterImageRequest", {batches.SETTING: "true"}).transform(content, attributes, size=(99 << 20) + 700)
+    assert (column(left, "declared_type"), column(left, "size_bytes")) == (["image/bmp"], [str(99 << 20)])
 
 
 def test_what_was_not_read_cannot_be_taken_for_bytes() -> None:

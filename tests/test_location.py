@@ -19,7 +19,7 @@ from pyarrow import fs
 from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable, UriNotReadable, WrongImageId
 from imagewarehouse.limits import Limits
 from imagewarehouse.objects.fetching import Fetcher, parse_locations
-from imagewarehouse.objects.location import Location
+from imagewarehouse.objects.location import Location, public
 from imagewarehouse.objects.store import ObjectStore
 from tests.running import free_ports
 
@@ -98,13 +98,23 @@ def test_a_location_of_hadoop_is_split_alike(given: str, public: str) -> None:
         ("hdfs://namenode:8020", "names no folder"),
         ("abfs://account.blob.core.windows.net", "names no container"),
         ("s3://key:topsecret@bucket/images#part", "is not a URI"),
-        ("S3://key:topsecret@bucket/images", "is not a URI"),
+        ("S3://key:topsecret@bucket/images", "schemes are lower case"),
+        ("s3://key:top/secret@bucket/images", "write / as %2F"),
+        ("s3://key:topsecret?x@bucket/images", "write / as %2F"),
+        ("s3://key:topsecret#x@bucket/images", "write / as %2F"),
+        ("abfs://account:topsecret/x==@container/images", "write / as %2F"),
+        ("s3:/key:topsecret@bucket", "expected a folder or a URI"),
+        ("s3:key:topsecret@bucket", "expected a folder or a URI"),
+        ("s3//key:topsecret@bucket", "expected a folder or a URI"),
+        ("file:relative", "expected a folder or a URI"),
+        ("file:///srv/a?b=c", "a folder has no options"),
     ],
 )
 def test_a_location_needs_a_folder_a_bucket_or_a_container(text: str, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem) as caught:
         Location.parse(text)
-    assert "topsecret" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "top" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -124,12 +134,29 @@ def test_a_location_needs_a_folder_a_bucket_or_a_container(text: str, problem: s
         ("s3://bucket/in/a.png#x", None),
         ("s3://bucket/in/a\\\\b.png", None),
         ("s3://bucket/in/a%00b.png", None),
+        ("s3://bucket/in/a%25b.png", "a%b.png"),
+        ("s3://bucket/in/%252e%252e/secret/a.png", None),
+        ("s3://bucket/in/\ud800.png", None),
         ("s3://user@bucket/in/a.png", None),
         ("file:///etc/passwd", None),
     ],
 )
 def test_only_what_is_below_a_location_is_found_in_it(uri: str, key: str | None) -> None:
     assert Location.parse("s3://bucket/in/?region=eu-central-1").key_of(uri) == key
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("s3://key:topsecret@bucket/a.png?x=1", "s3://bucket/a.png"),
+        ("s3://key:top/se#cret@bucket/a.png", "s3://bucket/a.png"),
+        ("s3://key:topsecret", "s3://***"),
+        ("hdfs://namenode:8020/a", "hdfs://namenode:8020/a"),
+        ("a folder", "a folder"),
+    ],
+)
+def test_what_is_shown_of_a_text_has_no_login(text: str, shown: str) -> None:
+    assert public(text) == shown
 
 
 def test_a_store_that_repeats_its_login_in_an_error_does_not_make_it_public() -> None:

@@ -24,6 +24,7 @@ from imagewarehouse.text import LINE, one_line, printable
         pytest.param("a\x1b(Bb\x1bcc", "abc", id="short-sequences"),
         pytest.param("two\r\nlines\tand a tab", "two lines and a tab", id="line-break"),
         pytest.param("a\u2028b\ud800c", "a b c", id="separators-and-half-characters"),
+        pytest.param("a\u202eb\u2066c", "a b c", id="turns-the-direction"),
         pytest.param("ends in the middle of one \x1b[3", "ends in the middle of one", id="cut-sequence"),
     ],
 )

@@ -13,6 +13,7 @@ import click
 
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.metadata import STATUSES, to_text
+from imagewarehouse.text import printable
 
 _COLUMNS = "event_time, status, file_name, predicted_class, confidence, width, height, error_code, total_ms, request_id"
 
@@ -119,7 +120,9 @@ def _table(found: list[dict[str, Any]]) -> None:
 
 
 def plain(value: object) -> object:
-    """A value as JSON and people like it."""
+    """A value as JSON, people and terminals like it."""
+    if isinstance(value, str):
+        return printable(value)
     if isinstance(value, datetime):
         return to_text(value)
     return round(value, 4) if isinstance(value, float) else value

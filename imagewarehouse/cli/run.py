@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import signal
 import sys
 from dataclasses import replace
@@ -174,6 +175,10 @@ def _pair(text: str) -> tuple[str, str]:
     return name.strip(), value
 
 
+def _without_login(value: str) -> str:
+    return re.sub(r"://[^,\s]*@", "://***@", value)
+
+
 def _list(options: Options) -> None:
     from imagewarehouse.flows.definition import environment_name, read_flow
     from imagewarehouse.standalone.runner import parameter_values
@@ -181,5 +186,5 @@ def _list(options: Options) -> None:
     flow = read_flow(options.flow)
     for name, value in parameter_values(flow, options, os.environ).items():
         parameter = flow.parameters[name]
-        shown = ("(set)" if value else "") if parameter.sensitive else value or ""
+        shown = ("(set)" if value else "") if parameter.sensitive else _without_login(value or "")
         click.echo(f"{name} = {shown}\n    {parameter.description}\n    {environment_name(name)}")

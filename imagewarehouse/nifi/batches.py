@@ -175,7 +175,10 @@ class Member:
 
     def getSize(self) -> int:
         package = self._package
-        return package.size if package.unread else len(package.packed[self.number].content)
+        if not package.unread:
+            return len(package.packed[self.number].content)
+        told = package.attributes(self.number).get("http.headers.Content-Length") or ""
+        return int(told) if told.isdecimal() and len(told) < 19 and int(told) <= package.size else package.size
 
     def getContentsAsBytes(self) -> bytes:
         """Raises PackageBroken where the bytes are not here: nothing else is ever given in their place."""

@@ -14,6 +14,8 @@ from email.message import Message
 from imagewarehouse.access import offered_key
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.intake import Request
+from imagewarehouse.nifi.packages import MEDIA_TYPE
+from imagewarehouse.text import printable
 
 Get = Callable[[str], "str | None"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -68,8 +70,12 @@ def read_request(
     part = _number(get("http.multipart.fragments.sequence.number"))
     part_name = get("http.multipart.filename") if part else None
     declared = get("http.multipart.content.type") if part else get("mime.type") or headers.value("Content-Type")
-    if declared is not None:  # it becomes a column; a header may hold bytes that are no text
-        declared = declared.encode("utf-8", "replace").decode("utf-8")
+    if (
+        not part and declared == MEDIA_TYPE
+    ):  # of a package that is not read: PackageFlowFile replaced what the client said
+        declared = headers.value("Content-Type") or declared
+    if declared is not None:  # it becomes a column; a header may hold bytes that are no text, or what a terminal obeys
+        declared = printable(declared.encode("utf-8", "replace").decode("utf-8"))
     key, blank = None, {}
     if keys_wanted:
         found = [headers.find_all(name) for name in CREDENTIAL_HEADERS]

@@ -21,14 +21,14 @@ from pyarrow import fs
 
 from imagewarehouse.errors import ConfigurationError, TooLarge, UriNotAllowed, UriNotReadable, UriUnavailable
 from imagewarehouse.limits import Limits
-from imagewarehouse.objects.location import Location
+from imagewarehouse.objects.location import Location, public
 from imagewarehouse.text import one_line
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Fetch = Callable[[str, int], bytes]  # (URI, most bytes) -> the bytes
 
-_READERS = 8  # at once, of one processor
+_READERS = 8  # at once, of one location
 _PIECE = 1 << 20
 # What no further try will change: it is not there, it is no file, or it may not be read.
 _FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
@@ -43,9 +43,10 @@ class Fetcher:
         self._limits = limits
         self._lock = threading.Lock()
         self._opened: dict[Location, tuple[fs.FileSystem, str]] = {}
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="fetch")
+        # Of each location by itself: one that does not answer keeps its own readers busy, and nobody else's.
+        self._readers = {location: threading.BoundedSemaphore(_READERS) for location in self.locations}
+        self._given_up = dict.fromkeys(self.locations, 0)  # readers that nobody waits for any more
         self._waiting = ThreadPoolExecutor(_READERS, thread_name_prefix="fetch-wait")
-        self._given_up = 0  # reads that nobody waits for any more, and that still hold a thread
 
     def for_each(self, work: Callable[[Item, Fetch], Result], items: Sequence[Item]) -> list[Result]:
         """`work` for each item, side by side. What they fetch is counted together and has to end in time."""
@@ -59,34 +60,44 @@ class Fetcher:
         return list(self._waiting.map(lambda item: work(item, fetch), items))
 
     def close(self) -> None:
-        for pool in (self._waiting, self._readers):
-            pool.shutdown(wait=False)  # calls under way end by themselves
+        self._waiting.shutdown(wait=False)  # calls under way end by themselves
 
     def read(self, uri: str, max_bytes: int, allowance: Allowance) -> bytes:
         """Raises UriNotAllowed, UriNotReadable, UriUnavailable, TooLarge."""
         found = next(((loc, key) for loc in self.locations if (key := loc.key_of(uri)) is not None), None)
         if found is None:
-            raise UriNotAllowed(f"{uri[:200]!r} is not inside an allowed prefix")
+            raise UriNotAllowed(f"{public(uri)!r} is not inside an allowed prefix")
         location, key = found
-        with self._lock:
-            if self._given_up >= _READERS:
-                raise UriUnavailable(f"{uri}: the store does not answer")
-        reading = self._readers.submit(self._read, location, key, uri, max_bytes, allowance)
+        if self._given_up[location] >= _READERS:
+            raise UriUnavailable(f"{uri}: the store does not answer")
+        too_late = UriUnavailable(f"{uri}: not read within {allowance.seconds:g} s")
+        if not self._readers[location].acquire(timeout=max(0.0, allowance.seconds_left)):
+            raise too_late
+        reading: Future[bytes] = Future()
+
+        def read() -> None:
+            try:
+                reading.set_result(self._read(location, key, uri, max_bytes, allowance))
+            except BaseException as err:  # noqa: BLE001 - raised where it is waited for
+                reading.set_exception(err)
+            finally:
+                self._readers[location].release()
+
+        # A thread of its own, and a daemon: a store that never answers must not keep the process from its end.
+        threading.Thread(target=read, name="fetch", daemon=True).start()
         try:
             return reading.result(timeout=max(0.0, allowance.seconds_left))
         except WaitedTooLong:
-            self._give_up(reading)
-            raise UriUnavailable(f"{uri}: not read within {allowance.seconds:g} s") from None
+            self._give_up(location, reading)
+            raise too_late from None
 
-    def _give_up(self, reading: Future[bytes]) -> None:
-        if reading.cancel():
-            return
+    def _give_up(self, location: Location, reading: Future[bytes]) -> None:
         with self._lock:
-            self._given_up += 1
+            self._given_up[location] += 1
 
         def ended(_: Future[bytes]) -> None:
             with self._lock:
-                self._given_up -= 1
+                self._given_up[location] -= 1
 
         reading.add_done_callback(ended)
 
@@ -178,16 +189,32 @@ def open_below(root: str, key: str) -> Iterator[Any]:
     )  # the root itself may be a link: it is the operator's
     try:
         for folder in folders:
-            deeper = os.open(folder, flags | os.O_DIRECTORY, dir_fd=at)
+            deeper = _open_step(folder, flags | os.O_DIRECTORY, at)
             os.close(at)
             at = deeper
-        file = os.open(name, flags | os.O_NONBLOCK, dir_fd=at)  # a named pipe would be waited for
+        file = _open_step(name, flags | os.O_NONBLOCK, at)  # a named pipe would be waited for
     finally:
         os.close(at)
     with os.fdopen(file, "rb") as opened:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise IsADirectoryError(errno.EISDIR, "not a regular file")
         yield opened
+
+
+def _open_step(name: str, flags: int, folder: int) -> int:
+    try:
+        return os.open(name, flags, dir_fd=folder)
+    except OSError as err:
+        if _is_link(name, folder):
+            raise OSError(errno.ELOOP, "is behind a link, and links are not followed") from err
+        raise
+
+
+def _is_link(name: str, folder: int) -> bool:
+    try:
+        return stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+    except OSError:
+        return False
 
 
 @contextmanager

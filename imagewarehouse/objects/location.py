@@ -22,7 +22,10 @@ from imagewarehouse.text import one_line
 
 _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?P<options>\?[^#]*)?")
 _NOT_IN_A_URI = re.compile(r"[?#\\\x00-\x20\x7f]")
-_NOT_IN_A_KEY = re.compile(r"[%\x00-\x1f\x7f]")  # an escape in an escape has no good reason
+_NOT_IN_A_KEY = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_LATE_AT = re.compile(r"[^:]*://[^/?#@]*[/?#].*@")
+_LIKE_A_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|(s3|gs|gcs|abfss?|hdfs|viewfs|file)/+[^/]*[:@]", re.IGNORECASE)
+_CONNECT_S, _ANSWER_S = 3, 5  # of an S3 store, for each of two tries
 _PATH_IS_ALL = ("file", "hdfs", "viewfs")  # their authority is a machine, if anything
 _AZURE = ("abfs", "abfss")
 _AZURE_HOST = ".core.windows.net"
@@ -45,21 +48,32 @@ class Location:
 
         Nothing is opened yet. Raises ConfigurationError: it is no URI, or it names no folder, bucket or container.
         """
+        if "://" not in text and _LIKE_A_URI.match(text):  # else the login of a mistyped URI became a folder's name
+            raise ConfigurationError(
+                setting, f"expected a folder or a URI such as s3://bucket/images, received {text[:4]}..."
+            )
         given = text if "://" in text else Path(text).expanduser().absolute().as_uri()
+        if not given.startswith("file:") and _LATE_AT.match(given):
+            # A slash in a secret ends the address too early, and the rest of the secret would be a path.
+            hint = "in a login write / as %2F, ? as %3F, # as %23, @ as %40"
+            raise ConfigurationError(setting, f"{given.partition('://')[0]}://***: {hint}")
         found = _URI.fullmatch(given)
         if found is None:
-            raise ConfigurationError(setting, f"{_public(given)!r} is not a URI such as s3://bucket/images")
+            hint = "" if given[:1].islower() else "; schemes are lower case"
+            raise ConfigurationError(setting, f"{public(given)!r} is not a URI such as s3://bucket/images{hint}")
+        if found["scheme"] == "file" and found["options"]:
+            raise ConfigurationError(setting, f"{public(given)!r}: a folder has no options; write ? as %3F in its name")
         scheme, path, options = found["scheme"], found["path"].rstrip("/"), found["options"] or ""
         user, _, host = found["authority"].rpartition("@")
         if scheme in _AZURE:  # before the colon stands a container or an account, which are part of the address
             user = user.partition(":")[0]
-            public = f"{user}@{host}" if user else host
+            shown = f"{user}@{host}" if user else host
             whole = bool(path) or bool(user and host.partition(":")[0].endswith(_AZURE_HOST))
         else:
-            public, whole = host, bool(path if scheme in _PATH_IS_ALL else host)
+            shown, whole = host, bool(path if scheme in _PATH_IS_ALL else host)
         if not whole:
-            raise ConfigurationError(setting, f"{_public(given)!r} names no {_wanted(scheme)}")
-        uri = f"{scheme}://{public}{path}"
+            raise ConfigurationError(setting, f"{public(given)!r} names no {_wanted(scheme)}")
+        uri = f"{scheme}://{shown}{path}"
         return cls(uri, f"{scheme}://{found['authority']}{path}{options}")
 
     def __str__(self) -> str:
@@ -75,13 +89,16 @@ class Location:
             return None
         rest = uri[len(self.uri) + 1 :]
         key = unquote(rest)
-        outside = {"", ".", ".."} & set(key.split("/"))  # looked at as it is opened, escapes undone
+        # As it is opened, escapes undone; and once more, for a store that undoes them again.
+        outside = any({"", ".", ".."} & set(path.split("/")) for path in (key, unquote(key)))
         return None if outside or _NOT_IN_A_URI.search(rest) or _NOT_IN_A_KEY.search(key) else key
 
     def open(self, setting: str = "Store URI") -> tuple[fs.FileSystem, str]:
         """(file system, path of this location in it). May ask the store where its bucket is. Raises ConfigurationError."""
         try:
             filesystem, root = fs.FileSystem.from_uri(self._opened_by)
+            if isinstance(filesystem, fs.S3FileSystem):
+                filesystem = _in_time(filesystem)
         except (pa.ArrowException, ValueError, OSError) as err:
             raise ConfigurationError(setting, f"{self.uri}: {self.hide(one_line(err))}") from err
         return filesystem, root.rstrip("/")
@@ -105,6 +122,21 @@ def _wanted(scheme: str) -> str:
     return "folder" if scheme in _PATH_IS_ALL else "container" if scheme in _AZURE else "bucket"
 
 
-def _public(text: str) -> str:
-    """A text that is not understood, without what looks like a login or options."""
-    return re.sub(r"[?#].*", "", re.sub(r"//[^/?#]*@", "//", text))[:200]
+def public(text: str) -> str:
+    """A text that may be a URI, understood or not, without what looks like a login or options: fit to be shown."""
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return text[:200]
+    rest = re.sub(r"[?#].*", "", rest.rpartition("@")[2])
+    address, slash, path = rest.partition("/")
+    _, colon, port = address.partition(":")
+    if colon and not port.isdecimal():  # KEY:SECRET without an address behind it
+        address = "***"
+    return f"{scheme}://{address}{slash}{path}"[:200]
+
+
+def _in_time(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
+    """The same store, which gives up after some seconds; by default it waits for minutes. A URI has no option for it."""
+    _, (settings,) = filesystem.__reduce__()
+    times = {"connect_timeout": _CONNECT_S, "request_timeout": _ANSWER_S}
+    return fs.S3FileSystem(**settings | times, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2))

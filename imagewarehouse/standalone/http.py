@@ -31,6 +31,7 @@ from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.java import ContextMap, Reply, Settings
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
+from imagewarehouse.text import printable
 
 log = logging.getLogger("imagewarehouse.standalone")
 
@@ -242,14 +243,19 @@ class ListenHttp(Listener):
         self.engine.submit(self.component.identifier, flow_files)
         if body.content is None or (parts is None and _is_multipart(request)):
             # It is on its way to its row; but who sent it need not look there to know.
-            too_large = body.content is None
-            code = "request.too_large" if too_large else "request.malformed_multipart"
-            detail = f"more than {self.ceiling} bytes" if too_large else f"no multipart body of 1 to {_MAX_PARTS} parts"
-            refused = _problem(request_id, code, detail)
+            refused = _problem(request_id, *self._why_refused(body))
             refused.force_close()
             return refused
         body_text = json.dumps({"request_id": request_id}) + "\n"
         return web.Response(status=self._status, text=body_text, content_type="application/json")
+
+    def _why_refused(self, body: Body) -> tuple[str, str]:
+        """(code, detail), the same code as FilterImageRequest will give."""
+        if body.content is None:
+            return "request.too_large", f"{body.size} bytes, more than the {self.ceiling} that are read"
+        if not body.content:
+            return "request.no_body", "the request has no body"
+        return "request.malformed_multipart", f"no multipart body of 1 to {_MAX_PARTS} parts"
 
 
 class HandleHttp(Listener):
@@ -378,7 +384,7 @@ def _request_id(request: web.BaseRequest) -> str:
 
 
 def _problem(request_id: str, code: str, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    answer = problem(code, detail, request_id)
+    answer = problem(code, printable(detail), request_id)
     found = {"Content-Type": answer.media_type, **(headers or {})}
     if answer.retry_after is not None:
         found["Retry-After"] = str(answer.retry_after)
