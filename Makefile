@@ -24,7 +24,7 @@ PLATFORM := linux-x86_64
 VARIANT := core
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-training bench-nifi mutated soak soak-nifi clean
+.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-training bench-nifi bench-peers mutated soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ soak-nifi: $(VENV)/.dev nar ## 50,000 images through a real NiFi (needs NIFI_HOM
 
 mutated: $(VENV)/.dev ## Post 10,000 damaged images to the service and look at every answer (about two minutes)
 	$(BIN)/python -m benchmarks.mutated $(ARGS)
+
+bench-peers: $(VENV)/.dev ## Measure /classify beside other model servers (needs a C compiler; about twenty minutes)
+	$(BIN)/python -m benchmarks.peers $(ARGS)
 
 soak: $(VENV)/.dev ## Watch the memory over 20,000 requests (about a minute)
 	$(BIN)/python -m benchmarks.soak

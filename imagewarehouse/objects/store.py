@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import stat
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,8 +42,8 @@ class ObjectStore:
         self._folders: set[str] = set()
         self._fs, self._root = location.open()
         self._parts = f"{self._root}/.parts"
-        here = isinstance(self._fs, fs.LocalFileSystem)
-        self._pool = None if here else ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="store")
+        self._here = isinstance(self._fs, fs.LocalFileSystem)
+        self._pool = None if self._here else ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="store")
 
     def check_writable(self) -> None:
         """Write and remove an empty object. Raises ConfigurationError with the store's own reason.
@@ -78,22 +80,42 @@ class ObjectStore:
         key = f"{image_id[:2]}/{image_id}.{known.extension if known else 'bin'}"
         path = f"{self._root}/{key}"
         with self._errors():
-            found = self._fs.get_file_info(path)
-            if found.type != fs.FileType.File or found.size != len(content):
+            if not self._is_whole(path, len(content)):
                 folder = path.rpartition("/")[0]
                 temporary = f"{self._parts}/{image_id}.{uuid.uuid4().hex}"
                 for needed in {folder, self._parts} - self._folders:
                     self._fs.create_dir(needed, recursive=True)
                     self._folders.add(needed)
                 try:
-                    with self._fs.open_output_stream(temporary) as stream:
-                        stream.write(content)
-                    self._fs.move(temporary, path)
+                    self._write(temporary, path, content)
                 except OSError:
                     self._folders -= {folder, self._parts}  # somebody may have removed it; the next try makes it again
                     self._discard(temporary)
                     raise
         return self.location.child(key)
+
+    def _is_whole(self, path: str, size: int) -> bool:
+        if self._here:
+            try:
+                found = os.stat(path)  # noqa: PTH116
+            except FileNotFoundError:
+                return False
+            return stat.S_ISREG(found.st_mode) and found.st_size == size
+        info = self._fs.get_file_info(path)
+        return bool(info.type == fs.FileType.File and info.size == size)
+
+    def _write(self, temporary: str, path: str, content: bytes) -> None:
+        """To a temporary name, then to its own."""
+        if self._here:  # plain calls: a quarter of the time that Arrow's streams take for a small picture
+            with open(temporary, "wb", buffering=0) as file:  # noqa: PTH123 - a Path would cost as much as the call
+                left = memoryview(content)
+                while left:
+                    left = left[file.write(left) :]
+            os.replace(temporary, path)  # noqa: PTH105
+            return
+        with self._fs.open_output_stream(temporary) as stream:
+            stream.write(content)
+        self._fs.move(temporary, path)
 
     def get(self, uri: str, max_bytes: int) -> bytes:
         """The object of a public URI that `put` gave. Raises UriNotReadable, TooLarge, ObjectStoreUnavailable."""
