@@ -73,7 +73,8 @@ class PutKuduRecord(FlowFileTransform):
     )
     LOCAL_DATABASE = PropertyDescriptor(
         name="Local Database",
-        description="DuckDB file that takes image records where Kudu Masters is empty. For trials and single nodes.",
+        description="""DuckDB file that takes image records where Kudu Masters is empty, with a log beside it. For trials and
+            single nodes.""",
         required=True,
         default_value="./image-warehouse/rows.duckdb",
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],

@@ -136,7 +136,9 @@ def public(text: str) -> str:
 
 
 def _in_time(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
-    """The same store, which gives up after some seconds; by default it waits for minutes. A URI has no option for it."""
+    """The same store, with what a URI has no options for: it gives up after some seconds, by default it waits for minutes;
+    and a small object is one request instead of three."""
     _, (settings,) = filesystem.__reduce__()
     times = {"connect_timeout": _CONNECT_S, "request_timeout": _ANSWER_S}
-    return fs.S3FileSystem(**settings | times, retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=2))
+    retry = fs.AwsStandardS3RetryStrategy(max_attempts=2)
+    return fs.S3FileSystem(**settings | times | {"allow_delayed_open": True}, retry_strategy=retry)
