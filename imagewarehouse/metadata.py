@@ -42,7 +42,7 @@ def _column(type: ColumnType, stage: Stage, meaning: str, *, nullable: bool = Tr
 class ImageRecord:
     """One request: where it came from, what it was, where it is, and what the model said.
 
-    Raises ValueError at birth for a status that does not exist, a confidence outside 0-1, a naive time or broken text.
+    Raises ValueError on construction for a status that does not exist, a confidence outside 0-1, a naive time or broken text.
     """
 
     event_time: datetime = _column(

@@ -94,7 +94,7 @@ class ClassifyImage(FlowFileTransform):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.classifier = adapter.Prepared(self._load)
+        self.classifier = adapter.BuiltOnce(self._load)
 
     def getPropertyDescriptors(self):
         return [self.MODEL_FOLDER, self.MODEL_VERSION, self.RUNTIME, self.TOP_K, self.PACKAGES]

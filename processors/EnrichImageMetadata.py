@@ -65,7 +65,7 @@ class EnrichImageMetadata(FlowFileTransform):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.settings = adapter.Prepared(self._read_settings)
+        self.settings = adapter.BuiltOnce(self._read_settings)
 
     def getPropertyDescriptors(self):
         return [self.TRUSTED_PROXIES, self.KEEP_GPS, self.PACKAGES]

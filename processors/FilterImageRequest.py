@@ -138,7 +138,7 @@ class FilterImageRequest(FlowFileTransform):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.settings = adapter.Prepared(self._read_settings, close=_close)
+        self.settings = adapter.BuiltOnce(self._read_settings, close=_close)
 
     def getPropertyDescriptors(self):
         return [

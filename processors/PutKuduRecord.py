@@ -394,7 +394,7 @@ class PutKuduRecord(FlowFileTransform):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.rows = adapter.Prepared(options.open_store, close=options.Opened.close)
+        self.rows = adapter.BuiltOnce(options.open_store, close=options.Opened.close)
         self.node = socket.gethostname()
 
     def getPropertyDescriptors(self):
@@ -425,7 +425,7 @@ class PutKuduRecord(FlowFileTransform):
         self.rows.release()
 
     def transform(self, context, flowFile):
-        return bridge.lighten(self._put(context, flowFile), flowFile)
+        return bridge.send_attributes_together(self._put(context, flowFile), flowFile)
 
     def _put(self, context, flowFile):
         try:

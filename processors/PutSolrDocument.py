@@ -40,7 +40,7 @@ class PutSolrDocument(FlowFileTransform):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.documents = adapter.Prepared(self._open)
+        self.documents = adapter.BuiltOnce(self._open)
 
     def getPropertyDescriptors(self):
         return [self.SOLR_URL]

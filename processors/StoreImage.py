@@ -61,7 +61,7 @@ class StoreImage(FlowFileTransform):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.store = adapter.Prepared(self._open)
+        self.store = adapter.BuiltOnce(self._open)
 
     def getPropertyDescriptors(self):
         return [self.STORE_URI, self.PACKAGES]

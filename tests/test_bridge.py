@@ -258,14 +258,14 @@ class Result:
 @pytest.mark.parametrize("count", [1, 9, 10, 11, 20, 21, 200])
 def test_attributes_arrive_in_the_jvm_as_they_are(java: Bridge, caplog: pytest.LogCaptureFixture, count: int) -> None:
     attributes = {f"näme {n}\n": 'ä\\\n\t\r"\U0001f41e' * n * 10 for n in range(count)}
-    found = bridge.lighten(Result(attributes, java.gateway), java.flow_file(10)).getAttributes()
+    found = bridge.send_attributes_together(Result(attributes, java.gateway), java.flow_file(10)).getAttributes()
     assert dict(found) == attributes
     assert told(caplog) == []
 
 
 @pytest.mark.parametrize("attributes", [None, {}], ids=["none", "empty"])
 def test_a_result_without_attributes_stays_as_it_is(java: Bridge, attributes: dict[str, Any] | None) -> None:
-    assert bridge.lighten(Result(attributes), java.flow_file(10)).getAttributes() == attributes
+    assert bridge.send_attributes_together(Result(attributes), java.flow_file(10)).getAttributes() == attributes
 
 
 @pytest.mark.parametrize("value", [None, 5], ids=["null", "a-number"])
@@ -273,7 +273,7 @@ def test_attributes_that_do_not_cross_together_cross_as_nifi_does_it(
     java: Bridge, caplog: pytest.LogCaptureFixture, value: Any
 ) -> None:
     attributes = {"a": "b", "c": value}
-    found = bridge.lighten(Result(attributes, java.gateway), java.flow_file(10)).getAttributes()
+    found = bridge.send_attributes_together(Result(attributes, java.gateway), java.flow_file(10)).getAttributes()
     assert dict(found) == attributes
     assert len(told(caplog)) == (1 if value is None else 0)  # Map.of takes no null
 
@@ -286,16 +286,16 @@ def test_a_py4j_of_another_make_hands_attributes_over_as_nifi_does_it(
         raise TypeError("takes something else")
 
     flow_file, attributes = java.flow_file(10), {str(n): str(n) for n in range(25)}
-    results = [bridge.lighten(Result(attributes), flow_file) for _ in range(3)]
+    results = [bridge.send_attributes_together(Result(attributes), flow_file) for _ in range(3)]
     monkeypatch.setattr(java_gateway, name, other)
     assert [result.getAttributes() for result in results] == [attributes] * 3
     assert len(told(caplog)) == 1
 
 
 def test_in_plain_mode_and_with_other_hosts_results_are_left_alone(java: Bridge, mode: Callable[[str], None]) -> None:
-    other = bridge.lighten(Result({"a": "b"}), InputFlowFile(FlowFile({}, b"", 0, Ticket())))
+    other = bridge.send_attributes_together(Result({"a": "b"}), InputFlowFile(FlowFile({}, b"", 0, Ticket())))
     mode("plain")
-    plain = bridge.lighten(Result({"a": "b"}), java.flow_file(10))
+    plain = bridge.send_attributes_together(Result({"a": "b"}), java.flow_file(10))
     assert "getAttributes" not in vars(other) | vars(plain)
 
 
@@ -430,7 +430,7 @@ def test_a_stream_of_another_kind_stays(caplog: pytest.LogCaptureFixture) -> Non
         stream = ours.makefile("r", encoding="utf-8")
         connection = SimpleNamespace(socket=ours, stream=stream)
         client = SimpleNamespace(deque=deque([connection]))
-        bridge.quicken(client)
+        bridge.acknowledge_at_once(client)
         assert list(client.deque) == [connection]
         assert connection.stream is stream
         theirs.sendall(b"one\n")
@@ -442,10 +442,10 @@ def test_a_connection_is_changed_once_and_keeps_its_old_stream_open(caplog: pyte
     with connected() as (ours, theirs):
         connection = SimpleNamespace(socket=ours, stream=ours.makefile("rb"))
         client = SimpleNamespace(deque=deque([connection]))
-        bridge.quicken(client)
+        bridge.acknowledge_at_once(client)
         changed = connection.stream
         assert isinstance(changed, io.BufferedReader)
-        bridge.quicken(client)
+        bridge.acknowledge_at_once(client)
         assert connection.stream is changed
         gc.collect()
         theirs.sendall(b"one\ntwo" + b"x" * 200_000 + b"\n")
@@ -459,7 +459,7 @@ def test_a_read_timeout_of_a_connection_still_holds() -> None:
     with connected() as (ours, _):
         ours.settimeout(0.05)
         connection = SimpleNamespace(socket=ours, stream=ours.makefile("rb"))
-        bridge.quicken(SimpleNamespace(deque=deque([connection])))
+        bridge.acknowledge_at_once(SimpleNamespace(deque=deque([connection])))
         with pytest.raises(TimeoutError):
             connection.stream.readline()
 
@@ -467,7 +467,7 @@ def test_a_read_timeout_of_a_connection_still_holds() -> None:
 def test_the_end_of_a_connection_is_seen() -> None:
     with connected() as (ours, theirs):
         connection = SimpleNamespace(socket=ours, stream=ours.makefile("rb"))
-        bridge.quicken(SimpleNamespace(deque=deque([connection])))
+        bridge.acknowledge_at_once(SimpleNamespace(deque=deque([connection])))
         theirs.sendall(b"half")
         theirs.close()
         assert connection.stream.readline() == b"half"
@@ -477,7 +477,7 @@ def test_the_end_of_a_connection_is_seen() -> None:
 def test_a_closed_connection_gives_back_its_descriptor() -> None:
     with connected() as (ours, theirs):
         connection = SimpleNamespace(socket=ours, stream=ours.makefile("rb"))
-        bridge.quicken(SimpleNamespace(deque=deque([connection])))
+        bridge.acknowledge_at_once(SimpleNamespace(deque=deque([connection])))
         descriptor = ours.fileno()
         connection.stream.close()  # as py4j closes one
         connection.socket.close()
@@ -511,7 +511,7 @@ def test_an_encrypted_connection_still_works(certificate: Path) -> None:
         accepted = pool.submit(server_side.wrap_socket, theirs, server_side=True)
         with client_side.wrap_socket(ours, server_hostname="127.0.0.1") as encrypted, accepted.result(10) as other:
             connection = SimpleNamespace(socket=encrypted, stream=encrypted.makefile("rb"))
-            bridge.quicken(SimpleNamespace(deque=deque([connection])))
+            bridge.acknowledge_at_once(SimpleNamespace(deque=deque([connection])))
             sent = pool.submit(other.sendall, b"one\ntwo" + b"x" * 200_000 + b"\nthree\n")
             assert connection.stream.readline() == b"one\n"
             assert connection.stream.readline() == b"two" + b"x" * 200_000 + b"\n"
@@ -547,12 +547,12 @@ def test_calls_go_on_while_connections_are_being_changed(java: Bridge, monkeypat
         while not stop.is_set():
             for connection in list(java.pool):
                 if hasattr(connection, bridge._OURS):
-                    # Only its mark: the streams of those in use are not touched, quicken takes its own out of the pool.
+                    # Only its mark: the streams of those in use are not touched; the pool's are taken out first.
                     try:
                         delattr(connection, bridge._OURS)
                     except AttributeError:
                         continue
-            bridge.quicken(java.gateway._gateway_client)
+            bridge.acknowledge_at_once(java.gateway._gateway_client)
 
     def call() -> None:
         try:
@@ -646,7 +646,7 @@ def test_on_a_system_without_quick_acknowledgements_connections_stay_as_they_are
     client = other._gateway_client
     assert other.entry_point.reads() >= 0  # one connection is in the pool
     before = [connection.stream for connection in client.deque]
-    bridge.quicken(client)
+    bridge.acknowledge_at_once(client)
     assert [connection.stream for connection in client.deque] == before
     other.close()
     client.is_connected = False

@@ -866,7 +866,7 @@ def test_row_outside_of_every_range_is_bad_alone(writer: KuduWriter, put: Callab
 def test_months_are_made_before_their_rows_come(writer: KuduWriter) -> None:
     schema = monthly(ahead=1)
     clock = Clock(month(1, 15))
-    sink = TableSink(writer, schema.name, SinkSettings(schema, 0, 0.1, upkeep_s=0), now=clock)
+    sink = TableSink(writer, schema.name, SinkSettings(schema, 0, 0.1, range_check_s=0), now=clock)
     assert write(sink, {"at": month(1), "key": 1}, {"at": month(12, year=2025), "key": 1}) == [None, None]
     assert months(writer, schema.name) == [(2025, 12), (2026, 1), (2026, 2)]
     assert write(sink, {"at": month(3), "key": 1}, {"at": month(2), "key": 1}) == [NO_RANGE, None]
@@ -902,7 +902,7 @@ def test_range_that_another_node_makes_is_found_after_a_failure(
 def test_retention_drops_what_is_past_it_and_nothing_else(writer: KuduWriter) -> None:
     schema = monthly(ahead=1, keep=2)
     clock = Clock(month(1, 15, year=2016))
-    sink = TableSink(writer, schema.name, SinkSettings(schema, 0, 0.1, upkeep_s=0), now=clock)
+    sink = TableSink(writer, schema.name, SinkSettings(schema, 0, 0.1, range_check_s=0), now=clock)
     for number in range(1, 7):
         clock.moment = month(number, 28, year=2016)
         assert write(sink, {"at": month(number, 27, year=2016), "key": number}) == [None]
@@ -917,7 +917,7 @@ def test_retention_drops_what_is_past_it_and_nothing_else(writer: KuduWriter) ->
 def test_rows_from_before_a_pause_go_once_those_after_it_fill_more_months_than_are_kept(writer: KuduWriter) -> None:
     schema = monthly(ahead=0, keep=2)
     clock = Clock(month(3, 15, year=2016))
-    sink = TableSink(writer, schema.name, SinkSettings(schema, 0, 0.1, upkeep_s=0), now=clock)
+    sink = TableSink(writer, schema.name, SinkSettings(schema, 0, 0.1, range_check_s=0), now=clock)
     assert write(sink, {"at": clock.moment, "key": 2016}) == [None]
     for number in range(1, 5):
         clock.moment = month(number, 15, year=2020)  # nothing was written for years
@@ -965,7 +965,7 @@ def test_clock_years_ahead_drops_no_rows_that_the_right_clock_keeps(
 ) -> None:
     now = datetime.now(timezone.utc)
     schema = with_months(writer, 2, *(back(now, number) for number in (2, 1, 0)))
-    settings, clock = SinkSettings(schema, 0, 0.1, upkeep_s=0), Clock(now.replace(year=now.year + 5, day=1))
+    settings, clock = SinkSettings(schema, 0, 0.1, range_check_s=0), Clock(now.replace(year=now.year + 5, day=1))
     live = months(writer, schema.name)
     wrong = TableSink(writer, schema.name, settings, now=clock)
     wrong.prepare()
@@ -1001,7 +1001,7 @@ def test_rows_alone_keep_a_clock_years_ahead_from_dropping_them(
     schema = with_months(writer, 2, *(month(number, 15, year=2016) for number in (1, 2, 6, 7, 8)))
     clock = Clock(month(5, 15, year=2031))
     kudu = Told(writer, clock if told else lambda: None)
-    sink = TableSink(kudu, schema.name, SinkSettings(schema, 0, 0.1, upkeep_s=0), now=clock)
+    sink = TableSink(kudu, schema.name, SinkSettings(schema, 0, 0.1, range_check_s=0), now=clock)
     before = months(writer, schema.name)
     sink.prepare()
     assert len(refusals(caplog)) == 1
@@ -1083,7 +1083,7 @@ def test_nodes_that_make_keep_and_drop_at_once_do_not_disturb_each_other(
 ) -> None:
     schema = monthly(ahead=2, keep=1)
     clock = Clock(month(1, 15, year=2016))
-    settings = SinkSettings(schema, 0, 0.1, upkeep_s=0)
+    settings = SinkSettings(schema, 0, 0.1, range_check_s=0)
     writers = [open_writer(kudu.masters) for _ in range(3)]
     sinks = [TableSink(writer, schema.name, settings, now=clock) for writer in writers]
     start = threading.Barrier(len(sinks))

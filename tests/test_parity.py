@@ -121,20 +121,20 @@ def outcome(
 ) -> Callable[..., dict[str, Any]]:
     """What becomes of the image that meets a fault, and of the others of its package."""
 
-    def run(step: str, code: str, times: int, door: str, count: int, packages: bool = True) -> dict[str, Any]:
+    def run(step: str, code: str, times: int, listener: str, count: int, packages: bool = True) -> dict[str, Any]:
         folder = tmp_path / f"{count}-{packages}"
         steps = Retried(make_way(hosted, folder, colour_model, {}, packages).steps)
         contents = [picture(colour=(number, 0, 0)) for number in range(count)]
         poison, fault = contents[count // 2], Fault(code, times)
         with monkeypatch.context() as broken:
             STEPS[step](broken, poison, fault)
-            sent = [(LISTENERS[door](), content) for content in contents]
+            sent = [(LISTENERS[listener](), content) for content in contents]
             content, attributes = package(sent) if packages else (sent[0][1], sent[0][0])
             left = steps.run(content, attributes)
         rows = {row["image_id"]: row for row in steps.rows().values()}
         own = rows.pop(hashlib.sha256(poison).hexdigest(), None)
         told: Any = None
-        if door == "awaited":
+        if listener == "awaited":
             others = dict(_answers(left, sent, packages))
             told = others.pop(sent[count // 2][0]["http.context.identifier"])
             assert {status for status, _ in others.values()} <= {"200"}, others
@@ -156,32 +156,32 @@ def _answers(left: Left, sent: Sequence[Any], packages: bool) -> Any:
         yield identifier, (answer.attributes["http.response.status"], body.get("error_code"))
 
 
-@pytest.mark.parametrize("door", LISTENERS)
+@pytest.mark.parametrize("listener", LISTENERS)
 @pytest.mark.parametrize("times", [1, 3, FOR_EVER], ids=["once", "for-some-seconds", "for-ever"])
 @pytest.mark.parametrize(("step", "code", "count"), TABLE)
 def test_a_fault_ends_alike_alone_and_among_others(
-    outcome: Callable[..., dict[str, Any]], step: str, code: str, times: int, door: str, count: int
+    outcome: Callable[..., dict[str, Any]], step: str, code: str, times: int, listener: str, count: int
 ) -> None:
-    alone = outcome(step, code, times, door, 1)
-    assert outcome(step, code, times, door, 1, packages=False) == alone
-    assert outcome(step, code, times, door, count) == alone
+    alone = outcome(step, code, times, listener, 1)
+    assert outcome(step, code, times, listener, 1, packages=False) == alone
+    assert outcome(step, code, times, listener, count) == alone
     if times != FOR_EVER:  # it passed within the retries
         assert alone["row"]["status"] == "classified"
         assert alone["met"] == times
-    elif door == "awaited":
+    elif listener == "awaited":
         assert alone["told"] == (str(all_errors()[code].http_status), code)
         assert alone["met"] == TRIES[step].count + 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 16])
-@pytest.mark.parametrize("door", LISTENERS)
+@pytest.mark.parametrize("listener", LISTENERS)
 def test_an_image_uri_whose_store_is_away_fails_at_once_alone_and_among_others(
     hosted: Callable[..., Hosted],
     tmp_path: Path,
     colour_model: Path,
     picture: Picture,
     monkeypatch: pytest.MonkeyPatch,
-    door: str,
+    listener: str,
     count: int,
 ) -> None:
     """FilterImageRequest has nothing of it yet that could be lost: the client is told, the row names the URI."""
@@ -199,14 +199,14 @@ def test_an_image_uri_whose_store_is_away_fails_at_once_alone_and_among_others(
     monkeypatch.setattr(fetching, "open_below", away)
     settings = {"FilterImageRequest": {"Allowed Image URIs": (tmp_path / "in").as_uri()}}
     steps = Retried(make_way(hosted, tmp_path, colour_model, settings, True).steps)
-    sent = [(LISTENERS[door]("application/json"), json.dumps({"image_uri": uri}).encode()) for uri in uris]
+    sent = [(LISTENERS[listener]("application/json"), json.dumps({"image_uri": uri}).encode()) for uri in uris]
     left = steps.run(*package(sent))
     rows = {row["status"]: row for row in steps.rows().values()}
     assert len(steps.rows()) == count
     assert set(rows) == ({"failed", "classified"} if count > 1 else {"failed"})
     assert rows["failed"]["error_code"] == "request.uri_unavailable"
     assert rows["failed"]["error_detail"].startswith(uris[0])
-    if door == "awaited":
+    if listener == "awaited":
         told = dict(_answers(left, sent, True))
         assert told.pop(sent[0][0]["http.context.identifier"]) == ("503", "request.uri_unavailable")
         assert set(told.values()) <= {("200", None)}

@@ -184,7 +184,7 @@ def test_what_is_prepared_is_built_once_however_many_tasks_ask() -> None:
         built.append(context)
         return object()
 
-    prepared = adapter.Prepared(build)
+    prepared = adapter.BuiltOnce(build)
     with ThreadPoolExecutor(8) as pool:
         found = set(pool.map(prepared.get, ["context"] * 8))
     assert len(found) == len(built) == 1
@@ -192,13 +192,13 @@ def test_what_is_prepared_is_built_once_however_many_tasks_ask() -> None:
 
 def test_none_can_be_what_was_prepared() -> None:
     built: list[object] = []
-    prepared = adapter.Prepared(built.append)
+    prepared = adapter.BuiltOnce(built.append)
     assert (prepared.get("a"), prepared.get("b"), built) == (None, None, ["a"])
 
 
 def test_a_new_schedule_lets_go_of_what_was_built_before() -> None:
     closed: list[str] = []
-    prepared = adapter.Prepared(lambda context: context, closed.append)
+    prepared = adapter.BuiltOnce(lambda context: context, closed.append)
     assert prepared.renew("first") == "first"
     assert prepared.get("ignored") == "first"
     assert prepared.renew("second") == "second"
@@ -217,7 +217,7 @@ def test_a_failed_preparation_is_tried_again() -> None:
             raise error
         return "built"
 
-    prepared = adapter.Prepared(build)
+    prepared = adapter.BuiltOnce(build)
     with pytest.raises(ConfigurationError):
         prepared.get("context")
     assert prepared.get("context") == "built"

@@ -164,7 +164,7 @@ def send(
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         click.echo(f"Error: {err}; stopped", err=True)
         sys.exit(1)
-    if not quiet and (tally.heard or not tally.stopped):
+    if not quiet and (tally.has_answered or not tally.stopped):
         print_summary(tally, url, sys.stderr if json_path == "-" else sys.stdout)
     if tally.stopped:
         click.echo(f"Error: {tally.stopped}", err=True)

@@ -1,4 +1,4 @@
-"""Builds the flow definitions that NiFi imports: image-warehouse.json, and image-warehouse-tls.json whose doors are HTTPS.
+"""Builds the flow definitions that NiFi imports: image-warehouse.json, and image-warehouse-tls.json with HTTPS listeners.
 
     python -m imagewarehouse.flows.build            write the files
     python -m imagewarehouse.flows.build --check    exit 1 when one is not what would be written
@@ -303,7 +303,7 @@ class Processor(Part):
     type: str = ""
     settings: Mapping[str, str] | None = None  # only what differs from the default
     tasks: int = 1
-    ends: tuple[str, ...] = ()  # relationships that are auto-terminated
+    auto_terminated: tuple[str, ...] = ()  # relationships that are auto-terminated
     retry: Retry = Retry()
 
 
@@ -376,10 +376,10 @@ def processor(
     settings: Mapping[str, str] | None = None,
     *,
     tasks: int = 1,
-    ends: tuple[str, ...] = (),
+    auto_terminated: tuple[str, ...] = (),
     retry: Retry = Retry(),
 ) -> Processor:
-    return Processor("PROCESSOR", name, at, comments, type_name, settings, tasks, ends, retry)
+    return Processor("PROCESSOR", name, at, comments, type_name, settings, tasks, auto_terminated, retry)
 
 
 # Packages that wait between two steps. Few: while there is no space, requests wait in front of the gathering step, where
@@ -406,10 +406,10 @@ def loop(part: Part, relationship: str) -> Link:
 
 
 def dead_letters(
-    part: Part, grave: Part, relationships: Sequence[str], name: str, bends: tuple[Place, ...] = ()
+    part: Part, dead_letter_queue: Part, relationships: Sequence[str], name: str, bends: tuple[Place, ...] = ()
 ) -> Link:
     """A queue that nothing empties but an operator. Without back pressure: a full one would stop the step in front of it."""
-    return Link(part, grave, tuple(relationships), name, bends, objects=0, size="0 B")
+    return Link(part, dead_letter_queue, tuple(relationships), name, bends, objects=0, size="0 B")
 
 
 # As NiFi 2 draws them.
@@ -488,7 +488,7 @@ def _settings() -> tuple[Setting, ...]:
 
 
 TLS_SETTINGS = (
-    Setting("tls.certificate", "PEM file on every node: the certificate of the doors, and those between it and its root.",
+    Setting("tls.certificate", "PEM file on every node: the certificate of the listeners, and those between it and its root.",
             "./conf/tls/certificate.pem"),
     Setting("tls.private.key", "PEM file on every node: the key to that certificate, not encrypted, readable by NiFi only.",
             "./conf/tls/private-key.pem"),
@@ -529,14 +529,14 @@ def gather(name: str, at: Place) -> Processor:
         "Makes one FlowFile of those that wait, so that every later step pays NiFi's price of a FlowFile once for all of them."
         " Never waits for more.",
         {"Maximum Batch Size": "#{batch.max.images}", "Maximum Batch Content Size": "#{batch.max.size}"},
-        ends=("original",),
+        auto_terminated=("original",),
     )
 
 
 TLS = Service(
     "TLS",
     "PEMEncodedSSLContextProvider",
-    "Certificate and key of the two doors, and who signs the certificates of clients.",
+    "Certificate and key of the two listeners, and who signs the certificates of clients.",
     {
         "Private Key Source": "FILES",
         "Private Key Location": "#{tls.private.key}",
@@ -581,7 +581,7 @@ def handle_request(tls: bool = False) -> Group:
         },
         tasks=4,  # bodies are copied by these, not by the server's own threads
     )
-    # One for each door: the images of a package are all waited for, or none is.
+    # One for each listener: the images of a package are all waited for, or none is.
     gathered, gathered_waiting = gather("Gather images", (660, 220)), gather("Gather requests", (660, 520))
     check = processor(
         "FilterImageRequest",
@@ -599,14 +599,14 @@ def handle_request(tls: bool = False) -> Group:
             **PACKAGES,
         },
         tasks=2,
-        ends=("original",),
+        auto_terminated=("original",),
         retry=_retrying(),
     )
     accepted = port_out("accepted", (2110, 190), "Images that passed every check.")
     rejected = port_out(
         "rejected", (2110, 410), "Requests that will never pass, with the reason; they are recorded too."
     )
-    grave = funnel("dead letters", (2206, 630))
+    dead_letter_queue = funnel("dead letters", (2206, 630))
     answers = port_in("answers", (56, 860), "What goes back to waiting clients, from Storing Result.")
     answer = processor(
         "Answer",
@@ -623,13 +623,24 @@ def handle_request(tls: bool = False) -> Group:
             "Allow": "${http.response.status:equals('405'):ifElse('POST', '')}",
             "WWW-Authenticate": "${http.response.status:equals('401'):ifElse('Bearer', '')}",
         },
-        ends=("success", "failure"),
+        auto_terminated=("success", "failure"),
     )
     return Group(
         "Handle Request",
         (0, 420),
         "Takes images over HTTP, refuses what is no image, and answers clients that wait.",
-        [receive, receive_waiting, gathered, gathered_waiting, check, accepted, rejected, grave, answers, answer],
+        [
+            receive,
+            receive_waiting,
+            gathered,
+            gathered_waiting,
+            check,
+            accepted,
+            rejected,
+            dead_letter_queue,
+            answers,
+            answer,
+        ],
         [
             link(receive, gathered, "success", objects=1000),
             link(receive_waiting, gathered_waiting, "success", objects=1000),
@@ -638,7 +649,7 @@ def handle_request(tls: bool = False) -> Group:
             link(check, accepted, "success"),
             link(check, rejected, "rejected"),
             # Not to the rows: who sends packages of FlowFiles chooses their attributes, and nobody has checked these.
-            dead_letters(check, grave, ["failure"], "dead letters: requests"),
+            dead_letters(check, dead_letter_queue, ["failure"], "dead letters: requests"),
             link(answers, answer, objects=1000),
         ],
         [
@@ -646,7 +657,7 @@ def handle_request(tls: bool = False) -> Group:
                 "doors",
                 (0, 0),
                 (1072, 120),
-                "Two doors: /images acknowledges and lets go, /classify waits for the result.\n"
+                "Two listeners: /images acknowledges and lets go, /classify waits for the result.\n"
                 "Both lead to the same check. The limits are parameters of the context image-warehouse.\n"
                 "Behind a load balancer keep a client of /classify on its node: only that node can answer it.",
             )
@@ -663,7 +674,7 @@ def pre_processing() -> Group:
         (660, 250),
         "Adds the client's address and user, and facts about the image where the check has not left them.",
         {"Trusted Proxies": "#{source.trusted.proxies}", "Keep GPS": "#{source.keep.gps}", **PACKAGES},
-        ends=("original",),
+        auto_terminated=("original",),
         retry=_retrying(),
     )
     store = processor(
@@ -674,7 +685,7 @@ def pre_processing() -> Group:
         " clients are told after 15 seconds.",
         {"Store URI": "#{store.uri}", **PACKAGES},
         tasks=2,
-        ends=("original",),
+        auto_terminated=("original",),
         retry=_retrying("retry", "refused"),
     )
     stored = port_out("stored", (2100, 290), "Images whose storage_uri is known, and those that the store refused.")
@@ -714,7 +725,7 @@ def prediction() -> Group:
             **PACKAGES,
         },
         tasks=2,
-        ends=("original",),
+        auto_terminated=("original",),
         retry=_retrying(),
     )
     classified = port_out("classified", (1180, 300), "Images with predicted_class and confidence.")
@@ -747,7 +758,7 @@ def storing_result() -> Group:
             **PACKAGES,
         },
         tasks=2,
-        ends=("original",),
+        auto_terminated=("original",),
         retry=_retrying("retry", "refused"),
     )
     index = processor(
@@ -756,7 +767,7 @@ def storing_result() -> Group:
         (1960, 120),
         "Writes the record to the search index. Nobody waits for it: the row is what counts.",
         {"Solr URL": "#{solr.url}"},
-        ends=("original", "success", "switched off"),
+        auto_terminated=("original", "success", "switched off"),
         retry=_retrying("retry"),
     )
     waits = processor(
@@ -765,7 +776,7 @@ def storing_result() -> Group:
         (1960, 560),
         "answers counts the clients of /classify. Everything else ends here: its row is written, nobody waits.",
         {"waiting": "${answers:isEmpty():not()}"},
-        ends=("unmatched",),
+        auto_terminated=("unmatched",),
     )
     unpack = processor(
         "Unpack answers",
@@ -773,15 +784,15 @@ def storing_result() -> Group:
         (2640, 560),
         "One FlowFile for each answer again.",
         {"Packaging Format": "flowfile-stream-v3"},
-        ends=("original",),
+        auto_terminated=("original",),
     )
     answers = port_out("answers", (3320, 600), "Answers for clients that wait, in Handle Request.")
-    grave = funnel("dead letters", (3660, 160))
+    dead_letter_queue = funnel("dead letters", (3660, 160))
     return Group(
         "Storing Result",
         (2400, 420),
         "Writes one row and one document for each request, and hands over the answer.",
-        [classified, rejected, failed, every, rows, index, waits, unpack, answers, grave],
+        [classified, rejected, failed, every, rows, index, waits, unpack, answers, dead_letter_queue],
         [
             link(classified, every),
             link(rejected, every),
@@ -791,12 +802,14 @@ def storing_result() -> Group:
             link(rows, waits, "success"),
             link(rows, unpack, "refused", bends=((1260, 780), (2816, 780))),
             loop(rows, "retry"),
-            dead_letters(rows, grave, ["failure", "bad rows"], "dead letters: rows", ((1316, 900), (3684, 900))),
+            dead_letters(
+                rows, dead_letter_queue, ["failure", "bad rows"], "dead letters: rows", ((1316, 900), (3684, 900))
+            ),
             loop(index, "retry"),
-            dead_letters(index, grave, ["failure"], "dead letters: documents"),
+            dead_letters(index, dead_letter_queue, ["failure"], "dead letters: documents"),
             link(waits, unpack, "waiting"),
             link(unpack, answers, "success", objects=1000),
-            dead_letters(unpack, grave, ["failure"], "dead letters: answers"),
+            dead_letters(unpack, dead_letter_queue, ["failure"], "dead letters: answers"),
         ],
         [
             Label(
@@ -902,7 +915,7 @@ class _Renderer:
         return {
             **_common("PROCESSOR", path, part.name, path, part.at, part.comments),
             **self._configuration(found, part.settings or {}),
-            "autoTerminatedRelationships": sorted(part.ends),
+            "autoTerminatedRelationships": sorted(part.auto_terminated),
             "backoffMechanism": "PENALIZE_FLOWFILE",
             "bulletinLevel": "WARN",
             "concurrentlySchedulableTaskCount": part.tasks,

@@ -53,7 +53,7 @@ class ColumnValues:
 
 @dataclass(frozen=True, slots=True)
 class RowBatch:
-    """Rows for one table. `operations`: uint8, an Operation for each row. Raises ValueError at birth."""
+    """Rows for one table. `operations`: uint8, an Operation for each row. Raises ValueError on construction."""
 
     operations: np.ndarray
     columns: tuple[ColumnValues, ...]
@@ -76,7 +76,7 @@ class RowBatch:
         return RowBatch(self.operations[at], columns)
 
 
-def misfit(batch: RowBatch, columns: Sequence[KuduColumn]) -> str:
+def mismatch(batch: RowBatch, columns: Sequence[KuduColumn]) -> str:
     """Why the rows are not for a table of these columns, which was altered after they were converted; empty: they are."""
     types = {column.name: column.arrow_type for column in columns}
     for column in batch.columns:

@@ -47,7 +47,7 @@ _ARROW = {
 class KuduColumn:
     """One column. `precision` and `scale` belong to decimal (1-38 digits), `length` (characters) to varchar.
 
-    `encoding`, `compression` and `default` are None where the server decides. Raises ValueError at birth.
+    `encoding`, `compression` and `default` are None where the server decides. Raises ValueError on construction.
     """
 
     name: str
@@ -161,7 +161,7 @@ UNITS = ("day", "month", "year")
 
 @dataclass(frozen=True, slots=True)
 class TableSchema:
-    """A table as it is or as it is to be made. Key columns come first. Raises ValueError at birth.
+    """A table as it is or as it is to be made. Key columns come first. Raises ValueError on construction.
 
     Made with either fixed `ranges`, or a `policy` that keeps making them, or neither: one range without bounds.
     `replicas` None leaves the number to the cluster.

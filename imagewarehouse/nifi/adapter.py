@@ -24,7 +24,7 @@ T = TypeVar("T")
 log = logging.getLogger("imagewarehouse")
 
 
-class Prepared(Generic[T]):
+class BuiltOnce(Generic[T]):
     """What a processor makes of its properties: built when it is scheduled, or at the first image.
 
     NiFi does not call `onScheduled` again after it has replaced a crashed Python process, so `get` builds as well.

@@ -219,9 +219,9 @@ def transform(
         if not everyone and has_ended(flow_file) and flow_file.getAttribute("request_id"):  # not somebody else's status
             return result(relationship="success")
         (found,) = work([flow_file])
-        return bridge.lighten(found, flow_file)
+        return bridge.send_attributes_together(found, flow_file)
     try:
-        return bridge.lighten(
+        return bridge.send_attributes_together(
             each(Package(flow_file, first=first, most=most), work, result, everyone=everyone), flow_file
         )
     except PackageBroken as err:

@@ -3,9 +3,9 @@
 NiFi hands content to Python through py4j: text and base64 over a loopback socket. That is slow in two ways.
 
 The stall. py4j's Java side writes an answer in pieces of 8 KB and sets no TCP_NODELAY, so the second piece waits until
-the first is acknowledged, which Linux delays by 40 ms: 23 FlowFiles a second at 8 KB where 1 KB gives 2,300. `quicken`
-lets the Python end acknowledge at once (TCP_QUICKACK, which the kernel takes back by itself and which is therefore set
-before every receive), and send at once (TCP_NODELAY).
+the first is acknowledged, which Linux delays by 40 ms: 23 FlowFiles a second at 8 KB where 1 KB gives 2,300.
+`acknowledge_at_once` lets the Python end acknowledge at once (TCP_QUICKACK, which the kernel takes back by itself and
+which is therefore set before every receive), and send at once (TCP_NODELAY).
 
 The encoding. What is left are about 25 ms a megabyte of base64 and text, on both sides. So a content of more than a few
 kilobytes does not cross at all: NiFi's own `ProcessSession.exportTo` writes it into an anonymous file in memory
@@ -48,7 +48,7 @@ def read(flow_file: Any) -> bytes:
         return bytes(flow_file.getContentsAsBytes())
     mode = _mode()
     if mode != "plain":
-        quicken(client)
+        acknowledge_at_once(client)
         if mode == "handover" and _handover.works:
             size = int(flow_file.getSize())
             if size > _SMALL:
@@ -62,12 +62,12 @@ def text_attribute(flow_file: Any, name: str) -> str | None:
     """An attribute that may be long; a long one stalls as a content does."""
     client = getattr(flow_file, "_gateway_client", None)
     if client is not None and _mode() != "plain":
-        quicken(client)
+        acknowledge_at_once(client)
     value: str | None = flow_file.getAttribute(name)
     return value
 
 
-def lighten(result: Result, flow_file: Any) -> Result:
+def send_attributes_together(result: Result, flow_file: Any) -> Result:
     """The same FlowFileTransformResult, whose attributes cross the bridge together.
 
     NiFi's own class asks the JVM for java, java.util and HashMap each time, which looks for classes of the first two names
@@ -126,7 +126,7 @@ _OURS = "_imagewarehouse_stream"
 _told: set[str] = set()
 
 
-def quicken(client: Any) -> None:
+def acknowledge_at_once(client: Any) -> None:
     """Let the pooled connections of a py4j client, and the connection that this call came in on, neither wait nor keep
     waiting. Changes nothing where they are not as py4j 0.10.9 makes them, nor outside Linux."""
     if not hasattr(socket, "TCP_QUICKACK"):

@@ -85,7 +85,7 @@ class _Records:
         batch = RowBatch(np.full(len(self), Operation.UPSERT, dtype=np.uint8), columns)
         return (batch if len(rows) == len(self) else batch.take(rows)), rows, {}
 
-    def strange(self, schema: TableSchema) -> bool:
+    def has_unknown_fields(self, schema: TableSchema) -> bool:
         return False
 
     def missing_columns(self, schema: TableSchema) -> Sequence[KuduColumn]:

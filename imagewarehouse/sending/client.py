@@ -44,7 +44,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class NoAnswer:
     """An attempt without an answer. `silent`: nothing came back at all, so the service may be down."""
 
     code: str
@@ -75,7 +75,7 @@ class Client:
     plan: Plan
     halted: asyncio.Future[None]
     note: Callable[[str], None] | None  # is told once why the first attempt failed
-    heard: bool = False  # the service has answered at least once
+    has_answered: bool = False  # the service has answered at least once
 
     def __post_init__(self) -> None:
         plan = self.plan
@@ -87,7 +87,7 @@ class Client:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
-    async def post(self, content: bytes, headers: dict[str, str]) -> tuple[Reply | Trouble | None, int]:
+    async def post(self, content: bytes, headers: dict[str, str]) -> tuple[Reply | NoAnswer | None, int]:
         """The last answer and how many attempts it took; None when the run was halted before there was one."""
         note, self.note = self.note, None
         attempt = 0
@@ -95,7 +95,7 @@ class Client:
             attempt += 1
             answer, asked = await self._attempt(content, headers), None
             if isinstance(answer, Reply):
-                self.heard = True
+                self.has_answered = True
                 again, asked, why = answer.http_status in _RETRIED, answer.retry_after_s, f"HTTP {answer.http_status}"
             else:
                 again, why = answer.retryable, answer.detail
@@ -107,7 +107,7 @@ class Client:
             if self.halted.done():
                 return None, attempt
 
-    async def _attempt(self, content: bytes, headers: dict[str, str]) -> Reply | Trouble:
+    async def _attempt(self, content: bytes, headers: dict[str, str]) -> Reply | NoAnswer:
         # aiohttp writes bytes in one piece, which holds up the other connections where they are many.
         body = content if len(content) < 256 * 1024 else io.BytesIO(content)
         started = time.perf_counter()
@@ -172,28 +172,28 @@ def judge(reply: Reply, *, answers_later: bool) -> dict[str, Any]:
     }
 
 
-def explain(err: Exception, timeout_s: float) -> Trouble:
+def explain(err: Exception, timeout_s: float) -> NoAnswer:
     """The one place where the exceptions of aiohttp, ssl and the sockets become words."""
     if isinstance(err, aiohttp.ClientSSLError | ssl.SSLError):
         cause = getattr(err, "os_error", err)
         words = (getattr(cause, "reason", None) or str(cause)).replace("_", " ").lower()
         if isinstance(cause, ssl.CertificateError):
             words = f"{getattr(cause, 'verify_message', words)}; for a certificate of your own give --cacert FILE"
-        return Trouble("connection.tls", f"TLS: {first_line(words)}", retryable=False)
+        return NoAnswer("connection.tls", f"TLS: {first_line(words)}", retryable=False)
     if isinstance(err, asyncio.TimeoutError):
         connected = not isinstance(err, aiohttp.ConnectionTimeoutError)
         what, limit_s = ("answer", timeout_s) if connected else ("connection", min(timeout_s, CONNECT_TIMEOUT_S))
-        return Trouble("connection.timeout", f"no {what} within {limit_s:g} s")
+        return NoAnswer("connection.timeout", f"no {what} within {limit_s:g} s")
     if isinstance(err, aiohttp.ClientConnectorError):
         words = reason(err.os_error)
         unknown = isinstance(err, aiohttp.ClientConnectorDNSError)
-        return Trouble("connection.failed", f"host name not found ({words})" if unknown else words)
+        return NoAnswer("connection.failed", f"host name not found ({words})" if unknown else words)
     if isinstance(err, aiohttp.ServerDisconnectedError):
-        return Trouble("connection.lost", "the service closed the connection without an answer", silent=False)
+        return NoAnswer("connection.lost", "the service closed the connection without an answer", silent=False)
     if isinstance(err, aiohttp.ClientPayloadError | OSError):
-        return Trouble("connection.lost", reason(err), silent=False)
+        return NoAnswer("connection.lost", reason(err), silent=False)
     # What is left speaks, but no HTTP: trying again would not teach it.
-    return Trouble("answer.not_understood", f"not an HTTP answer: {first_line(err)}", retryable=False, silent=False)
+    return NoAnswer("answer.not_understood", f"not an HTTP answer: {first_line(err)}", retryable=False, silent=False)
 
 
 def retry_after_s(value: str | None, now: datetime) -> float | None:

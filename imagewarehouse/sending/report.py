@@ -64,7 +64,7 @@ class Tally:
     started: float = field(default_factory=time.monotonic)
     signal: int | None = None  # the one that stopped the run
     stopped: str | None = None  # why it stopped by itself
-    heard: bool = True  # the service has answered at least once
+    has_answered: bool = True  # the service has answered at least once
 
     @property
     def done(self) -> int:

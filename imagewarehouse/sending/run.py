@@ -17,7 +17,7 @@ import uvloop
 
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.ids import new_request_id
-from imagewarehouse.sending.client import Client, Reply, Trouble, headers_of, judge
+from imagewarehouse.sending.client import Client, NoAnswer, Reply, headers_of, judge
 from imagewarehouse.sending.items import FAILED, Image, Item, Outcome, read_image, unreadable
 from imagewarehouse.sending.report import Display, Tally
 from imagewarehouse.sending.settings import Plan
@@ -78,7 +78,7 @@ class Run:
                     loop.remove_signal_handler(number)  # uvloop would keep them when it is closed
         if not self.work.cancelled():
             self.work.result()
-        self.tally.heard = self.client.heard
+        self.tally.has_answered = self.client.has_answered
 
     def _on_signal(self, number: int) -> None:
         if self.tally.signal is not None:
@@ -93,15 +93,15 @@ class Run:
 
     async def _send_all(self) -> None:
         # Alone until the service has answered: a wrong address or a wrong key shows once, not once an image.
-        await self._send_items(until_heard=True)
+        await self._send_items(until_answered=True)
         consumers = [asyncio.ensure_future(self._send_items()) for _ in range(self.plan.connections)]
         try:
             await asyncio.gather(*consumers)
         finally:
             await _end(consumers)
 
-    async def _send_items(self, until_heard: bool = False) -> None:
-        while not (until_heard and self.client.heard):
+    async def _send_items(self, until_answered: bool = False) -> None:
+        while not (until_answered and self.client.has_answered):
             item = await self._next()
             if item is None:
                 return
@@ -160,26 +160,26 @@ class Run:
         if self.lines is not None:
             write_line("--json", self.lines, outcome.as_json())
 
-    def _watch(self, outcome: Outcome, answer: Reply | Trouble) -> None:
+    def _watch(self, outcome: Outcome, answer: Reply | NoAnswer) -> None:
         """Stop the run where every further image would meet the same end."""
         first, self.done_any = not self.done_any, True
-        heard, url = self.client.heard, self.plan.url
+        has_answered, url = self.client.has_answered, self.plan.url
         if isinstance(answer, Reply):
             self.silent_in_a_row = 0
             if first and answer.http_status in _REFUSED_FOR_ALL:
                 words = f"{answer.http_status} {outcome.error_code}: {outcome.error_detail}"
                 self._halt(f"{url} refused the first image: {words}{_HINTS.get(answer.http_status, '')}")
             return
-        if heard and not answer.silent:
+        if has_answered and not answer.silent:
             return  # one image may break a connection, that says nothing about the next
         self.silent_in_a_row += 1
-        patience = max(self.plan.connections, 3) if heard else (1 if answer.silent else 3)
+        patience = max(self.plan.connections, 3) if has_answered else (1 if answer.silent else 3)
         if self.silent_in_a_row < patience:
             return
         if answer.code == "connection.tls":
             self._halt(f"{url}: {answer.detail}")
         else:
-            when = "stopped answering" if heard else "did not answer"
+            when = "stopped answering" if has_answered else "did not answer"
             self._halt(f"{url} {when}: {answer.detail}; is `imagewarehouse run` running?")
 
     async def _show(self) -> None:

@@ -173,9 +173,9 @@ def _page(metrics: Mapping[str, Any], mistakes: Sequence[Mistake], manifest: Man
         ("training", "How it was trained", _training(manifest)),
         ("history", "Course of the training", _history(metrics.get("history", {}))),
         ("classes", "Classes", _classes(metrics["by_class"])),
-        ("confusion", "What is taken for what", _confusion(metrics)),
-        ("calibration", "What a confidence is worth", _calibration(metrics)),
-        ("robustness", "Worse pictures", _robustness(metrics.get("robustness"))),
+        ("confusion", "Confusion matrix", _confusion(metrics)),
+        ("calibration", "Calibration", _calibration(metrics)),
+        ("robustness", "Robustness", _robustness(metrics.get("robustness"))),
         ("files", "Files and speed", _files(metrics)),
         ("mistakes", "Most confident mistakes", _mistakes(mistakes, examples, manifest)),
     ]
@@ -448,7 +448,7 @@ def _robustness(found: Mapping[str, Any] | None) -> str:
     return (
         f"<p>Accuracy on {found['images']:,} of the images, chosen and changed by seed {found['seed']}. Dashed: the same "
         f'images unchanged, {_percent(clean)}.</p>\n<div class="charts">{figures}</div>\n'
-        + _table("The same in numbers.", titles, body, name="Worse pictures")
+        + _table("The same in numbers.", titles, body, name="Robustness")
     )
 
 

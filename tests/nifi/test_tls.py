@@ -1,4 +1,4 @@
-"""The flow with HTTPS doors in a real NiFi, with certificates made by the commands of nifi-conf/tls/README.md."""
+"""The flow with HTTPS listeners in a real NiFi, with certificates made by the commands of nifi-conf/tls/README.md."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _WEB_TIMEOUT_S = 2.0  # the web pages may be behind a firewall, and are a bonus 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What the options of the same names ask for. Raises ConfigurationError at birth."""
+    """What the options of the same names ask for. Raises ConfigurationError on construction."""
 
     add: tuple[str, ...] = ()
     add_until: str | None = None

@@ -26,7 +26,7 @@ ENCRYPTION = ("optional", "required_remote", "required")
 
 @dataclass(frozen=True, slots=True)
 class KuduSettings:
-    """How to reach Kudu and how to write to it. Raises ConfigurationError at birth, with the property's name.
+    """How to reach Kudu and how to write to it. Raises ConfigurationError on construction, with the property's name.
 
     `flush_mode` has Kudu's names. AUTO_FLUSH_BACKGROUND: the next batch is made while the last one travels; rows of one
     call that share a key still arrive in their order. MANUAL_FLUSH: one batch at a time. AUTO_FLUSH_SYNC: one row at a time.

@@ -25,7 +25,7 @@ from imagewarehouse.errors import (
     SchemaChanged,
     WarehouseError,
 )
-from imagewarehouse.kudu.batch import RowBatch, misfit
+from imagewarehouse.kudu.batch import RowBatch, mismatch
 from imagewarehouse.kudu.clients import jvm
 from imagewarehouse.kudu.clients.interface import BACKGROUND, SYNC, KuduSettings, RowFailure
 from imagewarehouse.kudu.clients.java_values import (
@@ -98,7 +98,7 @@ class JavaKuduWriter:
         handle, schema = self._open(table)
         fitting, reason = list(batches), ""
         for number, batch in enumerate(batches):
-            reason = misfit(batch, schema.columns)
+            reason = mismatch(batch, schema.columns)
             if reason:  # Java would read the cells as what they are not; what comes after them must not overtake them
                 fitting = fitting[:number]
                 break

@@ -21,7 +21,7 @@ from imagewarehouse.errors import (
     SchemaChanged,
     WarehouseError,
 )
-from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch, misfit
+from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch, mismatch
 from imagewarehouse.kudu.clients.interface import SYNC, KuduSettings, RowFailure
 from imagewarehouse.kudu.clients.native_tokens import OpenedTable
 from imagewarehouse.kudu.clients.native_values import (
@@ -75,7 +75,7 @@ class Writing:
         self._stopped: WarehouseError | None = None  # nothing is sent any more: nothing may overtake what has to wait
 
     def add(self, number: int, batch: RowBatch) -> None:
-        reason = misfit(batch, self._opened.columns)
+        reason = mismatch(batch, self._opened.columns)
         if reason and self._stopped is None:
             self._stopped = SchemaChanged(reason)
         size = sum(column.values.nbytes for column in batch.columns) or 1

@@ -55,7 +55,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class RecordMapping:
-    """How rows come out of records. Raises ValueError at birth.
+    """How rows come out of records. Raises ValueError on construction.
 
     `data_path`: the part of a record that is its row, or its rows; empty: the record. `operation_path`: where a record
     names its operation, by the name of an Operation or as Debezium does (c and r: INSERT, u: UPDATE, d: DELETE);

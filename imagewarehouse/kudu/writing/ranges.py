@@ -16,7 +16,7 @@ _CLOCKS_DIFFER = timedelta(minutes=10)  # this far a node's clock may be ahead o
 
 
 @dataclass(frozen=True, slots=True)
-class Upkeep:
+class RangeChanges:
     """What a table needs by the clock: ranges to add, by time, and ranges past retention. See `judge` about those."""
 
     add: tuple[Range, ...] = ()
@@ -53,7 +53,7 @@ class Retention:
         return text.removesuffix("-01")
 
 
-def plan(policy: RangePolicy, kind: KuduType, existing: Sequence[Range], now: datetime) -> Upkeep:
+def plan(policy: RangePolicy, kind: KuduType, existing: Sequence[Range], now: datetime) -> RangeChanges:
     """Compare the ranges that are there with those that the policy wants at `now` (UTC).
 
     The range of `now` and `policy.ahead` more are wanted. A unit that an existing range covers, even in part, is left
@@ -70,7 +70,7 @@ def plan(policy: RangePolicy, kind: KuduType, existing: Sequence[Range], now: da
     if policy.keep is not None:
         cut = _bound(_shift(current, policy.unit, -policy.keep), kind)
         drop = [part for part in existing if part.upper is not None and part.upper[0] <= cut]
-    return Upkeep(tuple(add), tuple(drop))
+    return RangeChanges(tuple(add), tuple(drop))
 
 
 def judge(

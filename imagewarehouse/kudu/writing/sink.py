@@ -28,7 +28,7 @@ log = logging.getLogger("imagewarehouse.kudu")
 
 Outcome = WarehouseError | None
 
-_MENDS = 3  # how often a table may change under one write before it is left to the next
+_MOST_REPAIRS = 3  # how often a table may change under one write before it is left to the next
 _LONGEST_PAUSE_S = 10.0
 _LOOK_AGAIN_S = 5.0  # between two looks at a table whose rows have fields that it has not
 
@@ -44,7 +44,7 @@ class SinkSettings:
     declared: TableSchema | None = None
     retries: int = 2
     backoff_s: float = 0.5  # before the first retry; doubled for each further one
-    upkeep_s: float = 600.0  # how often the range partitions are looked at
+    range_check_s: float = 600.0  # how often the range partitions are looked at
 
 
 class Source(Protocol):
@@ -57,7 +57,7 @@ class Source(Protocol):
     ) -> tuple[RowBatch, Sequence[int], dict[int, WarehouseError]]:
         """The rows of these numbers: (what can be written, the number of each row in it, errors of the others)."""
 
-    def strange(self, schema: TableSchema) -> bool:
+    def has_unknown_fields(self, schema: TableSchema) -> bool:
         """Whether a row has a field that the table has no column for."""
 
     def missing_columns(self, schema: TableSchema) -> Sequence[KuduColumn]:
@@ -84,20 +84,20 @@ class TableSink:
         self._lock = threading.Lock()
         self._ready = False
         self._failed: tuple[float, WarehouseError] | None = None  # when and why the table could not be prepared
-        self._upkeep_due = 0.0
+        self._range_check_due = 0.0
         self._look_again = 0.0
 
     def write(self, sources: Sequence[Source]) -> list[list[Outcome]]:
         """Write all rows of all sources; for each source the outcome of each row, None for written."""
         outcomes: list[list[Outcome]] = [[None] * len(source) for source in sources]
         pending = {number: list(range(len(source))) for number, source in enumerate(sources) if len(source)}
-        mends = tries = 0
+        repairs = tries = 0
         while pending:
             failed = self._attempt(sources, pending, outcomes)
             kinds = {type(outcomes[number][row]) for number, rows in failed.items() for row in rows}
-            if mends < _MENDS and self._mend(kinds, mends):
-                mends += 1
-                pending = _only(failed, outcomes, lambda outcome: _mendable(outcome) or _retryable(outcome))
+            if repairs < _MOST_REPAIRS and self._repair_table(kinds, repairs):
+                repairs += 1
+                pending = _only(failed, outcomes, lambda outcome: _repairable(outcome) or _retryable(outcome))
                 continue
             pending = _only(failed, outcomes, _retryable)
             if not pending or tries >= self.settings.retries:
@@ -118,8 +118,8 @@ class TableSink:
                 self._failed = time.monotonic(), err
                 raise
             self._ready = True
-            if time.monotonic() >= self._upkeep_due:
-                self._upkeep_due = time.monotonic() + self.settings.upkeep_s
+            if time.monotonic() >= self._range_check_due:
+                self._range_check_due = time.monotonic() + self.settings.range_check_s
                 self._keep_ranges(schema, drop=True)
             return schema
 
@@ -156,20 +156,22 @@ class TableSink:
             failed.setdefault(number, []).append(row)
         return failed
 
-    def _mend(self, kinds: set[type[WarehouseError | None]], mends: int) -> bool:
+    def _repair_table(self, kinds: set[type[WarehouseError | None]], repairs: int) -> bool:
         """Do what lets rows pass that failed for such reasons; False where nothing can be done."""
         # A missing table can be made, or it was open and another one has its name by now.
         if SchemaChanged in kinds or (KuduTableMissing in kinds and (self.settings.declared or self._ready)):
             with self._lock:
                 self._ready = False
             return True
-        if KuduNoRange not in kinds or mends:
+        if KuduNoRange not in kinds or repairs:
             return False
         try:
             schema = self.writer.schema(self.table, refresh=True)  # another node may have made the range
         except WarehouseError:
             return False
-        self._keep_ranges(schema, drop=False)  # rows need what is missing; the rest has time until the upkeep
+        self._keep_ranges(
+            schema, drop=False
+        )  # rows need what is missing; the rest has time until the ranges are checked
         return True
 
     def _open(self) -> TableSchema:
@@ -218,7 +220,7 @@ class TableSink:
 
         Where that cannot be, it stays as it is, and the rows with such fields are refused one by one.
         """
-        if any(source.strange(schema) for source in sources) and time.monotonic() >= self._look_again:
+        if any(source.has_unknown_fields(schema) for source in sources) and time.monotonic() >= self._look_again:
             self._look_again = time.monotonic() + _LOOK_AGAIN_S
             schema = self.writer.schema(self.table, refresh=True)  # somebody else may have added the column
         for source in sources:
@@ -280,7 +282,7 @@ class TableSink:
                 log.warning("table %s: dropped the range up to %s, past retention", self.table, part.upper)
 
 
-def _mendable(outcome: Outcome) -> bool:
+def _repairable(outcome: Outcome) -> bool:
     return isinstance(outcome, (SchemaChanged, KuduNoRange, KuduTableMissing))
 
 
@@ -289,7 +291,7 @@ def _retryable(outcome: Outcome) -> bool:
 
 
 def _is_final(outcome: Outcome) -> bool:
-    return outcome is not None and not outcome.retryable and not _mendable(outcome)
+    return outcome is not None and not outcome.retryable and not _repairable(outcome)
 
 
 def _only(

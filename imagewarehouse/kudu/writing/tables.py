@@ -45,7 +45,7 @@ class Put:
         numbers = np.asarray(rows)
         return converted.batch, numbers[converted.kept], {int(numbers[n]): error for n, error in converted.errors}
 
-    def strange(self, schema: TableSchema) -> bool:
+    def has_unknown_fields(self, schema: TableSchema) -> bool:
         known = {column.name for column in schema.columns}
         if self.rows.table is not None:
             return not known.issuperset(self.rows.table.column_names)
