@@ -1039,7 +1039,7 @@ def test_declared_table_is_safe_from_a_clock_years_ahead(
         def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
             return now.replace(year=now.year + 5, day=1)
 
-    monkeypatch.setattr("imagewarehouse.kudu.sink.datetime", Ahead)
+    monkeypatch.setattr("imagewarehouse.kudu.writing.sink.datetime", Ahead)
     again = content([{"at": Ahead.now().isoformat(), "key": 2}])
     assert put(table, Table_Schema=json.dumps(declared)).transform(again).relationship == "success"
     assert stored(writer, table, "key") == [(1,), (2,)]
@@ -1241,7 +1241,7 @@ def test_defect_in_one_flow_file_costs_that_flow_file_only(
             raise ZeroDivisionError("a defect")
         return to_batch(rows, *arguments)
 
-    monkeypatch.setattr("imagewarehouse.kudu.tables.to_batch", explode)
+    monkeypatch.setattr("imagewarehouse.kudu.writing.tables.to_batch", explode)
     table, other = make(writer, TEXT), make(writer, TEXT)
     tables = KuduTables(writer, lambda _: SinkSettings(retries=0))
     puts = [
