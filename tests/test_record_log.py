@@ -71,9 +71,9 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_any_record_comes_out_of_the_log_as_it_went_in(records: list[ImageRecord]) -> None:
     log = RecordLog(Path(":memory:"))
     log.append(records)
-    assert log.read(100) == (len(records), records)
+    assert log.read(100) == list(enumerate(records, 1))
     log.remove(len(records))
-    assert log.read(100) == (0, [])
+    assert log.read(100) == []
     log.close()
 
 
@@ -96,7 +96,7 @@ def test_a_record_that_was_moved_and_not_taken_out_does_not_stand_twice(
         broken.setattr(rows._log, "remove", lambda last: (_ for _ in ()).throw(RowStoreUnavailable("disk full")))
         with pytest.raises(RowStoreUnavailable):
             rows._move()
-    assert rows._log.read(10)[1] != []
+    assert rows._log.read(10) != []
     assert rows.query("SELECT count(*) AS n FROM image_events").to_pylist() == [{"n": 1}]
     rows.close()
 
@@ -135,6 +135,35 @@ def test_a_log_of_another_release_is_read(tmp_path: Path, record: Record) -> Non
     found = rows.query("SELECT request_id, status, width FROM image_events").to_pylist()
     assert found == [{"request_id": one.request_id, "status": "failed", "width": None}]
     rows.close()
+
+
+NO_RECORDS = [
+    "{",
+    "[]",
+    "{}",
+    '{"event_time": "x", "request_id": "r", "status": "failed"}',
+    '{"event_time": 0, "request_id": "r", "status": "of tomorrow"}',
+    '{"event_time": 0, "request_id": "r", "status": "failed", "width": 99999999999}',
+    '{"event_time": 0, "request_id": "r", "status": "failed", "size_bytes": {}}',
+]
+
+
+@pytest.mark.parametrize("text", NO_RECORDS)
+def test_a_record_that_is_none_is_set_aside_and_holds_up_no_other(
+    tmp_path: Path, record: Record, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    path = tmp_path / "rows.duckdb"
+    write_and_die(path, 2)
+    with sqlite3.connect(f"{path}.log") as log:  # in front of the others
+        log.execute("INSERT INTO records VALUES (0, ?)", (text,))
+    rows = LocalRows(path)
+    rows.write([record()])
+    assert rows.query("SELECT count(*) AS n FROM image_events").to_pylist() == [{"n": 3}]
+    rows.close()
+    with sqlite3.connect(f"{path}.log") as log:
+        assert log.execute("SELECT record FROM refused").fetchall() == [(text,)]
+        assert log.execute("SELECT count(*) FROM records").fetchone() == (0,)
+    assert "is set aside" in caplog.text
 
 
 def test_a_log_that_is_no_database_is_a_wrong_setting(tmp_path: Path) -> None:

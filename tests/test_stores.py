@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +23,7 @@ from imagewarehouse.errors import (
     WarehouseError,
 )
 from imagewarehouse.metadata import COLUMNS, ImageRecord
+from imagewarehouse.objects import store
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.store import ObjectStore
 from imagewarehouse.rows.embedded import LocalRows
@@ -564,13 +567,38 @@ def test_every_column_is_written(rows: LocalRows, record: Record) -> None:
     assert rows.query("SELECT * FROM image_events").column_names == [column.name for column in COLUMNS]
 
 
-def test_only_what_a_killed_process_left_half_written_long_ago_is_removed_at_the_next_start(tmp_path: Path) -> None:
-    left = tmp_path / "store" / ".parts" / "half"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(b"half a picture")
-    young = left.with_name("another-nodes")
-    young.write_bytes(b"half a picture that is being written")
+def test_at_the_start_only_what_nobody_writes_any_more_is_removed(tmp_path: Path) -> None:
+    parts = tmp_path / "store" / ".parts"
+    parts.mkdir(parents=True)
+    node = store._NODE
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()  # its number belongs to nobody now
     two_days_ago = time.time() - 2 * 86_400
-    os.utime(left, (two_days_ago, two_days_ago))
+    for name, old in (("half", True), (f"{IMAGE_ID}.elsewhere.1.old", True), (f"{IMAGE_ID}.{node}.{process.pid}.mine", False),
+                      ("another-nodes", False), (f"{IMAGE_ID}.elsewhere.{process.pid}.x", False),
+                      (f"{IMAGE_ID}.{node}.{os.getpid()}.x", False), (f"{IMAGE_ID}.{node}.no-number.x", False)):  # fmt: skip
+        (parts / name).write_bytes(b"half a picture")
+        if old:
+            os.utime(parts / name, (two_days_ago, two_days_ago))
     ObjectStore(Location.parse((tmp_path / "store").as_uri())).check_writable()
-    assert files(tmp_path) == ["store/.parts/another-nodes"]
+    assert {path.name for path in parts.iterdir()} == {
+        "another-nodes", f"{IMAGE_ID}.elsewhere.{process.pid}.x", f"{IMAGE_ID}.{node}.{os.getpid()}.x",
+        f"{IMAGE_ID}.{node}.no-number.x",
+    }  # fmt: skip
+
+
+def test_a_process_that_is_killed_in_the_middle_of_a_write_leaves_nothing_after_the_next_start(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from imagewarehouse.objects.location import Location
+from imagewarehouse.objects.store import ObjectStore
+store = ObjectStore(Location.parse(sys.argv[1]))
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+import hashlib
+store.put(hashlib.sha256(b"x").hexdigest(), "PNG", b"x")
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "store")], timeout=60, check=False)
+    assert done.returncode == -9
+    assert len(files(tmp_path / "store")) == 1
+    ObjectStore(Location.parse(str(tmp_path / "store"))).check_writable()
+    assert files(tmp_path / "store") == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import socket
 import stat
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,9 @@ Result = TypeVar("Result")
 _CONNECTIONS = 8  # at once, to a store across a network
 _LEFT_BEHIND = timedelta(days=1)  # a temporary object this old has no writer any more
 
+# In the names of temporary objects: who writes them.
+_NODE = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:64]
+
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -48,8 +52,8 @@ class ObjectStore:
     def check_writable(self) -> None:
         """Write and remove an empty object. Raises ConfigurationError with the store's own reason.
 
-        Also removes what killed processes left half written a day ago or earlier. Younger temporary objects may be
-        another node's, which is writing into the same folder right now.
+        Also removes what killed processes left half written: those of this node that are gone, and whatever is a day old.
+        Other temporary objects may be another node's, which is writing into the same folder right now.
         """
         path = f"{self._parts}/write-test-{uuid.uuid4().hex}"
         try:
@@ -82,7 +86,7 @@ class ObjectStore:
         with self._errors():
             if not self._is_whole(path, len(content)):
                 folder = path.rpartition("/")[0]
-                temporary = f"{self._parts}/{image_id}.{uuid.uuid4().hex}"
+                temporary = f"{self._parts}/{image_id}.{_NODE}.{os.getpid()}.{uuid.uuid4().hex}"
                 for needed in {folder, self._parts} - self._folders:
                     self._fs.create_dir(needed, recursive=True)
                     self._folders.add(needed)
@@ -139,10 +143,9 @@ class ObjectStore:
         return list(self._pool.map(work, items))
 
     def _remove_left_behind(self, now: datetime | None) -> None:
-        if now is None:  # a store that tells no times: nothing is known to be old
-            return
         for info in self._fs.get_file_info(fs.FileSelector(self._parts)):
-            if info.type == fs.FileType.File and info.mtime is not None and now - info.mtime > _LEFT_BEHIND:
+            old = now is not None and info.mtime is not None and now - info.mtime > _LEFT_BEHIND
+            if info.type == fs.FileType.File and (old or _is_of_a_dead_process(info.base_name)):
                 self._discard(info.path)
 
     def _discard(self, path: str) -> None:
@@ -159,3 +162,19 @@ class ObjectStore:
 
     def _reason(self, err: Exception) -> str:
         return self.location.hide(one_line(err))
+
+
+def _is_of_a_dead_process(name: str) -> bool:
+    """Whether a temporary object was a process's of this node that is not there any more."""
+    _, _, rest = name.partition(".")
+    node, _, rest = rest.partition(".")
+    pid = rest.partition(".")[0]
+    if node != _NODE or not pid.isdecimal() or len(pid) > 9:
+        return False
+    try:
+        os.kill(int(pid), 0)  # asks only
+    except ProcessLookupError:
+        return True
+    except OSError:  # it is there, and somebody else's
+        return False
+    return False

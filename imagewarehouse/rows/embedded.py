@@ -35,6 +35,8 @@ log = logging.getLogger("imagewarehouse.rows")
 
 _MOVE_S = 1.0  # between two moves: a commit of DuckDB costs 3 ms, for one row as for fifty
 _MOVED_AT_ONCE = 5_000
+# A value that no column takes. Records are checked before, so this is a defect; but it must not hold up all others.
+_NEVER = (duckdb.DataError, pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
 class _Batch:
@@ -118,19 +120,29 @@ class LocalRows:
             self._appended.clear()
             try:
                 self._move()
-            except RowStoreUnavailable as err:  # they are safe where they are
-                log.warning("%s; the records wait in %s", err, self._log.path)
+            except Exception as err:  # noqa: BLE001 - they are safe where they are, and the thread has to live on
+                log.warning("%s; the records wait in %s", one_line(err), self._log.path)
                 self._appended.set()
 
     def _move(self) -> None:
         """Bring the records of the log into the database, in their order. Done twice, it changes nothing."""
         with self._moving:
             while True:
-                last, records = self._log.read(_MOVED_AT_ONCE)
-                if not records:
+                found = self._log.read(_MOVED_AT_ONCE)
+                if not found:
                     return
-                self._insert(records)
-                self._log.remove(last)
+                try:
+                    self._insert([record for _, record in found])
+                except _NEVER:  # one of them is to blame
+                    self._insert_singly(found)
+                self._log.remove(found[-1][0])
+
+    def _insert_singly(self, found: Sequence[tuple[int, ImageRecord]]) -> None:
+        for number, record in found:
+            try:
+                self._insert([record])
+            except _NEVER as err:  # noqa: PERF203 - only where a batch was refused
+                self._log.set_aside(number, err)
 
     def _insert(self, records: Sequence[ImageRecord]) -> None:
         # Two versions of one key in a batch would be a constraint error; the later one is the retry.
@@ -157,5 +169,7 @@ class LocalRows:
 def _duckdb_errors(path: Path) -> Iterator[None]:
     try:
         yield
+    except duckdb.DataError:
+        raise
     except (duckdb.Error, OSError) as err:
         raise RowStoreUnavailable(f"{path}: {one_line(err)}") from err

@@ -7,6 +7,7 @@ database and taken out here.
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from typing import Any
 from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable
 from imagewarehouse.metadata import COLUMNS, ImageRecord
 from imagewarehouse.text import one_line
+
+log = logging.getLogger("imagewarehouse.rows")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
@@ -35,9 +38,10 @@ class RecordLog:
             self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")  # in WAL mode NORMAL would sync at checkpoints only
-            self._connection.execute(
-                "CREATE TABLE IF NOT EXISTS records (number INTEGER PRIMARY KEY AUTOINCREMENT, record TEXT)"
-            )
+            for table in ("records", "refused"):  # the latter: what the database will never take, for an operator
+                self._connection.execute(
+                    f"CREATE TABLE IF NOT EXISTS {table} (number INTEGER PRIMARY KEY, record TEXT)"
+                )
         except sqlite3.Error as err:
             raise ConfigurationError("Local Database", f"{path}: {one_line(err)}") from err
 
@@ -47,18 +51,35 @@ class RecordLog:
         with self._transaction():
             self._connection.executemany("INSERT INTO records (record) VALUES (?)", texts)
 
-    def read(self, limit: int) -> tuple[int, list[ImageRecord]]:
-        """(number of the last, the oldest records in their order); (0, []) where there is none."""
-        with self._lock, self._errors():
-            found = self._connection.execute(
-                "SELECT number, record FROM records ORDER BY number LIMIT ?", (limit,)
-            ).fetchall()
-        return (found[-1][0], [_record(text) for _, text in found]) if found else (0, [])
+    def read(self, limit: int) -> list[tuple[int, ImageRecord]]:
+        """The oldest records with their numbers, in their order. What is no record is set aside."""
+        while True:
+            with self._lock, self._errors():
+                rows = self._connection.execute(
+                    "SELECT number, record FROM records ORDER BY number LIMIT ?", (limit,)
+                ).fetchall()
+            found = []
+            for number, text in rows:
+                try:
+                    found.append((number, _record(text)))
+                except (ValueError, TypeError, KeyError, OverflowError) as err:  # noqa: PERF203 - each by itself
+                    self.set_aside(number, err)
+            if found or not rows:
+                return found
 
     def remove(self, last: int) -> None:
         """Take out the records up to that number."""
         with self._transaction():
             self._connection.execute("DELETE FROM records WHERE number <= ?", (last,))
+
+    def set_aside(self, number: int, why: Exception) -> None:
+        """Keep a record in the table `refused`: the others must not wait for it for ever."""
+        log.error("%s: record %d is set aside in the table refused: %s", self.path, number, one_line(why))
+        with self._transaction():
+            self._connection.execute(
+                "INSERT INTO refused (record) SELECT record FROM records WHERE number = ?", (number,)
+            )
+            self._connection.execute("DELETE FROM records WHERE number = ?", (number,))
 
     def close(self) -> None:
         with self._lock:
