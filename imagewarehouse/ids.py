@@ -21,6 +21,10 @@ _CANONICAL = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
+def utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
 def new_request_id(now: datetime) -> str:
     """A fresh UUIDv7 for `now` (aware), microseconds kept."""
     micros = (now - _EPOCH) // timedelta(microseconds=1)

@@ -32,7 +32,7 @@ from imagewarehouse.errors import (
     TypeNotAccepted,
     UriNotAllowed,
 )
-from imagewarehouse.images.decoding import ImageFacts, check_image
+from imagewarehouse.images.decoding import Decoded, ImageFacts, InputSpec, check_and_decode
 from imagewarehouse.images.formats import DEFAULT_MEDIA_TYPES, ImageFormat, by_file_name, by_media_type, sniff
 from imagewarehouse.limits import Limits
 from imagewarehouse.text import one_line
@@ -77,6 +77,7 @@ class Accepted:
     file_name: str | None
     facts: ImageFacts
     unwrapped: bool
+    decoded: Decoded | None = None
 
 
 def check_access(request: Request, rules: IntakeRules) -> str | None:
@@ -112,12 +113,16 @@ def check_request(request: Request, rules: IntakeRules) -> None:
 
 
 def check_content(
-    request: Request, content: bytes, rules: IntakeRules, fetch: Callable[[str, int], bytes] | None = None
+    request: Request,
+    content: bytes,
+    rules: IntakeRules,
+    fetch: Callable[[str, int], bytes] | None = None,
+    spec: InputSpec | None = None,
 ) -> Accepted:
     """Judge the body itself: declared type, signature and decoder have to agree, and the picture has to decode.
 
     Args: fetch: reads an `image_uri`, given it and the most bytes to read, and refuses what is not allowed; None switches
-        image_uri off.
+        image_uri off. spec: what a model takes, where the same decode shall serve it.
     Raises: any ImageRejected; UriUnavailable.
     """
     media_type = declared_media_type(request)
@@ -126,7 +131,7 @@ def check_content(
         declared = _accepted_format(media_type, rules)
         found = _sniff(content)
         _agree(media_type, declared, found)
-        return _accept(content, found, media_type, file_name, rules, unwrapped=False)
+        return _accept(content, found, media_type, file_name, rules, spec, unwrapped=False)
 
     envelope = _parse_json(content)
     file_name = clean_file_name(envelope.get("file_name")) or file_name
@@ -141,7 +146,7 @@ def check_content(
     found = _sniff(image)
     # A type that nobody declared is the content's own, but it has to be on the list all the same.
     _agree(inner_type or found.media_types[0], _accepted_format(inner_type or found.media_types[0], rules), found)
-    return _accept(image, found, inner_type or JSON_TYPE, file_name, rules, unwrapped=True)
+    return _accept(image, found, inner_type or JSON_TYPE, file_name, rules, spec, unwrapped=True)
 
 
 def declared_media_type(request: Request) -> str:
@@ -211,10 +216,17 @@ def _agree(media_type: str, declared: ImageFormat, found: ImageFormat) -> None:
 
 
 def _accept(
-    image: bytes, found: ImageFormat, declared_type: str, file_name: str | None, rules: IntakeRules, *, unwrapped: bool
+    image: bytes,
+    found: ImageFormat,
+    declared_type: str,
+    file_name: str | None,
+    rules: IntakeRules,
+    spec: InputSpec | None,
+    *,
+    unwrapped: bool,
 ) -> Accepted:
-    facts = check_image(image, found, rules.limits)
-    return Accepted(image, hashlib.sha256(image).hexdigest(), declared_type, file_name, facts, unwrapped)
+    facts, decoded = check_and_decode(image, found, rules.limits, spec)
+    return Accepted(image, hashlib.sha256(image).hexdigest(), declared_type, file_name, facts, unwrapped, decoded)
 
 
 # --- the JSON envelope --------------------------------------------------------------------------------------------

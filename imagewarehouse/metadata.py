@@ -131,7 +131,7 @@ def record_from_attributes(attributes: Mapping[str, str]) -> ImageRecord:
     values: dict[str, Any] = {}
     for column in COLUMNS:
         text = attributes.get(column.name)
-        if not text or not _can_have(status, column):
+        if not text or not can_have(status, column.name):
             if not column.nullable:
                 raise RowRejected(f"attribute {column.name} is missing")
             continue
@@ -145,21 +145,21 @@ def record_from_attributes(attributes: Mapping[str, str]) -> ImageRecord:
         raise RowRejected(str(err)) from err
 
 
-def _can_have(status: str | None, column: Column) -> bool:
+def can_have(status: str | None, column: str) -> bool:
     """Whether a record of this status can have the field.
 
     A rejected request was never decoded: without this, a sender of FlowFile packages could put a format or a
     predicted_class beside it. And an image that passed at the second try keeps the attributes of the first error.
     """
     if status == REJECTED:
-        return column.name in _OF_REJECTED
-    return column.name not in _ERRORS or status == FAILED
+        return column in _OF_REJECTED
+    return column not in _ERRORS or status == FAILED
 
 
 def to_text(value: object) -> str:
     """A field's value as attribute text. Times are ISO 8601 with microseconds and Z."""
     if isinstance(value, datetime):
-        return value.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
     return str(value)
 
 

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 from nifiapi.documentation import use_case
@@ -13,10 +12,11 @@ from nifiapi.properties import (
 from nifiapi.relationship import Relationship
 
 from imagewarehouse.errors import ConfigurationError, WarehouseError
-from imagewarehouse.metadata import COLUMNS
+from imagewarehouse.images.decoding import want_pixels
 from imagewarehouse.models.classifier import load_classifier
 from imagewarehouse.models.manifest import BUNDLED_MODEL, find_version
-from imagewarehouse.nifi import adapter, batches
+from imagewarehouse.nifi import adapter, codec
+from imagewarehouse.steps.classifying import ClassifyImages, NoModel
 
 
 @use_case(
@@ -94,7 +94,7 @@ class ClassifyImage(FlowFileTransform):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.classifier = adapter.BuiltOnce(self._load)
+        self.step = adapter.BuiltOnce(self._load, close=_forget)
 
     def getPropertyDescriptors(self):
         return [self.MODEL_FOLDER, self.MODEL_VERSION, self.RUNTIME, self.TOP_K, self.PACKAGES]
@@ -110,53 +110,32 @@ class ClassifyImage(FlowFileTransform):
         return []
 
     def onScheduled(self, context):
-        classifier, _ = self.classifier.renew(context)
+        classifier = self.step.renew(context).classifier
         manifest = classifier.manifest
         adapter.log.info(
             "ClassifyImage serves %s version %s with %s", manifest.name, manifest.version, classifier.runtime
         )
 
-    def transform(self, context, flowFile):
-        return batches.transform(
-            context, flowFile, lambda images: self._classify(context, images), FlowFileTransformResult
-        )
+    def onStopped(self, context):
+        self.step.release()
 
-    def _classify(self, context, images):
+    def transform(self, context, flowFile):
         try:
-            classifier, top_k = self.classifier.get(context)
-            contents = [(adapter.read_content(image), image.getAttribute("format") or None) for image in images]
-            outcomes = classifier.classify_many(contents, top_k)
+            step = self.step.get(context)
         except WarehouseError as err:
-            classifier, outcomes = None, [err] * len(images)
-        return [_result(classifier, *pair) for pair in zip(images, outcomes, strict=True)]
+            step = NoModel(err)
+        return codec.transform(context, flowFile, step, FlowFileTransformResult)
 
     def _load(self, context):
         classifier = load_classifier(
             _folder(context), adapter.text(context, "Model Version", "latest"), adapter.text(context, "Runtime", "auto")
         )
-        return classifier, adapter.integer(context, "Top K", 5)
+        want_pixels(classifier.manifest.spec)
+        return ClassifyImages(classifier, adapter.integer(context, "Top K", 5))
 
 
-def _result(classifier, image, outcome):
-    if isinstance(outcome, WarehouseError):
-        adapter.log.warning("ClassifyImage: request %s: %s", image.getAttribute("request_id"), outcome)
-        # Empty, or a sender of FlowFile packages could have chosen them.
-        nothing = {column.name: "" for column in COLUMNS if column.stage == "classify"}
-        return FlowFileTransformResult(relationship="failure", attributes=nothing | adapter.failed(outcome))
-    top = [{"class": label, "probability": round(probability, 6)} for label, probability in outcome.top]
-    return FlowFileTransformResult(
-        relationship="success",
-        attributes={
-            "status": "classified",
-            "predicted_class": outcome.predicted_class,
-            "confidence": f"{outcome.confidence:.6f}",
-            "top_k": json.dumps(top),
-            "model_name": classifier.manifest.name,
-            "model_version": classifier.manifest.version,
-            "preprocess_ms": str(outcome.preprocess_ms),
-            "inference_ms": str(outcome.inference_ms),
-        },
-    )
+def _forget(step):
+    want_pixels(None)
 
 
 def _folder(context):

@@ -3,12 +3,10 @@ from nifiapi.flowfiletransform import FlowFileTransform, FlowFileTransformResult
 from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, StandardValidators, ValidationResult
 from nifiapi.relationship import Relationship
 
-from imagewarehouse.errors import ConfigurationError, ImageRejected, NotAnImage
-from imagewarehouse.images.decoding import check_image, gps_position
-from imagewarehouse.images.formats import sniff
-from imagewarehouse.limits import Limits
-from imagewarehouse.nifi import adapter, batches
-from imagewarehouse.nifi.listeners import certificate_subject, parse_networks, source_ip
+from imagewarehouse.addresses import parse_networks
+from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.nifi import adapter, codec
+from imagewarehouse.steps.enriching import EnrichMetadata
 
 
 @use_case(
@@ -65,7 +63,7 @@ class EnrichImageMetadata(FlowFileTransform):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.settings = adapter.BuiltOnce(self._read_settings)
+        self.step = adapter.BuiltOnce(self._open)
 
     def getPropertyDescriptors(self):
         return [self.TRUSTED_PROXIES, self.KEEP_GPS, self.PACKAGES]
@@ -75,59 +73,17 @@ class EnrichImageMetadata(FlowFileTransform):
 
     def customValidate(self, context):
         try:
-            self._read_settings(context)
+            self._open(context)
         except ConfigurationError as err:
             return [ValidationResult(subject=err.setting, explanation=err.problem, valid=False)]
         return []
 
     def onScheduled(self, context):
-        self.settings.renew(context)
+        self.step.renew(context)
 
     def transform(self, context, flowFile):
-        trusted, keep_gps = self.settings.get(context)
-        return batches.transform(
-            context,
-            flowFile,
-            lambda images: [_enrich(image, trusted, keep_gps) for image in images],
-            FlowFileTransformResult,
-            everyone=True,
-        )
+        return codec.transform(context, flowFile, self.step.get(context), FlowFileTransformResult)
 
-    def _read_settings(self, context):
-        return parse_networks(adapter.text(context, "Trusted Proxies")), adapter.boolean(context, "Keep GPS")
-
-
-def _enrich(image, trusted, keep_gps):
-    get = image.getAttribute
-    attributes = {"source_ip": source_ip(get, trusted) or ""}
-    # A position that is there already was chosen by a sender of FlowFile packages.
-    attributes |= {name: "" for name in ("gps_latitude", "gps_longitude") if get(name)}
-    if not get("source_user"):
-        attributes["source_user"] = certificate_subject(get) or ""
-    if batches.has_ended(image):
-        return FlowFileTransformResult(relationship="rejected", attributes=attributes)
-    try:
-        image_format = get("format")
-        if keep_gps or not image_format:
-            content = adapter.read_content(image)
-            if not image_format:
-                found = sniff(content)
-                if found is None:
-                    raise NotAnImage("the content is not an image of a known format")
-                facts = check_image(content, found, Limits())
-                image_format = facts.format
-                attributes |= {
-                    "format": facts.format,
-                    "size_bytes": str(len(content)),
-                    "width": str(facts.width),
-                    "height": str(facts.height),
-                    "color_mode": facts.color_mode,
-                    "frames": str(facts.frames),
-                }
-            position = gps_position(content, image_format) if keep_gps else None
-            if position:
-                attributes |= {"gps_latitude": str(position[0]), "gps_longitude": str(position[1])}
-    except ImageRejected as err:
-        adapter.log.warning("EnrichImageMetadata: request %s: %s", get("request_id"), err)
-        return FlowFileTransformResult(relationship="failure", attributes=attributes | adapter.failed(err))
-    return FlowFileTransformResult(relationship="success", attributes=attributes)
+    def _open(self, context):
+        trusted = parse_networks(adapter.text(context, "Trusted Proxies"))
+        return EnrichMetadata(trusted, keep_gps=adapter.boolean(context, "Keep GPS"))

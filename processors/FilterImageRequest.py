@@ -4,21 +4,13 @@ from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, Stan
 from nifiapi.relationship import Relationship
 
 from imagewarehouse.access import AccessKeys
-from imagewarehouse.errors import ConfigurationError, ImageRejected, Unavailable, WarehouseError
-from imagewarehouse.ids import event_time, new_request_id, request_id_from_key
-from imagewarehouse.intake import (
-    IntakeRules,
-    check_access,
-    check_content,
-    check_request,
-    clean_file_name,
-    parse_media_types,
-)
+from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.images.decoding import wanted_pixels
+from imagewarehouse.intake import IntakeRules, parse_media_types
 from imagewarehouse.limits import Limits
-from imagewarehouse.metadata import COLUMNS, to_text
-from imagewarehouse.nifi import adapter, batches
-from imagewarehouse.nifi.listeners import read_request
+from imagewarehouse.nifi import adapter, codec
 from imagewarehouse.objects.fetching import Fetcher, parse_locations
+from imagewarehouse.steps.filtering import FilterRequests
 
 
 @use_case(
@@ -138,7 +130,7 @@ class FilterImageRequest(FlowFileTransform):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.settings = adapter.BuiltOnce(self._read_settings, close=_close)
+        self.step = adapter.BuiltOnce(self._open, close=FilterRequests.close)
 
     def getPropertyDescriptors(self):
         return [
@@ -157,27 +149,20 @@ class FilterImageRequest(FlowFileTransform):
 
     def customValidate(self, context):
         try:
-            self._read_settings(context)
+            self._open(context)
         except ConfigurationError as err:
             return [ValidationResult(subject=err.setting, explanation=err.problem, valid=False)]
         return []
 
     def onScheduled(self, context):
-        self.settings.renew(context)
+        self.step.renew(context)
 
     def transform(self, context, flowFile):
-        rules, fetcher = self.settings.get(context)
-        return batches.transform(
-            context,
-            flowFile,
-            lambda requests: self._check_all(requests, rules, fetcher),
-            FlowFileTransformResult,
-            first=True,
-            everyone=True,
-            most=2 * rules.limits.max_bytes,
-        )
+        step = self.step.get(context)
+        most = 2 * step.rules.limits.max_bytes
+        return codec.submit(context, flowFile, step, FlowFileTransformResult, most=most, spec=wanted_pixels())
 
-    def _read_settings(self, context):
+    def _open(self, context):
         rules = IntakeRules(
             limits=Limits(
                 max_bytes=adapter.data_size(context, "Maximum Size", Limits().max_bytes),
@@ -189,79 +174,4 @@ class FilterImageRequest(FlowFileTransform):
             media_types=parse_media_types(adapter.text(context, "Accepted Types")),
         )
         locations = parse_locations(adapter.text(context, "Allowed Image URIs"))
-        return rules, Fetcher(locations, rules.limits) if locations else None
-
-    def _check_all(self, requests, rules, fetcher):
-        if fetcher is None:
-            return [_check(request, rules, None) for request in requests]
-        return fetcher.for_each(lambda request, fetch: _check(request, rules, fetch), requests)
-
-
-def _close(settings):
-    _, fetcher = settings
-    if fetcher is not None:
-        fetcher.close()
-
-
-def _check(flow_file, rules, fetch):
-    # First of all: whatever happens to the request, its row, its answer and the log lines about it name this id.
-    now = adapter.now()
-    # What a request does not have is set all the same: a sender of FlowFile packages chooses attributes, but not
-    # who it is.
-    attributes = {"source_user": "", "size_bytes": "", "declared_type": "", "file_name": ""}
-    attributes |= _identity(new_request_id(now))
-    try:
-        return _judge(flow_file, rules, fetch, now, attributes)
-    except ImageRejected as err:
-        attributes |= {"status": "rejected", "error_code": err.code, "error_detail": str(err)}
-        return FlowFileTransformResult(relationship="rejected", attributes=attributes)
-    except Unavailable as err:  # a store that an image_uri leads to
-        adapter.log.warning("FilterImageRequest: request %s: %s", attributes["request_id"], err)
-        failure = err
-    except Exception:  # noqa: BLE001 - a defect of ours is answered at once, and recorded, too
-        adapter.log.exception("FilterImageRequest: request %s", attributes["request_id"])
-        failure = WarehouseError("an unexpected error, see the log")
-    nothing = {column.name: "" for column in COLUMNS}  # a failed record may have any of them
-    return FlowFileTransformResult(relationship="rejected", attributes=nothing | attributes | adapter.failed(failure))
-
-
-def _judge(flow_file, rules, fetch, now, attributes):
-    """The result of an accepted request. What is known of it goes into `attributes` as soon as it is known."""
-    request, blank = read_request(
-        flow_file.getAttribute,
-        flow_file.getSize(),
-        keys_wanted=bool(rules.keys.digests),
-        all_attributes=flow_file.getAttributes,
-    )
-    attributes |= blank
-    attributes |= {
-        "size_bytes": str(request.size),
-        "declared_type": (request.declared_type or "")[:255],
-        "file_name": clean_file_name(request.file_name) or "",
-    }
-    attributes["source_user"] = check_access(request, rules) or ""
-    if request.idempotency_key:  # not before the access check: it names the row that will be overwritten
-        attributes |= _identity(request_id_from_key(request.idempotency_key, now, request.part or 1))
-    check_request(request, rules)
-    content = adapter.read_content(flow_file)
-    accepted = check_content(request, content, rules, fetch=fetch)
-    attributes |= {
-        "status": "accepted",
-        "image_id": accepted.image_id,
-        "declared_type": accepted.declared_type,
-        "format": accepted.facts.format,
-        "size_bytes": str(len(accepted.image)),
-        "width": str(accepted.facts.width),
-        "height": str(accepted.facts.height),
-        "color_mode": accepted.facts.color_mode,
-        "frames": str(accepted.facts.frames),
-    }
-    if accepted.file_name:
-        attributes["file_name"] = accepted.file_name
-    return FlowFileTransformResult(
-        relationship="success", attributes=attributes, contents=accepted.image if accepted.unwrapped else None
-    )
-
-
-def _identity(request_id):
-    return {"request_id": request_id, "event_time": to_text(event_time(request_id))}
+        return FilterRequests(rules, Fetcher(locations, rules.limits) if locations else None)

@@ -1,4 +1,3 @@
-import dataclasses
 import socket
 
 from nifiapi.documentation import use_case
@@ -12,16 +11,11 @@ from nifiapi.properties import (
 )
 from nifiapi.relationship import Relationship
 
-from imagewarehouse.answers import answer_record, is_public, problem
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.kudu.writing.delivery import Delivery
-from imagewarehouse.metadata import COLUMNS, record_from_attributes
-from imagewarehouse.nifi import adapter, batches, bridge
+from imagewarehouse.nifi import adapter, bridge, codec
 from imagewarehouse.nifi import kudu_options as options
-from imagewarehouse.nifi.listeners import CONTEXT_ID, is_awaited
-from imagewarehouse.nifi.packages import Packed, write_package
-
-_OF_AN_ANSWER = ("http.response.status", "mime.type", "Retry-After")
+from imagewarehouse.steps.recording import RecordImages
 
 
 @use_case(
@@ -425,88 +419,21 @@ class PutKuduRecord(FlowFileTransform):
         self.rows.release()
 
     def transform(self, context, flowFile):
-        return bridge.send_attributes_together(self._put(context, flowFile), flowFile)
-
-    def _put(self, context, flowFile):
         try:
             opened = self.rows.get(context)
             if opened.images is not None:
-                return self._image_records(opened.images, context, flowFile)
-            delivery = opened.deliver(context, flowFile)
+                return codec.transform(context, flowFile, self._step(opened, context), FlowFileTransformResult)
+            result = _delivered(opened.deliver(context, flowFile))
         except WarehouseError as err:
-            adapter.log.warning("PutKuduRecord: %s: %s", batches.requests_in(flowFile.getAttribute), err)
+            adapter.log.warning("PutKuduRecord: %s: %s", codec.requests_in(flowFile.getAttribute), err)
             if err.retryable:
                 return FlowFileTransformResult(relationship="retry")
-            return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(err))
-        return _delivered(delivery)
+            result = FlowFileTransformResult(relationship="failure", attributes=adapter.failed(err))
+        return bridge.send_attributes_together(result, flowFile)
 
-    def _image_records(self, images, context, flowFile):
-        if not adapter.boolean(context, batches.SETTING):
-            return self._write(images, [flowFile])[0]
-        package = batches.Package(flowFile)
-        answers = {}
-
-        def work(members):
-            try:
-                results = self._write(images, members)
-            except Exception:
-                if len(members) > 1:
-                    raise  # they come again one by one
-                adapter.log.exception("PutKuduRecord: request %s", members[0].getAttribute("request_id"))
-                results = [_result(members[0], None, WarehouseError("an unexpected error, see the log"))]
-            for member, result in zip(members, results, strict=True):
-                if result.contents is not None and is_awaited(member.getAttribute):
-                    answers[member.number] = _for_the_client(member, result)
-                result.contents = None  # else it would take the image's place in the package
-            return results
-
-        result = batches.each(package, work, FlowFileTransformResult, everyone=True, fatal="failure")
-        if result.attributes is not None:
-            # Said in any case: a sender may have brought it along.
-            result.attributes["answers"] = str(len(answers) or "")
-            result.contents = write_package(answers.values()) if answers else None
-        return result
-
-    def _write(self, images, flow_files):
-        """A result for each image record."""
-        found = [self._record(flow_file) for flow_file in flow_files]
-        records = [record for record in found if not isinstance(record, WarehouseError)]
-        outcomes = iter(images.write_all(records))
-        errors = [record if isinstance(record, WarehouseError) else next(outcomes) for record in found]
-        return [_result(*triple) for triple in zip(flow_files, found, errors, strict=True)]
-
-    def _record(self, flow_file):
-        """The row of an image, or why there can be none."""
-        get = flow_file.getAttribute
-        try:
-            record = record_from_attributes({c.name: value for c in COLUMNS if (value := get(c.name))})
-        except WarehouseError as err:
-            return err
-        total_ms = (adapter.now() - record.event_time).total_seconds() * 1000
-        return dataclasses.replace(record, total_ms=round(max(0.0, total_ms), 3), node=self.node)
-
-
-def _result(flow_file, record, error):
-    get = flow_file.getAttribute
-    if error is None:
-        return _answered("success", answer_record(record), {"answers": "1" if is_awaited(get) else ""})
-    request_id = get("request_id")
-    adapter.log.warning("PutKuduRecord: request %s: %s", request_id, error)
-    if is_awaited(get):
-        answer = problem(error.code, str(error) if is_public(error.code) else None, request_id)
-        return _answered("refused", answer, adapter.failed(error) | {"answers": "1"})
-    if error.retryable:  # as it came: the row of the next try is the row of this one
-        return FlowFileTransformResult(relationship="retry")
-    return FlowFileTransformResult(relationship="failure", attributes=adapter.failed(error))
-
-
-def _for_the_client(member, result):
-    """An answer by itself: whose it is, what it says, and nothing else, for NiFi writes all of it down several times."""
-    names = (CONTEXT_ID, "request_id", "status")
-    attributes = {name: member.getAttribute(name) or "" for name in names}
-    sent = {name: value for name, value in result.attributes.items() if name in _OF_AN_ANSWER}
-    # What is unpacked inherits the package's attributes: the records of all, were they not covered.
-    return Packed({**attributes, **sent, batches.RECORDS: ""}, result.contents)
+    def _step(self, opened, context):
+        packages = adapter.boolean(context, codec.SETTING)
+        return RecordImages(opened.images, self.node, answer_all=not packages)
 
 
 def _delivered(delivery: Delivery):
@@ -520,10 +447,3 @@ def _delivered(delivery: Delivery):
     attributes |= adapter.failed(delivery.bad[0].error)
     attributes |= {"bad.count": str(len(delivery.bad)), "mime.type": "application/x-ndjson"}
     return FlowFileTransformResult(relationship="bad rows", attributes=attributes, contents=delivery.report())
-
-
-def _answered(relationship, answer, attributes):
-    attributes |= {"http.response.status": str(answer.status), "mime.type": answer.media_type}
-    if answer.retry_after is not None:
-        attributes["Retry-After"] = str(answer.retry_after)
-    return FlowFileTransformResult(relationship=relationship, attributes=attributes, contents=answer.body)

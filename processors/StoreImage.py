@@ -1,15 +1,13 @@
-import hashlib
-
 from nifiapi.documentation import use_case
 from nifiapi.flowfiletransform import FlowFileTransform, FlowFileTransformResult
 from nifiapi.properties import ExpressionLanguageScope, PropertyDescriptor, StandardValidators, ValidationResult
 from nifiapi.relationship import Relationship
 
-from imagewarehouse.errors import ConfigurationError, WarehouseError
-from imagewarehouse.nifi import adapter, batches
-from imagewarehouse.nifi.listeners import is_awaited
+from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.nifi import adapter, codec
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.steps.storing import StoreImages
 
 
 @use_case(
@@ -61,7 +59,7 @@ class StoreImage(FlowFileTransform):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.store = adapter.BuiltOnce(self._open)
+        self.step = adapter.BuiltOnce(self._open)
 
     def getPropertyDescriptors(self):
         return [self.STORE_URI, self.PACKAGES]
@@ -77,42 +75,10 @@ class StoreImage(FlowFileTransform):
         return []
 
     def onScheduled(self, context):
-        self.store.renew(context).check_writable()
+        self.step.renew(context).store.check_writable()
 
     def transform(self, context, flowFile):
-        store = self.store.get(context)
-        return batches.transform(
-            context,
-            flowFile,
-            lambda images: _store(images, store),
-            FlowFileTransformResult,
-        )
+        return codec.transform(context, flowFile, self.step.get(context), FlowFileTransformResult)
 
     def _open(self, context):
-        return ObjectStore(Location.parse(adapter.text(context, "Store URI")))
-
-
-def _store(images, store):
-    # Read here, not on the store's threads: NiFi's session is not made to be read by many at once.
-    read = [(image, adapter.read_content(image)) for image in images]
-    return store.for_each(lambda pair: _put(*pair, store), read)
-
-
-def _put(image, content, store):
-    image_id = image.getAttribute("image_id")
-    attributes = {}
-    if not image_id:
-        image_id = attributes["image_id"] = hashlib.sha256(content).hexdigest()
-    try:
-        attributes["storage_uri"] = store.put(image_id, image.getAttribute("format") or "", content)
-    except WarehouseError as err:
-        adapter.log.warning("StoreImage: request %s: %s", image.getAttribute("request_id"), err)
-        failed = adapter.failed(err) | {"storage_uri": ""}
-        if not err.retryable:
-            return FlowFileTransformResult(relationship="failure", attributes=failed)
-        if not is_awaited(image.getAttribute):
-            # An image that was acknowledged before must not end as a failed row without its bytes. It loops as it
-            # came, or the next try would carry the marks of this one.
-            return FlowFileTransformResult(relationship="retry")
-        return FlowFileTransformResult(relationship="refused", attributes=failed)
-    return FlowFileTransformResult(relationship="success", attributes=attributes)
+        return StoreImages(ObjectStore(Location.parse(adapter.text(context, "Store URI"))))

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -100,6 +101,29 @@ class InputSpec:
         return 1 if self.colour_order == "L" else 3
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture as `decode_rgb` gives it for `spec`, with the milliseconds that it took."""
+
+    spec: InputSpec
+    pixels: UInt8Array = field(repr=False)
+    decode_ms: float
+
+
+# What the model of this process takes, where the check and the model share a process: then one decode serves both.
+_wanted: InputSpec | None = None
+
+
+def want_pixels(spec: InputSpec | None) -> None:
+    """Say what a model of this process takes."""
+    global _wanted
+    _wanted = spec
+
+
+def wanted_pixels() -> InputSpec | None:
+    return _wanted
+
+
 class ShapeMismatch(ValueError):
     """An array is not of the shape that the model's input asks for."""
 
@@ -119,6 +143,13 @@ def check_image(content: bytes, image_format: ImageFormat, limits: Limits) -> Im
 
     Raises: NoDecoder, Truncated, Corrupt, TooManyFrames, TooManyPixels, TrailingData.
     """
+    return check_and_decode(content, image_format, limits)[0]
+
+
+def check_and_decode(
+    content: bytes, image_format: ImageFormat, limits: Limits, spec: InputSpec | None = None
+) -> tuple[ImageFacts, Decoded | None]:
+    """As `check_image`; with a `spec` the same decode also gives what `decode_rgb` would."""
     if image_format.walk is None or not can_decode(image_format):
         raise NoDecoder(f"{image_format.media_types[0]} is accepted by setting, but this build has no decoder for it")
     name = image_format.name
@@ -131,6 +162,8 @@ def check_image(content: bytes, image_format: ImageFormat, limits: Limits) -> Im
         raise Corrupt(f"{name}: its structure makes no sense: {one_line(err)}") from err
     if extent.end < len(content) and not limits.allow_trailing_data:
         raise TrailingData(f"{name}: {len(content) - extent.end} bytes behind the end of the picture")
+    started = time.perf_counter()
+    decoded = None
     try:
         with _open(content, name) as image:
             width, height = image.size
@@ -138,10 +171,13 @@ def check_image(content: bytes, image_format: ImageFormat, limits: Limits) -> Im
                 raise TooManyPixels(f"{name}: {width} x {height} pixels, at most {most} in all are allowed")
             mode = image.mode
             # JPEG: every coefficient is read and checked all the same, but at 1/8 the pixels cost a fifth of the time.
-            _load(image, side=1)
-            pixel = image.crop((0, 0, 1, 1))
-            for channels in _CHANNELS:
-                _to_8_bit(pixel, channels)
+            _load(image, side=1 if spec is None else _side(spec))
+            if image.mode not in _CHANNELS or image.has_transparency_data:  # those two become each other at any pixel
+                pixel = image.crop((0, 0, 1, 1))
+                for channels in _CHANNELS:
+                    _to_8_bit(pixel, channels)
+            if spec is not None:
+                decoded = Decoded(spec, _fitted(image, spec), (time.perf_counter() - started) * 1000)
     except ImageRejected:
         raise
     except Image.DecompressionBombError as err:
@@ -156,7 +192,7 @@ def check_image(content: bytes, image_format: ImageFormat, limits: Limits) -> Im
         if text.startswith("image file is truncated") and name in ("JPEG", "TIFF"):
             raise Truncated(f"{name}: {text}") from err
         raise Corrupt(f"{name}: {text}") from err
-    return ImageFacts(name, width, height, mode, extent.frames)
+    return ImageFacts(name, width, height, mode, extent.frames), decoded
 
 
 def decode_rgb(content: bytes, spec: InputSpec, image_format: str | None = None) -> UInt8Array:
@@ -168,19 +204,12 @@ def decode_rgb(content: bytes, spec: InputSpec, image_format: str | None = None)
     Returns: (height, width, channels) uint8, 0-255, channels in the order of `spec`.
     Raises: Corrupt when it does not decode.
     """
-    size = (spec.width, spec.height)
     try:
-        with _open(content, image_format) as opened:
-            # libjpeg scales by 1/2, 1/4 or 1/8 while decoding: 5 times faster on 12 megapixels. Twice the target (turned
-            # either way) is kept for the true resampling below.
-            _load(opened, side=2 * max(size))
-            image = _to_8_bit(_upright(opened), "L" if spec.colour_order == "L" else "RGB")
-            if image.size != size:
-                image = _resize(image, size, spec.fit)
+        with _open(content, image_format) as image:
+            _load(image, _side(spec))
+            return _fitted(image, spec)
     except (*_DECODE_ERRORS, Image.DecompressionBombError, MemoryError) as err:
         raise Corrupt(f"{image_format or 'image'}: {one_line(err)}") from err
-    pixels = np.asarray(image, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
-    return pixels[:, :, ::-1] if spec.colour_order == "BGR" else pixels
 
 
 def to_batch(images: Sequence[UInt8Array], spec: InputSpec) -> Float32Array:
@@ -225,6 +254,25 @@ def _load(image: Image.Image, side: int) -> None:
     if isinstance(image, JpegImageFile):  # also one that calls itself MPO
         image.draft(image.mode, (side, side))
     image.load()
+
+
+def _side(spec: InputSpec) -> int:
+    """Pixels that a decode has to leave on each side.
+
+    libjpeg scales by 1/2, 1/4 or 1/8 while decoding: 5 times faster on 12 megapixels. Twice the target (turned either way) is
+    kept for the true resampling in `_fitted`.
+    """
+    return 2 * max(spec.width, spec.height)
+
+
+def _fitted(loaded: Image.Image, spec: InputSpec) -> UInt8Array:
+    """A loaded picture, upright, as (height, width, channels) of `spec`."""
+    size = (spec.width, spec.height)
+    image = _to_8_bit(_upright(loaded), "L" if spec.colour_order == "L" else "RGB")
+    if image.size != size:
+        image = _resize(image, size, spec.fit)
+    pixels = np.asarray(image, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
+    return pixels[:, :, ::-1] if spec.colour_order == "BGR" else pixels
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from imagewarehouse.errors import InferenceFailed, ModelBroken, ModelUnavailable, WarehouseError
-from imagewarehouse.images.decoding import Float32Array, decode_rgb, to_batch
+from imagewarehouse.images.decoding import Decoded, Float32Array, UInt8Array, decode_rgb, to_batch
 from imagewarehouse.models.manifest import LITERT, TENSORFLOW, Manifest, find_version, read_manifest
 from imagewarehouse.text import one_line
 
@@ -67,43 +67,44 @@ class Classifier:
         return outcome
 
     def classify_many(
-        self, images: Sequence[tuple[bytes, str | None]], top_k: int = 5
+        self, images: Sequence[tuple[bytes, str | None] | Decoded], top_k: int = 5
     ) -> list[Prediction | WarehouseError]:
-        """Classify image files in one call of the model: for each a prediction, or what `classify` would raise.
+        """Classify images in one call of the model: for each a prediction, or what `classify` would raise.
 
-        Args: images: contents with their formats, None where it is not known. Their `inference_ms` is an equal share.
+        Args: images: contents with their formats, None where it is not known, or pictures decoded for this model. Their
+            `inference_ms` is an equal share.
         """
-        decoded: list[tuple[Float32Array, float] | WarehouseError] = []
-        for content, image_format in images:
-            started = time.perf_counter()
-            try:
-                batch = to_batch([decode_rgb(content, self.manifest.spec, image_format)], self.manifest.spec)
-                decoded.append((batch, (time.perf_counter() - started) * 1000))
-            except WarehouseError as err:
-                decoded.append(err)
-        batches = [item[0] for item in decoded if not isinstance(item, WarehouseError)]
-        answers = iter(self._answers(batches))
+        decoded = [image if isinstance(image, Decoded) else self._decode(*image) for image in images]
+        pictures = [item for item in decoded if isinstance(item, Decoded)]
+        answers = iter(self._answers([picture.pixels for picture in pictures]))
         outcomes: list[Prediction | WarehouseError] = []
         for item in decoded:
-            if isinstance(item, WarehouseError):
-                outcomes.append(item)
-                continue
-            answer = next(answers)
-            outcomes.append(
-                answer if isinstance(answer, WarehouseError) else self._prediction(answer[0], item[1], answer[1], top_k)
-            )
+            outcome: WarehouseError | tuple[Float32Array, float]
+            outcome = next(answers) if isinstance(item, Decoded) else item
+            if isinstance(item, Decoded) and isinstance(outcome, tuple):
+                outcomes.append(self._prediction(outcome[0], item.decode_ms, outcome[1], top_k))
+            elif isinstance(outcome, WarehouseError):
+                outcomes.append(outcome)
         return outcomes
 
-    def _answers(self, batches: Sequence[Float32Array]) -> list[tuple[Float32Array, float] | WarehouseError]:
+    def _decode(self, content: bytes, image_format: str | None) -> Decoded | WarehouseError:
+        started = time.perf_counter()
+        try:
+            pixels = decode_rgb(content, self.manifest.spec, image_format)
+        except WarehouseError as err:
+            return err
+        return Decoded(self.manifest.spec, pixels, (time.perf_counter() - started) * 1000)
+
+    def _answers(self, pictures: Sequence[UInt8Array]) -> list[tuple[Float32Array, float] | WarehouseError]:
         """(probabilities, milliseconds) of each decoded image; together, and one by one where one of them is refused."""
-        if not batches:
+        if not pictures:
             return []
         started = time.perf_counter()
         try:
-            rows = self.probabilities(np.concatenate(batches) if len(batches) > 1 else batches[0])
+            rows = self.probabilities(to_batch(pictures, self.manifest.spec))
         except InferenceFailed as err:
-            return [err] if len(batches) == 1 else [self._answers([batch])[0] for batch in batches]
-        share = (time.perf_counter() - started) * 1000 / len(batches)
+            return [err] if len(pictures) == 1 else [self._answers([picture])[0] for picture in pictures]
+        share = (time.perf_counter() - started) * 1000 / len(pictures)
         return [(row, share) for row in rows]
 
     def _prediction(

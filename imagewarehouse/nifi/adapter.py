@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from datetime import datetime, timezone
 from typing import Any, Generic, TypeVar
 
 from imagewarehouse.errors import ConfigurationError, WarehouseError
+from imagewarehouse.ids import utc_now
 from imagewarehouse.nifi import bridge, bundle
 from imagewarehouse.units import parse_duration, parse_size
 
+now = utc_now
 bundle.check()  # every processor imports this module before anything compiled
 
 T = TypeVar("T")
@@ -120,7 +121,3 @@ def read_content(flow_file: Any) -> bytes:
 def failed(error: WarehouseError) -> dict[str, str]:
     """Attributes of a FlowFile that could not be processed."""
     return {"status": "failed", "error_code": error.code, "error_detail": str(error)}
-
-
-def now() -> datetime:
-    return datetime.now(timezone.utc)

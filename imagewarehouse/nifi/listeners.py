@@ -7,26 +7,20 @@ are asked for by name because inside NiFi each one costs a round trip to the JVM
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from email.message import Message
 
 from imagewarehouse.access import offered_key
-from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.intake import Request
 from imagewarehouse.nifi.packages import MEDIA_TYPE
+from imagewarehouse.steps.event import Sender
 from imagewarehouse.text import printable
 
 Get = Callable[[str], "str | None"]
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 CONTEXT_ID = "http.context.identifier"  # set by HandleHttpRequest only: somebody waits for an answer
 CREDENTIAL_HEADERS = ("X-Access-Key", "Authorization")
 UNKEPT_SIZE = "http.unkept.size"  # bytes of a body over the limit, of which a listener kept nothing else
-# What steps behind the filter ask of a listener's attributes.
-ORIGIN = (
-    CONTEXT_ID, "restlistener.remote.source.host", "restlistener.remote.user.dn", "http.remote.addr", "http.subject.dn",
-)  # fmt: skip
 CHECKED = "checked"  # what takes the place of a credential
 
 
@@ -101,46 +95,23 @@ def is_awaited(get: Get) -> bool:
     return bool(get(CONTEXT_ID)) and not get("restlistener.remote.source.host")  # else out of a FlowFile package
 
 
-def source_ip(get: Get, trusted: Iterable[Network]) -> str | None:
-    """The client's address: the peer's, or, where the peer is a trusted proxy, the last one that is not.
-
-    X-Forwarded-For is read from its end, since only what trusted proxies appended can be believed.
-    """
-    # ListenHTTP's own attribute first: a FlowFile package sent to it may bring one that looks like HandleHttpRequest's.
-    peer = _address(get("restlistener.remote.source.host") or get("http.remote.addr"))
-    if peer is None:
-        return None
-    networks = list(trusted)
-    if any(peer in network for network in networks):
-        forwarded = Headers(get).value("X-Forwarded-For") or ""
-        for hop in reversed(forwarded.split(",")):
-            address = _address(hop)
-            if address is None:
-                break
-            peer = address
-            if not any(address in network for network in networks):
-                break
-    return str(peer)
+def read_sender(get: Get) -> Sender:
+    """Who sent it, as the listener says."""
+    # ListenHTTP's own attributes first: a FlowFile package sent to it may bring some that look like HandleHttpRequest's.
+    host = get("restlistener.remote.source.host")
+    subject = get("restlistener.remote.user.dn") or get("http.subject.dn")
+    return Sender(
+        (get(CONTEXT_ID) or None) if not host else None,
+        host or get("http.remote.addr") or None,
+        subject if subject and subject != "none" else None,
+    )
 
 
-def certificate_subject(get: Get) -> str | None:
-    """Subject of the client's TLS certificate as the listener verified it, or None."""
-    subject = get("restlistener.remote.user.dn") or get("http.subject.dn")  # in this order: see source_ip
-    return subject if subject and subject != "none" else None
-
-
-def parse_networks(text: str | None, setting: str = "Trusted Proxies") -> tuple[Network, ...]:
-    """Comma-separated addresses or CIDR networks. Raises ConfigurationError."""
-    networks: list[Network] = []
-    for item in (part.strip() for part in (text or "").split(",")):
-        if item:
-            try:
-                networks.append(ipaddress.ip_network(item, strict=False))
-            except ValueError as err:
-                raise ConfigurationError(
-                    setting, f"{item!r} is not an address or a network such as 10.0.0.0/8"
-                ) from err
-    return tuple(networks)
+def sender_attributes(sender: Sender) -> dict[str, str]:
+    """The attributes that `read_sender` reads."""
+    names = (CONTEXT_ID, "http.remote.addr" if sender.waits else "restlistener.remote.source.host", "http.subject.dn")
+    values = (sender.context, sender.peer, sender.certificate)
+    return {name: value for name, value in zip(names, values, strict=True) if value}
 
 
 def _file_name(get: Get, headers: Headers) -> str | None:
@@ -161,17 +132,3 @@ def _file_name(get: Get, headers: Headers) -> str | None:
 
 def _number(text: str | None, digits: int = 9) -> int | None:
     return int(text) if text and text.isdecimal() and len(text) <= digits else None  # longer ones are made up
-
-
-def _address(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    candidate = (text or "").strip()
-    if candidate.startswith("["):
-        candidate = candidate[1:].partition("]")[0]
-    elif candidate.count(":") == 1:
-        candidate = candidate.partition(":")[0]
-    try:
-        address = ipaddress.ip_address(candidate.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped or address

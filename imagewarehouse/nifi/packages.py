@@ -8,7 +8,7 @@ Source: nifi-flowfile-packager, FlowFilePackagerV3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from imagewarehouse.errors import PackageBroken
@@ -24,6 +24,19 @@ class Packed:
 
     attributes: Mapping[str, str]
     content: memoryview | bytes = field(repr=False)
+
+
+class Package:
+    """FlowFiles as one content; turned into bytes where somebody asks for them."""
+
+    __slots__ = ("flow_files", "size")
+
+    def __init__(self, flow_files: Sequence[Packed]) -> None:
+        self.flow_files = flow_files
+        self.size = sum(len(flow_file.content) for flow_file in flow_files)  # bytes, attributes not counted
+
+    def __bytes__(self) -> bytes:
+        return write_package(self.flow_files)
 
 
 def read_package(data: bytes) -> list[Packed]:

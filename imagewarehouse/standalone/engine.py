@@ -4,6 +4,9 @@ Each processor has as many threads as the flow gives it concurrent tasks. A task
 the processor's outgoing queues is full (back pressure), and a FlowFile sent to a relationship with retries comes back
 penalised before it leaves on it. Ports and funnels are names on the way, not stops: a connection through them ends at
 the next processor. A funnel without a way out parks what reaches it.
+
+A thread carries a FlowFile on to the next processor itself while nothing waits there: a queue and the thread behind it cost
+more than a step. So under load what waits does so in one place, in front of the packaging step, and becomes one package.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import os
 import threading
 import time
 from collections import Counter, deque
@@ -22,17 +26,23 @@ from imagewarehouse.standalone.flowfile import FlowFile, requests_in
 
 log = logging.getLogger("imagewarehouse.standalone")
 
+_CARRIERS = max(2, os.cpu_count() or 1)
+
 Outcome = Sequence[tuple[str, FlowFile]]  # (relationship, FlowFile)
 Work = Callable[[FlowFile], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
 class Gather:
-    """Work on as many FlowFiles as wait, within limits; it never waits for more. `max_bytes` is soft: one is always taken."""
+    """Work on as many FlowFiles as wait, within limits; it never waits for more. `max_bytes` is soft: one is always taken.
+
+    `carries`: it makes packages, which its threads carry on.
+    """
 
     max_objects: int
     max_bytes: int
     work: Callable[[Sequence[FlowFile]], Outcome]
+    carries: bool = False
 
 
 class Queue:
@@ -69,7 +79,7 @@ class Node:
         self.incoming: list[Queue] = []
         self.outgoing: dict[str, list[Queue]] = {}
         self.changed = threading.Condition()
-        self.active = 0
+        self.active = 0  # tasks under way
         self.routed: Counter[str] = Counter()  # FlowFiles by relationship, for /metrics
         self.seconds = 0.0
 
@@ -112,7 +122,8 @@ class Engine:
         for flow_file in flow_files:
             self._enter(1)
             flow_file.ticket.add(1)
-            self._route(self.nodes[identifier], relationship, flow_file)
+            for queue, item, delay_s in self._route(self.nodes[identifier], relationship, flow_file):
+                self._put(queue, item, delay_s)
 
     # --- life ---
 
@@ -120,7 +131,8 @@ class Engine:
         for node in self.nodes.values():
             if not node.incoming:
                 continue
-            for number in range(node.component.tasks):
+            # A packaging step's threads carry their packages on, and one on its way must not keep the next from being made.
+            for number in range(node.component.tasks + (_CARRIERS if node.gather.carries else 0)):
                 thread = threading.Thread(
                     target=self._task, args=(node,), name=f"{node.component.name}-{number + 1}", daemon=True
                 )
@@ -162,33 +174,26 @@ class Engine:
     # --- inside ---
 
     def _task(self, node: Node) -> None:
-        while True:
-            taken = self._take(node)
-            if taken is None:
-                return
-            queue, flow_files = taken
-            started = time.perf_counter()
-            try:
-                self._process(node, queue, flow_files)
-            except Exception:  # a defect of ours; the task has to live on, and no FlowFile must be lost
-                names = "; ".join(map(requests_in, flow_files))
-                log.exception("%s: %d FlowFiles put back; %s", node.component.name, len(flow_files), names)
-                for flow_file in flow_files:
-                    self._put(queue, flow_file, delay_s=node.component.yield_s)
-            node.seconds += time.perf_counter() - started
+        while (taken := self._take(node)) is not None:
+            work: tuple[Node, Queue, list[FlowFile]] | None = (node, *taken)
+            while work is not None:
+                work = self._work(*work)
 
     def _take(self, node: Node) -> tuple[Queue, list[FlowFile]] | None:
         with node.changed:
             while not self._stopping:
                 now = time.monotonic()
                 wait: float | None = None
-                if node.blocked:
+                if node.active >= node.component.tasks:
+                    pass  # whoever ends a task wakes one of those that wait
+                elif node.blocked:
                     wait = 0.01  # looked at again soon: with a thousand FlowFiles ahead that is no delay
                 else:
                     for queue in node.incoming:
                         found = _poll(queue, node.gather, now)
                         if found:
                             node.incoming.append(node.incoming.pop(node.incoming.index(queue)))  # the others are next
+                            node.active += 1
                             return queue, found
                         if queue.delayed:
                             due = max(0.0, queue.delayed[0][0] - now)
@@ -196,7 +201,49 @@ class Engine:
                 node.changed.wait(wait)
         return None
 
-    def _process(self, node: Node, queue: Queue, flow_files: Sequence[FlowFile]) -> None:
+    def _work(self, node: Node, queue: Queue, flow_files: list[FlowFile]) -> tuple[Node, Queue, list[FlowFile]] | None:
+        """One task of a node. Gives what this thread may go on with, as a task that is counted already."""
+        started = time.perf_counter()
+        leaving: list[tuple[Queue, FlowFile, float]] = []
+        try:
+            leaving = self._process(node, queue, flow_files)
+        except Exception:  # a defect of ours; the task has to live on, and no FlowFile must be lost
+            names = "; ".join(map(requests_in, flow_files))
+            log.exception("%s: %d FlowFiles put back; %s", node.component.name, len(flow_files), names)
+            leaving = [(queue, flow_file, node.component.yield_s) for flow_file in flow_files]
+        node.seconds += time.perf_counter() - started
+        onward = self._deliver(leaving)
+        with node.changed:
+            node.active -= 1
+            if node.component.tasks <= node.active + 1 or any(q.ready for q in node.incoming):
+                node.changed.notify()
+        return onward
+
+    def _deliver(self, leaving: Sequence[tuple[Queue, FlowFile, float]]) -> tuple[Node, Queue, list[FlowFile]] | None:
+        """Put FlowFiles into their queues; those of the last queue are given back if this thread may carry them on."""
+        if not leaving:
+            return None
+        last, _, delay_s = leaving[-1]
+        onward = [flow_file for queue, flow_file, _ in leaving if queue is last]
+        claimed = delay_s == 0.0 and self._claim(last, len(onward))
+        for queue, flow_file, delay in leaving:
+            if queue is not last or not claimed:
+                self._put(queue, flow_file, delay)
+        return (last.node, last, onward) if claimed and last.node is not None else None
+
+    def _claim(self, queue: Queue, number: int) -> bool:
+        """Take a task of the node behind a queue, if one is free and nothing waits for it."""
+        node = queue.node
+        if node is None or number > node.gather.max_objects or self._stopping:
+            return False
+        with node.changed:
+            if node.active >= node.component.tasks or node.blocked or any(q.count for q in node.incoming):
+                return False
+            node.active += 1
+            return True
+
+    def _process(self, node: Node, queue: Queue, flow_files: Sequence[FlowFile]) -> list[tuple[Queue, FlowFile, float]]:
+        """Do the work; gives what goes where, and after how many seconds."""
         outcome = node.gather.work(flow_files)
         flow_file = flow_files[0]
         # One more to wait for with each further FlowFile, of whom it came; none is left where one was dropped.
@@ -207,26 +254,27 @@ class Engine:
             if change[id(ticket)]:
                 ticket.add(change[id(ticket)])
         retry = node.component.retry
+        leaving: list[tuple[Queue, FlowFile, float]] = []
         for relationship, result in outcome:
             name = node.component.identifier
             done = flow_file.retries.get(name, 0)
             if relationship in retry.relationships and done < retry.count:
                 # NiFi tries again with the FlowFile as it came, not as the failed attempt left it.
                 delay = min(node.component.penalty_s * 2**done, retry.max_backoff_s)
-                self._put(queue, replace(flow_file, retries={**flow_file.retries, name: done + 1}), delay)
+                leaving.append((queue, replace(flow_file, retries={**flow_file.retries, name: done + 1}), delay))
             else:
-                self._route(node, relationship, result)
+                leaving += self._route(node, relationship, result)
+        return leaving
 
-    def _route(self, node: Node, relationship: str, flow_file: FlowFile) -> None:
+    def _route(self, node: Node, relationship: str, flow_file: FlowFile) -> list[tuple[Queue, FlowFile, float]]:
         node.routed[relationship] += 1
         queues = node.outgoing.get(relationship, ())
         extra = len(queues) - 1
         if extra:
             self._enter(extra)
             flow_file.ticket.add(extra)  # to 0 and the callback, when the relationship ends here
-        for queue in queues:
-            # A loop goes round after a pause, or it would burn a core while a store is away.
-            self._put(queue, flow_file, node.component.penalty_s if queue.node is node else 0.0)
+        # A loop goes round after a pause, or it would burn a core while a store is away.
+        return [(queue, flow_file, node.component.penalty_s if queue.node is node else 0.0) for queue in queues]
 
     def _put(self, queue: Queue, flow_file: FlowFile, delay_s: float = 0.0) -> None:
         node = queue.node

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from imagewarehouse.errors import PackageBroken
-from imagewarehouse.nifi import batches
-from imagewarehouse.nifi.batches import RECORDS
-from imagewarehouse.nifi.packages import MEDIA_TYPE, read_package
+from imagewarehouse.nifi import codec
+from imagewarehouse.nifi.codec import RECORDS, Carried
+from imagewarehouse.nifi.packages import MEDIA_TYPE, Packed, read_package
 
 
 class Ticket:
@@ -52,32 +52,81 @@ def joined(flow_files: Sequence[FlowFile]) -> Ticket:
 
 @dataclass(frozen=True, slots=True)
 class FlowFile:
-    """One FlowFile. `content` None: the body was over the listener's ceiling and only its size was kept."""
+    """One FlowFile.
+
+    `content` None: the body was over the listener's ceiling and only its size was kept; or the content is the package in
+    `carried`, which nobody has asked the bytes of.
+    """
 
     attributes: Mapping[str, str]
     content: bytes | None
     size: int
     ticket: Ticket
     retries: Mapping[str, int] = field(default_factory=dict)  # by processor, as NiFi counts them
+    carried: Carried | None = None
 
-    def updated(self, attributes: Mapping[str, str] | None, content: bytes | None = None) -> FlowFile:
+    @property
+    def body(self) -> bytes | None:
+        """The content as bytes."""
+        return self.content if self.carried is None else bytes(self.carried.package)
+
+    @property
+    def packed(self) -> Sequence[Packed]:
+        """The FlowFiles in it. Raises PackageBroken."""
+        return read_package(self.content or b"") if self.carried is None else self.carried.package.flow_files
+
+    def attribute(self, name: str) -> str | None:
+        if name == RECORDS and self.carried is not None and self.carried.images is not None:
+            return self.carried.records_text()
+        return self.attributes.get(name)
+
+    def updated(
+        self, attributes: Mapping[str, str] | None, content: bytes | None = None, carried: Carried | None = None
+    ) -> FlowFile:
         merged = {**self.attributes, **attributes} if attributes else self.attributes
+        if carried is not None:
+            return replace(
+                self, attributes=merged, content=None, size=carried.package.size, retries={}, carried=carried
+            )
         if content is None:
             return (
                 replace(self, attributes=merged, retries={}) if merged is not self.attributes or self.retries else self
             )
-        return replace(self, attributes=merged, content=content, size=len(content), retries={})
+        return replace(self, attributes=merged, content=content, size=len(content), retries={}, carried=None)
+
+
+class SeenAttributes(Mapping[str, str]):
+    """All attributes of a FlowFile by name, also the one that is only made where it is asked for."""
+
+    __slots__ = ("_flow_file",)
+
+    def __init__(self, flow_file: FlowFile) -> None:
+        self._flow_file = flow_file
+
+    def __getitem__(self, name: str) -> str:
+        value = self._flow_file.attribute(name)
+        if value is None:
+            raise KeyError(name)
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        names = dict.fromkeys(self._flow_file.attributes)
+        if self._flow_file.attribute(RECORDS) is not None:
+            names[RECORDS] = None
+        return iter(names)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
 
 def requests_in(flow_file: FlowFile) -> str:
     """The requests in it by their ids, for a line of a log: also those of a package that no step has looked at."""
     attributes = flow_file.attributes
-    if RECORDS not in attributes and attributes.get("mime.type") == MEDIA_TYPE:
+    if flow_file.attribute(RECORDS) is None and attributes.get("mime.type") == MEDIA_TYPE:
         with suppress(PackageBroken):
-            ids = [_key(item.attributes) for item in read_package(flow_file.content or b"")]
-            return f"request {', '.join(ids)}"
-    return batches.requests_in(
-        lambda name: attributes.get(name) or (_key(attributes) if name == "request_id" else None)
+            return f"request {', '.join(_key(item.attributes) for item in flow_file.packed)}"
+    return codec.requests_in(
+        lambda name: flow_file.attribute(name) or (_key(attributes) if name == "request_id" else None)
     )
 
 
@@ -94,16 +143,22 @@ class InputFlowFile:
     def __init__(self, flow_file: FlowFile) -> None:
         self._flow_file = flow_file
 
+    @property
+    def carried(self) -> Carried | None:
+        """For processors of ours: the package as it is, not turned into text."""
+        return self._flow_file.carried
+
     def getContentsAsBytes(self) -> bytes:
-        if self._flow_file.content is None:
+        content = self._flow_file.body
+        if content is None:
             raise ValueError(f"a body of {self._flow_file.size} bytes was not kept: it is over http.max.request.size")
-        return self._flow_file.content
+        return content
 
     def getSize(self) -> int:
-        return self._flow_file.size
+        return self._flow_file.size if self._flow_file.carried is None else len(self.getContentsAsBytes())
 
     def getAttribute(self, name: str) -> str | None:
-        return self._flow_file.attributes.get(name)
+        return self._flow_file.attribute(name)
 
     def getAttributes(self) -> dict[str, str]:
-        return dict(self._flow_file.attributes)
+        return dict(SeenAttributes(self._flow_file))

@@ -23,8 +23,7 @@ from aiohttp import web
 from imagewarehouse.answers import problem
 from imagewarehouse.errors import BadIdempotencyKey, Busy, ConfigurationError, EncodingNotAccepted, TooSlow
 from imagewarehouse.flows.definition import Component
-from imagewarehouse.ids import new_request_id, request_id_from_key
-from imagewarehouse.nifi.adapter import now
+from imagewarehouse.ids import new_request_id, request_id_from_key, utc_now
 from imagewarehouse.nifi.listeners import UNKEPT_SIZE
 from imagewarehouse.standalone.engine import Engine
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
@@ -216,7 +215,7 @@ class ListenHttp(Listener):
         common = {_spelled(name): value for name, value in request.headers.items() if self._headers.fullmatch(name)}
         try:
             if key := common.get(_KEY):
-                request_id_from_key(key, now())
+                request_id_from_key(key, utc_now())
         except BadIdempotencyKey as err:  # taken in, it would be answered with an id that no row will have
             return _problem(request_id, err.code, str(err))
         common |= {
@@ -374,7 +373,7 @@ def _reply(reply: Reply) -> web.Response:
 
 def _request_id(request: web.BaseRequest) -> str:
     """The id of a request, from its first moment on: its key, or a new one."""
-    moment = now()
+    moment = utc_now()
     try:
         if key := request.headers.get(_KEY):
             return request_id_from_key(key, moment)

@@ -6,15 +6,16 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 from imagewarehouse.errors import ConfigurationError, PackageBroken
 from imagewarehouse.flows.definition import Component, Flow, data_size, duration_s, resolve
-from imagewarehouse.nifi.packages import MEDIA_TYPE, Packed, read_package, write_package
+from imagewarehouse.nifi.codec import RECORDS, Carried
+from imagewarehouse.nifi.packages import MEDIA_TYPE, Package, Packed
 from imagewarehouse.standalone.engine import Gather, Outcome, Work
 from imagewarehouse.standalone.expressions import compile_expression
-from imagewarehouse.standalone.flowfile import FlowFile, joined, requests_in
+from imagewarehouse.standalone.flowfile import FlowFile, SeenAttributes, joined, requests_in
 
 log = logging.getLogger("imagewarehouse.standalone")
 
@@ -51,6 +52,7 @@ _IGNORES: dict[str, dict[str, str | None]] = {
     UNPACK: {"Filename Character Set": None, "File Filter": ".*", "Allow Stored Entries With Data Descriptor": None},
 }  # fmt: skip
 _DYNAMIC = (HANDLE_RESPONSE, ROUTE)
+_ANSWERS_AT_ONCE = 1_000
 
 
 class Settings:
@@ -146,39 +148,46 @@ class ContextMap:
     def forget(self, identifier: str) -> None:
         self._waiting.pop(identifier, None)
 
-    def complete(self, identifier: str, reply: Reply) -> bool:
-        """Hand over the answer; False when nobody waits for it any more. Called from any thread."""
-        future = self._waiting.pop(identifier, None)
-        if future is None or future.cancelled():
-            return False
-        try:
-            future.get_loop().call_soon_threadsafe(_settle, future, reply)
-        except RuntimeError:  # the loop is closed: we are shutting down
-            return False
-        return True
+    def complete(self, replies: Sequence[tuple[str, Reply]]) -> list[bool]:
+        """Hand over answers by identifier; False where nobody waits any more. Called from any thread."""
+        found = [(self._waiting.pop(identifier, None), reply) for identifier, reply in replies]
+        settled = [(future, reply) for future, reply in found if future is not None and not future.cancelled()]
+        if settled:
+            try:
+                settled[0][0].get_loop().call_soon_threadsafe(_settle, settled)  # once: each call wakes the loop
+            except RuntimeError:  # the loop is closed: we are shutting down
+                return [False] * len(found)
+        return [future is not None and not future.cancelled() for future, _ in found]
 
 
 def handle_response(
     component: Component, parameters: Mapping[str, str | None], contexts: Callable[[str], ContextMap]
-) -> Work:
-    """HandleHttpResponse."""
+) -> Gather:
+    """HandleHttpResponse, for as many answers as there are."""
     settings = Settings(component, parameters)
     context_map = contexts(settings.text("HTTP Context Map"))
     status = compile_expression(settings.text("HTTP Status Code"), component.setting("HTTP Status Code"))
     pattern = settings.pattern("Attributes for HTTP Response", "(?!)")  # by default no attribute
     headers = {name: compile_expression(text, component.setting(name)) for name, text in settings.dynamic().items()}
 
-    def work(flow_file: FlowFile) -> Outcome:
+    def reply(flow_file: FlowFile) -> tuple[str, Reply] | None:
         attributes = flow_file.attributes
         identifier, code = attributes.get("http.context.identifier"), status(attributes)
         if identifier is None or not code.isdecimal():
-            return [("failure", flow_file)]
-        found = {name: value(attributes).strip() for name, value in headers.items()}
-        found |= {name: value for name, value in attributes.items() if pattern.fullmatch(name)}
-        reply = Reply(int(code), {n: v for n, v in found.items() if v}, flow_file.content or b"")
-        return [("success" if context_map.complete(identifier, reply) else "failure", flow_file)]
+            return None
+        sent = {name: value(attributes).strip() for name, value in headers.items()}
+        sent |= {name: value for name, value in attributes.items() if pattern.fullmatch(name)}
+        return identifier, Reply(int(code), {n: v for n, v in sent.items() if v}, flow_file.body or b"")
 
-    return work
+    def work(flow_files: Sequence[FlowFile]) -> Outcome:
+        replies = [reply(flow_file) for flow_file in flow_files]
+        told = iter(context_map.complete([found for found in replies if found is not None]))
+        return [
+            ("success" if found is not None and next(told) else "failure", flow_file)
+            for found, flow_file in zip(replies, flow_files, strict=True)
+        ]
+
+    return Gather(_ANSWERS_AT_ONCE, 1 << 30, work)
 
 
 def route_on_attribute(component: Component, parameters: Mapping[str, str | None]) -> Work:
@@ -191,7 +200,7 @@ def route_on_attribute(component: Component, parameters: Mapping[str, str | None
     rules = {name: compile_expression(text, component.setting(name)) for name, text in settings.dynamic().items()}
 
     def work(flow_file: FlowFile) -> Outcome:
-        matching = [name for name, rule in rules.items() if rule(flow_file.attributes) == "true"]
+        matching = [name for name, rule in rules.items() if rule(SeenAttributes(flow_file)) == "true"]
         # A copy for each further match, as NiFi clones.
         return [(name, flow_file) for name in matching] or [("unmatched", flow_file)]
 
@@ -202,17 +211,22 @@ def package_flow_file(component: Component, parameters: Mapping[str, str | None]
     """PackageFlowFile: one package of whatever waits, within the limits."""
     settings = Settings(component, parameters)
 
+    originals = "original" not in component.auto_terminated
+
     def work(flow_files: Sequence[FlowFile]) -> Outcome:
-        content = write_package(Packed(item.attributes, item.content or b"") for item in flow_files)
+        package = Package([Packed(item.attributes, item.body or b"") for item in flow_files])
         # As NiFi: what they have in common are the package's attributes, too.
         common = dict(set.intersection(*(set(item.attributes.items()) for item in flow_files)))
-        package = FlowFile({**common, "mime.type": MEDIA_TYPE}, content, len(content), joined(flow_files))
-        return [("success", package), *(("original", item) for item in flow_files)]
+        made = FlowFile(
+            {**common, "mime.type": MEDIA_TYPE}, None, package.size, joined(flow_files), {}, Carried(package)
+        )
+        return [("success", made), *(("original", item) for item in flow_files if originals)]
 
     return Gather(
         settings.integer("Maximum Batch Size", 1, 10_000, "1"),
         settings.size("Maximum Batch Content Size", "1 GB"),
         work,
+        carries=True,
     )
 
 
@@ -223,19 +237,20 @@ def unpack_content(component: Component, parameters: Mapping[str, str | None]) -
         raise ConfigurationError(
             component.setting("Packaging Format"), "the standalone runner only knows packages of FlowFiles"
         )
+    originals = "original" not in component.auto_terminated
 
     def work(flow_file: FlowFile) -> Outcome:
         try:
-            found = read_package(flow_file.content or b"")
+            packed = flow_file.packed
         except PackageBroken as err:
             log.error("%s: %s: %s", component.name, requests_in(flow_file), err)
             return [("failure", flow_file)]
+        own = {name: text for name, text in flow_file.attributes.items() if name != RECORDS}
         members = [
-            replace(flow_file, attributes={**flow_file.attributes, **item.attributes}, content=bytes(item.content),
-                    size=len(item.content), retries={})
-            for item in found
-        ]  # fmt: skip
-        return [("original", flow_file), *(("success", item) for item in members)]
+            FlowFile({**own, **item.attributes}, bytes(item.content), len(item.content), flow_file.ticket)
+            for item in packed
+        ]
+        return [*([("original", flow_file)] if originals else []), *(("success", item) for item in members)]
 
     return work
 
@@ -245,6 +260,7 @@ def context_maps(flow: Flow, parameters: Mapping[str, str | None]) -> dict[str, 
     return {c.identifier: ContextMap(c, parameters) for c in flow.components.values() if c.kind == "CONTROLLER_SERVICE"}
 
 
-def _settle(future: asyncio.Future[Reply], reply: Reply) -> None:
-    if not future.done():
-        future.set_result(reply)
+def _settle(replies: Sequence[tuple[asyncio.Future[Reply], Reply]]) -> None:
+    for future, reply in replies:
+        if not future.done():
+            future.set_result(reply)

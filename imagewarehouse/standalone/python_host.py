@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.flows.definition import Component, resolve
+from imagewarehouse.nifi.codec import Carried
 from imagewarehouse.nifi.processors import processor_class
 from imagewarehouse.standalone.engine import Outcome
 from imagewarehouse.standalone.expressions import compile_expression
@@ -58,7 +60,10 @@ class PythonProcessor:
                 f"{self.component.type} returned the relationship {relationship!r}, which it does not declare"
             )
         contents = None if relationship == "failure" else result.getContents()
-        outcome = [(relationship, flow_file.updated(result.getAttributes(), contents))]
+        carried: Carried | None = getattr(result, "carried", None)
+        if carried is not None and relationship == "failure" and flow_file.carried is not None:
+            carried = replace(carried, package=flow_file.carried.package)  # NiFi drops the new content there
+        outcome = [(relationship, flow_file.updated(result.getAttributes(), contents, carried))]
         if "original" not in self.component.auto_terminated:
             outcome.append(("original", flow_file))
         return outcome

@@ -19,7 +19,7 @@ from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.flows.definition import Component, Flow, environment_name, read_flow
 from imagewarehouse.limits import Limits
 from imagewarehouse.nifi import adapter
-from imagewarehouse.nifi.batches import LARGE
+from imagewarehouse.nifi.codec import LARGE
 from imagewarehouse.standalone import java
 from imagewarehouse.standalone.control import ControlSocket
 from imagewarehouse.standalone.engine import Engine, Gather, Work

@@ -1,0 +1,75 @@
+"""EnrichImageMetadata: records where an image came from, and its facts where the filter has not left them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from imagewarehouse.addresses import Network, client_address
+from imagewarehouse.errors import ImageRejected, NotAnImage
+from imagewarehouse.images.decoding import check_image, gps_position
+from imagewarehouse.images.formats import sniff
+from imagewarehouse.limits import Limits
+from imagewarehouse.steps.event import Image
+from imagewarehouse.steps.outcome import FAILURE, REJECTED, SUCCESS, Outcome
+
+log = logging.getLogger("imagewarehouse")
+
+
+class EnrichMetadata:
+    """Adds the origin, for rejected requests too. Thread-safe."""
+
+    name = "EnrichImageMetadata"
+    takes_ended = True
+    answers = False
+    fatal = None
+    reads = ("status", "request_id", "format", "source_user", "gps_latitude", "gps_longitude")
+    owns = ()
+
+    def __init__(self, trusted: Sequence[Network] = (), *, keep_gps: bool = False) -> None:
+        """`trusted`: proxies whose X-Forwarded-For is believed."""
+        self.trusted = trusted
+        self.keep_gps = keep_gps
+
+    def process(self, images: Sequence[Image]) -> list[Outcome]:
+        return [self._enrich(image) for image in images]
+
+    def _enrich(self, image: Image) -> Outcome:
+        sender = image.event.origin.sender
+        event = replace(
+            image.event,
+            origin=replace(
+                image.event.origin,
+                source_ip=client_address(sender.peer, lambda: image.header("X-Forwarded-For"), self.trusted),
+                source_user=image.event.origin.source_user or sender.certificate,
+            ),
+        )
+        facts = event.facts
+        if facts.gps_latitude is not None or facts.gps_longitude is not None:
+            # A position that is there already was chosen by a sender of FlowFile packages.
+            facts = replace(facts, gps_latitude=None, gps_longitude=None)
+            event = replace(event, facts=facts)
+        if event.ended:
+            return Outcome(REJECTED, event)
+        if facts.format and not self.keep_gps:
+            return Outcome(SUCCESS, event, decoded=image.decoded)
+        try:
+            content = image.content()
+            if not facts.format:
+                found = sniff(content)
+                if found is None:
+                    raise NotAnImage("the content is not an image of a known format")
+                seen = check_image(content, found, Limits())
+                facts = replace(
+                    facts, format=seen.format, width=seen.width, height=seen.height, color_mode=seen.color_mode,
+                    frames=seen.frames,
+                )  # fmt: skip
+                event = replace(event, origin=replace(event.origin, size_bytes=len(content)))
+            position = gps_position(content, facts.format or "") if self.keep_gps else None
+            if position:
+                facts = replace(facts, gps_latitude=position[0], gps_longitude=position[1])
+        except ImageRejected as err:
+            log.warning("%s: request %s: %s", self.name, event.request_id, err)
+            return Outcome(FAILURE, event.failed(err))
+        return Outcome(SUCCESS, replace(event, facts=facts), decoded=image.decoded)

@@ -1,0 +1,80 @@
+"""The last step: a row for each request, and the answer for whoever waits for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from imagewarehouse.answers import Answer, answer_record, is_public, problem
+from imagewarehouse.errors import WarehouseError
+from imagewarehouse.ids import utc_now
+from imagewarehouse.metadata import COLUMNS, FAILED, ImageRecord
+from imagewarehouse.rows.store import GroupCommit
+from imagewarehouse.steps.event import Image, Problem
+from imagewarehouse.steps.outcome import FAILURE, REFUSED, RETRY, SUCCESS, UNEXPECTED, Outcome
+
+log = logging.getLogger("imagewarehouse")
+
+
+class RecordImages:
+    """Writes image records, and makes the answers once they are committed. Thread-safe."""
+
+    name = "PutKuduRecord"
+    takes_ended = True
+    answers = True
+    fatal = FAILURE  # a row that can never be written: its batch goes to the dead letters, the other rows are there
+    reads = tuple(column.name for column in COLUMNS)
+    owns = ()
+
+    def __init__(self, rows: GroupCommit[ImageRecord, None], node: str, *, answer_all: bool = False) -> None:
+        """`node`: the host's name, for the rows. `answer_all`: make an answer also where no client waits."""
+        self.rows = rows
+        self.node = node
+        self.answer_all = answer_all
+
+    def process(self, images: Sequence[Image]) -> list[Outcome]:
+        made = [self._record(image) for image in images]
+        records = [record for record in made if isinstance(record, ImageRecord)]
+        written = iter(self.rows.write_all(records))
+        return [
+            self._outcome(image, record, next(written) if isinstance(record, ImageRecord) else record)
+            for image, record in zip(images, made, strict=True)
+        ]
+
+    def _record(self, image: Image) -> ImageRecord | WarehouseError:
+        """The row of an image, or why there can be none."""
+        if image.unreadable is not None:
+            return image.unreadable
+        time = image.event.event_time
+        total_ms = max(0.0, (utc_now() - time).total_seconds() * 1000) if time is not None else 0.0
+        try:
+            return image.event.record(total_ms=round(total_ms, 3), node=self.node)
+        except WarehouseError as err:
+            return err
+
+    def _outcome(self, image: Image, record: ImageRecord | WarehouseError, error: WarehouseError | None) -> Outcome:
+        event = image.event
+        if error is None and isinstance(record, ImageRecord):
+            return self._answered(image, record)
+        assert error is not None
+        log.warning("%s: request %s: %s", self.name, event.request_id, error)
+        failed = replace(event, status=FAILED, problem=Problem.of(error))
+        if event.waits:
+            return Outcome(REFUSED, failed, answer=_answer(error, event.request_id))
+        if error.retryable:  # as it came: the row of the next try is the row of this one
+            return Outcome(RETRY, event)
+        return Outcome(FAILURE, failed)
+
+    def _answered(self, image: Image, record: ImageRecord) -> Outcome:
+        if not (self.answer_all or image.event.waits):
+            return Outcome(SUCCESS, image.event)
+        try:
+            return Outcome(SUCCESS, image.event, answer=answer_record(record))
+        except Exception:
+            log.exception("%s: request %s", self.name, record.request_id)
+            return self._outcome(image, record, WarehouseError(UNEXPECTED))
+
+
+def _answer(error: WarehouseError, request_id: str | None) -> Answer:
+    return problem(error.code, str(error) if is_public(error.code) else None, request_id)
