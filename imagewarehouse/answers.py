@@ -54,5 +54,8 @@ def problem(code: str, detail: str | None, request_id: str | None = None, instan
     return Answer(error.http_status, PROBLEM_TYPE, _dump(body), RETRY_AFTER_S if error.retryable else None)
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
 def _dump(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return _to_json(value).encode() + b"\n"

@@ -91,6 +91,10 @@ class MalformedRequest(ImageRejected):
     code, title, http_status = "request.malformed", "Malformed HTTP request", 400
 
 
+class HeadTooLarge(ImageRejected):
+    code, title, http_status = "request.head_too_large", "Request line and headers are too long", 431
+
+
 class MalformedMultipart(ImageRejected):
     code, title, http_status = "request.malformed_multipart", "Malformed multipart body", 400
 

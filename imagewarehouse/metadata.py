@@ -90,8 +90,9 @@ class ImageRecord:
             raise ValueError("event_time: expected a time with a zone, received a naive one")
         if self.confidence is not None and not 0.0 <= self.confidence <= 1.0:
             raise ValueError(f"confidence: expected 0.0-1.0, received {self.confidence!r}")
-        for name, value in self.items():
-            if isinstance(value, str) and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        for name in _TEXTS:
+            value = getattr(self, name)
+            if value is not None and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
                 raise ValueError(f"{name}: expected text, received a lone surrogate")  # no store can write it
 
     def items(self) -> Iterator[tuple[str, Any]]:
@@ -104,7 +105,7 @@ class ImageRecord:
 
     def as_json(self) -> dict[str, Any]:
         """The JSON answer: every field, times as ISO 8601, top_k as a list."""
-        values = dict(self.items())
+        values = {name: getattr(self, name) for name in _NAMES}
         values["event_time"] = to_text(self.event_time)
         values["top_k"] = None if self.top_k is None else json.loads(self.top_k)
         return values
@@ -115,6 +116,8 @@ COLUMNS: tuple[Column, ...] = tuple(
     for f in fields(ImageRecord)
 )
 KEY = ("event_time", "request_id")
+_NAMES = tuple(column.name for column in COLUMNS)
+_TEXTS = tuple(column.name for column in COLUMNS if column.type == "string")
 
 _ERRORS = ("error_code", "error_detail")
 # A rejected request got no further than the filter: what its sender said, who that was, and why it was refused.

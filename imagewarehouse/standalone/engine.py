@@ -132,7 +132,7 @@ class Engine:
             if not node.incoming:
                 continue
             # A packaging step's threads carry their packages on, and one on its way must not keep the next from being made.
-            for number in range(node.component.tasks + (_CARRIERS if node.gather.carries else 0)):
+            for number in range(max(node.component.tasks, _CARRIERS if node.gather.carries else 0)):
                 thread = threading.Thread(
                     target=self._task, args=(node,), name=f"{node.component.name}-{number + 1}", daemon=True
                 )
@@ -215,7 +215,7 @@ class Engine:
         onward = self._deliver(leaving)
         with node.changed:
             node.active -= 1
-            if node.component.tasks <= node.active + 1 or any(q.ready for q in node.incoming):
+            if any(q.count for q in node.incoming):  # somebody may have waited for the free task
                 node.changed.notify()
         return onward
 

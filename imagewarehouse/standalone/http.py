@@ -1,4 +1,4 @@
-"""The listeners: ListenHTTP and HandleHttpRequest on aiohttp.
+"""The listeners: ListenHTTP and HandleHttpRequest.
 
 They leave the same attributes as NiFi's do. Beyond those they serve /health and /metrics, give every request that
 brings no Idempotency-Key one (so that a journal replay writes the same row again), and let a multipart body that cannot
@@ -13,23 +13,32 @@ import json
 import logging
 import os
 import time
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import multipart
-from aiohttp import web
 
 from imagewarehouse.answers import problem
-from imagewarehouse.errors import BadIdempotencyKey, Busy, ConfigurationError, EncodingNotAccepted, TooSlow
+from imagewarehouse.errors import (
+    BadIdempotencyKey,
+    Busy,
+    ConfigurationError,
+    EncodingNotAccepted,
+    HeadTooLarge,
+    MalformedRequest,
+    TooSlow,
+    WarehouseError,
+)
 from imagewarehouse.flows.definition import Component
 from imagewarehouse.ids import new_request_id, request_id_from_key, utc_now
 from imagewarehouse.nifi.listeners import UNKEPT_SIZE
 from imagewarehouse.standalone.engine import Engine
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
-from imagewarehouse.standalone.java import ContextMap, Reply, Settings
+from imagewarehouse.standalone.java import ContextMap, Settings
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
+from imagewarehouse.standalone.server import Disconnected, Request, Response, Server
+from imagewarehouse.steps.outcome import UNEXPECTED
 from imagewarehouse.text import printable
 
 log = logging.getLogger("imagewarehouse.standalone")
@@ -37,10 +46,11 @@ log = logging.getLogger("imagewarehouse.standalone")
 _IN_A_THREAD = 64 * 1024  # multipart bodies above this are parsed off the event loop
 _MAX_PARTS = 10_000  # files in one multipart body
 _KEY = "Idempotency-Key"
-_IDLE_S = 60.0  # a connection without a request; also one whose headers do not end
 _PAUSE_S = 30.0  # between two pieces of a body
 _BODY_S = 600.0  # for a whole body
 _BODIES = 256 << 20  # bytes of bodies being read at once; what has been read waits in queues with limits of their own
+_STOP_S = 2.0  # the flow has been drained before; only stalled senders are left
+_JSON = {"Content-Type": "application/json; charset=utf-8"}
 _METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS")
 
 
@@ -81,7 +91,7 @@ class Listener:
     ceiling: int = field(init=False)
     port: int = field(init=False)
     accepting: bool = field(init=False, default=True)
-    _runner: web.ServerRunner | None = field(init=False, default=None)
+    _server: Server | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.settings = Settings(self.component, self.parameters)
@@ -91,96 +101,82 @@ class Listener:
     async def start(self, host: str) -> None:
         """Raises ConfigurationError naming the port's setting when it cannot be had."""
         host = self.settings.text("Hostname", host)  # HandleHttpRequest has an address of its own, ListenHTTP has none
-        self._runner = web.ServerRunner(
-            web.Server(
-                self._serve,
-                access_log=None,
-                handler_cancellation=False,
-                keepalive_timeout=_IDLE_S,
-                auto_decompress=False,
-                lingering_time=1,
-            ),
-            shutdown_timeout=2,  # the flow has been drained before; only stalled senders are left
-        )
-        await self._runner.setup()
+        self._server = Server(self._serve, _no_request)
         try:
-            site = web.TCPSite(self._runner, host, self.port, backlog=1024, reuse_address=True)
-            await site.start()
+            await self._server.start(host, self.port)
         except OSError as err:
             raise ConfigurationError(
                 self.component.setting("Listening Port"), f"{host}:{self.port}: {os.strerror(err.errno or 0)}"
             ) from err
 
     async def stop(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._server is not None:
+            await self._server.stop(_STOP_S)
 
-    async def handle(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+    async def handle(self, request: Request, request_id: str) -> Response:
         """The answer to a request. Every problem that it tells of carries `request_id`, as the row will."""
         raise NotImplementedError
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _serve(self, request: Request) -> Response:
         if request.method in ("GET", "HEAD") and request.path in ("/health", "/metrics"):
             return self._health() if request.path == "/health" else self.metrics.response()
+        started = time.perf_counter()
         request_id = _request_id(request)
-        response: web.StreamResponse
-        with self.metrics.request(self.component.name) as observed:
-            if not self.accepting:
-                response = _problem(request_id, "unavailable", "the service is shutting down")
-            else:
-                try:
-                    response = await self.handle(request, request_id)
-                except (Busy, TooSlow, EncodingNotAccepted) as err:
-                    response = _problem(request_id, err.code, str(err))
-                    response.force_close()  # the rest of the body is not wanted
-                except web.RequestPayloadError as err:  # the client went away or broke its own framing
-                    response = _problem(request_id, "request.malformed", str(err))
-            observed.status = response.status
+        if not self.accepting:
+            response = _problem(request_id, "unavailable", "the service is shutting down")
+        else:
+            try:
+                response = await self.handle(request, request_id)
+            except (Busy, TooSlow, EncodingNotAccepted) as err:
+                response = replace(_problem(request_id, err.code, str(err)), close=True)  # the rest is not wanted
+            except Disconnected as err:  # the client went away or broke its own framing
+                response = _problem(request_id, MalformedRequest.code, str(err))
+            except Exception:
+                log.exception("%s: request %s", self.component.name, request_id)
+                response = _problem(request_id, WarehouseError.code, UNEXPECTED)
+        self.metrics.answered(self.component.name, response.status, time.perf_counter() - started)
         return response
 
-    def _health(self) -> web.Response:
+    def _health(self) -> Response:
         ready = self.accepting and self.engine.accepts(self.component.identifier)
         state = "ready" if ready else "shutting down" if not self.accepting else "queue full"
-        return web.json_response({"status": state}, status=200 if ready else 503)
+        body = json.dumps({"status": state}).encode()
+        return Response(200 if ready else 503, body, _JSON)
 
-    async def read_body(self, request: web.BaseRequest) -> Body:
+    async def read_body(self, request: Request) -> Body:
         """The body, never more of it in memory than the ceiling.
 
-        Raises: TooSlow: the sender paused for too long. Busy: the bodies being read take too much memory already.
+        Raises: TooSlow: the sender paused for too long. Busy: the bodies being read take too much memory already. Disconnected.
         """
-        encoding = request.headers.get("Content-Encoding", "identity").lower()
+        encoding = request.headers.get("content-encoding", "identity").lower()
         if encoding != "identity":  # an image is compressed already; a bomb would be inflated here
             raise EncodingNotAccepted(f"{encoding[:40]} is not accepted, send the bytes as they are")
         declared = request.content_length or 0
         if declared > self.ceiling:
             return Body(None, declared)
-        if request.headers.get("Expect", "").lower() == "100-continue":  # curl waits a second for this above 1 MB
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0
-        if request.content.is_eof():  # it came together with its headers
-            content = request.content.read_nowait()
-            return Body(content if len(content) <= self.ceiling else None, len(content))
-        chunks: list[bytes] = []
+        whole = request.whole_body()
+        if whole is not None:  # it came together with its head
+            return Body(whole if len(whole) <= self.ceiling else None, len(whole))
+        request.go_on()
+        pieces: list[bytes] = []
         size = 0
         until = time.monotonic() + _BODY_S
         try:
-            while not request.content.at_eof():
-                pause = min(_PAUSE_S, until - time.monotonic())
-                chunk = await asyncio.wait_for(request.content.readany(), pause)
-                size += len(chunk)
-                self.bodies.take(len(chunk))
+            while piece := await request.piece(min(_PAUSE_S, until - time.monotonic())):
+                size += len(piece)
+                self.bodies.take(len(piece))
                 if size > self.ceiling:
                     return Body(None, size)
-                chunks.append(chunk)
+                pieces.append(piece)
         except asyncio.TimeoutError as err:
             raise TooSlow(f"no byte for {_PAUSE_S} s, or not done after {_BODY_S} s") from err
         finally:
             self.bodies.give_back(size)
-        return Body(b"".join(chunks), size)
+        return Body(b"".join(pieces), size)
 
-    async def parts(self, request: web.BaseRequest, body: Body) -> list[tuple[dict[str, str], Body]] | None:
+    async def parts(self, request: Request, body: Body) -> list[tuple[dict[str, str], Body]] | None:
         """The parts of a multipart body with NiFi's attributes; None when it is not multipart or cannot be read."""
-        content_type = request.headers.get("Content-Type", "")
+        content_type = request.headers.get("content-type")
         if not _is_multipart(request) or body.content is None:
             return None
         if len(body.content) > _IN_A_THREAD:
@@ -199,20 +195,20 @@ class ListenHttp(Listener):
         self._status = self.settings.integer("Return Code", 200, 599, "200")
         self._headers = self.settings.pattern("HTTP Headers for Attributes", "(?!)")  # by default none
 
-    async def handle(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+    async def handle(self, request: Request, request_id: str) -> Response:
         if request.path == self._path + "/healthcheck" and request.method in ("GET", "HEAD"):
-            return web.Response(text="OK")
+            return Response(200, b"OK", {"Content-Type": "text/plain; charset=utf-8"})
         if request.path != self._path:
             return _not_found(request_id, request, self._path)
         if request.method == "HEAD":
-            return web.Response()
+            return Response(200)
         if request.method != "POST":
             return _not_allowed(request_id, request, "POST, HEAD")
         if not self.engine.accepts(self.component.identifier):
             return _busy(request_id)
         body = await self.read_body(request)
-        peer = request.remote or ""
-        common = {_spelled(name): value for name, value in request.headers.items() if self._headers.fullmatch(name)}
+        peer = request.peer
+        common = {_spelled(name): value for name, value in request.headers.fields if self._headers.fullmatch(name)}
         try:
             if key := common.get(_KEY):
                 request_id_from_key(key, utc_now())
@@ -242,11 +238,8 @@ class ListenHttp(Listener):
         self.engine.submit(self.component.identifier, flow_files)
         if body.content is None or (parts is None and _is_multipart(request)):
             # It is on its way to its row; but who sent it need not look there to know.
-            refused = _problem(request_id, *self._why_refused(body))
-            refused.force_close()
-            return refused
-        body_text = json.dumps({"request_id": request_id}) + "\n"
-        return web.Response(status=self._status, text=body_text, content_type="application/json")
+            return replace(_problem(request_id, *self._why_refused(body)), close=True)
+        return Response(self._status, json.dumps({"request_id": request_id}).encode() + b"\n", _JSON)
 
     def _why_refused(self, body: Body) -> tuple[str, str]:
         """(code, detail), the same code as FilterImageRequest will give."""
@@ -269,7 +262,7 @@ class HandleHttp(Listener):
             m for m in _METHODS if self.settings.text(f"Allow {m}", "true" if m in _METHODS[:4] else "false") == "true"
         }
 
-    async def handle(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
+    async def handle(self, request: Request, request_id: str) -> Response:
         if not self._paths.fullmatch(request.path):
             return _not_found(request_id, request, self._paths.pattern)
         if request.method not in self._allowed:
@@ -277,11 +270,11 @@ class HandleHttp(Listener):
         if not self.engine.accepts(self.component.identifier):
             return _busy(request_id)
         body = await self.read_body(request)
-        identifier = str(uuid.uuid4())
+        identifier = new_request_id(utc_now())
         waiting = self.context_map.register(identifier)
         if waiting is None:
             return _busy(request_id)
-        peer = request.remote or ""
+        peer = request.peer
         common = {
             "http.context.identifier": identifier,
             "http.method": request.method,
@@ -290,12 +283,12 @@ class HandleHttp(Listener):
             "http.remote.addr": peer,
             "http.protocol": "HTTP/1.1",
         }
-        if request.query_string:
-            common["http.query.string"] = request.query_string
-        if "Content-Type" in request.headers:
-            common["mime.type"] = request.headers["Content-Type"]
+        if request.query:
+            common["http.query.string"] = request.query
+        if declared := request.headers.get("content-type"):
+            common["mime.type"] = declared
         common[f"http.headers.{_KEY}"] = request_id  # unless the client has one
-        common |= {f"http.headers.{_spelled(name)}": value for name, value in request.headers.items()}
+        common |= {f"http.headers.{_spelled(name)}": value for name, value in request.headers.fields}
         parts = await self.parts(request, body)
         found = [({}, body)] if parts is None else parts
         flow_files = [
@@ -306,7 +299,8 @@ class HandleHttp(Listener):
         # Not asyncio.wait_for: it makes a task of every wait.
         timer = asyncio.get_running_loop().call_later(self.context_map.expiration_s, waiting.cancel)
         try:
-            return _reply(await waiting)
+            reply = await waiting
+            return Response(reply.status, reply.body, reply.headers)
         except asyncio.CancelledError:
             return _problem(request_id, "unavailable", f"no answer within {self.context_map.expiration_s:g} s")
         finally:
@@ -352,8 +346,8 @@ def _parse_parts(content_type: str, content: bytes) -> list[tuple[dict[str, str]
     return found or None
 
 
-def _is_multipart(request: web.BaseRequest) -> bool:
-    return "multipart/form-data" in request.headers.get("Content-Type", "")
+def _is_multipart(request: Request) -> bool:
+    return "multipart/form-data" in request.headers.get("content-type")
 
 
 def _spelled(name: str) -> str:
@@ -363,41 +357,43 @@ def _spelled(name: str) -> str:
 
 def _core() -> dict[str, str]:
     """The attributes every FlowFile has in NiFi."""
-    identifier = str(uuid.uuid4())
+    identifier = new_request_id(utc_now())
     return {"uuid": identifier, "filename": identifier, "path": "./"}
 
 
-def _reply(reply: Reply) -> web.Response:
-    return web.Response(status=reply.status, headers=reply.headers, body=reply.body)
-
-
-def _request_id(request: web.BaseRequest) -> str:
+def _request_id(request: Request) -> str:
     """The id of a request, from its first moment on: its key, or a new one."""
     moment = utc_now()
     try:
-        if key := request.headers.get(_KEY):
+        if key := request.headers.get(_KEY.lower()):
             return request_id_from_key(key, moment)
     except BadIdempotencyKey:  # refused later, where that is recorded
         pass
     return new_request_id(moment)
 
 
-def _problem(request_id: str, code: str, detail: str, headers: Mapping[str, str] | None = None) -> web.Response:
+def _no_request(status: int, why: str) -> Response:
+    """The answer to bytes that are no request."""
+    code = HeadTooLarge.code if status == HeadTooLarge.http_status else MalformedRequest.code
+    return replace(_problem(new_request_id(utc_now()), code, why), close=True)
+
+
+def _problem(request_id: str, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     answer = problem(code, printable(detail), request_id)
     found = {"Content-Type": answer.media_type, **(headers or {})}
     if answer.retry_after is not None:
         found["Retry-After"] = str(answer.retry_after)
-    return web.Response(status=answer.status, headers=found, body=answer.body)
+    return Response(answer.status, answer.body, found)
 
 
-def _busy(request_id: str) -> web.Response:
+def _busy(request_id: str) -> Response:
     return _problem(request_id, "busy", "the queue is full, try again later")
 
 
-def _not_found(request_id: str, request: web.BaseRequest, path: str) -> web.Response:
+def _not_found(request_id: str, request: Request, path: str) -> Response:
     return _problem(request_id, "request.not_found", f"nothing is served at {request.path[:200]}, POST to {path}")
 
 
-def _not_allowed(request_id: str, request: web.BaseRequest, allowed: str) -> web.Response:
+def _not_allowed(request_id: str, request: Request, allowed: str) -> Response:
     detail = f"{request.method[:16]} is not allowed here, only POST"
     return _problem(request_id, "request.method_not_allowed", detail, {"Allow": allowed})

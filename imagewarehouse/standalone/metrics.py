@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 
-from aiohttp import web
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from imagewarehouse.standalone.engine import Engine
+from imagewarehouse.standalone.server import Response
 
 _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
-
-
-@dataclass(slots=True)
-class Observed:
-    status: int = 500
 
 
 class Metrics:
@@ -33,18 +25,17 @@ class Metrics:
             "imagewarehouse_http_request_seconds", "Answered requests by listener and status", ["listener", "status"],
             buckets=_BUCKETS, registry=self._registry,
         )  # fmt: skip
+        self._series: dict[tuple[str, int], Histogram] = {}
         self._registry.register(self)
 
-    @contextmanager
-    def request(self, listener: str) -> Iterator[Observed]:
-        started, observed = time.perf_counter(), Observed()
-        try:
-            yield observed
-        finally:
-            self._requests.labels(listener, str(observed.status)).observe(time.perf_counter() - started)
+    def answered(self, listener: str, status: int, seconds: float) -> None:
+        series = self._series.get((listener, status))
+        if series is None:  # looking them up by their labels costs more than the rest
+            series = self._series[listener, status] = self._requests.labels(listener, str(status))
+        series.observe(seconds)
 
-    def response(self) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": "text/plain; version=0.0.4"})
+    def response(self) -> Response:
+        return Response(200, generate_latest(self._registry), {"Content-Type": "text/plain; version=0.0.4"})
 
     def collect(self) -> Iterator[Metric]:
         routed = CounterMetricFamily(

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 from imagewarehouse.errors import WarehouseError
-from imagewarehouse.metadata import CLASSIFIED, COLUMNS
+from imagewarehouse.metadata import COLUMNS
 from imagewarehouse.models.classifier import Classifier, Prediction
 from imagewarehouse.steps.event import Classification, Image
 from imagewarehouse.steps.outcome import FAILURE, SUCCESS, Outcome
 
 log = logging.getLogger("imagewarehouse")
 
+_to_json = json.JSONEncoder().encode
 _READS = ("status", "request_id", "format")
 _OWNS = tuple(column.name for column in COLUMNS if column.stage == "classify")
 
@@ -52,13 +52,13 @@ class ClassifyImages:
         classification = Classification(
             outcome.predicted_class,
             round(outcome.confidence, 6),
-            json.dumps(top),
+            _to_json(top),
             manifest.name,
             manifest.version,
             outcome.preprocess_ms,
             outcome.inference_ms,
         )
-        return Outcome(SUCCESS, replace(image.event, status=CLASSIFIED, classification=classification))
+        return Outcome(SUCCESS, image.event.classified(classification))
 
 
 class NoModel:

@@ -11,7 +11,7 @@ from imagewarehouse.errors import ImageRejected, NotAnImage
 from imagewarehouse.images.decoding import check_image, gps_position
 from imagewarehouse.images.formats import sniff
 from imagewarehouse.limits import Limits
-from imagewarehouse.steps.event import Image
+from imagewarehouse.steps.event import Image, Origin
 from imagewarehouse.steps.outcome import FAILURE, REJECTED, SUCCESS, Outcome
 
 log = logging.getLogger("imagewarehouse")
@@ -36,20 +36,16 @@ class EnrichMetadata:
         return [self._enrich(image) for image in images]
 
     def _enrich(self, image: Image) -> Outcome:
-        sender = image.event.origin.sender
-        event = replace(
-            image.event,
-            origin=replace(
-                image.event.origin,
-                source_ip=client_address(sender.peer, lambda: image.header("X-Forwarded-For"), self.trusted),
-                source_user=image.event.origin.source_user or sender.certificate,
-            ),
-        )
-        facts = event.facts
+        origin, facts, sender = image.event.origin, image.event.facts, image.event.origin.sender
         if facts.gps_latitude is not None or facts.gps_longitude is not None:
             # A position that is there already was chosen by a sender of FlowFile packages.
             facts = replace(facts, gps_latitude=None, gps_longitude=None)
-            event = replace(event, facts=facts)
+        address = client_address(sender.peer, lambda: image.header("X-Forwarded-For"), self.trusted)
+        origin = Origin(
+            sender, address, origin.source_user or sender.certificate, origin.file_name, origin.declared_type,
+            origin.size_bytes,
+        )  # fmt: skip
+        event = image.event.come_from(origin, facts)
         if event.ended:
             return Outcome(REJECTED, event)
         if facts.format and not self.keep_gps:
@@ -72,4 +68,4 @@ class EnrichMetadata:
         except ImageRejected as err:
             log.warning("%s: request %s: %s", self.name, event.request_id, err)
             return Outcome(FAILURE, event.failed(err))
-        return Outcome(SUCCESS, replace(event, facts=facts), decoded=image.decoded)
+        return Outcome(SUCCESS, event.come_from(event.origin, facts), decoded=image.decoded)

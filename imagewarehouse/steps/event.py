@@ -15,7 +15,7 @@ from typing import Any
 from imagewarehouse.errors import RowRejected, WarehouseError
 from imagewarehouse.images.decoding import Decoded
 from imagewarehouse.intake import Request
-from imagewarehouse.metadata import FAILED, REJECTED, ImageRecord
+from imagewarehouse.metadata import CLASSIFIED, FAILED, REJECTED, ImageRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,25 @@ class ImageEvent:
     def waits(self) -> bool:
         """Whether a client waits for its answer."""
         return self.origin.sender.waits
+
+    # Written out: `dataclasses.replace` costs several times as much, and these are called for every image.
+
+    def come_from(self, origin: Origin, facts: Facts) -> ImageEvent:
+        return ImageEvent(
+            self.request_id, self.event_time, self.status, origin, facts, self.storage_uri, self.classification,
+            self.problem,
+        )  # fmt: skip
+
+    def stored(self, uri: str, facts: Facts) -> ImageEvent:
+        return ImageEvent(
+            self.request_id, self.event_time, self.status, self.origin, facts, uri, self.classification, self.problem
+        )
+
+    def classified(self, classification: Classification) -> ImageEvent:
+        return ImageEvent(
+            self.request_id, self.event_time, CLASSIFIED, self.origin, self.facts, self.storage_uri, classification,
+            self.problem,
+        )  # fmt: skip
 
     def failed(self, error: WarehouseError, **changes: Any) -> ImageEvent:
         return replace(self, status=FAILED, problem=Problem.of(error), **changes)

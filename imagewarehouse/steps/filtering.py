@@ -63,41 +63,35 @@ class FilterRequests:
 
 
 class _Judged:
-    """A request while it is judged. `event` holds what is known of it, as soon as it is known."""
+    """A request while it is judged: what is known of it, as soon as it is known."""
 
     def __init__(self, submission: Submission) -> None:
         self._submission = submission
         self._now = utc_now()
-        request_id = new_request_id(self._now)
-        self.event = ImageEvent(request_id, event_time(request_id), origin=Origin(submission.sender()))
+        self._origin = Origin(submission.sender())
+        self._request_id = new_request_id(self._now)
+
+    @property
+    def event(self) -> ImageEvent:
+        return ImageEvent(self._request_id, event_time(self._request_id), None, self._origin)
 
     def accept(self, rules: IntakeRules, fetch: Fetch | None, spec: InputSpec | None) -> Outcome:
         """Raises what is wrong with the request."""
         request = self._submission.request(keys_wanted=bool(rules.keys.digests))
-        self._know(
-            size_bytes=request.size,
-            declared_type=(request.declared_type or "")[:_MOST_TYPE] or None,
-            file_name=clean_file_name(request.file_name),
-        )
-        self._know(source_user=check_access(request, rules))
+        sender, file_name = self._origin.sender, clean_file_name(request.file_name)
+        declared = (request.declared_type or "")[:_MOST_TYPE] or None
+        self._origin = Origin(sender, None, None, file_name, declared, request.size)
+        user = check_access(request, rules)
+        if user:
+            self._origin = Origin(sender, None, user, file_name, declared, request.size)
         if request.idempotency_key:  # not before the access check: it names the row that will be overwritten
-            request_id = request_id_from_key(request.idempotency_key, self._now, request.part or 1)
-            self.event = replace(self.event, request_id=request_id, event_time=event_time(request_id))
+            self._request_id = request_id_from_key(request.idempotency_key, self._now, request.part or 1)
         check_request(request, rules)
         accepted = check_content(request, self._submission.content(), rules, fetch=fetch, spec=spec)
-        facts = accepted.facts
-        event = replace(
-            self.event,
-            status=ACCEPTED,
-            origin=replace(
-                self.event.origin,
-                declared_type=accepted.declared_type,
-                size_bytes=len(accepted.image),
-                file_name=accepted.file_name or self.event.origin.file_name,
-            ),
-            facts=Facts(accepted.image_id, facts.format, facts.width, facts.height, facts.color_mode, facts.frames),
+        seen = accepted.facts
+        origin = Origin(
+            sender, None, user, accepted.file_name or file_name, accepted.declared_type, len(accepted.image)
         )
+        facts = Facts(accepted.image_id, seen.format, seen.width, seen.height, seen.color_mode, seen.frames)
+        event = ImageEvent(self._request_id, event_time(self._request_id), ACCEPTED, origin, facts)
         return Outcome(SUCCESS, event, accepted.image if accepted.unwrapped else None, accepted.decoded)
-
-    def _know(self, **values: object) -> None:
-        self.event = replace(self.event, origin=replace(self.event.origin, **values))  # type: ignore[arg-type]

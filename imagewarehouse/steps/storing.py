@@ -37,7 +37,6 @@ class StoreImages:
         event, facts = image.event, image.event.facts
         if not facts.image_id:
             facts = replace(facts, image_id=hashlib.sha256(content).hexdigest())
-            event = replace(event, facts=facts)
         try:
             uri = self.store.put(facts.image_id or "", facts.format or "", content)
         except WarehouseError as err:
@@ -46,5 +45,5 @@ class StoreImages:
                 # An image that was acknowledged before must not end as a failed row without its bytes. It loops as it
                 # came, or the next try would carry the marks of this one.
                 return Outcome(RETRY, image.event)
-            return Outcome(REFUSED if err.retryable else FAILURE, event.failed(err, storage_uri=None))
-        return Outcome(SUCCESS, replace(event, storage_uri=uri), decoded=image.decoded)
+            return Outcome(REFUSED if err.retryable else FAILURE, event.failed(err, facts=facts, storage_uri=None))
+        return Outcome(SUCCESS, event.stored(uri, facts), decoded=image.decoded)
