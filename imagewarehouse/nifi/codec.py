@@ -86,6 +86,17 @@ class Carried:
         return None if self.images is None else write_records([event for event, _ in self.images])
 
 
+class InOneProcess:
+    """A FlowFile of a host that runs all steps in one process. (NiFi's FlowFiles answer to any name, so it takes a type.)"""
+
+    __slots__ = ()
+
+    @property
+    def carried(self) -> Carried | None:
+        """The package as it is, not turned into text."""
+        raise NotImplementedError
+
+
 # --- events as text ---------------------------------------------------------------------------------------------------
 
 
@@ -240,7 +251,7 @@ class Bundle:
         """
         self._flow_file = flow_file
         self._most = max(LARGE, most) if first else None
-        self.carried: Carried | None = getattr(flow_file, "carried", None)
+        self.carried = flow_file.carried if isinstance(flow_file, InOneProcess) else None
         self._records: list[dict[str, str]] | None = None
         if self.carried is None and not first:
             text = bridge.text_attribute(flow_file, RECORDS)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from imagewarehouse.errors import PackageBroken
 from imagewarehouse.nifi import codec
-from imagewarehouse.nifi.codec import RECORDS, Carried
+from imagewarehouse.nifi.codec import RECORDS, Carried, InOneProcess
 from imagewarehouse.nifi.packages import MEDIA_TYPE, Packed, read_package
 
 
@@ -135,7 +135,7 @@ def _key(attributes: Mapping[str, str]) -> str:
     return attributes.get("Idempotency-Key") or attributes.get("http.headers.Idempotency-Key") or ""
 
 
-class InputFlowFile:
+class InputFlowFile(InOneProcess):
     """What `transform` is given: NiFi's InputFlowFile."""
 
     __slots__ = ("_flow_file",)
@@ -145,7 +145,6 @@ class InputFlowFile:
 
     @property
     def carried(self) -> Carried | None:
-        """For processors of ours: the package as it is, not turned into text."""
         return self._flow_file.carried
 
     def getContentsAsBytes(self) -> bytes:
