@@ -36,7 +36,8 @@ from imagewarehouse.training.calibration import (
 )
 from imagewarehouse.training.dataset import Examples
 from imagewarehouse.training.evaluation import Evaluation, evaluate_model, latency, rounded, score, wilson_interval
-from imagewarehouse.training.report import METRICS_FILE, noise, write_report
+from imagewarehouse.training.report.page import METRICS_FILE, write_report
+from imagewarehouse.training.report.wording import noise
 from imagewarehouse.training.robustness import CORRUPTIONS, Corruption, compress, robustness, to_picture
 
 WriteModel = Callable[..., Path]

@@ -87,7 +87,8 @@ def evaluate(
     needs_training("evaluate")
     from imagewarehouse.training.dataset import read_examples
     from imagewarehouse.training.evaluation import evaluate_model
-    from imagewarehouse.training.report import METRICS_FILE, noise, write_report
+    from imagewarehouse.training.report.page import METRICS_FILE, write_report
+    from imagewarehouse.training.report.wording import noise
 
     classifier = _load(model, version, runtime)
     manifest = classifier.manifest
