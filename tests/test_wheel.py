@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from imagewarehouse.ports import free_ports
 from imagewarehouse.resources import REPOSITORY
-from tests.running import free_ports, post
+from tests.running import post
 
 UV = Path(sys.executable).parent / "uv"
 

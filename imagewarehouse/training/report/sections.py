@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imagewarehouse.amounts import file_size
 from imagewarehouse.models.manifest import Manifest
 from imagewarehouse.training.evaluation import Mistake
 from imagewarehouse.training.report import plots
-from imagewarehouse.training.report.wording import ms, noise, number, percent, short, size, words
+from imagewarehouse.training.report.wording import ms, noise, number, percent, short, words
 
 if TYPE_CHECKING:
     from imagewarehouse.training.dataset import Examples
@@ -119,7 +120,7 @@ def _result(metrics: Mapping[str, Any], manifest: Manifest) -> Values:
         Tile("Calibration error", number(metrics["ece"]), scaled),
         Tile("Mean confidence", percent(metrics["mean_confidence"]), f"right in {percent(metrics['accuracy'])}"),
         Tile("Log loss, Brier", number(metrics["nll"]), f"Brier {number(metrics['brier'])} of at most 2"),
-        Tile("Size", size(manifest.runtimes[metrics["runtime"]].stat().st_size), short(metrics["file"])),
+        Tile("Size", file_size(manifest.runtimes[metrics["runtime"]].stat().st_size), short(metrics["file"])),
     ]
     timed = metrics.get("latency", {}).get("files", {}).get(metrics["file"])
     if timed:

@@ -47,10 +47,6 @@ def ms(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
 
 
-def size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
-
-
 def noise(metrics: Mapping[str, Any]) -> str:
     """How far chance alone moves the accuracy, in a sentence or two."""
     points = f"±\N{NO-BREAK SPACE}{metrics['noise_points']:.1f} points"
