@@ -21,6 +21,7 @@ from PIL import Image
 
 pytest.importorskip("sklearn", reason="needs the training libraries")
 pytest.importorskip("matplotlib", reason="needs the training libraries")
+pytest.importorskip("jinja2", reason="needs the training libraries")
 
 from imagewarehouse.cli.evaluate import _steps, evaluate
 from imagewarehouse.cli.training.display import Display
