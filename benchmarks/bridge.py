@@ -18,11 +18,11 @@ from py4j.java_gateway import find_jar_path
 
 from benchmarks.machine import describe
 from imagewarehouse.nifi import bridge
+from imagewarehouse.resources import REPOSITORY
 from tests.test_bridge import MODES, Bridge
 from tools import artifacts
 
 SIZES = {"1 KB": 1 << 10, "8 KB": 8 << 10, "30 KB": 30 << 10, "300 KB": 300 << 10, "3 MB": 3 << 20}
-_REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
@@ -30,8 +30,8 @@ def main() -> None:
     [compiler] = artifacts.of_set("kudu-compiler")
     with tempfile.TemporaryDirectory() as temporary:
         py4j, jar = Path(find_jar_path()), Path(temporary) / "bridge.jar"
-        source = _REPOSITORY / "tests" / "java" / "Bridge.java"
-        ecj = _REPOSITORY / "build" / "compiler" / compiler.filename
+        source = REPOSITORY / "tests" / "java" / "Bridge.java"
+        ecj = REPOSITORY / "build" / "compiler" / compiler.filename
         artifacts.compile_jar(artifacts.find_java(), ecj, [source], [py4j], jar)
         java = Bridge(os.pathsep.join(map(str, (py4j, jar))))
         try:

@@ -20,7 +20,9 @@ import pyarrow.parquet as pq
 
 from benchmarks.load import Measured, load, request_bytes
 from benchmarks.machine import describe
-from tests.running import REPOSITORY, Service, free_ports, post
+from imagewarehouse.ports import free_ports
+from imagewarehouse.resources import REPOSITORY
+from tests.running import Service, post
 
 IMAGES = REPOSITORY.parent / "shared" / "data" / "cifar10-test-a.parquet"
 CONNECTIONS = (1, 8, 32)

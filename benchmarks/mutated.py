@@ -22,7 +22,8 @@ import psutil
 
 from benchmarks.machine import describe
 from imagewarehouse.images.formats import FORMATS
-from tests.running import REPOSITORY, Service
+from imagewarehouse.resources import REPOSITORY
+from tests.running import Service
 from tools.image_seeds import seeds
 from tools.mutations import MAX_PIXELS, Mutated, mutated
 

@@ -22,7 +22,7 @@ from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.nifi.adapter import now
 from imagewarehouse.nifi.processors import processor_class
-from imagewarehouse.resources import PROCESSORS
+from imagewarehouse.resources import PROCESSORS, REPOSITORY
 from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
 from imagewarehouse.standalone.local_kudu import DISTRIBUTION, HOW_TO_FETCH, LocalKudu
 from imagewarehouse.standalone.python_host import PythonProcessor
@@ -31,16 +31,14 @@ from imagewarehouse.standalone.python_host import PythonProcessor
 settings.register_profile("imagewarehouse", deadline=None)
 settings.load_profile("imagewarehouse")
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
-    """Whether it came true in time."""
+def until(condition: Callable[[], bool], seconds: float = 10.0, every: float = 0.002) -> bool:
+    """Whether it came true in time. `every`: longer where looking costs the machine something."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.002)
+        time.sleep(every)
     return True
 
 
@@ -254,12 +252,17 @@ def colour_model(
     return model
 
 
-@pytest.fixture(scope="session")
-def kudu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKudu]:
-    """A real Kudu for the whole run; whoever kills or pauses a server of it brings it back."""
+def needs_kudu_servers() -> None:
+    """Skips where there are none, and fails where they have only not been fetched."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         pytest.skip("Kudu's servers exist for Linux x86_64 only")
     if not (DISTRIBUTION / "bin" / "kudu-master").is_file():
         pytest.fail(f"Kudu's servers are not here; run `{HOW_TO_FETCH}`", pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def kudu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKudu]:
+    """A real Kudu for the whole run; whoever kills or pauses a server of it brings it back."""
+    needs_kudu_servers()
     with LocalKudu(tmp_path_factory.mktemp("kudu"), never_fsync=True) as running:
         yield running

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from imagewarehouse.cli.rows import plain, query
-
-REPOSITORY = Path(__file__).resolve().parent.parent
-
-
-def free_ports(number: int) -> list[int]:
-    """Ports nobody listens on at this moment.
-
-    They lie below those that the system gives to outgoing connections: while a service is down to be started again, such a
-    connection, even that of a sender who keeps trying, would take its port.
-    """
-    found: list[int] = []
-    for port in random.sample(range(16384, 32768), 1000):
-        with socket.socket() as one, suppress(OSError):
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == number:
-            return found
-    raise AssertionError(f"no {number} free ports on this machine")
+from imagewarehouse.ports import free_ports
+from imagewarehouse.resources import REPOSITORY
 
 
 class Answered:

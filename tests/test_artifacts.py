@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.resources import REPOSITORY
 from tools import artifacts
 from tools.artifacts import Artifact, Resolve, fetch, fetch_client, fetch_server, find_java, read_lock
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 CONTENT = b"the bytes of a jar"
 
 

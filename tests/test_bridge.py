@@ -31,8 +31,8 @@ from py4j.java_gateway import CallbackServerParameters, GatewayParameters, JavaG
 from py4j.protocol import Py4JError, Py4JJavaError
 
 from imagewarehouse.nifi import bridge
+from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
-from tests.conftest import REPOSITORY
 from tools import artifacts
 
 SIZES = [0, 1, 100, 6_000, 6_001, 8_191, 8_192, 64 << 10, 1 << 20, 20 << 20]

@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.standalone.journal import Entry, Journal
 from tests.conftest import until
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture

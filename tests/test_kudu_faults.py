@@ -37,9 +37,11 @@ from imagewarehouse.kudu.writing.ranges import range_of
 from imagewarehouse.kudu.writing.sink import SinkSettings, TableSink
 from imagewarehouse.kudu.writing.tables import KuduTables, Put
 from imagewarehouse.metadata import ImageRecord
+from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests.conftest import Hosted, Left, until
-from tests.running import REPOSITORY, Service
+from tests.kudu_tables import arrow_bytes, new_schema, stored
+from tests.running import Service
 from tests.test_service import TEST_IMAGES, needs_data, send
 
 AWAITED = {"http.context.identifier": "6f1c0d0e-0000-4000-8000-000000000002", "http.method": "POST"}
@@ -111,9 +113,7 @@ def put(hosted: Host, kudu: LocalKudu) -> Callable[..., Hosted]:
 
 def fresh(*columns: KuduColumn, key: Sequence[KuduColumn] = (KEY,), **more: Any) -> TableSchema:
     """A table of these columns behind the key, with a name of its own."""
-    if "range_columns" not in more:
-        more.setdefault("hashes", (HashPartition((key[0].name,), 2),))
-    return TableSchema(f"test_{uuid.uuid4().hex}", (*key, *columns), replicas=1, **more)
+    return new_schema(key, columns, **more)
 
 
 def make(writer: KuduWriter, *columns: KuduColumn, **more: Any) -> str:
@@ -128,12 +128,6 @@ def content(records: Sequence[Record]) -> bytes:
 
 def records_of(data: bytes | None) -> list[Record]:
     return [json.loads(line) for line in (data or b"").splitlines()]
-
-
-def stored(writer: KuduWriter, table: str, *columns: str) -> list[tuple[Any, ...]]:
-    """What is in the table, sorted."""
-    found = writer.scan(table, columns or None).to_pydict()
-    return sorted(zip(*found.values(), strict=True), key=repr)
 
 
 def reported(left: Left) -> list[tuple[int, str]]:
@@ -1111,14 +1105,6 @@ def test_nodes_that_make_keep_and_drop_at_once_do_not_disturb_each_other(
 # --- what is left on retry --------------------------------------------------------------------------------------------
 
 
-def arrow(records: Sequence[Record], file: bool) -> bytes:
-    table = pa.Table.from_pylist(list(records))
-    sink = pa.BufferOutputStream()
-    with (pa.ipc.new_file if file else pa.ipc.new_stream)(sink, table.schema) as out:
-        out.write_table(table)
-    return bytes(sink.getvalue())
-
-
 def arrow_records(data: bytes | None) -> list[Record]:
     found: list[Record] = pa.ipc.open_stream(data).read_all().to_pylist()
     return found
@@ -1158,7 +1144,7 @@ def test_only_what_is_not_committed_is_left_on_retry_and_completes_the_rest(
     refused = next(key for key in range(100) if key not in there)
     rows[refused]["text"] = "x" * 65537
     data = {"json-lines": content(rows), "json": json.dumps(rows, indent=1).encode()}.get(form)
-    data = data or arrow(rows, form == "arrow file")
+    data = data or arrow_bytes(pa.Table.from_pylist(rows), file=form == "arrow file")
     cluster.pause("tserver-1")
     try:
         left = processor.transform(data)
@@ -1346,10 +1332,7 @@ def test_arrow_file_of_200_000_rows_is_one_flow_file(writer: KuduWriter, put: Ca
     table = make(writer, TEXT, NUMBER)
     keys = np.arange(200_000)
     data = pa.table({"key": keys, "text": pa.array(keys).cast(pa.string()), "number": (keys % 1000).astype(np.int32)})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, data.schema) as out:
-        out.write_table(data)
-    left = put(table, Operation="INSERT", Operation_Timeout="20 sec").transform(bytes(sink.getvalue()))
+    left = put(table, Operation="INSERT", Operation_Timeout="20 sec").transform(arrow_bytes(data, file=True))
     assert (left.relationship, left.set) == ("success", {"record.count": "200000"})
     assert writer.count(table) == 200_000
     again = put(table, Operation="INSERT", Operation_Timeout="20 sec").transform(

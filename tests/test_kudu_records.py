@@ -26,15 +26,9 @@ from imagewarehouse.kudu.records.content import (
     table_row,
 )
 from imagewarehouse.kudu.records.mapping import RecordMapping, Rows, attributes_record, map_records
+from tests.kudu_tables import arrow_bytes
 
 TABLE = pa.table({"id": pa.array([1, 2, 3], pa.int64()), "name": ["a", None, "c"]})
-
-
-def arrow(table: pa.Table = TABLE, file: bool = False) -> bytes:
-    sink = pa.BufferOutputStream()
-    with (pa.ipc.new_file if file else pa.ipc.new_stream)(sink, table.schema) as writer:
-        writer.write_table(table)
-    return bytes(sink.getvalue())
 
 
 def rows_of(content: bytes, mapping: RecordMapping, operation: Operation = Operation.UPSERT) -> Rows:
@@ -255,7 +249,7 @@ def test_a_key_that_stands_twice_is_always_found(pairs: list[tuple[str, str]]) -
 @pytest.mark.parametrize("format", ["auto", "arrow"])
 @pytest.mark.parametrize("file", [pytest.param(True, id="file"), pytest.param(False, id="stream")])
 def test_arrow_stays_a_table(file: bool, format: str) -> None:
-    records = read_records(arrow(file=file), format)
+    records = read_records(arrow_bytes(TABLE, file=file), format)
     assert records.table is not None
     assert records.table.equals(TABLE)
     assert list(records.numbers) == [0, 1, 2]
@@ -274,9 +268,9 @@ def test_arrow_without_content_is_no_records() -> None:
         pytest.param(b"\xff\xff\xff\xff", id="continuation-alone"),
         pytest.param(b"\xff\xff\xff\xff\xff\xff\xff\x7f", id="length-without-end"),
         pytest.param(b"\xff\xff\xff\xff\x10\x00\x00\x00garbagegarbage!!", id="garbage-for-a-schema"),
-        pytest.param(arrow()[:-30], id="stream-cut"),
-        pytest.param(arrow()[:100], id="schema-cut"),
-        pytest.param(arrow(file=True)[:-8], id="file-cut"),
+        pytest.param(arrow_bytes(TABLE)[:-30], id="stream-cut"),
+        pytest.param(arrow_bytes(TABLE)[:100], id="schema-cut"),
+        pytest.param(arrow_bytes(TABLE, file=True)[:-8], id="file-cut"),
     ],
 )
 def test_broken_arrow_is_refused(content: bytes) -> None:
@@ -285,7 +279,7 @@ def test_broken_arrow_is_refused(content: bytes) -> None:
 
 
 def test_a_stream_may_lack_its_end_mark() -> None:
-    table = read_records(arrow().removesuffix(b"\xff\xff\xff\xff\x00\x00\x00\x00")).table
+    table = read_records(arrow_bytes(TABLE).removesuffix(b"\xff\xff\xff\xff\x00\x00\x00\x00")).table
     assert table is not None
     assert table.equals(TABLE)
 
@@ -297,7 +291,7 @@ def test_json_told_to_be_arrow_is_refused() -> None:
 
 def test_two_arrow_fields_of_one_name_are_refused() -> None:
     with pytest.raises(RecordsMalformed, match='"a" stands twice'):
-        read_records(arrow(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])))
+        read_records(arrow_bytes(pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])))
 
 
 def test_text_of_arrow_that_is_not_utf8_is_refused() -> None:
@@ -305,13 +299,13 @@ def test_text_of_arrow_that_is_not_utf8_is_refused() -> None:
         pa.string(), 1, [None, pa.py_buffer(np.array([0, 1], np.int32)), pa.py_buffer(b"\xff")]
     )
     with pytest.raises(RecordsMalformed):
-        read_records(arrow(pa.table({"a": text})))
+        read_records(arrow_bytes(pa.table({"a": text})))
 
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_changed_bytes_in_arrow_never_crash(data: st.DataObject) -> None:
-    content = bytearray(arrow(file=data.draw(st.booleans())))
+    content = bytearray(arrow_bytes(TABLE, file=data.draw(st.booleans())))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
@@ -475,7 +469,9 @@ def test_reading_and_mapping_errors_are_together() -> None:
 
 
 def test_arrow_without_paths_stays_a_table_with_new_names() -> None:
-    rows = rows_of(arrow(), RecordMapping(fields={"id": "KEY", "name": ""}, lower_case=True, ignore_nulls=True))
+    rows = rows_of(
+        arrow_bytes(TABLE), RecordMapping(fields={"id": "KEY", "name": ""}, lower_case=True, ignore_nulls=True)
+    )
     assert rows.table is not None
     assert rows.table.column_names == ["key"]
     assert rows.ignore_nulls
@@ -484,12 +480,12 @@ def test_arrow_without_paths_stays_a_table_with_new_names() -> None:
 
 def test_two_arrow_fields_for_one_column_are_refused() -> None:
     with pytest.raises(RecordsMalformed, match='column "id"'):
-        rows_of(arrow(), RecordMapping(fields={"name": "id"}))
+        rows_of(arrow_bytes(TABLE), RecordMapping(fields={"name": "id"}))
 
 
 def test_arrow_with_a_path_becomes_records() -> None:
     table = pa.table({"op": ["c", "d"], "after": pa.array([{"id": 1}, None]), "before": pa.array([None, {"id": 2}])})
-    rows = rows_of(arrow(table), RecordMapping("/after|/before", "/op"))
+    rows = rows_of(arrow_bytes(table), RecordMapping("/after|/before", "/op"))
     assert rows.values == [{"id": 1}, {"id": 2}]
     assert rows.table is None
     assert rows.operations.tolist() == [Operation.INSERT, Operation.DELETE]
@@ -499,7 +495,7 @@ def test_arrow_cells_that_python_lacks_become_text() -> None:
     table = pa.table(
         {"op": ["c"], "t": pa.array([1], pa.timestamp("ns")), "far": pa.array([2**62], pa.timestamp("us"))}
     )
-    rows = rows_of(arrow(table), RecordMapping(operation_path="/op"))
+    rows = rows_of(arrow_bytes(table), RecordMapping(operation_path="/op"))
     assert str(rows.values[0]["t"]) == "1970-01-01 00:00:00.000000001"
     assert isinstance(rows.values[0]["far"], str)
 
@@ -603,7 +599,7 @@ def test_number_of_json_is_reported_and_tried_again_with_every_digit(number: str
 )  # fmt: skip
 @pytest.mark.parametrize("path", ["", "/"], ids=["table", "records"])
 def test_number_of_arrow_is_reported_with_every_digit(cells: pa.Array, shown: str, path: str) -> None:
-    records = read_records(arrow(pa.table({"a": cells})))
+    records = read_records(arrow_bytes(pa.table({"a": cells})))
     rows = map_records(records, RecordMapping(path), Operation.UPSERT)
     assert digits(bad_rows_json([rows.bad(0, KuduWrongValue("no"))]))["record"] == {"a": digits(shown)}
     rest = read_records(remaining(records, [0])).table
@@ -662,7 +658,7 @@ def test_no_bad_rows_are_an_empty_report() -> None:
 def test_a_row_knows_its_record_for_the_report() -> None:
     rows = rows_of(b'{"l":[{"a":1},{"a":2}]}{"l":[{"a":3}]}', RecordMapping("/l[*]"))
     assert rows.bad(2, KuduWrongValue("no"))[0::2] == (1, {"a": 3})
-    assert rows_of(arrow(), RecordMapping()).bad(1, KuduWrongValue("no")).values == {"id": 2, "name": None}
+    assert rows_of(arrow_bytes(TABLE), RecordMapping()).bad(1, KuduWrongValue("no")).values == {"id": 2, "name": None}
 
 
 def test_remaining_json_reads_back_with_every_digit() -> None:
@@ -691,20 +687,20 @@ def test_remaining_keeps_unreadable_records_as_they_were() -> None:
 
 
 def test_remaining_arrow_is_a_stream_of_the_same_schema() -> None:
-    rest = read_records(remaining(read_records(arrow(file=True)), [2, 0]))
+    rest = read_records(remaining(read_records(arrow_bytes(TABLE, file=True)), [2, 0]))
     assert rest.table is not None
     assert rest.table.equals(TABLE.take([0, 2]))
 
 
 def test_remaining_arrow_may_have_views() -> None:
     table = pa.table({"v": pa.array(["a", None, "c" * 50], pa.string_view())})
-    rest = read_records(remaining(read_records(arrow(table)), [0, 2])).table
+    rest = read_records(remaining(read_records(arrow_bytes(table)), [0, 2])).table
     assert rest is not None
     assert rest["v"].to_pylist() == ["a", "c" * 50]
-    assert len(read_records(remaining(read_records(arrow(table)), []))) == 0
+    assert len(read_records(remaining(read_records(arrow_bytes(table)), []))) == 0
 
 
-@pytest.mark.parametrize("content", [pytest.param(b'{"a":1}', id="json"), pytest.param(arrow(), id="arrow")])
+@pytest.mark.parametrize("content", [pytest.param(b'{"a":1}', id="json"), pytest.param(arrow_bytes(TABLE), id="arrow")])
 def test_remaining_knows_its_numbers(content: bytes) -> None:
     records = read_records(content)
     assert read_records(remaining(records, [])).items == []

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -25,10 +24,10 @@ import pytest
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.kudu.clients.interface import KuduSettings
 from imagewarehouse.kudu.clients.security import check_token, read_certificates
-from imagewarehouse.standalone.local_kudu import DISTRIBUTION, HOW_TO_FETCH, LocalKudu
-from tests.conftest import until
+from imagewarehouse.resources import REPOSITORY
+from imagewarehouse.standalone.local_kudu import LocalKudu
+from tests.conftest import needs_kudu_servers, until
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 REALM = "TEST.INVALID"
 SHORT_S = 16  # the life of a ticket of `short`
 
@@ -228,10 +227,7 @@ needs_kdc = pytest.mark.skipif(bool(_MISSING), reason=f"no Kerberos here; instal
 
 @pytest.fixture(scope="module")
 def realm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Realm]:
-    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
-        pytest.skip("Kudu's servers exist for Linux x86_64 only")
-    if not (DISTRIBUTION / "bin" / "kudu-master").is_file():
-        pytest.fail(f"Kudu's servers are not here; run `{HOW_TO_FETCH}`", pytrace=False)
+    needs_kudu_servers()
     running = Realm(tmp_path_factory.mktemp("realm"))
     running.start()
     yield running

@@ -36,6 +36,7 @@ from imagewarehouse.kudu.clients.interface import FLUSH_MODES, SYNC, KuduSetting
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, Range, TableSchema
 from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests.conftest import until
+from tests.kudu_tables import new_schema, stored
 
 NOT_INSTALLED = "kudu-python is not installed here; the same tests run over it where it is"
 needs_native = pytest.mark.skipif(importlib.util.find_spec("kudu") is None, reason=NOT_INSTALLED)
@@ -81,9 +82,7 @@ def make(writer: KuduWriter) -> Iterator[Make]:
     made = []
 
     def make_one(*columns: KuduColumn, key: Sequence[KuduColumn] = (KEY,), **more: Any) -> TableSchema:
-        if "range_columns" not in more:
-            more.setdefault("hashes", (HashPartition((key[0].name,), 2),))
-        schema = TableSchema(f"test_{uuid.uuid4().hex}", (*key, *columns), replicas=1, **more)
+        schema = new_schema(key, columns, **more)
         assert writer.create(schema)
         made.append(schema.name)
         return schema
@@ -106,14 +105,8 @@ def batch(schema: TableSchema, operations: Operation | Sequence[Operation], **ce
     return RowBatch(np.array(codes, dtype=np.uint8), tuple(columns))
 
 
-def rows(writer: KuduWriter, schema: TableSchema, *columns: str) -> list[tuple[Any, ...]]:
-    """What is in the table, sorted."""
-    found = writer.scan(schema.name, columns or None).to_pydict()
-    return sorted(zip(*found.values(), strict=True), key=repr)
-
-
 def by_key(writer: KuduWriter, schema: TableSchema, column: str) -> dict[Any, Any]:
-    return dict(rows(writer, schema, schema.key[0], column))
+    return dict(stored(writer, schema.name, schema.key[0], column))
 
 
 def codes(failures: Sequence[RowFailure]) -> list[tuple[int, int, str]]:
@@ -252,14 +245,14 @@ def test_cell_that_kudu_does_not_take_fails_its_row_only(
     failures = writer.write(schema.name, [batch(schema, INSERT, key=[1, 2, 3], value=[good, cell, good])])
     assert codes(failures) == [(0, 1, code)]
     assert "value" in str(failures[0].error)
-    assert rows(writer, schema, "key") == [(1,), (3,)]
+    assert stored(writer, schema.name, "key") == [(1,), (3,)]
 
 
 def test_key_that_is_too_long_fails_its_row_only(writer: KuduWriter, make: Make) -> None:
     schema = make(key=(KuduColumn("k", KuduType.STRING, key=True),))
     failures = writer.write(schema.name, [batch(schema, UPSERT, k=["a", "x" * 20_000, "b"])])
     assert codes(failures) == [(0, 1, "kudu.cell_too_long")]
-    assert rows(writer, schema) == [("a",), ("b",)]
+    assert stored(writer, schema.name) == [("a",), ("b",)]
 
 
 @pytest.mark.parametrize("operation", Operation)
@@ -277,7 +270,7 @@ def test_null_replaces_a_value(writer: KuduWriter, make: Make) -> None:
     schema = make(TEXT, NUMBER)
     writer.write(schema.name, [batch(schema, INSERT, key=[1, 2], text=["a", "b"], number=[1, 2])])
     writer.write(schema.name, [batch(schema, [UPDATE, UPSERT], key=[1, 2], text=[None, None])])
-    assert rows(writer, schema) == [(1, None, 1), (2, None, 2)]
+    assert stored(writer, schema.name) == [(1, None, 1), (2, None, 2)]
 
 
 def test_absent_column_keeps_its_value_or_takes_its_default(writer: KuduWriter, make: Make) -> None:
@@ -289,13 +282,13 @@ def test_absent_column_keeps_its_value_or_takes_its_default(writer: KuduWriter, 
         text=[ABSENT, "b", None], number=[ABSENT, 2, ABSENT], plain=[ABSENT, ABSENT, "c"],
     )  # fmt: skip
     assert writer.write(schema.name, [first]) == []
-    assert rows(writer, schema) == [(1, "none said", 0, None), (2, "b", 2, None), (3, None, 0, "c")]
+    assert stored(writer, schema.name) == [(1, "none said", 0, None), (2, "b", 2, None), (3, None, 0, "c")]
     second = batch(
         schema, [UPSERT, UPDATE, UPSERT], key=[1, 2, 3],
         text=["a", ABSENT, ABSENT], number=[ABSENT, 22, 33], plain=["x", ABSENT, ABSENT],
     )  # fmt: skip
     assert writer.write(schema.name, [second]) == []
-    assert rows(writer, schema) == [(1, "a", 0, "x"), (2, "b", 22, None), (3, None, 33, "c")]
+    assert stored(writer, schema.name) == [(1, "a", 0, "x"), (2, "b", 22, None), (3, None, 33, "c")]
 
 
 @pytest.mark.parametrize(
@@ -370,7 +363,7 @@ def test_immutable_column_keeps_what_was_written_first(
     writer.write(schema.name, [batch(schema, UPSERT, key=[1], text=["old"], number=[1])])
     failures = writer.write(schema.name, [batch(schema, operation, key=[1], text=["new"], number=[2])])
     assert codes(failures) == ([(0, 0, code)] if code else [])
-    assert rows(writer, schema) == [(1, text, number)]
+    assert stored(writer, schema.name) == [(1, text, number)]
 
 
 def test_rows_whose_key_is_not_unique_are_numbered_by_the_server(kudu: LocalKudu, writer: KuduWriter) -> None:
@@ -391,8 +384,8 @@ def test_rows_whose_key_is_not_unique_are_numbered_by_the_server(kudu: LocalKudu
     assert (number.auto_incrementing, number.key, number.required) == (True, True, False)
     failures = writer.write(name, [batch(schema, INSERT, key=[1, 1, 1], text=["a", "x" * 65_537, "b"])])
     assert codes(failures) == [(0, 1, "kudu.cell_too_long")]
-    assert [(key, text) for key, _, text in rows(writer, schema)] == [(1, "a"), (1, "b")]
-    keys = [n for _, n, _ in rows(writer, schema)]
+    assert [(key, text) for key, _, text in stored(writer, schema.name)] == [(1, "a"), (1, "b")]
+    keys = [n for _, n, _ in stored(writer, schema.name)]
     steps: list[tuple[Operation, Any, Any, list[str]]] = [
         (UPDATE, keys[0], "c", []),
         (UPDATE, ABSENT, "d", ["kudu.refused"]),
@@ -409,7 +402,7 @@ def test_rows_whose_key_is_not_unique_are_numbered_by_the_server(kudu: LocalKudu
     ) in steps:  # one by one: such a row takes others of its flush along in Java's client
         one = batch(schema, operation, key=[1], text=[text], **{number.name: [at]})
         assert [failure.error.code for failure in writer.write(name, [one])] == refused
-    assert rows(writer, schema) == [(1, keys[0], "c"), (1, 8, "d")]
+    assert stored(writer, schema.name) == [(1, keys[0], "c"), (1, 8, "d")]
     with pytest.raises(KuduRefused):
         writer.create(replace(schema, name=f"{name}_2"))
     writer.drop(name)
@@ -438,7 +431,7 @@ def test_last_of_many_upserts_of_one_key_wins(connect: Callable[..., KuduWriter]
     writer = connect(flush_mode=mode)
     halves = [batch(schema, UPSERT, key=[7] * 2500, number=range(start, start + 2500)) for start in (0, 2500)]
     assert writer.write(schema.name, halves) == []
-    assert rows(writer, schema) == [(7, 4999)]
+    assert stored(writer, schema.name) == [(7, 4999)]
 
 
 @pytest.mark.parametrize("mode", FLUSH_MODES)
@@ -611,7 +604,7 @@ def test_columns_are_added_once(writer: KuduWriter, make: Make) -> None:
                                      *added[1:]])  # fmt: skip
     writer.add_columns(schema.name, added)
     assert writer.schema(schema.name, refresh=True).columns == (*schema.columns, *added)
-    assert rows(writer, schema) == [(1, "a", 0, Decimal("-0.01"), None)]
+    assert stored(writer, schema.name) == [(1, "a", 0, Decimal("-0.01"), None)]
 
 
 def test_required_column_without_default_cannot_be_added(writer: KuduWriter, make: Make) -> None:
@@ -769,7 +762,7 @@ def test_ranges_are_added_and_dropped(writer: KuduWriter, make: Make) -> None:
     assert writer.drop_range(schema.name, Range((10,), (15,))) is False
     assert writer.drop_range(schema.name, Range(None, (-10,))) is True
     assert writer.ranges(schema.name) == expected[2:]
-    assert rows(writer, schema, "key") == [(1000,), (15,)]
+    assert stored(writer, schema.name, "key") == [(1000,), (15,)]
 
 
 @pytest.mark.parametrize(("column", "values"), KEYS, ids=_label)
@@ -814,7 +807,7 @@ def test_row_outside_of_every_range_fails_alone(writer: KuduWriter, make: Make) 
     keys = [-1, 0, 9, 10, 19, 20, 30, 5]
     failures = writer.write(schema.name, [batch(schema, UPSERT, key=keys, text=["x"] * 8)])
     assert codes(failures) == [(0, row, NO_RANGE) for row in (0, 3, 4, 6)]
-    assert rows(writer, schema, "key") == [(0,), (20,), (5,), (9,)]
+    assert stored(writer, schema.name, "key") == [(0,), (20,), (5,), (9,)]
 
 
 def test_table_whose_last_range_is_dropped_takes_rows_once_there_is_one(writer: KuduWriter, make: Make) -> None:
@@ -863,7 +856,7 @@ def test_column_that_another_writer_adds_is_seen_after_a_refresh(
     changed = writer.schema(schema.name, refresh=True)
     assert changed.columns == (*schema.columns, NUMBER)
     assert writer.write(schema.name, [batch(changed, UPDATE, key=[1], number=[7])]) == []
-    assert rows(writer, schema) == [(1, "a", 7), (2, "b", None)]
+    assert stored(writer, schema.name) == [(1, "a", 7), (2, "b", None)]
 
 
 def test_rows_for_a_column_that_was_dropped_say_so(kudu: LocalKudu, writer: KuduWriter, make: Make) -> None:
@@ -878,7 +871,7 @@ def test_rows_for_a_column_that_was_dropped_say_so(kudu: LocalKudu, writer: Kudu
     failures = writer.write(schema.name, [before])  # another thread had opened it again
     assert codes(failures) == [(0, 0, "kudu.schema_changed"), (0, 1, "kudu.schema_changed")]
     assert writer.write(schema.name, [batch(changed, UPSERT, key=[1, 2], number=[3, 4])]) == []
-    assert rows(writer, schema) == [(1, 3), (2, 4)]
+    assert stored(writer, schema.name) == [(1, 3), (2, 4)]
 
 
 def test_values_of_another_type_than_the_columns_are_never_written(writer: KuduWriter, make: Make) -> None:
@@ -888,7 +881,7 @@ def test_values_of_another_type_than_the_columns_are_never_written(writer: KuduW
     failures = writer.write(schema.name, parts)
     assert codes(failures) == [(1, 0, "kudu.schema_changed"), (1, 1, "kudu.schema_changed")]
     assert all(isinstance(failure.error, SchemaChanged) for failure in failures)
-    assert rows(writer, schema) == [(1, None, 1)]
+    assert stored(writer, schema.name) == [(1, None, 1)]
 
 
 def test_table_that_is_made_anew_is_found_after_a_refresh(
@@ -906,7 +899,7 @@ def test_table_that_is_made_anew_is_found_after_a_refresh(
     assert codes(writer.write(schema.name, [one])) in ([], [(0, 0, "kudu.table_missing")])
     writer.schema(schema.name, refresh=True)
     assert writer.write(schema.name, [one]) == []
-    assert rows(writer, schema) == [(1, "a")]
+    assert stored(writer, schema.name) == [(1, "a")]
 
 
 def test_own_drop_is_not_remembered(writer: KuduWriter, make: Make) -> None:
@@ -982,9 +975,9 @@ def test_nothing_is_sent_behind_a_row_that_has_to_wait(
     assert codes(failures) == [(part, row, "kudu.unavailable") for part in (0, 1) for row in range(20)]
     assert len({str(failure.error) for failure in failures}) == 1
     assert taken < 4.0  # not a timeout for each row
-    assert rows(writer, schema) in ([(0, "old"), (1, "old")], [(0, "new"), (1, "old")])
+    assert stored(writer, schema.name) in ([(0, "old"), (1, "old")], [(0, "new"), (1, "old")])
     assert writer.write(schema.name, parts) == []
-    assert rows(writer, schema) == []
+    assert stored(writer, schema.name) == []
 
 
 def test_connection_outlives_a_restart_of_the_tablet_server(
@@ -1091,7 +1084,7 @@ def test_any_rows_end_as_if_applied_one_by_one(
     assert codes(writer.write(schema.name, [whole])) == expected
     types = pa.schema([(column.name, column.arrow_type) for column in schema.columns])
     wanted = pa.Table.from_pylist(list(table.values()), types).to_pydict()
-    assert repr(rows(writer, schema)) == repr(sorted(zip(*wanted.values(), strict=True), key=repr))
+    assert repr(stored(writer, schema.name)) == repr(sorted(zip(*wanted.values(), strict=True), key=repr))
     writer.drop(schema.name)
 
 

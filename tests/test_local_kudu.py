@@ -17,12 +17,11 @@ from pathlib import Path
 import pytest
 
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.standalone import local_kudu
 from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests.conftest import until
 from tests.running import Service
-
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Owns a cluster and says so, then waits to be killed.
 OWNER = """

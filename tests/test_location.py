@@ -21,7 +21,7 @@ from imagewarehouse.limits import Limits
 from imagewarehouse.objects.fetching import Fetcher, parse_locations
 from imagewarehouse.objects.location import Location, public
 from imagewarehouse.objects.store import ObjectStore
-from tests.running import free_ports
+from imagewarehouse.ports import free_ports
 
 IMAGE = b"\xff\xd8 not really a picture" * 100
 IMAGE_ID = hashlib.sha256(IMAGE).hexdigest()

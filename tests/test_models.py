@@ -22,6 +22,7 @@ from imagewarehouse.errors import ConfigurationError, Corrupt, InferenceFailed, 
 from imagewarehouse.images.decoding import InputSpec, decode_rgb, to_batch
 from imagewarehouse.models.classifier import Classifier, Prediction, load_classifier
 from imagewarehouse.models.manifest import find_version, read_manifest
+from tests.pictures import noise
 
 # Keras asks NumPy for a copy in the old way while it loads weights.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
@@ -29,13 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 WriteModel = Callable[..., Path]
 Tflite = Callable[..., bytes]
 Picture = Callable[..., bytes]
-
-
-def noise(seed: int, size: int = 16) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 # --- versions -----------------------------------------------------------------------------------------------------
@@ -466,7 +460,7 @@ def test_the_manifests_first_runtime_serves_unless_another_is_named(both: Path, 
 @pytest.mark.parametrize("runtime", ["litert", "tensorflow"])
 def test_eight_threads_get_what_one_gets(both: Path, runtime: str) -> None:
     classifier = load_classifier(both, runtime=runtime)
-    pictures = [noise(seed) for seed in range(24)]
+    pictures = [noise(seed, 16) for seed in range(24)]
     alone = [classifier.classify(content, "PNG").top for content in pictures]
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda content: classifier.classify(content, "PNG").top, pictures * 4))

@@ -28,12 +28,11 @@ from click.testing import CliRunner
 from imagewarehouse import __version__
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.models.manifest import BUNDLED_MODEL, find_version, read_manifest
-from imagewarehouse.resources import PROCESSORS
+from imagewarehouse.resources import PROCESSORS, REPOSITORY
 from imagewarehouse.resources import STAND_IN as API
 from tools import artifacts, nar
 from tools.nar import LIBRARIES, Target, pack, why_dropped
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 TYPES = sorted(path.stem for path in PROCESSORS.glob("*.py"))
 RUNNING = f"{sys.version_info[0]}.{sys.version_info[1]}"
 MANIFEST = "META-INF/MANIFEST.MF"

@@ -21,10 +21,10 @@ from ruamel.yaml import YAML
 
 from imagewarehouse.deployment.flow import read_definition
 from imagewarehouse.deployment.parameters import Given, given_values, read_file
+from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.standalone.runner import Options, Runner
 from tools.local_nifi import nifi_home, read_properties
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 CONF = REPOSITORY / "nifi-conf"
 DOCUMENTS = sorted([*CONF.rglob("*.md"), REPOSITORY / "docs" / "nifi.md"])
 COMPOSE = ("compose.yaml", "compose-cluster.yaml")

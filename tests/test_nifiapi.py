@@ -15,10 +15,9 @@ import pytest
 
 from imagewarehouse import __version__
 from imagewarehouse.nifi.processors import processor_class
-from imagewarehouse.resources import PROCESSORS
+from imagewarehouse.resources import PROCESSORS, REPOSITORY
 from imagewarehouse.resources import STAND_IN as API
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 STAND_IN = API / "nifiapi"
 
 

@@ -29,10 +29,9 @@ from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi.processors import processor_class
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.store import ObjectStore
-from imagewarehouse.resources import PROCESSORS
+from imagewarehouse.resources import PROCESSORS, REPOSITORY
 from imagewarehouse.steps import outcome
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 KEY = "alice-0123456789abcdef"
 AWAITED = {"http.context.identifier": "6f1c0d0e-0000-4000-8000-000000000002", "http.method": "POST"}
 

@@ -34,12 +34,13 @@ from imagewarehouse.metadata import to_text
 from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi import kudu_options as options
 from imagewarehouse.nifi.processors import processor_class
+from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.rows.kudu import image_events
 from imagewarehouse.standalone.local_kudu import LocalKudu
 from imagewarehouse.standalone.python_host import PythonProcessor
 from tests.conftest import Hosted, until
+from tests.kudu_tables import arrow_bytes
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 UTC = timezone.utc
 EXISTS, MISSING = "kudu.already_present", "kudu.not_found"
 
@@ -131,20 +132,6 @@ def put(hosted: Callable[..., Any], kudu: LocalKudu) -> Put:
 
 def content(*records: Any) -> bytes:
     return json.dumps(records).encode()
-
-
-def stream(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as out:
-        out.write_table(table)
-    return bytes(sink.getvalue())
-
-
-def arrow_file(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as out:
-        out.write_table(table)
-    return bytes(sink.getvalue())
 
 
 def report(left: Any) -> list[tuple[int, str]]:
@@ -286,7 +273,9 @@ def test_success_keeps_the_content_and_counts_the_records(put: Put, table: Table
     assert table.column("name") == {1: "a", 2: "b"}
 
 
-@pytest.mark.parametrize("sent", [b"", b" \n", b"[]", stream(pa.table({"key": pa.array([], pa.int32())}))], ids=repr)
+@pytest.mark.parametrize(
+    "sent", [b"", b" \n", b"[]", arrow_bytes(pa.table({"key": pa.array([], pa.int32())}))], ids=repr
+)
 def test_content_without_records_is_a_success_of_none(put: Put, table: Table, sent: bytes) -> None:
     left = put(table).transform(sent)
     assert (left.relationship, left.attributes["record.count"]) == ("success", "0")
@@ -330,7 +319,7 @@ def test_numbers_of_bad_rows_come_back_as_they_were(put: Put, table: Table, form
         cents = pa.decimal128(38, 2)
         amounts_type = pa.struct([("net", cents), ("each", pa.list_(cents))])
         types = [("key", pa.int64()), ("number", cents), ("price", cents), ("amounts", amounts_type)]
-        sent = stream(pa.Table.from_pylist([record], pa.schema(types)))
+        sent = arrow_bytes(pa.Table.from_pylist([record], pa.schema(types)))
     left = put(table).transform(sent)
     assert left.relationship == "bad rows"
     shown = json.loads(left.content, parse_float=Decimal)["record"]
@@ -380,7 +369,7 @@ def test_retry_takes_along_only_what_is_not_committed(
     records = [{"key": n, "name": f"n{n}"} for n in range(3)]
     host = put(table, {"Operation": "INSERT", "Retries": "0"})
     writes_of(host, monkeypatch, half)
-    left = host.transform(content(*records) if kind == "json" else stream(pa.Table.from_pylist(records)))
+    left = host.transform(content(*records) if kind == "json" else arrow_bytes(pa.Table.from_pylist(records)))
     assert left.relationship == "retry"
     assert [row["key"] for row in table.rows] == [0, 2]
     again = put(table, {"Operation": "INSERT"}).transform(left.content, left.attributes)
@@ -408,8 +397,8 @@ TWO = pa.table({"key": pa.array([1, 2], pa.int32()), "name": ["a", None]})
         pytest.param("json", b'{"key": 1, "name": "a"} {"key": 2}', id="objects"),
         pytest.param("json-lines", b'{"key": 1, "name": "a"}\n{"key": 2}\n', id="lines"),
         pytest.param("json", b'\xef\xbb\xbf{"key": 1, "name": "a"}{"key": 2}', id="byte-order-mark"),
-        pytest.param("arrow", stream(TWO), id="arrow-stream"),
-        pytest.param("arrow", arrow_file(TWO), id="arrow-file"),
+        pytest.param("arrow", arrow_bytes(TWO), id="arrow-stream"),
+        pytest.param("arrow", arrow_bytes(TWO, file=True), id="arrow-file"),
     ],
 )
 def test_every_format_of_records_is_read(put: Put, table: Table, kind: str, sent: bytes) -> None:
@@ -514,7 +503,7 @@ def test_new_columns_of_arrow_have_arrows_types(put: Put, table: Table) -> None:
         "date": (pa.date32(), date(2026, 5, 6)), "decimal(9,2)": (pa.decimal128(9, 2), Decimal("1.25")),
     }  # fmt: skip
     arrow = pa.table({"key": [1]} | {f"c_{n}": pa.array([v], t) for n, (t, v) in fields.items()})
-    assert put(table, {"Unknown Fields": "add columns"}).transform(stream(arrow)).relationship == "success"
+    assert put(table, {"Unknown Fields": "add columns"}).transform(arrow_bytes(arrow)).relationship == "success"
     assert {f"c_{n}": n for n in fields}.items() <= table.types.items()
     (row,) = table.rows
     assert {n: row[f"c_{n}"] for n in fields} == {n: value for n, (_, value) in fields.items()}
@@ -636,7 +625,7 @@ def test_arrow_has_paths_too(put: Put, table: Table) -> None:
     arrow = pa.Table.from_pylist([{"op": "c", "after": {"key": 1, "name": "a"}}, {"op": "d", "after": {"key": 2}}])
     host = put(table, {"Data Path": "/after", "Operation Path": "/op"})
     host.transform(content({"op": "c", "after": {"key": 2}}))
-    assert host.transform(stream(arrow)).set == {"record.count": "2"}
+    assert host.transform(arrow_bytes(arrow)).set == {"record.count": "2"}
     assert table.column("name") == {1: "a"}
 
 
@@ -764,7 +753,7 @@ def test_flowfiles_that_share_a_commit_have_their_own_tables_operations_and_form
 
     def send(n: int) -> str:
         record = {"key": n, "name": f"n{n}", "extra": n}
-        sent = stream(pa.Table.from_pylist([record])) if n % 2 else content(record)
+        sent = arrow_bytes(pa.Table.from_pylist([record])) if n % 2 else content(record)
         drift = "true" if n % 3 == 0 else "false"
         left: str = host.transform(
             sent, {"t": tables[n % 3].name, "op": ["insert", "upsert"][n % 2], "drift": drift}
@@ -844,7 +833,7 @@ def test_type_from_json_and_from_arrow(put_types: Hosted, every_type: Table, cas
     if source == "json":
         sent = content(*({"key": k, name: v} for k, v in zip(keys, [*plain, None], strict=True)))
     else:
-        sent = stream(pa.table({"key": keys, name: pa.concat_arrays([arrow, pa.nulls(1, arrow.type)])}))
+        sent = arrow_bytes(pa.table({"key": keys, name: pa.concat_arrays([arrow, pa.nulls(1, arrow.type)])}))
     assert put_types.transform(sent).set == {"record.count": "3"}
     found = every_type.column(name)
     assert [found[k] for k in keys] == [*expected, None]
@@ -926,7 +915,7 @@ def test_text_in_binary_columns_is_read_as_set(put: Put, every_type: Table, mode
 def test_field_mapping_renames_and_drops(put: Put, table: Table) -> None:
     host = put(table, {"Field Mapping": '{"id": "key", "titel": "name", "debug": ""}'})
     assert host.transform(content({"id": 1, "titel": "a", "debug": {"x": 1}})).relationship == "success"
-    assert host.transform(stream(pa.table({"id": [2], "titel": ["b"], "debug": [1]}))).relationship == "success"
+    assert host.transform(arrow_bytes(pa.table({"id": [2], "titel": ["b"], "debug": [1]}))).relationship == "success"
     assert table.column("name") == {1: "a", 2: "b"}
 
 
@@ -1240,7 +1229,7 @@ def test_row_that_sends_a_batch_in_vain_is_told_of_in_its_place(table: Table, ku
 def test_cell_that_python_has_no_value_for_is_never_replaced_by_its_type(
     put: Put, table: Table, cell: pa.Array
 ) -> None:
-    left = put(table).transform(stream(pa.table({"key": pa.array([1], pa.int32()), NAME.name: cell})))
+    left = put(table).transform(arrow_bytes(pa.table({"key": pa.array([1], pa.int32()), NAME.name: cell})))
     if left.relationship == "bad rows":
         assert report(left) == [(0, "kudu.wrong_value")]
     else:  # where pandas is installed, Python has nanoseconds
@@ -1248,11 +1237,11 @@ def test_cell_that_python_has_no_value_for_is_never_replaced_by_its_type(
 
 
 def test_arrow_streams_one_behind_the_other_are_all_read(put: Put, table: Table) -> None:
-    one, other = (stream(pa.table({"key": pa.array([key], pa.int32())})) for key in (1, 2))
+    one, other = (arrow_bytes(pa.table({"key": pa.array([key], pa.int32())})) for key in (1, 2))
     assert put(table).transform(one + other).set["record.count"] == "2"
     left = put(table).transform(one + b"and more")
     assert (left.relationship, left.set["error_code"]) == ("failure", "records.malformed")
-    another = stream(pa.table({"key": pa.array([3], pa.int32()), "x": pa.array([1])}))
+    another = arrow_bytes(pa.table({"key": pa.array([3], pa.int32()), "x": pa.array([1])}))
     assert put(table).transform(one + another).relationship == "failure"
     assert sorted(table.column("key")) == [1, 2]
 
@@ -1270,7 +1259,7 @@ def test_large_rows_behind_many_small_ones_fit_the_heap(put: Put, make_table: Ma
     pc.run_end_encode(pa.array(["a", "x" * 70_000, "c"])),
 ], ids=["views", "runs"])  # fmt: skip
 def test_bad_rows_of_any_kind_of_arrow_are_told_apart(put: Put, table: Table, texts: pa.Array) -> None:
-    left = put(table).transform(stream(pa.table({"key": pa.array([1, 2, 3], pa.int32()), NAME.name: texts})))
+    left = put(table).transform(arrow_bytes(pa.table({"key": pa.array([1, 2, 3], pa.int32()), NAME.name: texts})))
     assert report(left) == [(1, "kudu.cell_too_long")]
     assert table.column(NAME.name) == {1: "a", 3: "c"}
 

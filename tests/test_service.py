@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import concurrent.futures
 import hashlib
-import io
 import json
 import subprocess
 import sys
@@ -18,29 +17,23 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.ids import new_request_id
 from imagewarehouse.models.classifier import load_classifier
 from imagewarehouse.models.manifest import BUNDLED_MODEL, find_version, read_manifest
+from imagewarehouse.ports import free_ports
+from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.training.run import machine
+from tests.conftest import until
 from tests.hostile import CASES, Case
-from tests.running import REPOSITORY, Service, free_ports, post
+from tests.pictures import numbered
+from tests.running import Service, post
 
 TEST_IMAGES = REPOSITORY.parent / "shared" / "data" / "cifar10-test-a.parquet"
 needs_data = pytest.mark.skipif(not TEST_IMAGES.is_file(), reason="../shared/data is not beside the repository")
 
 JPEG = {"Content-Type": "image/jpeg"}
-
-
-def picture(seed: int = 0, size: tuple[int, int] = (32, 32), kind: str = "JPEG") -> bytes:
-    """A picture of its own for each seed."""
-    image = Image.new("RGB", size, (seed % 256, seed // 256 % 256, 40))
-    image.putpixel((seed % size[0], 0), (255, 255, 255))
-    out = io.BytesIO()
-    image.save(out, kind)
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +47,6 @@ def send(service_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
 
 
-def eventually(check: object, seconds: float = 20) -> None:
-    until = time.monotonic() + seconds
-    while not check():  # type: ignore[operator]
-        assert time.monotonic() < until, "did not come true in time"
-        time.sleep(0.1)
-
-
 # --- answers ------------------------------------------------------------------------------------------------------
 
 
@@ -69,7 +55,7 @@ def test_it_is_ready_within_five_seconds(service: Service) -> None:
 
 
 def test_classify_answers_with_the_whole_record_and_the_row_is_there(service: Service) -> None:
-    content = picture(1)
+    content = numbered(1)
     answer = post(
         service.classify_url, content, {**JPEG, "Content-Disposition": "attachment; filename*=UTF-8''b%C3%A4r.jpg"}
     )
@@ -89,20 +75,20 @@ def test_classify_answers_with_the_whole_record_and_the_row_is_there(service: Se
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_every_accepted_format_is_classified(service: Service, kind: str) -> None:
-    answer = post(service.classify_url, picture(7, kind=kind), {"Content-Type": f"image/{kind.lower()}"})
+    answer = post(service.classify_url, numbered(7, kind=kind), {"Content-Type": f"image/{kind.lower()}"})
     assert answer.status == 200
     assert answer.json()["format"] == kind
 
 
 def test_json_with_base64_is_classified_as_the_image_inside(service: Service) -> None:
-    content = picture(2, kind="PNG")
+    content = numbered(2, kind="PNG")
     body = json.dumps({"image": base64.b64encode(content).decode(), "file_name": "x.png"}).encode()
     record = post(service.classify_url, body, {"Content-Type": "application/json"}).json()
     assert (record["format"], record["file_name"], record["size_bytes"]) == ("PNG", "x.png", len(content))
 
 
 def test_images_takes_several_files_in_one_multipart_body(service: Service) -> None:
-    contents = [picture(100 + number) for number in range(3)]
+    contents = [numbered(100 + number) for number in range(3)]
     key = new_request_id(datetime.now(timezone.utc))
     boundary = uuid.uuid4().hex
     body = (
@@ -120,7 +106,7 @@ def test_images_takes_several_files_in_one_multipart_body(service: Service) -> N
         answer = post(service.images_url, body, headers)
         assert (answer.status, answer.json()) == (202, {"request_id": key})
     ids = ", ".join(f"'{hashlib.sha256(content).hexdigest()}'" for content in contents)
-    eventually(lambda: service.count(f"image_id IN ({ids})") == 3)
+    assert until(lambda: service.count(f"image_id IN ({ids})") == 3, 20, every=0.1)
     time.sleep(0.5)
     assert service.count(f"image_id IN ({ids})") == 3
 
@@ -131,10 +117,10 @@ def multipart_of(content: bytes, number: int) -> tuple[bytes, dict[str, str]]:
 
 
 def test_hundreds_of_files_in_one_body_are_all_taken(service: Service) -> None:
-    content = picture(77)
+    content = numbered(77)
     answer = post(service.images_url, *multipart_of(content, 300))
     assert answer.status == 202
-    eventually(lambda: service.count(f"image_id = '{hashlib.sha256(content).hexdigest()}'") == 300)
+    assert until(lambda: service.count(f"image_id = '{hashlib.sha256(content).hexdigest()}'") == 300, 20, every=0.1)
 
 
 def test_a_multipart_body_that_cannot_be_read_is_not_acknowledged(service: Service) -> None:
@@ -144,19 +130,19 @@ def test_a_multipart_body_that_cannot_be_read_is_not_acknowledged(service: Servi
 
 def test_compressed_bodies_are_refused(service: Service) -> None:
     for url in (service.classify_url, service.images_url):
-        answer = post(url, picture(), {**JPEG, "Content-Encoding": "gzip"})
+        answer = post(url, numbered(), {**JPEG, "Content-Encoding": "gzip"})
         assert (answer.status, answer.json()["error_code"]) == (415, "request.encoding_not_accepted")
 
 
 def test_a_huge_answer_to_a_query_is_refused(service: Service) -> None:
     with pytest.raises(ConfigurationError, match="LIMIT"):
         service.rows("SELECT repeat('x', 1000) AS x FROM range(1000000)")
-    assert post(service.classify_url, picture(1), JPEG).status == 200
+    assert post(service.classify_url, numbered(1), JPEG).status == 200
 
 
 def test_the_same_key_twice_leaves_one_row(service: Service) -> None:
     key = new_request_id(datetime.now(timezone.utc))
-    answers = [post(service.classify_url, picture(3), {**JPEG, "Idempotency-Key": key}).json() for _ in range(3)]
+    answers = [post(service.classify_url, numbered(3), {**JPEG, "Idempotency-Key": key}).json() for _ in range(3)]
     assert {answer["request_id"] for answer in answers} == {key}
     assert service.count(f"request_id = '{key}'") == 1
 
@@ -164,21 +150,21 @@ def test_the_same_key_twice_leaves_one_row(service: Service) -> None:
 @pytest.mark.parametrize("spelling", ["Idempotency-Key", "idempotency-key", "IDEMPOTENCY-KEY"])
 def test_the_key_counts_however_its_header_is_spelt(service: Service, spelling: str) -> None:
     key = new_request_id(datetime.now(timezone.utc))
-    assert post(service.classify_url, picture(11), {**JPEG, spelling: key}).json()["request_id"] == key
-    assert post(service.images_url, picture(12), {**JPEG, spelling: key.upper()}).json() == {"request_id": key}
-    digest = hashlib.sha256(picture(12)).hexdigest()
-    eventually(lambda: service.count(f"request_id = '{key}' AND image_id = '{digest}'") == 1)
+    assert post(service.classify_url, numbered(11), {**JPEG, spelling: key}).json()["request_id"] == key
+    assert post(service.images_url, numbered(12), {**JPEG, spelling: key.upper()}).json() == {"request_id": key}
+    digest = hashlib.sha256(numbered(12)).hexdigest()
+    assert until(lambda: service.count(f"request_id = '{key}' AND image_id = '{digest}'") == 1, 20, every=0.1)
 
 
 def test_a_key_that_cannot_be_used_is_refused_by_both_listeners(service: Service) -> None:
     for url in (service.classify_url, service.images_url):
-        answer = post(url, picture(), {**JPEG, "Idempotency-Key": "order-17"})
+        answer = post(url, numbered(), {**JPEG, "Idempotency-Key": "order-17"})
         assert (answer.status, answer.json()["error_code"]) == (400, "request.bad_idempotency_key")
 
 
 def test_the_same_image_is_stored_once(service: Service) -> None:
     before = len(service.objects())
-    uris = {post(service.classify_url, picture(4), JPEG).json()["storage_uri"] for _ in range(5)}
+    uris = {post(service.classify_url, numbered(4), JPEG).json()["storage_uri"] for _ in range(5)}
     assert len(uris) == 1
     assert len(service.objects()) == before + 1
 
@@ -205,12 +191,12 @@ def test_other_methods_are_refused_with_the_one_that_works(service: Service, met
 
 
 def test_unknown_paths_say_what_is_served(service: Service) -> None:
-    answer = post(service.classify_url + "x", picture(), JPEG)
+    answer = post(service.classify_url + "x", numbered(), JPEG)
     assert (answer.status, answer.json()["error_code"]) == (404, "request.not_found")
 
 
 def test_metrics_count_what_happened_and_show_the_index_switched_off(service: Service) -> None:
-    post(service.classify_url, picture(5), JPEG)
+    post(service.classify_url, numbered(5), JPEG)
     text = post(service.images_url.replace("/images", "/metrics"), b"", method="GET").body.decode()
     assert 'imagewarehouse_flowfiles_total{processor="ClassifyImage",relationship="success"}' in text
     assert 'imagewarehouse_store_enabled{processor="PutSolrDocument"} 0.0' in text
@@ -223,12 +209,12 @@ def test_metrics_count_what_happened_and_show_the_index_switched_off(service: Se
 def test_with_access_keys_only_their_holders_get_in_and_no_key_is_kept(tmp_path: Path) -> None:
     key = "correct-horse-battery"
     with Service(tmp_path / "data", environment={"IMAGEWAREHOUSE_ACCESS_KEYS": f"alice:{key}"}) as service:
-        none = post(service.classify_url, picture(), JPEG)
-        wrong = post(service.classify_url, picture(), {**JPEG, "X-Access-Key": key + "x"})
-        right = post(service.classify_url, picture(), {**JPEG, "X-ACCESS-KEY": key})
-        bearer = post(service.classify_url, picture(), {**JPEG, "Authorization": f"Bearer {key}"})
-        post(service.images_url, picture(9), {**JPEG, "X-Access-Key": key})
-        eventually(lambda: service.count("status = 'classified'") == 3)
+        none = post(service.classify_url, numbered(), JPEG)
+        wrong = post(service.classify_url, numbered(), {**JPEG, "X-Access-Key": key + "x"})
+        right = post(service.classify_url, numbered(), {**JPEG, "X-ACCESS-KEY": key})
+        bearer = post(service.classify_url, numbered(), {**JPEG, "Authorization": f"Bearer {key}"})
+        post(service.images_url, numbered(9), {**JPEG, "X-Access-Key": key})
+        assert until(lambda: service.count("status = 'classified'") == 3, 20, every=0.1)
         assert (none.status, none.json()["error_code"]) == (401, "access.key_missing")
         assert (wrong.status, wrong.json()["error_code"]) == (401, "access.key_wrong")
         assert "WWW-Authenticate" in none.headers
@@ -247,7 +233,7 @@ def test_200_images_through_send_leave_200_rows_though_the_service_is_killed_in_
     arguments = (str(TEST_IMAGES), "--limit", "200", "--connections", "8", "--retries", "20")
     sender = threading.Thread(target=lambda: done.append(send(service.classify_url, *arguments)))
     sender.start()
-    eventually(lambda: len(service.objects()) >= 40, 60)
+    assert until(lambda: len(service.objects()) >= 40, 60, every=0.1)
     service.kill()
     assert len(service.objects()) < 200, "killed too late to show anything"
     with service:
@@ -263,7 +249,7 @@ def test_200_images_through_send_leave_200_rows_though_the_service_is_killed_in_
 
 def test_what_images_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     service = Service(tmp_path / "data").start()
-    contents = {number: picture(number) for number in range(300)}
+    contents = {number: numbered(number) for number in range(300)}
     acknowledged: list[str] = []
 
     def one(number: int) -> None:
@@ -276,21 +262,21 @@ def test_what_images_acknowledged_survives_kill_9(tmp_path: Path) -> None:
 
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         futures = [pool.submit(one, number) for number in contents]
-        eventually(lambda: len(acknowledged) >= 100)
+        assert until(lambda: len(acknowledged) >= 100, 20, every=0.1)
         service.kill()
         concurrent.futures.wait(futures)
     with service:
-        eventually(lambda: service.count("status = 'classified'") >= len(acknowledged), 60)
+        assert until(lambda: service.count("status = 'classified'") >= len(acknowledged), 60, every=0.1)
         found = [row["request_id"] for row in service.rows("SELECT request_id FROM image_events")]
         assert set(acknowledged) <= set(found)
         assert len(found) == len(set(found)) <= len(acknowledged) + 16  # those written whose answer was cut off
-        eventually(lambda: _journalled(service) == 0)
+        assert until(lambda: _journalled(service) == 0, 20, every=0.1)
 
 
 def test_sigterm_finishes_what_is_under_way(tmp_path: Path) -> None:
     service = Service(tmp_path / "data").start()
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        sent = [pool.submit(post, service.images_url, picture(number), JPEG) for number in range(60)]
+        sent = [pool.submit(post, service.images_url, numbered(number), JPEG) for number in range(60)]
         concurrent.futures.wait(sent)
         assert service.stop() == 0
     assert service.count("status = 'classified'") == 60
@@ -301,20 +287,20 @@ def test_sigterm_finishes_what_is_under_way(tmp_path: Path) -> None:
 def test_a_store_that_is_away_delays_images_and_loses_none(tmp_path: Path) -> None:
     with Service(tmp_path / "data") as service:
         objects = service.data / "objects"
-        assert post(service.classify_url, picture(1), JPEG).status == 200
+        assert post(service.classify_url, numbered(1), JPEG).status == 200
         moved = service.data / "objects.away"
         objects.rename(moved)
         objects.write_text("a file where the folder was")
-        assert post(service.images_url, picture(2), JPEG).status == 202
-        answer = post(service.classify_url, picture(3), JPEG)
+        assert post(service.images_url, numbered(2), JPEG).status == 202
+        answer = post(service.classify_url, numbered(3), JPEG)
         assert (answer.status, answer.json()["error_code"]) == (503, "objects.unavailable")
         assert int(answer.headers["Retry-After"]) > 0
         assert str(service.data) not in answer.body.decode(), "a path of ours in an answer"
-        assert service.count(f"image_id = '{hashlib.sha256(picture(3)).hexdigest()}' AND status = 'failed'") == 1
+        assert service.count(f"image_id = '{hashlib.sha256(numbered(3)).hexdigest()}' AND status = 'failed'") == 1
         objects.unlink()
         moved.rename(objects)
-        stored = f"image_id = '{hashlib.sha256(picture(2)).hexdigest()}' AND status = 'classified'"
-        eventually(lambda: service.count(stored) == 1, 60)
+        stored = f"image_id = '{hashlib.sha256(numbered(2)).hexdigest()}' AND status = 'classified'"
+        assert until(lambda: service.count(stored) == 1, 60, every=0.1)
 
 
 def _journalled(service: Service) -> int:
@@ -326,10 +312,10 @@ def _journalled(service: Service) -> int:
 
 def test_a_header_that_is_no_text_holds_up_neither_its_request_nor_others(service: Service) -> None:
     for url, status in ((service.classify_url, 200), (service.images_url, 202)):
-        assert post(url, picture(41), {**JPEG, "filename": "\xff.jpg"}).status == status
-    assert post(service.classify_url, picture(42), JPEG).status == 200
-    stored = f"image_id = '{hashlib.sha256(picture(41)).hexdigest()}' AND status = 'classified'"
-    eventually(lambda: service.count(stored) == 2)
+        assert post(url, numbered(41), {**JPEG, "filename": "\xff.jpg"}).status == status
+    assert post(service.classify_url, numbered(42), JPEG).status == 200
+    stored = f"image_id = '{hashlib.sha256(numbered(41)).hexdigest()}' AND status = 'classified'"
+    assert until(lambda: service.count(stored) == 2, 20, every=0.1)
 
 
 # --- pressure -----------------------------------------------------------------------------------------------------
@@ -349,7 +335,7 @@ def test_full_queues_answer_503_with_retry_after_and_everything_acknowledged_arr
     small.write_text(json.dumps(flow))
     service = Service(tmp_path / "data")
     service.command = lambda command=service.command: [*command(), "--flow", str(small)]  # type: ignore[method-assign]
-    big = picture(1, (3000, 2000))
+    big = numbered(1, (3000, 2000))
     with service, concurrent.futures.ThreadPoolExecutor(48) as pool:
         answers = list(pool.map(lambda _: post(service.images_url, big, JPEG), range(400)))
         statuses = [answer.status for answer in answers]
@@ -357,7 +343,7 @@ def test_full_queues_answer_503_with_retry_after_and_everything_acknowledged_arr
         refused = next(answer for answer in answers if answer.status == 503)
         assert refused.json()["error_code"] == "busy"
         assert int(refused.headers["Retry-After"]) > 0
-        eventually(lambda: service.count("status = 'classified'") == statuses.count(202), 60)
+        assert until(lambda: service.count("status = 'classified'") == statuses.count(202), 60, every=0.1)
 
 
 # --- the model ----------------------------------------------------------------------------------------------------
@@ -445,4 +431,4 @@ def test_a_port_or_a_data_folder_in_use_is_named(service: Service, tmp_path: Pat
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 2
         assert named in done.stderr.strip().splitlines()[-1]
-    assert post(service.classify_url, picture(1), JPEG).status == 200
+    assert post(service.classify_url, numbered(1), JPEG).status == 200

@@ -25,6 +25,8 @@ from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.images.decoding import InputSpec
 from imagewarehouse.models.classifier import load_classifier
 from imagewarehouse.models.manifest import read_manifest
+from imagewarehouse.ports import free_ports
+from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.training.augment import augment, epoch_batches
 from imagewarehouse.training.dataset import Examples
 from imagewarehouse.training.exports import load_keras
@@ -33,7 +35,7 @@ from imagewarehouse.training.network import QuickConv2D, block_widths, build, st
 from imagewarehouse.training.recipe import PRESETS, Recipe
 from imagewarehouse.training.run import Settings, open_run
 from imagewarehouse.training.start import read_start
-from tests.running import REPOSITORY, Service, free_ports, post
+from tests.running import Service, post
 
 SPEC = InputSpec(16, 16)
 RECIPE = replace(PRESETS["tiny"], epochs=3, widths=(8, 8), batch=32, sizes=((0.5, 0.75), (1.0, 1.0)))

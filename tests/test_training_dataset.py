@@ -23,12 +23,12 @@ from PIL import Image
 
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.images.decoding import InputSpec, UInt8Array, decode_rgb
+from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.training import dataset_problems, sources
 from imagewarehouse.training.dataset import Dataset, Examples, read_dataset, read_examples, read_test
 from imagewarehouse.training.dataset_keras import CLASSES, list_arrays
 from imagewarehouse.training.dataset_reading import read_contents
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SPEC = InputSpec(8, 8)
 COLOURS = {"cat": (200, 30, 30), "dog": (30, 200, 30), "eel": (30, 30, 200)}
 

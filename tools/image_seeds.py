@@ -66,7 +66,7 @@ def _transparent(width: int = 40, height: int = 30) -> Image.Image:
     return image
 
 
-def _saved(image: Image.Image, image_format: str, **options: object) -> bytes:
+def saved(image: Image.Image, image_format: str, **options: object) -> bytes:
     out = io.BytesIO()
     image.save(out, image_format, **options)
     return out.getvalue()
@@ -74,7 +74,7 @@ def _saved(image: Image.Image, image_format: str, **options: object) -> bytes:
 
 def _animated(image_format: str, frames: int, mode: str = "RGB", **options: object) -> bytes:
     first, *others = (_picture(mode, 24, 18, seed) for seed in range(frames))
-    return _saved(first, image_format, save_all=True, append_images=others, **options)
+    return saved(first, image_format, save_all=True, append_images=others, **options)
 
 
 @cache
@@ -227,37 +227,37 @@ def _second_picture_inside(first: bytes, second: bytes, pictures: int) -> bytes:
 
 def _jpeg() -> dict[str, bytes]:
     plain, grey = _picture(), _picture("L")
-    baseline, thumbnail = _saved(plain, "JPEG"), _saved(_picture("RGB", 16, 12), "JPEG")
-    cmyk = _saved(_picture("CMYK"), "JPEG")
+    baseline, thumbnail = saved(plain, "JPEG"), saved(_picture("RGB", 16, 12), "JPEG")
+    cmyk = saved(_picture("CMYK"), "JPEG")
     adobe = cmyk.index(b"Adobe") + 11
     resolution = b"8BIM\x03\xed\0\0\0\0\0\x10" + struct.pack(">IHHIHH", 72 << 16, 1, 1, 72 << 16, 1, 1)
     return {
         "baseline": baseline,
-        "one-pixel": _saved(_picture("RGB", 1, 1), "JPEG"),
-        "odd-size": _saved(_picture("RGB", 17, 5), "JPEG"),
-        "larger": _saved(_picture("RGB", 400, 300), "JPEG", quality=60),
-        "no-subsampling": _saved(plain, "JPEG", subsampling=0),
-        "half-subsampling": _saved(plain, "JPEG", subsampling=1),
-        "optimised": _saved(plain, "JPEG", optimize=True, quality=95),
+        "one-pixel": saved(_picture("RGB", 1, 1), "JPEG"),
+        "odd-size": saved(_picture("RGB", 17, 5), "JPEG"),
+        "larger": saved(_picture("RGB", 400, 300), "JPEG", quality=60),
+        "no-subsampling": saved(plain, "JPEG", subsampling=0),
+        "half-subsampling": saved(plain, "JPEG", subsampling=1),
+        "optimised": saved(plain, "JPEG", optimize=True, quality=95),
         "extended": baseline.replace(b"\xff\xc0", b"\xff\xc1", 1),
-        "progressive": _saved(plain, "JPEG", progressive=True),
-        "grey": _saved(grey, "JPEG"),
-        "grey-progressive": _saved(grey, "JPEG", progressive=True),
+        "progressive": saved(plain, "JPEG", progressive=True),
+        "grey": saved(grey, "JPEG"),
+        "grey-progressive": saved(grey, "JPEG", progressive=True),
         "cmyk": cmyk,
         "ycck": cmyk[:adobe] + b"\2" + cmyk[adobe + 1 :],
-        "rgb": _saved(plain, "JPEG", keep_rgb=True),
-        "restart-markers": _saved(plain, "JPEG", restart_marker_blocks=1),
-        "progressive-restart-markers": _saved(plain, "JPEG", restart_marker_rows=1, progressive=True),
-        "arithmetic": _arithmetic(_saved(grey, "JPEG"), 0xC9),
+        "rgb": saved(plain, "JPEG", keep_rgb=True),
+        "restart-markers": saved(plain, "JPEG", restart_marker_blocks=1),
+        "progressive-restart-markers": saved(plain, "JPEG", restart_marker_rows=1, progressive=True),
+        "arithmetic": _arithmetic(saved(grey, "JPEG"), 0xC9),
         "arithmetic-colour": _arithmetic(baseline, 0xC9),
         "exif": _with_segments(baseline, _segment(0xE1, b"Exif\0\0" + _exif(thumbnail=thumbnail))),
         "exif-big-endian": _with_segments(baseline, _segment(0xE1, b"Exif\0\0" + _exif(">", orientation=3))),
-        "profile": _saved(plain, "JPEG", icc_profile=_profile()),
-        "comment-and-xmp": _saved(plain, "JPEG", comment=b"holiday", xmp=_XMP),
+        "profile": saved(plain, "JPEG", icc_profile=_profile()),
+        "comment-and-xmp": saved(plain, "JPEG", comment=b"holiday", xmp=_XMP),
         "photoshop": _with_segments(baseline, _segment(0xED, b"Photoshop 3.0\0" + resolution)),
         "index-of-pictures": _second_picture_inside(baseline, thumbnail, 2),
         "everything": _with_segments(
-            _saved(plain, "JPEG", icc_profile=_profile(), comment=b"x" * 300, progressive=True, dpi=(72, 72)),
+            saved(plain, "JPEG", icc_profile=_profile(), comment=b"x" * 300, progressive=True, dpi=(72, 72)),
             _segment(0xE1, b"Exif\0\0" + _exif(">")),
             _segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + _XMP),
         ),
@@ -341,7 +341,7 @@ def _png() -> dict[str, bytes]:
     return found | {
         "one-pixel": _png_file(1, 1, 8, 2),
         "one-pixel-interlaced": _png_file(1, 1, 1, 3, interlaced=True),
-        "larger": _saved(_picture("RGB", 150, 100), "PNG"),
+        "larger": saved(_picture("RGB", 150, 100), "PNG"),
         "in-pieces": _png_file(21, 13, 8, 2, pieces=7),
         "grey-transparent": _png_file(21, 13, 8, 0, before=[_chunk(b"tRNS", b"\0\x40")]),
         "grey-of-16-bits-transparent": _png_file(21, 13, 16, 0, before=[_chunk(b"tRNS", b"\x40\x40")]),
@@ -370,24 +370,24 @@ def _webp() -> dict[str, bytes]:
     plain, see_through = _picture(), _transparent()
     exif = b"Exif\0\0" + _exif()
     return {
-        "lossy": _saved(plain, "WEBP"),
-        "lossy-one-pixel": _saved(_picture("RGB", 1, 1), "WEBP"),
-        "lossy-larger": _saved(_picture("RGB", 300, 200), "WEBP", quality=40),
-        "lossless": _saved(plain, "WEBP", lossless=True),
-        "lossless-one-pixel": _saved(_picture("RGB", 1, 1), "WEBP", lossless=True),
-        "lossless-palette": _saved(plain.quantize(8).convert("RGB"), "WEBP", lossless=True),
-        "lossless-larger": _saved(_picture("RGB", 90, 70), "WEBP", lossless=True, quality=100, method=6),
-        "alpha": _saved(see_through, "WEBP"),
-        "alpha-of-few-levels": _saved(see_through, "WEBP", alpha_quality=20),
-        "lossless-alpha": _saved(see_through, "WEBP", lossless=True),
+        "lossy": saved(plain, "WEBP"),
+        "lossy-one-pixel": saved(_picture("RGB", 1, 1), "WEBP"),
+        "lossy-larger": saved(_picture("RGB", 300, 200), "WEBP", quality=40),
+        "lossless": saved(plain, "WEBP", lossless=True),
+        "lossless-one-pixel": saved(_picture("RGB", 1, 1), "WEBP", lossless=True),
+        "lossless-palette": saved(plain.quantize(8).convert("RGB"), "WEBP", lossless=True),
+        "lossless-larger": saved(_picture("RGB", 90, 70), "WEBP", lossless=True, quality=100, method=6),
+        "alpha": saved(see_through, "WEBP"),
+        "alpha-of-few-levels": saved(see_through, "WEBP", alpha_quality=20),
+        "lossless-alpha": saved(see_through, "WEBP", lossless=True),
         "animated": _animated("WEBP", 4, duration=40, loop=2),
         "animated-lossless": _animated("WEBP", 3, lossless=True, minimize_size=True),
         "animated-mixed": _animated("WEBP", 4, allow_mixed=True, kmin=1, kmax=2, background=(1, 2, 3, 4)),
         "animated-with-everything": _animated("WEBP", 2, exif=exif, icc_profile=_profile(), xmp=_XMP),
-        "exif": _saved(plain, "WEBP", exif=exif),
-        "exif-without-prefix": _saved(see_through, "WEBP", exif=_exif(">", orientation=5)),
-        "profile": _saved(plain, "WEBP", icc_profile=_profile()),
-        "everything": _saved(see_through, "WEBP", exif=exif, icc_profile=_profile(), xmp=_XMP),
+        "exif": saved(plain, "WEBP", exif=exif),
+        "exif-without-prefix": saved(see_through, "WEBP", exif=_exif(">", orientation=5)),
+        "profile": saved(plain, "WEBP", icc_profile=_profile()),
+        "everything": saved(see_through, "WEBP", exif=exif, icc_profile=_profile(), xmp=_XMP),
     }
 
 
@@ -440,11 +440,11 @@ def _gif() -> dict[str, bytes]:
         b"\x21\xff\x0bXMP DataXMP" + _XMP + b"\x01" + bytes(range(255, -1, -1)) + b"\x00",
     )
     return {
-        "plain": _saved(_picture("P"), "GIF"),
-        "grey": _saved(_picture("L"), "GIF", interlace=0),
-        "black-and-white": _saved(_picture("1"), "GIF"),
-        "larger": _saved(_picture("P", 300, 200), "GIF"),
-        "transparent": _saved(_picture("P"), "GIF", transparency=3),
+        "plain": saved(_picture("P"), "GIF"),
+        "grey": saved(_picture("L"), "GIF", interlace=0),
+        "black-and-white": saved(_picture("1"), "GIF"),
+        "larger": saved(_picture("P", 300, 200), "GIF"),
+        "transparent": saved(_picture("P"), "GIF", transparency=3),
         "animated": _animated("GIF", 4, loop=0, duration=50, comment=b"four"),
         "animated-with-disposal": _animated("GIF", 4, disposal=[0, 1, 2, 3], transparency=0),
         "animated-local-palettes": _animated("GIF", 3, "P"),
@@ -637,34 +637,34 @@ def _tiff() -> dict[str, bytes]:
     found["big-endian-bigtiff-exif-and-gps"] = _tiff_file([kinds["exif-and-gps"]], ">", big=True)
     one_bit = _picture("1", 64, 40)
     return found | {
-        "from-pillow": _saved(plain, "TIFF", dpi=(72, 72)),
-        "lzw": _saved(plain, "TIFF", compression="tiff_lzw"),
-        "lzw-of-16-bits": _saved(_picture("I;16"), "TIFF", compression="tiff_lzw"),
-        "lzw-with-predictor": _saved(plain, "TIFF", compression="tiff_lzw", tiffinfo={317: 2}),
-        "lzw-palette": _saved(_picture("P"), "TIFF", compression="tiff_lzw"),
-        "jpeg": _saved(plain, "TIFF", compression="jpeg"),
-        "jpeg-grey": _saved(_picture("L"), "TIFF", compression="jpeg"),
-        "jpeg-ycbcr-larger": _saved(_picture("RGB", 200, 150), "TIFF", compression="jpeg", tiffinfo={278: 32}),
-        "fax-group-3": _saved(one_bit, "TIFF", compression="group3"),
-        "fax-group-4": _saved(one_bit, "TIFF", compression="group4"),
-        "fax-run-length": _saved(one_bit, "TIFF", compression="tiff_ccitt"),
-        "cmyk-lzw": _saved(_picture("CMYK"), "TIFF", compression="tiff_lzw"),
-        "ycbcr": _saved(_picture("YCbCr"), "TIFF"),
+        "from-pillow": saved(plain, "TIFF", dpi=(72, 72)),
+        "lzw": saved(plain, "TIFF", compression="tiff_lzw"),
+        "lzw-of-16-bits": saved(_picture("I;16"), "TIFF", compression="tiff_lzw"),
+        "lzw-with-predictor": saved(plain, "TIFF", compression="tiff_lzw", tiffinfo={317: 2}),
+        "lzw-palette": saved(_picture("P"), "TIFF", compression="tiff_lzw"),
+        "jpeg": saved(plain, "TIFF", compression="jpeg"),
+        "jpeg-grey": saved(_picture("L"), "TIFF", compression="jpeg"),
+        "jpeg-ycbcr-larger": saved(_picture("RGB", 200, 150), "TIFF", compression="jpeg", tiffinfo={278: 32}),
+        "fax-group-3": saved(one_bit, "TIFF", compression="group3"),
+        "fax-group-4": saved(one_bit, "TIFF", compression="group4"),
+        "fax-run-length": saved(one_bit, "TIFF", compression="tiff_ccitt"),
+        "cmyk-lzw": saved(_picture("CMYK"), "TIFF", compression="tiff_lzw"),
+        "ycbcr": saved(_picture("YCbCr"), "TIFF"),
         "pages-lzw": _animated("TIFF", 3, compression="tiff_lzw"),
-        "bigtiff-from-pillow": _saved(plain, "TIFF", big_tiff=True),
+        "bigtiff-from-pillow": saved(plain, "TIFF", big_tiff=True),
     }
 
 
 # --- AVIF -----------------------------------------------------------------------------------------------------------
 
 
-def _avif_saved(image: Image.Image, **options: object) -> bytes:
+def _avifsaved(image: Image.Image, **options: object) -> bytes:
     # One thread: how many there are decides how the picture is cut, and that would differ from machine to machine.
-    return _saved(image, "AVIF", **{"speed": 10, "max_threads": 1, **options})
+    return saved(image, "AVIF", **{"speed": 10, "max_threads": 1, **options})
 
 
 def _sequence(first: Image.Image, *others: Image.Image) -> bytes:
-    return _without_times(_avif_saved(first, save_all=True, append_images=others, duration=40))
+    return _without_times(_avifsaved(first, save_all=True, append_images=others, duration=40))
 
 
 def _without_times(avif: bytes) -> bytes:
@@ -698,21 +698,21 @@ def _with_data_first(avif: bytes) -> bytes:
 
 def _avif() -> dict[str, bytes]:
     plain = _picture()
-    still = _avif_saved(plain)
+    still = _avifsaved(plain)
     at = still.index(b"mdat") - 4
     return {
         "still": still,
-        "grey": _avif_saved(_picture("L")),
-        "lossless": _avif_saved(plain, quality=100, subsampling="4:4:4"),
-        "one-pixel": _avif_saved(_picture("RGB", 1, 1)),
-        "larger": _avif_saved(_picture("RGB", 200, 150), quality=40),
-        "tiles": _avif_saved(_picture("RGB", 256, 256), quality=20, tile_rows=1, tile_cols=1),
-        "alpha": _avif_saved(_transparent()),
-        "alpha-premultiplied": _avif_saved(_transparent(), alpha_premultiplied=True),
-        "limited-range": _avif_saved(plain, range="limited", subsampling="4:2:2"),
-        "exif": _avif_saved(plain, exif=_exif()),
-        "turned": _avif_saved(plain, exif=_exif(">", orientation=5)),
-        "profile-and-xmp": _avif_saved(plain, icc_profile=_profile(), xmp=_XMP),
+        "grey": _avifsaved(_picture("L")),
+        "lossless": _avifsaved(plain, quality=100, subsampling="4:4:4"),
+        "one-pixel": _avifsaved(_picture("RGB", 1, 1)),
+        "larger": _avifsaved(_picture("RGB", 200, 150), quality=40),
+        "tiles": _avifsaved(_picture("RGB", 256, 256), quality=20, tile_rows=1, tile_cols=1),
+        "alpha": _avifsaved(_transparent()),
+        "alpha-premultiplied": _avifsaved(_transparent(), alpha_premultiplied=True),
+        "limited-range": _avifsaved(plain, range="limited", subsampling="4:2:2"),
+        "exif": _avifsaved(plain, exif=_exif()),
+        "turned": _avifsaved(plain, exif=_exif(">", orientation=5)),
+        "profile-and-xmp": _avifsaved(plain, icc_profile=_profile(), xmp=_XMP),
         "sequence": _sequence(_picture("RGB", 24, 18, 0), _picture("RGB", 24, 18, 1), _picture("RGB", 24, 18, 2)),
         "sequence-alpha": _sequence(_transparent(24, 18), _transparent(24, 18)),
         "large-size": _with_large_size(still),

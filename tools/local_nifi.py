@@ -9,14 +9,11 @@ that NiFi writes goes into the folder. Without HTTPS it has no users; whoever ca
 from __future__ import annotations
 
 import argparse
-import itertools
 import os
-import random
 import re
 import secrets
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -31,8 +28,9 @@ from typing import Any
 import httpx
 
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.ports import HOST, free_ports, is_free
+from tools.artifacts import java_version
 
-_HOST = "127.0.0.1"
 _SETTING = "NIFI_HOME"
 _IMAGE_HOME = Path("/opt/nifi/nifi-current")  # where NiFi's container image has it
 _OLDEST_JAVA = 21
@@ -126,13 +124,8 @@ def _java_version(home: Path) -> int | None:
     try:
         release = (home / "release").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        try:
-            command = [str(home / "bin" / "java"), "-version"]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
-        except (OSError, subprocess.SubprocessError):
-            return None
-        release = done.stderr
-    found = re.search(r'(?:JAVA_VERSION=|version )"(?:1\.)?(\d+)', release)
+        return java_version(home / "bin" / "java")
+    found = re.search(r'JAVA_VERSION="(?:1\.)?(\d+)', release)
     return int(found[1]) if found else None
 
 
@@ -191,7 +184,7 @@ class LocalNifi:
     @property
     def url(self) -> str:
         """Where it answers; the REST API is below /nifi-api."""
-        return f"{'https' if self._https else 'http'}://{_HOST}:{self.port}"
+        return f"{'https' if self._https else 'http'}://{HOST}:{self.port}"
 
     @property
     def log_path(self) -> Path:
@@ -318,17 +311,16 @@ class LocalNifi:
         for name in ("api", "framework"):
             _link(self.folder / "python" / name, self.home / "python" / name)
         known = read_properties(conf / "nifi.properties")
-        used: set[int] = set()
         before = known.get("nifi.web.https.port" if self._https else "nifi.web.http.port", "")
-        if not self.port and before.isdecimal() and known.get("imagewarehouse.local") and _is_free(int(before)):
+        if not self.port and before.isdecimal() and known.get("imagewarehouse.local") and is_free(int(before)):
             self.port = int(before)
-        self.port = self.port or _free_port(used)
-        self._management = _free_port(used)
+        port, self._management, balance = free_ports(3, besides=[self.port] if self.port else ())
+        self.port = self.port or port
         if self._https and self.tls is None:
             self.tls = make_certificates(self.folder / "tls")
-        write_properties(conf / "nifi.properties", {**self._adapted(known, used), **self._properties})
+        write_properties(conf / "nifi.properties", {**self._adapted(known, balance), **self._properties})
 
-    def _adapted(self, known: Mapping[str, str], used: set[int]) -> dict[str, str | None]:
+    def _adapted(self, known: Mapping[str, str], balance: int) -> dict[str, str | None]:
         """What differs from the installation's nifi.properties."""
         tls = self.tls
         secured = {
@@ -346,16 +338,16 @@ class LocalNifi:
             **{f"nifi.security.{name}": "" for name in security},
             **secured,
             "imagewarehouse.local": "true",  # so that a later start in this folder keeps the port
-            "nifi.web.http.host": "" if tls else _HOST,
+            "nifi.web.http.host": "" if tls else HOST,
             "nifi.web.http.port": "" if tls else str(self.port),
-            "nifi.web.https.host": _HOST if tls else "",
+            "nifi.web.https.host": HOST if tls else "",
             "nifi.web.https.port": str(self.port) if tls else "",
-            "nifi.remote.input.host": _HOST,
+            "nifi.remote.input.host": HOST,
             "nifi.remote.input.secure": str(bool(tls)).lower(),
             "nifi.remote.input.socket.port": "",
             "nifi.cluster.is.node": "false",
-            "nifi.cluster.load.balance.host": _HOST,
-            "nifi.cluster.load.balance.port": str(_free_port(used)),
+            "nifi.cluster.load.balance.host": HOST,
+            "nifi.cluster.load.balance.port": str(balance),
             "nifi.sensitive.props.key": known.get("nifi.sensitive.props.key") or secrets.token_hex(16),
             "nifi.nar.library.autoload.directory": "./extensions",
             "nifi.python.command": self.python,
@@ -388,7 +380,7 @@ class LocalNifi:
             f"-Dorg.apache.nifi.bootstrap.config.log.dir={self.folder / 'logs'}",
             f"-Dorg.apache.nifi.bootstrap.config.file={self.folder / 'conf' / 'bootstrap.conf'}",
             f"-Dnifi.properties.file.path={self.folder / 'conf' / 'nifi.properties'}",
-            f"-Dorg.apache.nifi.management.server.address={_HOST}:{self._management}",
+            f"-Dorg.apache.nifi.management.server.address={HOST}:{self._management}",
             f"-Xms{self._heap}",
             f"-Xmx{self._heap}",
             *arguments,
@@ -505,7 +497,7 @@ def make_certificates(folder: Path) -> Tls:
     _openssl(folder, "req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "3650", "-subj", "/CN=local-nifi-ca",
              "-keyout", authority, "-out", tls.ca, "-addext", "basicConstraints=critical,CA:TRUE",
              "-addext", "keyUsage=critical,keyCertSign,cRLSign")  # fmt: skip
-    names = f"subjectAltName=DNS:localhost,IP:{_HOST}"
+    names = f"subjectAltName=DNS:localhost,IP:{HOST}"
     for subject, certificate, key, extension in (
         ("/CN=localhost", tls.certificate, tls.key, names),
         ("/CN=deployer", tls.client_certificate, tls.client_key, "extendedKeyUsage=clientAuth"),
@@ -566,27 +558,6 @@ def _tail(path: Path, size: int = 50_000) -> list[str]:
             return file.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return []
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
-        try:
-            one.bind((_HOST, port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_port(used: set[int]) -> int:
-    """A free port below those that the system gives to outgoing connections, or a restart might find one of them on it."""
-    span = range(16384, 32768)
-    start = random.randrange(len(span))  # noqa: S311
-    for port in itertools.chain(span[start:], span[:start]):
-        if port not in used and _is_free(port):
-            used.add(port)
-            return port
-    raise ConfigurationError(_SETTING, f"there is no free port on {_HOST}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

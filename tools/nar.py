@@ -25,12 +25,14 @@ from typing import Any
 import click
 
 from imagewarehouse import __version__
+from imagewarehouse.amounts import file_size
+from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.models.manifest import LITERT, MANIFEST, TENSORFLOW
 from imagewarehouse.nifi.bundle import MARKER
+from imagewarehouse.resources import REPOSITORY
 from tools.artifacts import HELPER, of_set
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 GROUP, IDENTIFIER = "imagewarehouse", "image-warehouse-nar"
 """Both variants carry these, so that one replaces the other: NiFi would take types of two NARs for one another."""
 
@@ -157,7 +159,7 @@ def pack(target: Target, output: Path, repository: Path = REPOSITORY) -> Path:
         entries |= {f"{LIBRARIES}/{name}": path for name, path in library_files(folder, target)}
         entries["META-INF/DEPENDENCIES"] = dependencies(target, entries).encode()
         facts = {name: _size_and_hash(content) for name, content in entries.items()}
-        click.echo(f"packing {len(entries) + 1} files, {_megabytes(sum(size for size, _ in facts.values()))}")
+        click.echo(f"packing {len(entries) + 1} files, {file_size(sum(size for size, _ in facts.values()))}")
         output.mkdir(parents=True, exist_ok=True)
         # Java looks for the manifest at the start of a stream, and that is how NiFi reads what is uploaded.
         ordered = {"META-INF/MANIFEST.MF": manifest(content_hash(facts)), **dict(sorted(entries.items()))}
@@ -370,15 +372,7 @@ def write(entries: Mapping[str, Content], path: Path) -> None:
 def _size_and_hash(content: Content) -> tuple[int, str]:
     if isinstance(content, bytes):
         return len(content), hashlib.sha256(content).hexdigest()
-    found = hashlib.sha256()
-    with content.open("rb") as file:
-        while block := file.read(_BLOCK):
-            found.update(block)
-        return file.tell(), found.hexdigest()
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
+    return content.stat().st_size, file_sha256(content)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -399,7 +393,7 @@ def main(python: str, platform: str, variant: str, output: Path) -> None:
     try:
         path = pack(Target(python, platform, variant), output)
         size, sha256 = _size_and_hash(path)
-        click.echo(f"{path}  {_megabytes(size)}  sha256:{sha256}")
+        click.echo(f"{path}  {file_size(size)}  sha256:{sha256}")
     except (ConfigurationError, OSError) as err:
         click.echo(f"tools.nar: {err}", err=True)
         sys.exit(1)

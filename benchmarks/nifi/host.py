@@ -15,7 +15,7 @@ import psutil
 from benchmarks.load import Measured, load
 from benchmarks.nifi.designs import Design
 from imagewarehouse.cli.main import call
-from tests.running import free_ports
+from imagewarehouse.ports import free_ports
 from tools.local_nifi import LocalNifi
 
 # An idle step looks for work every 10 ms by default, and an image crosses about 18 of them (nifi-conf/). In all designs.

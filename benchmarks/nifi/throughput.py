@@ -23,7 +23,7 @@ from benchmarks.machine import describe
 from benchmarks.nifi.designs import PACKAGES, designs
 from benchmarks.nifi.host import Host, start
 from benchmarks.nifi.pictures import SIZES, photograph, requests
-from tests.running import free_ports
+from imagewarehouse.ports import free_ports
 
 # Connections: enough to keep both cores busy, few enough that large images do not fill the memory.
 CONNECTIONS = {"3 KB": 128, "30 KB": 128, "300 KB": 64, "3 MB": 16}

@@ -16,7 +16,7 @@ import sys
 import tarfile
 from pathlib import Path
 
-from tests.running import REPOSITORY
+from imagewarehouse.resources import REPOSITORY
 
 HERE = Path(__file__).resolve().parent
 FOLDER = REPOSITORY / "build" / "peers"

@@ -18,7 +18,7 @@ from benchmarks.peers.pictures import Picture
 from benchmarks.peers.processes import Memory, Running, busy_seconds
 from benchmarks.peers.systems import System, environment_variables
 from imagewarehouse.models.manifest import Manifest
-from tests.running import free_ports
+from imagewarehouse.ports import free_ports
 
 CHECKED = {"small": 50, "photo": 10}  # answers looked at in full before anything is measured
 _WARM_UP_CONNECTIONS = 8

@@ -18,7 +18,7 @@ from PIL import Image, __version__
 
 from imagewarehouse.errors import WarehouseError
 from imagewarehouse.models.classifier import Classifier
-from tests.running import REPOSITORY
+from imagewarehouse.resources import REPOSITORY
 
 IMAGES = REPOSITORY.parent / "shared" / "data" / "cifar10-test-a.parquet"
 KINDS = {"small": 2000, "photo": 200}

@@ -17,7 +17,7 @@ from benchmarks.peers.measure import Plan, Point, Result
 from benchmarks.peers.pictures import Picture, sizes
 from benchmarks.peers.systems import OURS, System
 from imagewarehouse.models.manifest import LITERT, Manifest
-from tests.running import REPOSITORY
+from imagewarehouse.resources import REPOSITORY
 
 
 def conditions(

@@ -17,7 +17,8 @@ from pathlib import Path
 from benchmarks.peers.environments import HERE, environment, lock_file, locked_versions, product_at
 from benchmarks.peers.generator import Form
 from imagewarehouse.models.manifest import Manifest
-from tests.running import REPOSITORY, free_ports
+from imagewarehouse.ports import free_ports
+from imagewarehouse.resources import REPOSITORY
 
 SERVERS = HERE / "servers"
 BATCH = 16

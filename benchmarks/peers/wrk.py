@@ -20,7 +20,7 @@ from benchmarks.peers.pictures import Picture
 from benchmarks.peers.processes import Running
 from benchmarks.peers.systems import environment_variables, systems
 from imagewarehouse.models.manifest import Manifest
-from tests.running import free_ports
+from imagewarehouse.ports import free_ports
 
 _SCRIPT = """
 local file, all, place, number = io.open("{file}", "rb"), {{}}, 0, 0

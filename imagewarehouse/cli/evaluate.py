@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imagewarehouse.checksums import file_sha256
 from imagewarehouse.cli.training import needs_training
 from imagewarehouse.cli.training.display import Display, minutes
 from imagewarehouse.errors import ConfigurationError, ModelBroken, WarehouseError
@@ -87,7 +87,8 @@ def evaluate(
     needs_training("evaluate")
     from imagewarehouse.training.dataset import read_examples
     from imagewarehouse.training.evaluation import evaluate_model
-    from imagewarehouse.training.report import METRICS_FILE, noise, write_report
+    from imagewarehouse.training.report.page import METRICS_FILE, write_report
+    from imagewarehouse.training.report.wording import noise
 
     classifier = _load(model, version, runtime)
     manifest = classifier.manifest
@@ -174,7 +175,7 @@ def _latency(manifest: Manifest, step: Callable[[str, int, int], None]) -> tuple
     for name in sorted(hashes):
         path = manifest.folder / name
         if path.suffix == served.suffix and name not in files:
-            if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == hashes[name]:
+            if path.is_file() and file_sha256(path) == hashes[name]:
                 files[name] = path
             else:
                 problems.append(f"{name}: not the file that the manifest names, not timed")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imagewarehouse.amounts import counted, listed
 from imagewarehouse.deployment import flow as flows
 from imagewarehouse.deployment import nars, parameters, running
 from imagewarehouse.deployment.connection import Nifi
@@ -16,7 +17,7 @@ from imagewarehouse.deployment.errors import NifiError
 from imagewarehouse.deployment.flow import Definition, Group
 from imagewarehouse.deployment.nars import InstalledNar, LocalNar
 from imagewarehouse.deployment.parameters import Context, Given
-from imagewarehouse.deployment.report import Report, counted, listed
+from imagewarehouse.deployment.report import Report
 from imagewarehouse.deployment.target import Target, connected, nodes
 
 _SHOWN = 8  # differences of a flow that are named

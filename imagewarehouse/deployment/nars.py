@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import hashlib
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from imagewarehouse.amounts import listed
+from imagewarehouse.checksums import file_sha256
 from imagewarehouse.deployment.connection import Nifi
 from imagewarehouse.deployment.errors import NifiError
-from imagewarehouse.deployment.report import Report, listed
+from imagewarehouse.deployment.report import Report
 from imagewarehouse.deployment.wait import until
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.resources import REPOSITORY
@@ -137,19 +138,6 @@ def _literal(node: ast.ClassDef, name: str) -> str | None:
     return None
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _slowly(file)
-
-
-def _slowly(file: Any) -> str:
-    """Python 3.10 has no file_digest."""
-    digest = hashlib.sha256()
-    while chunk := file.read(_CHUNK):
-        digest.update(chunk)
-    return digest.hexdigest()
-
-
 # --- in NiFi ------------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +168,7 @@ def is_same(local: LocalNar, installed: InstalledNar) -> bool:
         return False
     if "sha256:" in local.created_by:
         return local.created_by == installed.created_by
-    return bool(installed.digest) and installed.digest.lower() == _sha256(local.path)
+    return bool(installed.digest) and installed.digest.lower() == file_sha256(local.path)
 
 
 def upload(nifi: Nifi, nar: LocalNar, report: Report) -> InstalledNar:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from imagewarehouse.amounts import counted, listed
 from imagewarehouse.deployment import flow as flows
 from imagewarehouse.deployment import nars, parameters, running
 from imagewarehouse.deployment.connection import Nifi
 from imagewarehouse.deployment.errors import NifiError
 from imagewarehouse.deployment.flow import Group
-from imagewarehouse.deployment.report import Report, counted, listed
+from imagewarehouse.deployment.report import Report
 from imagewarehouse.deployment.running import Queue
 from imagewarehouse.deployment.target import Target, connected, existing_group
 

@@ -124,13 +124,3 @@ class Report:
         click.echo(f"{mark} {text:<{_WIDTH}} {step.seconds:6.1f} s")
         for note in step.notes:
             click.echo(f"    {note}")
-
-
-def counted(value: int, noun: str) -> str:
-    """`1 queue`, `2 queues`."""
-    return f"{value:,} {noun}{'' if value == 1 else 's'}"
-
-
-def listed(names: list[str], most: int = 6) -> str:
-    """`a, b, c and 4 more`."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

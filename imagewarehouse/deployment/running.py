@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imagewarehouse.amounts import counted, listed
 from imagewarehouse.deployment.connection import Nifi
 from imagewarehouse.deployment.errors import NifiError
-from imagewarehouse.deployment.report import counted, listed
 from imagewarehouse.deployment.wait import until
 
 _GIVE_UP_S = 8.0  # an invalid processor whose errors have not changed for so long will not become valid by itself

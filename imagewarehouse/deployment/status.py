@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from imagewarehouse.amounts import counted, listed
 from imagewarehouse.deployment import flow as flows
 from imagewarehouse.deployment import nars, parameters, running
 from imagewarehouse.deployment.connection import Nifi
 from imagewarehouse.deployment.deploying import endpoint_line
 from imagewarehouse.deployment.endpoints import addresses, answers, endpoints, port_taken, ports_taken
 from imagewarehouse.deployment.errors import NifiError
-from imagewarehouse.deployment.report import Report, counted, listed
+from imagewarehouse.deployment.report import Report
 from imagewarehouse.deployment.target import Target, nodes
 
 _BULLETINS = 5

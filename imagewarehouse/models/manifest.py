@@ -6,7 +6,6 @@ unpickled and nothing is fetched from a URL.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from imagewarehouse import resources
+from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError, ModelBroken
 from imagewarehouse.images.decoding import InputSpec
 
@@ -136,7 +136,7 @@ def _check_hash(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
     if name not in hashes:
         raise ValueError(f"sha256: no entry for {name}")
     try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        found = file_sha256(path)
     except OSError as err:
         raise ModelBroken(f"{path}: {err.strerror or err}") from err
     if found != hashes[name]:

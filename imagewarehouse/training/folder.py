@@ -6,7 +6,6 @@ What `imagewarehouse.manifest` reads is written here and nowhere else, by traini
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import platform
@@ -19,6 +18,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError, ModelBroken
 from imagewarehouse.images.decoding import InputSpec
 from imagewarehouse.models.classifier import load_classifier
@@ -141,7 +141,7 @@ def _complete(folder: Path, manifest: Mapping[str, Any], names: Mapping[str, Any
     """The manifest in the order of _KEYS, with what is known of the files."""
     served = [name for name in names if not name.startswith(REPORT)]
     found: dict[str, Any] = {"temperature": 1.0, "labels": LABELS_FILE, "training": {}, **manifest}
-    found["sha256"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in served}
+    found["sha256"] = {name: file_sha256(folder / name) for name in served}
     sizes = {name: (folder / name).stat().st_size for name in served}
     found["metrics"] = {**found.get("metrics", {}), "size_bytes": sizes}
     found.setdefault("created", datetime.now(timezone.utc).date().isoformat())

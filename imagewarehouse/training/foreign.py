@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError, ModelBroken
 from imagewarehouse.images.decoding import Float32Array
 from imagewarehouse.text import one_line
@@ -128,19 +129,13 @@ def find_kind(file: Path) -> str:
 def source_hash(file: Path) -> str:
     """The sha256 of a file; of a folder, that of the lines "<sha256>  <path>" of its files, as `sha256sum` prints them."""
     if file.is_file():
-        return _hash(file)
+        return file_sha256(file)
     lines = [
-        f"{_hash(path)}  {path.relative_to(file).as_posix()}\n" for path in sorted(file.rglob("*")) if path.is_file()
+        f"{file_sha256(path)}  {path.relative_to(file).as_posix()}\n"
+        for path in sorted(file.rglob("*"))
+        if path.is_file()
     ]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _hash(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1024 * 1024):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 # --- Keras --------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.images.decoding import InputSpec
 from imagewarehouse.models.manifest import TENSORFLOW, Manifest, find_version, read_manifest
@@ -64,7 +64,7 @@ class Start:
         return {
             "name": self.manifest.name,
             "version": self.manifest.version,
-            "sha256": hashlib.sha256(self.manifest.runtimes[TENSORFLOW].read_bytes()).hexdigest(),
+            "sha256": file_sha256(self.manifest.runtimes[TENSORFLOW]),
             "same_split": same and began_with.get("same_split", True) is True,
         }
 

@@ -25,7 +25,7 @@ from imagewarehouse.training.folder import (
     write_version,
 )
 from imagewarehouse.training.recipe import Recipe
-from imagewarehouse.training.report import write_report
+from imagewarehouse.training.report.page import write_report
 from imagewarehouse.training.run import Run, machine
 from imagewarehouse.training.start import Start
 

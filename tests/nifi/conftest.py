@@ -14,10 +14,10 @@ import pytest
 
 from imagewarehouse.cli.main import call
 from imagewarehouse.errors import ConfigurationError
-from tests.running import free_ports
+from imagewarehouse.ports import free_ports
+from imagewarehouse.resources import REPOSITORY
 from tools.local_nifi import LocalNifi, find_java, nifi_home
 
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _NARS = REPOSITORY / "build" / "test-nars"
 _PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 _TIMEOUT_S = 900  # NiFi comes up and takes a NAR within the first test

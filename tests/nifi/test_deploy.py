@@ -13,7 +13,8 @@ import pytest
 
 from imagewarehouse import __version__
 from imagewarehouse.deployment.nars import read_nar
-from tests.nifi.conftest import REPOSITORY, Command, Warehouse
+from imagewarehouse.resources import REPOSITORY
+from tests.nifi.conftest import Command, Warehouse
 from tools.local_nifi import LocalNifi
 
 FROG = (REPOSITORY / "examples" / "frog.jpg").read_bytes()

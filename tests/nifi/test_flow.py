@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import gzip
-import io
 import json
 import os
 import signal
@@ -19,13 +18,14 @@ from typing import Any
 
 import duckdb
 import pytest
-from PIL import Image
 
 from imagewarehouse.flows.build import FLOW_FILE
 from imagewarehouse.flows.definition import KINDS, walk_groups
 from imagewarehouse.ids import new_request_id
+from tests.conftest import until
 from tests.hostile import CASES
 from tests.nifi.conftest import Command, Warehouse
+from tests.pictures import numbered
 from tests.running import Answered, Service, post
 from tools.local_nifi import LocalNifi
 
@@ -51,20 +51,6 @@ def table(warehouse: Warehouse, command: Command) -> list[dict[str, Any]]:
         return database.sql("SELECT * FROM image_events").to_arrow_table().to_pylist()
 
 
-def picture(seed: int, size: tuple[int, int] = (32, 32), kind: str = "JPEG") -> bytes:
-    """A picture of its own for each seed."""
-    image = Image.new("RGB", size, (seed % 256, seed // 256 % 256, 90))
-    image.putpixel((seed % size[0], 0), (255, 255, 255))
-    out = io.BytesIO()
-    image.save(out, kind)
-    return _numbered(out.getvalue(), seed) if kind == "JPEG" else out.getvalue()
-
-
-def _numbered(jpeg: bytes, number: int) -> bytes:
-    """With a comment in it, so that no two are the same file."""
-    return jpeg[:2] + b"\xff\xfe\x00\x0a" + f"{number:08d}".encode() + jpeg[2:]
-
-
 def key() -> str:
     return new_request_id(datetime.now(timezone.utc))
 
@@ -79,7 +65,7 @@ def acknowledged(warehouse: Warehouse, numbers: range, keys: list[str], done: li
         until, last = time.monotonic() + 240, ""
         while time.monotonic() < until:
             try:
-                answer = post(warehouse.images, picture(number), {**JPEG, "Idempotency-Key": request_id}, timeout=20)
+                answer = post(warehouse.images, numbered(number), {**JPEG, "Idempotency-Key": request_id}, timeout=20)
                 if answer.status == 202:
                     if done is not None:
                         done.append(request_id)
@@ -111,12 +97,12 @@ class Input:
 
 def inputs() -> Iterator[Input]:
     for seed, kind in enumerate(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]):
-        yield Input(kind, picture(seed, (40, 30), kind), {"Content-Type": f"image/{kind.lower()}"})
-    yield Input("wide", picture(50, (900, 600)), {**JPEG, "Content-Disposition": 'attachment; filename="wide.jpg"'})
-    yield Input("again", picture(50, (900, 600)), JPEG)
+        yield Input(kind, numbered(seed, (40, 30), kind), {"Content-Type": f"image/{kind.lower()}"})
+    yield Input("wide", numbered(50, (900, 600)), {**JPEG, "Content-Disposition": 'attachment; filename="wide.jpg"'})
+    yield Input("again", numbered(50, (900, 600)), JPEG)
     form = (
         b'--xyz\r\nContent-Disposition: form-data; name="f"; filename="in a form.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
-        + picture(60)
+        + numbered(60)
         + b"\r\n--xyz--\r\n"
     )
     yield Input("form", form, {"Content-Type": "multipart/form-data; boundary=xyz"})
@@ -214,12 +200,12 @@ def test_a_python_process_that_is_killed_loses_no_row_and_doubles_none(
     done: list[str] = []
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         sending = pool.submit(acknowledged, started, range(1000, 1300), keys, done)
-        wait_until(lambda: len(done) > 50)
+        assert until(lambda: len(done) > 50, 30, every=0.1)
         os.kill(victim, signal.SIGKILL)
         assert sorted(sending.result(240)) == sorted(keys)
-    wait_until(lambda: is_drained(started.nifi), 120)
+    assert until(lambda: is_drained(started.nifi), 120, every=0.1)
     assert victim not in [one.pid for one in started.nifi.python_processes()]
-    assert post(started.classify, picture(1), {**JPEG, "Idempotency-Key": (one := key())}).status == 200
+    assert post(started.classify, numbered(1), {**JPEG, "Idempotency-Key": (one := key())}).status == 200
     counted = Counter(row["request_id"] for row in table(started, command))
     assert counted == Counter([*keys, one])
 
@@ -228,25 +214,18 @@ def test_a_nifi_that_is_killed_and_started_again_loses_no_row_and_doubles_none(
     started: Warehouse, command: Command
 ) -> None:
     # NiFi writes half a second late what was started, and starts after a kill what it has written. This is about images.
-    wait_until(lambda: is_saved(started.nifi))
+    assert until(lambda: is_saved(started.nifi), 30, every=0.1)
     keys = [key() for _ in range(300)]
     done: list[str] = []
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         sending = pool.submit(acknowledged, started, range(2000, 2300), keys, done)
-        wait_until(lambda: len(done) > 50)
+        assert until(lambda: len(done) > 50, 30, every=0.1)
         started.nifi.kill()
         started.nifi.start(timeout=300)
         assert sorted(sending.result(300)) == sorted(keys)
-    wait_until(lambda: is_drained(started.nifi), 120)
+    assert until(lambda: is_drained(started.nifi), 120, every=0.1)
     counted = Counter(row["request_id"] for row in table(started, command))
     assert counted == Counter(keys)
-
-
-def wait_until(condition: Any, seconds: float = 30) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "did not come true in time"
-        time.sleep(0.1)
 
 
 def is_drained(nifi: LocalNifi) -> bool:
@@ -289,7 +268,7 @@ def test_a_thousand_good_images_leave_no_bulletin_and_nothing_invalid(started: W
         before = {one["id"] for one in client.get("/flow/bulletin-board").json()["bulletinBoard"]["bulletins"]}
 
         def one(number: int) -> int:
-            return post(started.classify, picture(5000 + number), JPEG).status
+            return post(started.classify, numbered(5000 + number), JPEG).status
 
         with concurrent.futures.ThreadPoolExecutor(16) as pool:
             assert Counter(pool.map(one, range(1000))) == {200: 1000}

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from imagewarehouse.cli.main import call
-from tests.nifi.conftest import REPOSITORY, Command, Warehouse
+from imagewarehouse.resources import REPOSITORY
+from tests.nifi.conftest import Command, Warehouse
 from tests.test_nifi_conf import CONF, TLS_FLOW, run_commands
 
 FROG = (REPOSITORY / "examples" / "frog.jpg").read_bytes()

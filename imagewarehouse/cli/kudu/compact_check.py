@@ -9,8 +9,9 @@ from datetime import datetime
 
 import click
 
+from imagewarehouse.amounts import counted
 from imagewarehouse.cli.kudu.connection import Cluster
-from imagewarehouse.cli.kudu.printing import counted, number, print_columns, print_json, progress, size
+from imagewarehouse.cli.kudu.printing import number, print_columns, print_json, progress, size
 from imagewarehouse.cli.kudu.ranges import distance, parse_server_range, time_kind
 from imagewarehouse.cli.kudu.tablets import Tablet, by_range, read_tablets
 from imagewarehouse.errors import ConfigurationError, KuduUnavailable

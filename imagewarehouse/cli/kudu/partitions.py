@@ -11,8 +11,9 @@ from typing import Any
 
 import click
 
+from imagewarehouse.amounts import counted
 from imagewarehouse.cli.kudu.connection import Cluster
-from imagewarehouse.cli.kudu.printing import counted, number, print_columns, print_json, progress, size
+from imagewarehouse.cli.kudu.printing import number, print_columns, print_json, progress, size
 from imagewarehouse.cli.kudu.ranges import (
     distance,
     ends,

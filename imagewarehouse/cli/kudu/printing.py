@@ -31,11 +31,6 @@ def number(value: int | None) -> str:
     return "?" if value is None or value < 0 else f"{value:,}"
 
 
-def counted(value: int, noun: str) -> str:
-    """`1 row`, `2,000 rows`."""
-    return f"{value:,} {noun}{'' if value == 1 else 's'}"
-
-
 def size(value: int | None) -> str:
     """`1.5 GiB`; a question mark for what is not known."""
     if value is None or value < 0:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
-from imagewarehouse.cli.kudu.printing import counted
+from imagewarehouse.amounts import counted
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.kudu.declaration import bound_text
 from imagewarehouse.kudu.schema import UNITS, KuduType, Range, TableSchema
-from imagewarehouse.kudu.writing.ranges import range_of
+from imagewarehouse.kudu.writing.ranges import as_moment, range_of
 
 _TIME = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
 _BOUNDS = re.compile(r"(?:(?P<lower>.+) <= )?VALUES(?: < (?P<upper>.+))?")
@@ -32,7 +32,7 @@ def usual_unit(schema: TableSchema, existing: Sequence[Range]) -> str | None:
         return None
     for part in reversed(existing):
         for unit in UNITS:
-            if part.lower is not None and range_of(_moment(part.lower[0]), unit, kind) == part:
+            if part.lower is not None and range_of(as_moment(part.lower[0]), unit, kind) == part:
                 return unit
     return None
 
@@ -72,10 +72,10 @@ def parse_server_range(text: str, kind: KuduType | None) -> Range | None:
 
 def distance(part: Range, now: datetime) -> str:
     """`now`, `in 38 days`, `ended 12 days ago`."""
-    if part.upper is not None and _moment(part.upper[0]) <= now:
-        return f"ended {_days(now - _moment(part.upper[0]))} ago"
-    if part.lower is not None and _moment(part.lower[0]) > now:
-        return f"in {_days(_moment(part.lower[0]) - now)}"
+    if part.upper is not None and as_moment(part.upper[0]) <= now:
+        return f"ended {_days(now - as_moment(part.upper[0]))} ago"
+    if part.lower is not None and as_moment(part.lower[0]) > now:
+        return f"in {_days(as_moment(part.lower[0]) - now)}"
     return "now"
 
 
@@ -93,10 +93,6 @@ def range_text(part: Range) -> str:
 def range_json(part: Range) -> dict[str, Any]:
     sides = {"lower": part.lower, "upper": part.upper}
     return {side: None if bound is None else [bound_text(v) for v in bound] for side, bound in sides.items()}
-
-
-def _moment(value: date | datetime) -> datetime:
-    return value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
 
 
 def _days(span: timedelta) -> str:

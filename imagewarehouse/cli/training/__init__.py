@@ -6,7 +6,7 @@ import importlib.util
 
 from imagewarehouse.errors import ConfigurationError
 
-_NEEDED = ("tensorflow", "keras", "sklearn", "scipy", "matplotlib", "tensorboard", "h5py")
+_NEEDED = ("tensorflow", "keras", "sklearn", "scipy", "matplotlib", "jinja2", "tensorboard", "h5py")
 
 
 def needs_training(command: str) -> None:

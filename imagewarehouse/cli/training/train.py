@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is impor
 
 import tensorflow as tf
 
+from imagewarehouse.amounts import listed
 from imagewarehouse.cli.training.display import Display, minutes
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.models.manifest import Manifest
@@ -148,7 +149,7 @@ def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -
     recipe, spec = trainer.recipe, opened.settings.spec
     display.say(
         f"{counts['train']:,} images to train on, {counts['validation']:,} for validation, {counts['test']:,} for the test; "
-        f"{len(data.classes)} classes: {_few(data.classes)}"
+        f"{len(data.classes)} classes: {listed(data.classes, 12)}"
     )
     for line in data.problems:
         display.say(f"  ! {line}")
@@ -252,10 +253,6 @@ def _strategy(name: str) -> Any:
             raise ConfigurationError("TF_CONFIG", f"names no worker: {err}; see docs/models.md") from err
         return tf.distribute.MultiWorkerMirroredStrategy()
     return None
-
-
-def _few(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 def parse_size(text: str) -> tuple[int, int]:

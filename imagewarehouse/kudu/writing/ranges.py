@@ -47,7 +47,7 @@ class Retention:
         """What the option --drop-before takes to drop the refused ranges: a month, or a day."""
         upper = self.refused[-1].upper
         assert upper is not None  # it is past retention, so it ends
-        end = _moment(upper[0])
+        end = as_moment(upper[0])
         day = unit_start(end, "day")
         text = (day if day == end else _shift(day, "day", 1)).date().isoformat()
         return text.removesuffix("-01")
@@ -163,10 +163,10 @@ def _filled_from(first: int, starts: Sequence[int], keep: int) -> int:
 
 def _units(part: Range, unit: str) -> tuple[int, int]:
     """Numbers of the first and the last unit that a range lies in; without a bound on one side, of that at the other."""
-    first = None if part.lower is None else _number(_moment(part.lower[0]), unit)
+    first = None if part.lower is None else _number(as_moment(part.lower[0]), unit)
     last = None
     if part.upper is not None:
-        end = _moment(part.upper[0])
+        end = as_moment(part.upper[0])
         last = _number(end, unit) - (end == unit_start(end, unit))
     return (last or 0 if first is None else first), (first or 0 if last is None else last)
 
@@ -187,11 +187,12 @@ def _clock_text(moment: datetime | None) -> str:
 
 
 def _text(bound: date | datetime) -> str:
-    moment = _moment(bound)
+    moment = as_moment(bound)
     return moment.date().isoformat() if moment == unit_start(moment, "day") else moment.isoformat()
 
 
-def _moment(bound: date | datetime) -> datetime:
+def as_moment(bound: date | datetime) -> datetime:
+    """A bound as a time: a day as its beginning, UTC."""
     return bound if isinstance(bound, datetime) else datetime(bound.year, bound.month, bound.day, tzinfo=timezone.utc)
 
 

@@ -1,0 +1,312 @@
+"""What each section of the page says, as values; the templates only write them down.
+
+A section is a function of what was measured. One that has nothing to say returns None and is not shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imagewarehouse.amounts import file_size
+from imagewarehouse.models.manifest import Manifest
+from imagewarehouse.training.evaluation import Mistake
+from imagewarehouse.training.report import plots
+from imagewarehouse.training.report.wording import ms, noise, number, percent, short, words
+
+if TYPE_CHECKING:
+    from imagewarehouse.training.dataset import Examples
+
+NUMBERED = 20  # most classes whose confusion matrix is written out in numbers
+PAIRS = 30  # of classes, in the table that more classes get instead
+MISTAKES = 24
+PROBLEMS = 200  # lines
+LISTED = 7  # facts on one line
+CHARTS = 8  # of the history
+
+Values = Mapping[str, Any]  # by the names that the section's template has for them
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    name: str  # of its template, and the page's anchor
+    title: str
+    values: Values
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    name: str
+    value: str
+    more: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    name: str
+    text: str = ""
+    is_code: bool = False
+    inner: tuple[Fact, ...] = ()  # instead of the text
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    source: str  # a data URI
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    count: int
+    depth: str  # of its colour, 0.00-1.00
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    true: str
+    predicted: str
+    images: int
+    share: float  # of the images of the true class, 0-1
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    source: str  # a data URI
+    alt: str
+    small: bool
+    predicted: str
+    confidence: float
+    true: str
+    name: str
+
+
+def sections(
+    metrics: Mapping[str, Any], mistakes: Sequence[Mistake], manifest: Manifest, examples: Examples
+) -> Iterator[Section]:
+    """Those that have something to say, in the order of the page."""
+    for name, title, values in (
+        ("result", "Result", _result(metrics, manifest)),
+        ("problems", "Problems found", _problems(metrics.get("problems", []))),
+        ("training", "How it was trained", _training(manifest)),
+        ("history", "Course of the training", _history(metrics.get("history", {}))),
+        ("classes", "Classes", _classes(metrics["by_class"])),
+        ("confusion", "Confusion matrix", _confusion(metrics)),
+        ("calibration", "Calibration", _calibration(metrics)),
+        ("robustness", "Robustness", _robustness(metrics.get("robustness"))),
+        ("files", "Files and speed", _files(metrics)),
+        ("mistakes", "Most confident mistakes", _mistakes(mistakes, examples, manifest)),
+    ):
+        if values is not None:
+            yield Section(name, title, values)
+
+
+def _result(metrics: Mapping[str, Any], manifest: Manifest) -> Values:
+    low, high = metrics["accuracy_interval"]
+    tiles = [Tile("Accuracy", percent(metrics["accuracy"]), f"95 %: {percent(low)} to {percent(high)}")]
+    if "top_2_accuracy" in metrics:
+        tiles.append(Tile("Among the first two", percent(metrics["top_2_accuracy"]), "top-2 accuracy"))
+    tiles.append(Tile("Macro F1", number(metrics["macro_f1"]), "mean over the classes"))
+    if manifest.output == "logits":
+        scaled = f"{number(metrics['ece_unscaled'])} before, temperature {metrics['temperature']:.4g}"
+    else:
+        scaled = "as the network says it, not rescaled"
+    tiles += [
+        Tile("Calibration error", number(metrics["ece"]), scaled),
+        Tile("Mean confidence", percent(metrics["mean_confidence"]), f"right in {percent(metrics['accuracy'])}"),
+        Tile("Log loss, Brier", number(metrics["nll"]), f"Brier {number(metrics['brier'])} of at most 2"),
+        Tile("Size", file_size(manifest.runtimes[metrics["runtime"]].stat().st_size), short(metrics["file"])),
+    ]
+    timed = metrics.get("latency", {}).get("files", {}).get(metrics["file"])
+    if timed:
+        more = f"median on one thread, p99 {ms(timed['p99_ms'])} ms"
+        tiles.append(Tile("One image", f"{ms(timed['median_ms'])} ms", more))
+    return {"tiles": tiles, "noise": noise(metrics)}
+
+
+def _problems(problems: Sequence[str]) -> Values | None:
+    if not problems:
+        return None
+    return {"lines": problems[:PROBLEMS], "more": max(0, len(problems) - PROBLEMS)}
+
+
+def _training(manifest: Manifest) -> Values | None:
+    return {"facts": _facts(manifest.training)} if manifest.training else None
+
+
+def _facts(values: Mapping[str, Any]) -> tuple[Fact, ...]:
+    return tuple(_fact(name, value) for name, value in values.items())
+
+
+def _fact(name: str, value: Any) -> Fact:
+    shown = short(str(name).replace("_", " "))
+    if name == "command":
+        return Fact(shown, short(value, 1000), is_code=True)
+    if name == "seconds" and isinstance(value, (int, float)):
+        return Fact(shown, f"{value:,} ({timedelta(seconds=round(value))})")
+    if isinstance(value, Mapping) and len(value) > LISTED:
+        if all(isinstance(item, (int, float)) for item in value.values()):  # such as the images of 1,000 classes
+            return Fact(shown, f"{len(value):,}: {words(min(value.values()))} to {words(max(value.values()))} each")
+        return Fact(shown, inner=_facts(value))
+    return Fact(shown, short(words(value), 2000))
+
+
+def _history(history: Mapping[str, Sequence[float | None]]) -> Values | None:
+    drawn: dict[str, dict[str, Sequence[float | None]]] = {}
+    for name, values in history.items():
+        base = name.removeprefix("val_")
+        if values and (base in drawn or len(drawn) < CHARTS):
+            drawn.setdefault(base, {})["training" if name == base else "validation"] = values
+    charts = [
+        Picture(
+            plots.curves(lines),
+            f"{base} over {max(map(len, lines.values()))} epochs: "
+            + ", ".join(f"{name} ends at {words(values[-1])}" for name, values in lines.items()),
+            f"{short(base.replace('_', ' '))}: "
+            + ", ".join(f"{name} {short(words(values[-1]))}" for name, values in lines.items()),
+        )
+        for base, lines in drawn.items()
+    ]
+    return {"charts": charts} if charts else None
+
+
+def _classes(rows: Sequence[Mapping[str, Any]]) -> Values:
+    many = len(rows) > NUMBERED
+    if many:  # the weakest are what one looks for; those without images come last
+        rows = sorted(rows, key=lambda row: (row["f1"] is None, row["f1"]))
+    return {"rows": rows, "many": many}
+
+
+def _confusion(metrics: Mapping[str, Any]) -> Values:
+    names = [row["class"] for row in metrics["by_class"]]
+    counts = np.array(metrics["confusion"], dtype=np.int64)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    if len(names) <= NUMBERED:
+        return {"numbered": True, "names": names, "rows": _matrix(names, counts, shares)}
+    caption = (
+        "Each row a true class, each column a predicted one, in the order of the labels file. Blue is right, orange "
+        "wrong; the deeper, the larger the share of the row."
+    )
+    if len(names) > plots.CELLS:
+        caption += f" {-(-len(names) // plots.CELLS)} classes share a row."
+    alt = f"Heat map of {len(names):,} classes: rows true, columns predicted; the diagonal is right."
+    heat_map = Picture(plots.heat_map(shares), alt, caption)
+    return {"numbered": False, "pairs": _pairs(names, counts, shares), "heat_map": heat_map}
+
+
+def _matrix(names: Sequence[str], counts: np.ndarray, shares: np.ndarray) -> list[tuple[str, list[Cell]]]:
+    # The depth is the root of the share, so that 1 % can be told from none.
+    return [
+        (
+            name,
+            [
+                Cell(int(counts[row, column]), f"{shares[row, column] ** 0.5:.2f}", row == column)
+                for column in range(len(names))
+            ],
+        )
+        for row, name in enumerate(names)
+    ]
+
+
+def _pairs(names: Sequence[str], counts: np.ndarray, shares: np.ndarray) -> list[Pair]:
+    """The pairs most often confused."""
+    wrong = counts.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:PAIRS]
+    cells = [divmod(int(cell), len(names)) for cell in order if wrong.flat[cell]]
+    return [Pair(names[row], names[column], int(counts[row, column]), shares[row, column]) for row, column in cells]
+
+
+def _calibration(metrics: Mapping[str, Any]) -> Values:
+    diagrams = [("reliability", "ece", "As served")]
+    if metrics["temperature"] != 1:
+        served = f"As served, at temperature {metrics['temperature']:.4g}"
+        diagrams = [
+            ("reliability_unscaled", "ece_unscaled", "Before, at temperature 1"),
+            ("reliability", "ece", served),
+        ]
+    charts = [
+        Picture(
+            plots.reliability(metrics[bins]),
+            f"Reliability diagram, {title.lower()}: {_said(metrics[bins])}",
+            f"{title}: expected calibration error {number(metrics[error])}",
+        )
+        for bins, error, title in diagrams
+    ]
+    return {"charts": charts, "bins": metrics["reliability"]}
+
+
+def _said(bins: Sequence[Mapping[str, Any]]) -> str:
+    last = bins[-1]
+    return (
+        f"the {last['images']:,} most confident answers have {percent(last['confidence'])} mean confidence and are "
+        f"right in {percent(last['accuracy'])}."
+    )
+
+
+def _robustness(found: Mapping[str, Any] | None) -> Values | None:
+    if not found:
+        return None
+    clean = found["clean"]
+    charts = [
+        Picture(
+            plots.severities(one, clean),
+            f"{one['name']}: accuracy {percent(one['levels'][-1]['accuracy'])} at {one['levels'][-1]['severity']:g}.",
+            f"{short(one['name'])} ({short(one['unit'])})",
+        )
+        for one in found["corruptions"]
+    ]
+    changes = [
+        {
+            "name": one["name"],
+            "unit": one["unit"],
+            "levels": [
+                (f"{level['severity']:g}", level["accuracy"], f"{100 * (level['accuracy'] - clean):+.1f}")
+                for level in one["levels"]
+            ],
+        }
+        for one in found["corruptions"]
+    ]
+    known = {"clean": clean, "images": found["images"], "seed": found["seed"]}
+    return {**known, "charts": charts, "changes": changes}
+
+
+def _files(metrics: Mapping[str, Any]) -> Values | None:
+    timed = metrics.get("latency", {})
+    exports, times = metrics.get("exports", {}), timed.get("files", {})
+    if not exports and not times:
+        return None
+    rows = []
+    for name in dict.fromkeys([*exports, *times]):
+        export, took = exports.get(name) or {}, times.get(name) or {}
+        known = {**took, **{key: value for key, value in export.items() if value is not None}}
+        cells = (
+            _maybe(known.get("bytes"), lambda value: f"{value:,}"),
+            _maybe(known.get("agreement"), lambda value: f"{100 * value:.2f} %"),
+            _maybe(known.get("largest_difference"), lambda value: f"{value:.2g}"),
+            _maybe(known.get("accuracy"), percent),
+            _maybe(known.get("median_ms"), ms),
+            _maybe(took.get("p99_ms"), ms),
+            _maybe(took.get("ratio"), lambda value: f"× {value:.2f}"),  # noqa: RUF001 - times
+        )
+        rows.append((name, cells))
+    return {"rows": rows, "runs": timed["runs"] if timed else 0}
+
+
+def _maybe(value: Any, write: Callable[[Any], str]) -> str:
+    return "" if value is None else write(value)
+
+
+def _mistakes(mistakes: Sequence[Mistake], examples: Examples, manifest: Manifest) -> Values:
+    photos = []
+    for one in mistakes[:MISTAKES]:
+        source, small = plots.photo(examples.images[one.index], manifest.spec)
+        alt = f"{one.true} taken for {one.predicted}"
+        name = examples.names[one.index]
+        photos.append(Photo(source, alt, small, one.predicted, one.confidence, one.true, name))
+    return {"photos": photos, "wrong": len(mistakes), "images": len(examples.labels)}
