@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.flows.definition import read_flow
+from imagewarehouse.flows.definition import read_flow, resolve
 from imagewarehouse.standalone.expressions import compile_expression
 from imagewarehouse.standalone.runner import DEFAULT_FLOW
 
@@ -108,8 +108,24 @@ def test_attributes_of_one_flowfile_do_not_stay_for_the_next() -> None:
 
 def test_every_expression_of_the_flow_is_known() -> None:
     flow = read_flow(DEFAULT_FLOW)
+    values = {name: parameter.value for name, parameter in flow.parameters.items()}
     texts = [(component.name, name, value) for component in flow.components.values()
-             for name, value in component.properties.items() if value and "${" in value]  # fmt: skip
+             for name, raw in component.properties.items() if raw and "${" in (value := resolve(raw, values) or "")]  # fmt: skip
     assert texts
     for component, name, value in texts:
         compile_expression(value, f"{component}, {name}")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [("http://solr:8983/solr/images", "true"), ("", "false"), (None, "false")]
+)
+def test_an_expression_may_begin_with_a_parameter(value: str | None, expected: str) -> None:
+    text = resolve("${#{solr.url}:isEmpty():not()}", {"solr.url": value})
+    assert text is not None
+    assert compile_expression(text, "here")({}) == expected
+
+
+@pytest.mark.parametrize("value", ["it's", "${x}"])
+def test_a_value_that_would_end_an_expression_is_refused(value: str) -> None:
+    with pytest.raises(ConfigurationError, match="'solr.url'"):
+        resolve("${#{solr.url}:isEmpty()}", {"solr.url": value})

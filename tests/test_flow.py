@@ -334,7 +334,7 @@ BROKEN: list[tuple[str, Change, str]] = [
     ("undefined-parameter", without_param("solr.url"), "Solr URL refers to the parameter 'solr.url', which is not defined"),
     ("undefined-parameter-of-a-service", without_param("http.answer.timeout"),
      "Waiting requests: Request Expiration refers to the parameter 'http.answer.timeout', which is not defined"),
-    ("unused-parameter", setting("PutSolrDocument", "Solr URL", None), "parameter solr.url: is not used"),
+    ("unused-parameter", setting("ClassifyImage", "Top K", None), "parameter model.top.k: is not used"),
     ("empty-text", param("solr.url", value=""), "parameter solr.url: has an empty text"),
     ("no-context", in_group("Prediction", parameterContextName=None), "Prediction: has no parameter context"),
     ("unknown-context", in_group("Prediction", parameterContextName="other"), "the parameter context 'other', which is not"),

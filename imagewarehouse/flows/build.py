@@ -774,8 +774,9 @@ def storing_result() -> Group:
         "Somebody waits?",
         "RouteOnAttribute",
         (1960, 560),
-        "answers counts the clients of /classify. Everything else ends here: its row is written, nobody waits.",
-        {"waiting": "${answers:isEmpty():not()}"},
+        "answers counts the clients of /classify. Without a search index everything else ends here: its row is written, and"
+        " nobody waits.",
+        {"waiting": "${answers:isEmpty():not()}", "search": "${#{solr.url}:isEmpty():not()}"},
         auto_terminated=("unmatched",),
     )
     unpack = processor(
@@ -798,8 +799,8 @@ def storing_result() -> Group:
             link(rejected, every),
             link(failed, every),
             link(every, rows),
-            link(rows, index, "success"),
             link(rows, waits, "success"),
+            link(waits, index, "search"),
             link(rows, unpack, "refused", bends=((1260, 780), (2816, 780))),
             loop(rows, "retry"),
             dead_letters(

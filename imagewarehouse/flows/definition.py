@@ -150,15 +150,29 @@ def references(text: str | None) -> tuple[str, ...]:
     return tuple(name for name in found if name is not None)
 
 
+_SUBJECT_OF_EXPRESSION = re.compile(r"\$\{(#\{[^{}]+\})")
+
+
 def resolve(text: str | None, values: Mapping[str, str | None]) -> str | None:
     """A property's value with its parameters filled in; None where nothing but unset parameters made it up.
 
-    `##{x}` stands for a literal `#{x}`, as in NiFi.
+    `##{x}` stands for a literal `#{x}`, as in NiFi. Where an expression begins with a parameter, `${#{x}:isEmpty()}`, the value
+    stands there as `literal('...')`.
 
-    Raises: ConfigurationError: a parameter is not in `values`.
+    Raises: ConfigurationError: a parameter is not in `values`, or cannot stand in an expression.
     """
     if text is None:
         return None
+
+    def as_literal(match: re.Match[str]) -> str:
+        value = resolve(match[1], values) or ""
+        if set("'{}") & set(value):
+            raise ConfigurationError(
+                "flow", f"parameter {match[1][2:-1]!r}: a value with quotes or braces in an expression"
+            )
+        return f"${{literal('{value}')"
+
+    text = _SUBJECT_OF_EXPRESSION.sub(as_literal, text)
 
     def replace(match: re.Match[str]) -> str:
         hashes, name = match[1], _parameter_name(match)

@@ -11,7 +11,7 @@ from imagewarehouse.errors import ConfigurationError
 Expression = Callable[[Mapping[str, str]], str]
 
 _REFERENCE = re.compile(r"\$\{((?:[^{}']|'[^']*')*)\}")
-_SUBJECT = re.compile(r"\s*(hostname\((?:true)?\)|[A-Za-z_][A-Za-z0-9._-]*)\s*")
+_SUBJECT = re.compile(r"\s*(hostname\((?:true)?\)|literal\('[^']*'\)|[A-Za-z_][A-Za-z0-9._-]*)\s*")
 _CALL = re.compile(r":\s*([A-Za-z]+)\(\s*((?:'[^']*'\s*(?:,\s*'[^']*'\s*)*)?)\)\s*")
 _ARGUMENT = re.compile(r"'([^']*)'")
 
@@ -59,7 +59,11 @@ def _reference(inside: str, where: str) -> Expression:
     subject = found[1]
 
     def evaluate(attributes: Mapping[str, str]) -> str:
-        value = socket.gethostname() if subject.startswith("hostname(") else attributes.get(subject)
+        value: str | None
+        if subject.startswith("literal("):
+            value = subject[len("literal('") : -len("')")]
+        else:
+            value = socket.gethostname() if subject.startswith("hostname(") else attributes.get(subject)
         for function, arguments in calls:
             value = function(value, *arguments)
         return value or ""
