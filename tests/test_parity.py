@@ -20,7 +20,7 @@ from imagewarehouse.objects.fetching import open_below
 from imagewarehouse.objects.store import ObjectStore
 from imagewarehouse.rows.store import GroupCommit
 from tests.conftest import Hosted, Left
-from tests.test_batches import Way, answers, awaited, listened, make_way, package
+from tests.ways import Way, answers, awaited, listened, make_way, package
 
 Picture = Callable[..., bytes]
 
