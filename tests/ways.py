@@ -80,6 +80,11 @@ def column(left: Left, name: str) -> list[str]:
     return [record.get(name, "") for record in records(left)]
 
 
+def as_left(relationship: str, flow_file: FlowFile) -> Left:
+    """A FlowFile of one process as NiFi would see it."""
+    return Left(relationship, dict(SeenAttributes(flow_file)), flow_file.body, flow_file.attributes)
+
+
 # --- the whole way ------------------------------------------------------------------------------------------------
 
 
@@ -110,9 +115,7 @@ class Way:
         number: int | None = 0
         while number is not None:
             ((relationship, flow_file),) = self.steps[names[number]].host.work(flow_file)
-            self.passed.append(
-                (names[number], Left(relationship, SeenAttributes(flow_file), flow_file.body, flow_file.attributes))
-            )
+            self.passed.append((names[number], as_left(relationship, flow_file)))
             number = self._next(number, relationship)
         return flow_file
 
