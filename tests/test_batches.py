@@ -4,149 +4,32 @@ from __future__ import annotations
 
 import base64
 import json
-import re
-import sys
-import threading
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from imagewarehouse import intake
-from imagewarehouse.errors import InferenceFailed, PackageBroken, RowRejected, WarehouseError
+from imagewarehouse.errors import PackageBroken, WarehouseError
 from imagewarehouse.flows.definition import Component
 from imagewarehouse.ids import event_time, new_request_id
-from imagewarehouse.metadata import COLUMNS, ImageRecord, to_text
-from imagewarehouse.models.classifier import Classifier, Prediction, load_classifier
-from imagewarehouse.nifi import adapter, batches
+from imagewarehouse.metadata import COLUMNS, to_text
+from imagewarehouse.nifi import adapter, codec
 from imagewarehouse.nifi.packages import MEDIA_TYPE, Packed, read_package, write_package
-from imagewarehouse.nifi.processors import processor_class
-from imagewarehouse.rows.store import GroupCommit
-from imagewarehouse.standalone import java
-from imagewarehouse.standalone.engine import Outcome
-from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.python_host import PythonProcessor
+from imagewarehouse.steps import filtering
+from imagewarehouse.steps.classifying import ClassifyImages
+from imagewarehouse.steps.enriching import EnrichMetadata
+from imagewarehouse.steps.storing import StoreImages
 from tests import hostile
 from tests.conftest import Hosted, Left
 from tests.test_processors import CLAIMS, written
+from tests.ways import IN_PACKAGES, Sent, Way, answers, awaited, column, listened, make_way, package, records
 
 KEY = "alice-0123456789abcdef"
-IN_PACKAGES = {batches.SETTING: "true"}
 Host = Callable[..., Hosted]
-Picture = Callable[..., bytes]
-Sent = tuple[Mapping[str, str], bytes]
-
-
-# --- requests -----------------------------------------------------------------------------------------------------
-
-
-def awaited(content_type: str | None = "image/png", **more: str) -> dict[str, str]:
-    """As HandleHttpRequest leaves them: a client waits."""
-    identifier = new_request_id(adapter.now())
-    attributes = {
-        "http.context.identifier": identifier,
-        "http.method": "POST",
-        "http.remote.addr": "203.0.113.9",
-        "uuid": identifier,
-        "filename": identifier,
-        **more,
-    }
-    if content_type is not None:
-        attributes |= {"mime.type": content_type, "http.headers.Content-Type": content_type}
-    return attributes
-
-
-def listened(content_type: str | None = "image/png", **more: str) -> dict[str, str]:
-    """As ListenHTTP leaves them: nobody waits."""
-    identifier = new_request_id(adapter.now())
-    attributes = {
-        "restlistener.remote.source.host": "203.0.113.9",
-        "restlistener.remote.user.dn": "none",
-        "uuid": identifier,
-        "filename": identifier,
-        **more,
-    }
-    if content_type is not None:
-        attributes["Content-Type"] = content_type
-    return attributes
-
-
-def package(sent: Iterable[Sent]) -> tuple[bytes, dict[str, str]]:
-    """(content, attributes) of the package that the flow makes of them."""
-    component = Component("gather", "gather", "PROCESSOR", java.PACKAGE, ("", "", ""), (),
-                          {"Maximum Batch Size": "10000"}, frozenset(), frozenset(), 1, 0, 0, None, True)  # type: ignore[arg-type]  # fmt: skip
-    flow_files = [FlowFile(attributes, content, len(content), Ticket()) for attributes, content in sent]
-    outcome: Outcome = java.package_flow_file(component, {}).work(flow_files)
-    ((_, made),) = (item for item in outcome if item[0] == "success")
-    assert made.content is not None
-    return made.content, dict(made.attributes)
-
-
-def records(left: Left) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = batches.read_records(left.attributes[batches.RECORDS])
-    return found
-
-
-def column(left: Left, name: str) -> list[str]:
-    return [record.get(name, "") for record in records(left)]
-
-
-# --- the whole way ------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Way:
-    """The five steps as the flow connects them."""
-
-    steps: dict[str, Hosted]
-    passed: list[tuple[str, Left]] = field(default_factory=list)
-
-    def run(self, content: bytes, attributes: Mapping[str, str], size: int | None = None) -> Left:
-        """How a FlowFile leaves its last step, or the step that wants to see it again."""
-        names = list(self.steps)
-        left = Left("", attributes, content, {})
-        self.passed = []
-        number: int | None = 0
-        while number is not None:
-            left = self.steps[names[number]].transform(left.content, left.attributes, size)
-            size = None
-            self.passed.append((names[number], left))
-            number = self._next(number, left.relationship)
-        return left
-
-    def _next(self, number: int, relationship: str) -> int | None:
-        last = len(self.steps) - 1
-        if number == last or relationship == "retry":
-            return None
-        if relationship == "failure" or (relationship == "rejected" and number > 0):
-            return last
-        return number + 1
-
-    def rows(self) -> dict[str, dict[str, Any]]:
-        return {row["request_id"]: row for row in written(self.steps["PutKuduRecord"])}
-
-    def ways(self) -> list[str]:
-        return [left.relationship for _, left in self.passed]
-
-
 MakeWay = Callable[..., Way]
-
-
-def make_way(hosted: Host, folder: Path, model: Path, settings: Mapping[str, Mapping[str, str]], packages: bool) -> Way:
-    own: dict[str, dict[str, str]] = {
-        "FilterImageRequest": {},
-        "EnrichImageMetadata": {},
-        "StoreImage": {"Store URI": str(folder / "objects")},
-        "ClassifyImage": {"Model Folder": str(model)},
-        "PutKuduRecord": {"Local Database": str(folder / "rows.duckdb")},
-    }
-    mode = {batches.SETTING: str(packages).lower()}
-    return Way({name: hosted(name, {**own[name], **mode, **settings.get(name, {})}) for name in own})
+Picture = Callable[..., bytes]
 
 
 @pytest.fixture
@@ -159,155 +42,6 @@ def way(hosted: Host, tmp_path: Path, colour_model: Path) -> MakeWay:
     return build
 
 
-def answers(left: Left) -> dict[str, Packed]:
-    """What UnpackContent makes of the answers, by the client that waits."""
-    assert left.content is not None
-    found = [
-        Packed({**left.attributes, **packed.attributes}, bytes(packed.content)) for packed in read_package(left.content)
-    ]
-    return {packed.attributes["http.context.identifier"]: packed for packed in found}
-
-
-# --- one and the same outcome -------------------------------------------------------------------------------------
-
-VARYING = {"event_time", "request_id", "total_ms", "preprocess_ms", "inference_ms", "storage_uri"}
-OF_AN_ANSWER = ("http.response.status", "mime.type", "Retry-After")
-
-
-def requests() -> dict[str, Callable[[Callable[..., dict[str, str]]], Sent]]:
-    """Good and bad requests; each is given what a listener makes of a content type and of more attributes."""
-
-    def plain(content: bytes, declared: str | None, **more: str) -> Callable[[Callable[..., dict[str, str]]], Sent]:
-        return lambda listener: (listener(declared, **more), content)
-
-    def envelope(**fields: str) -> bytes:
-        return json.dumps(fields).encode()
-
-    encoded = base64.b64encode(hostile.PNG).decode()
-    found = {
-        case.id: plain(case.body(), case.declared_type)
-        for case in hostile.CASES
-        if case.over_http and not case.limits and not case.rules and not case.request and len(case.body()) < 100_000
-    }
-    found |= {f"good-{name}": plain(content, declared) for name, (declared, content) in hostile.HEALTHY.items()}
-    part = {
-        "http.multipart.fragments.sequence.number": "1",
-        "http.multipart.fragments.total.number": "1",
-        "http.multipart.content.type": "image/png",
-        "http.multipart.name": "file",
-    }
-    form = "multipart/form-data; boundary=x"
-    found |= {
-        "json-base64": plain(envelope(image=encoded), "application/json"),
-        "json-base64-with-a-name": plain(envelope(image=encoded, file_name="a.png"), "application/json"),
-        "json-base64-of-another-type": plain(envelope(image=encoded, type="image/gif"), "application/json"),
-        "form-with-a-file": plain(hostile.PNG, form, **part, **{"http.multipart.filename": "ä b.png"}),
-        "form-with-a-field": plain(b"text", form, **part),
-        "form-with-two-files": plain(
-            hostile.PNG,
-            form,
-            **{**part, "http.multipart.fragments.total.number": "2", "http.multipart.filename": "a.png"},
-        ),
-        "form-that-is-none": plain(b"--y", form),
-        "get": plain(hostile.PNG, "image/png", **{"http.method": "GET"}),
-        "body-that-was-not-kept": plain(b"", "image/png", **{"http.unkept.size": str(64 << 20)}),
-        "no-body": plain(b"", "image/png"),
-        "no-type": plain(hostile.PNG, None),
-        "type-with-parameters": plain(hostile.PNG, "image/png; charset=binary"),
-        "type-that-is-no-text": plain(hostile.PNG, "image/\udcff"),
-        "named": plain(
-            hostile.PNG, "image/png", **{"Content-Disposition": "attachment; filename*=UTF-8''%e2%82%ac.png"}
-        ),
-        "named-by-a-path": plain(
-            hostile.PNG, "image/png", **{"Content-Disposition": 'attachment; filename="../a.png"'}
-        ),
-        "bad-key": plain(hostile.PNG, "image/png", **{"Idempotency-Key": "1"}),
-        "claims": plain(hostile.PNG, "image/png", **{k: v for k, v in CLAIMS.items() if not k.startswith("http.")}),
-        "rejected-with-claims": plain(
-            b"no picture", "image/png", **{k: v for k, v in CLAIMS.items() if not k.startswith("http.")}
-        ),
-    }
-    return found
-
-
-REQUESTS = requests()
-
-
-def outcome(row: Mapping[str, Any] | None, answer: Packed | None) -> dict[str, Any]:
-    """What became of a request, without what is another each time."""
-    found: dict[str, Any] = {"row": None, "answer": None}
-    if row is not None:
-        # Of what varies, whether it is there.
-        found["row"] = {name: value is not None if name in VARYING else value for name, value in row.items()}
-    if answer is not None:
-        body = json.loads(bytes(answer.content))
-        said = {name: value is not None if name in VARYING else value for name, value in body.items()}
-        found["answer"] = {name: answer.attributes.get(name, "") for name in OF_AN_ANSWER} | {"body": said}
-    return found
-
-
-@pytest.fixture(scope="module")
-def outcomes(
-    tmp_path_factory: pytest.TempPathFactory, component: Callable[..., Component], colour_model: Path
-) -> Iterator[dict[tuple[str, str, bool], dict[str, Any]]]:
-    """By door, request, and whether it came in a package."""
-    hosts: list[PythonProcessor] = []
-
-    def hosted(name: str, properties: Mapping[str, str]) -> Hosted:
-        hosts.append(PythonProcessor(component(name, properties=properties), {}))
-        return Hosted(hosts[-1])
-
-    folder = tmp_path_factory.mktemp("outcomes")
-    found: dict[tuple[str, str, bool], dict[str, Any]] = {}
-    for door, listener in {"awaited": awaited, "listened": listened}.items():
-        alone = make_way(hosted, folder / f"{door}-alone", colour_model, {}, False)
-        lefts: dict[str, Left] = {}
-        for name, make in REQUESTS.items():
-            attributes, content = make(listener)
-            lefts[name] = alone.run(content, attributes)
-        rows = alone.rows()
-        for name, left in lefts.items():
-            answer = Packed(left.attributes, left.content or b"") if door == "awaited" else None
-            assert left.relationship == "success"
-            found[door, name, False] = outcome(rows.get(left.attributes["request_id"]), answer)
-
-        together = make_way(hosted, folder / f"{door}-together", colour_model, {}, True)
-        names = list(REQUESTS)
-        for start in range(0, len(names), 64):
-            share = names[start : start + 64]
-            sent = [REQUESTS[name](listener) for name in share]
-            content, attributes = package(sent)
-            left = together.run(content, attributes)
-            assert left.relationship == "success"
-            rows, made = together.rows(), answers(left) if door == "awaited" else {}
-            for name, record, (one, _) in zip(share, records(left), sent, strict=True):
-                answer = made.get(one.get("http.context.identifier", ""))
-                found[door, name, True] = outcome(rows.get(record["request_id"]), answer)
-    yield found
-    for host in hosts:
-        host.stop()
-
-
-@pytest.mark.parametrize("door", ["awaited", "listened"])
-@pytest.mark.parametrize("name", REQUESTS)
-def test_a_request_ends_in_a_package_as_it_does_alone(
-    outcomes: dict[tuple[str, str, bool], dict[str, Any]], door: str, name: str
-) -> None:
-    alone, together = outcomes[door, name, False], outcomes[door, name, True]
-    assert alone["row"] is not None
-    assert (alone["answer"] is not None) == (door == "awaited")
-    assert together == alone
-
-
-def test_the_table_of_requests_has_good_and_bad_ones_of_every_kind(
-    outcomes: dict[tuple[str, str, bool], dict[str, Any]],
-) -> None:
-    rows = [outcomes["awaited", name, True]["row"] for name in REQUESTS]
-    assert sum(row["status"] == "classified" for row in rows) >= 15
-    assert len({row["error_code"] for row in rows}) >= 15
-    assert len(REQUESTS) > 40
-
-
 # --- the filter ---------------------------------------------------------------------------------------------------
 
 
@@ -318,7 +52,7 @@ def test_a_package_of_good_images_goes_on_with_a_record_for_each(hosted: Host, p
     left = hosted("FilterImageRequest", IN_PACKAGES).transform(content, attributes)
     assert left.relationship == "success"
     assert left.content == content  # no image goes back through the bridge
-    assert set(left.set) == {batches.RECORDS}
+    assert set(left.set) == {codec.RECORDS}
     assert column(left, "status") == ["accepted"] * count
     assert len(set(column(left, "request_id"))) == count
     assert len(set(column(left, "image_id"))) == count
@@ -412,15 +146,14 @@ def test_the_parts_of_a_form_keep_their_own_names_and_ids_inside_a_package(hoste
 def poison(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """A content over which the filter's own code stumbles."""
     poisoned = b"GIF89a poisoned"
-    whole = intake.check_content
+    whole = filtering.check_content
 
     def check(request: Any, content: bytes, *arguments: Any, **more: Any) -> Any:
         if content == poisoned:
             raise ZeroDivisionError("a defect")
         return whole(request, content, *arguments, **more)
 
-    processor_class("FilterImageRequest")
-    monkeypatch.setattr(sys.modules["FilterImageRequest"], "check_content", check)
+    monkeypatch.setattr(filtering, "check_content", check)
     return poisoned
 
 
@@ -466,22 +199,22 @@ def test_a_sender_of_packages_cannot_choose_a_row_by_tripping_the_filter(
     assert "made up" not in str(steps.rows())
 
 
-@pytest.mark.parametrize(("processor", "function"), [("EnrichImageMetadata", "source_ip"), ("StoreImage", "_put")])
+@pytest.mark.parametrize(
+    ("step", "method"), [(EnrichMetadata, "_enrich"), (StoreImages, "_put"), (ClassifyImages, "_outcome")]
+)
 def test_an_image_that_trips_a_later_step_costs_only_itself(
-    way: MakeWay, picture: Picture, monkeypatch: pytest.MonkeyPatch, processor: str, function: str
+    way: MakeWay, picture: Picture, monkeypatch: pytest.MonkeyPatch, step: type, method: str
 ) -> None:
     steps = way()
-    module = sys.modules[processor]
-    whole = getattr(module, function)
+    whole = getattr(step, method)
     content, attributes = package([(listened(), picture(colour=(n, 0, 0))) for n in range(5)])
 
-    def trips(first: Any, *more: Any) -> Any:
-        member = first if processor == "StoreImage" else first.__self__
-        if member.number == 2:
+    def trips(self: Any, image: Any, *more: Any) -> Any:
+        if image.number == 2:
             raise ZeroDivisionError("a defect")
-        return whole(first, *more)
+        return whole(self, image, *more)
 
-    monkeypatch.setattr(module, function, trips)
+    monkeypatch.setattr(step, method, trips)
     left = steps.run(content, attributes)
     assert steps.ways() == ["success"] * 5
     assert column(left, "status") == ["classified", "classified", "failed", "classified", "classified"]
@@ -495,10 +228,13 @@ def test_what_an_earlier_step_failed_at_is_only_carried_along(
 ) -> None:
     steps = way()
     seen: list[int] = []
-    whole = sys.modules["StoreImage"]._put
-    monkeypatch.setattr(
-        sys.modules["StoreImage"], "_put", lambda image, *more: seen.append(image.number) or whole(image, *more)
-    )
+    whole = StoreImages._put
+
+    def put(self: StoreImages, image: Any, content: bytes) -> Any:
+        seen.append(image.number)
+        return whole(self, image, content)
+
+    monkeypatch.setattr(StoreImages, "_put", put)
     content, attributes = package([(listened(), b"text"), (listened(), picture()), (listened(), b"text")])
     left = steps.run(content, attributes)
     assert seen == [1]
@@ -620,125 +356,6 @@ def test_a_model_that_is_not_there_fails_every_image_of_the_package(
     assert len(steps.rows()) == 3
 
 
-# --- many at a model ------------------------------------------------------------------------------------------------
-
-_ADDRESS = re.compile(r"0x[0-9a-f]+")  # Pillow names the object that it was given
-FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF")
-
-
-@pytest.fixture
-def classifier(colour_model: Path) -> Classifier:
-    return load_classifier(colour_model)
-
-
-def one_by_one(classifier: Classifier, images: Sequence[tuple[bytes, str | None]]) -> list[Prediction | WarehouseError]:
-    found: list[Prediction | WarehouseError] = []
-    for content, image_format in images:
-        try:
-            found.append(classifier.classify(content, image_format))
-        except WarehouseError as err:
-            found.append(err)
-    return found
-
-
-def same(one: Prediction | WarehouseError, other: Prediction | WarehouseError) -> bool:
-    if isinstance(one, WarehouseError) or isinstance(other, WarehouseError):
-        return type(one) is type(other) and _ADDRESS.sub("", str(one)) == _ADDRESS.sub("", str(other))
-    return [label for label, _ in one.top] == [label for label, _ in other.top] and np.allclose(
-        [p for _, p in one.top], [p for _, p in other.top], atol=1e-6
-    )
-
-
-def pictures(picture: Picture, count: int) -> list[tuple[bytes, str | None]]:
-    return [
-        (
-            picture(FORMATS[n % 6], (n * 37 % 256, n * 11 % 256, n * 17 % 256), (8 + n % 5, 6)),
-            FORMATS[n % 6] if n % 4 else None,
-        )
-        for n in range(count)
-    ]
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 64])
-def test_many_images_are_classified_as_each_alone(classifier: Classifier, picture: Picture, count: int) -> None:
-    images = pictures(picture, count)
-    together, alone = classifier.classify_many(images), one_by_one(classifier, images)
-    assert len(together) == count
-    assert all(map(same, together, alone))
-
-
-@pytest.mark.parametrize("bad", [[0], [3], [7], [0, 7], [2, 3, 4], list(range(8))], ids=str)
-def test_images_that_do_not_decode_cost_only_themselves(
-    classifier: Classifier, picture: Picture, bad: list[int]
-) -> None:
-    images = [
-        (content[: len(content) // 3], "PNG") if number in bad else (content, image_format)
-        for number, (content, image_format) in enumerate(pictures(picture, 8))
-    ]
-    together, alone = classifier.classify_many(images), one_by_one(classifier, images)
-    assert [isinstance(one, WarehouseError) for one in together] == [number in bad for number in range(8)]
-    assert all(map(same, together, alone))
-
-
-def test_top_k_holds_for_each_of_many(classifier: Classifier, picture: Picture) -> None:
-    for top_k in (1, 2, 3, 10):
-        found = classifier.classify_many(pictures(picture, 4), top_k)
-        assert [len(one.top) for one in found if isinstance(one, Prediction)] == [min(top_k, 3)] * 4
-
-
-def refusing(classifier: Classifier, refuses: Callable[[np.ndarray[Any, Any]], bool]) -> tuple[Classifier, list[int]]:
-    """The same model, which raises at some of what it is given."""
-    calls: list[int] = []
-
-    def infer(batch: Any) -> Any:
-        calls.append(len(batch))
-        if refuses(batch):
-            raise RuntimeError("cannot take this")
-        return classifier._infer(batch)
-
-    return Classifier(classifier.manifest, infer, classifier.runtime), calls
-
-
-def test_a_model_that_refuses_batches_is_asked_one_by_one(classifier: Classifier, picture: Picture) -> None:
-    images = pictures(picture, 5)
-    refused, calls = refusing(classifier, lambda batch: len(batch) > 1)
-    assert all(map(same, refused.classify_many(images), classifier.classify_many(images)))
-    assert calls == [5, 1, 1, 1, 1, 1]
-
-
-def test_an_image_that_the_model_refuses_costs_only_itself(classifier: Classifier, picture: Picture) -> None:
-    images: list[tuple[bytes, str | None]] = [(picture(colour=(n, 0, 0)), "PNG") for n in (10, 200, 20)]
-    refused, _ = refusing(classifier, lambda batch: bool((batch.max(axis=(1, 2, 3)) > 0.5).any()))
-    found = refused.classify_many(images)
-    assert [isinstance(one, InferenceFailed) for one in found] == [False, True, False]
-    assert all(map(same, found, one_by_one(refused, images)))
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        pytest.param(lambda batch: np.zeros((len(batch) + 1, 3), np.float32), id="a-row-too-many"),
-        pytest.param(lambda batch: np.zeros((1, 3), np.float32) if len(batch) > 1 else np.zeros((1, 4)), id="one-row"),
-        pytest.param(lambda batch: np.full((len(batch), 3), np.nan, np.float32), id="no-numbers"),
-        pytest.param(lambda batch: None, id="nothing"),
-    ],
-)
-def test_a_model_that_answers_nonsense_fails_each_image(
-    classifier: Classifier, picture: Picture, answer: Callable[[Any], Any]
-) -> None:
-    broken = Classifier(classifier.manifest, answer, classifier.runtime)
-    found = broken.classify_many(pictures(picture, 3))
-    assert [type(one) for one in found] == [InferenceFailed] * 3
-
-
-def test_packages_of_many_threads_are_classified_as_each_alone(classifier: Classifier, picture: Picture) -> None:
-    images = pictures(picture, 32)
-    alone = classifier.classify_many(images)
-    with ThreadPoolExecutor(6) as pool:
-        for found in pool.map(lambda _: classifier.classify_many(images), range(24)):
-            assert all(map(same, found, alone))
-
-
 # --- the rows -----------------------------------------------------------------------------------------------------
 
 
@@ -761,7 +378,7 @@ def finished(
             "request_id": request_id, "event_time": to_text(event_time(request_id)), "status": "classified",
             "predicted_class": "frog", "confidence": "0.5", "width": str(number), **more,
         })  # fmt: skip
-    return content, {**attributes, batches.RECORDS: json.dumps(found)}
+    return content, {**attributes, codec.RECORDS: json.dumps(found)}
 
 
 def test_there_is_a_row_for_each_image_and_no_answer_where_nobody_waits(hosted: Host, tmp_path: Path) -> None:
@@ -776,7 +393,7 @@ def test_there_is_a_row_for_each_image_and_no_answer_where_nobody_waits(hosted: 
 def test_the_answers_become_a_package_with_what_the_response_needs(hosted: Host, tmp_path: Path) -> None:
     rows = last_step(hosted, tmp_path)
     content, attributes = finished(10, awaited)
-    sent = batches.read_records(attributes[batches.RECORDS])
+    sent = codec.read_records(attributes[codec.RECORDS])
     left = rows.transform(content, attributes)
     assert (left.relationship, left.attributes["answers"]) == ("success", "10")
     assert left.content is not None
@@ -785,14 +402,14 @@ def test_the_answers_become_a_package_with_what_the_response_needs(hosted: Host,
     for one, record in zip(made, sent, strict=True):
         assert (one.attributes["http.response.status"], one.attributes["mime.type"]) == ("200", "application/json")
         assert json.loads(bytes(one.content))["request_id"] == record["request_id"]
-        assert not one.attributes.get(batches.RECORDS)  # else each answer would carry the records of all
+        assert not one.attributes.get(codec.RECORDS)  # else each answer would carry the records of all
 
 
 def test_only_those_who_wait_are_answered(hosted: Host, tmp_path: Path) -> None:
     rows = last_step(hosted, tmp_path)
     (first, one), (second, two) = finished(3), finished(2, awaited)
-    found = batches.read_records(one[batches.RECORDS]) + batches.read_records(two[batches.RECORDS])
-    left = rows.transform(first + second, {batches.RECORDS: json.dumps(found)})
+    found = codec.read_records(one[codec.RECORDS]) + codec.read_records(two[codec.RECORDS])
+    left = rows.transform(first + second, {codec.RECORDS: json.dumps(found)})
     assert (left.relationship, left.attributes["answers"]) == ("success", "2")
     assert left.content is not None
     assert [p.attributes["http.context.identifier"] for p in read_package(left.content)] == [
@@ -848,9 +465,9 @@ def test_rows_that_cannot_be_written_now(
 
 
 def with_a_bad_row(attributes: dict[str, str], number: int) -> dict[str, str]:
-    found = batches.read_records(attributes[batches.RECORDS])
+    found = codec.read_records(attributes[codec.RECORDS])
     found[number]["confidence"] = "often"
-    return {**attributes, batches.RECORDS: json.dumps(found)}
+    return {**attributes, codec.RECORDS: json.dumps(found)}
 
 
 def test_a_row_that_can_never_be_written_is_told_to_its_client_only(hosted: Host, tmp_path: Path) -> None:
@@ -872,7 +489,7 @@ def test_a_package_with_a_row_that_can_never_be_written_waits_for_an_operator_wi
     left = rows.transform(content, with_a_bad_row(attributes, 2))
     assert (left.relationship, left.content) == ("failure", content)
     assert column(left, "error_code") == ["", "", "rows.rejected", "", ""]
-    assert column(left, "request_id") == [r["request_id"] for r in batches.read_records(attributes[batches.RECORDS])]
+    assert column(left, "request_id") == [r["request_id"] for r in codec.read_records(attributes[codec.RECORDS])]
     assert len(written(rows)) == 4  # the others are there
 
 
@@ -881,9 +498,9 @@ def test_a_record_that_trips_the_last_step_costs_only_its_own_answer(
 ) -> None:
     rows = last_step(hosted, tmp_path)
     content, attributes = finished(4, awaited)
-    found = batches.read_records(attributes[batches.RECORDS])
+    found = codec.read_records(attributes[codec.RECORDS])
     found[2]["top_k"] = "no json"  # the answer cannot be made of it
-    left = rows.transform(content, {**attributes, batches.RECORDS: json.dumps(found)})
+    left = rows.transform(content, {**attributes, codec.RECORDS: json.dumps(found)})
     assert (left.relationship, left.attributes["answers"]) == ("success", "4")
     assert left.content is not None
     made = {p.attributes["http.context.identifier"]: p for p in read_package(left.content)}
@@ -895,68 +512,12 @@ def test_a_record_that_trips_the_last_step_costs_only_its_own_answer(
 def test_a_package_cannot_be_made_of_what_has_no_record(hosted: Host, tmp_path: Path) -> None:
     rows = last_step(hosted, tmp_path)
     content, attributes = package([(listened(**CLAIMS), b"x")])
-    attributes.pop(batches.RECORDS, None)
+    attributes.pop(codec.RECORDS, None)
     left = rows.transform(content, attributes)
     # No filter has spoken, so a flow of another kind may have put the record into the attributes.
     assert left.relationship == "success"
     (row,) = written(rows)
     assert row["request_id"] == CLAIMS["request_id"]
-
-
-# --- shared commits -------------------------------------------------------------------------------------------------
-
-
-class Odd:
-    """Refuses rows of odd width; notes what was written together."""
-
-    def __init__(self) -> None:
-        self.batches: list[int] = []
-
-    def write(self, items: Sequence[ImageRecord], /) -> Sequence[str | WarehouseError]:
-        self.batches.append(len(items))
-        return [RowRejected("odd") if (item.width or 0) % 2 else f"row {item.width}" for item in items]
-
-    def close(self) -> None: ...
-
-
-def expected(widths: Iterable[int]) -> list[str]:
-    return ["odd" if width % 2 else f"row {width}" for width in widths]
-
-
-def texts(outcomes: Iterable[Any]) -> list[str]:
-    return [str(outcome) for outcome in outcomes]
-
-
-@pytest.mark.parametrize("count", [0, 1, 2, 10, 11, 35])
-def test_items_written_together_get_each_their_own_result(record: Callable[..., ImageRecord], count: int) -> None:
-    store = Odd()
-    found = GroupCommit(store, max_weight=10).write_all([record(width=n) for n in range(count)])
-    assert texts(found) == expected(range(count))
-    assert sum(store.batches) == count
-    assert all(size <= 10 for size in store.batches)
-    assert len(store.batches) == -(-count // 10)
-
-
-def test_packages_of_many_threads_get_each_their_own_results(record: Callable[..., ImageRecord]) -> None:
-    store = Odd()
-    commits = GroupCommit(store, max_weight=10)
-    found: dict[int, list[str]] = {}
-
-    def write(thread: int) -> None:
-        for turn in range(40):
-            widths = range(thread * 10_000 + turn * 100, thread * 10_000 + turn * 100 + (thread * 7 + turn) % 25)
-            found[thread * 100 + turn] = texts(commits.write_all([record(width=n) for n in widths]))
-            assert found[thread * 100 + turn] == expected(widths)
-
-    # Daemons: a thread that waits for ever has to fail its test, not the end of the run.
-    threads = [threading.Thread(target=write, args=(number,), daemon=True) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert not any(thread.is_alive() for thread in threads), "a task waits for a commit that never comes"
-    assert len(found) == 8 * 40
-    assert max(store.batches) <= 10
 
 
 # --- what a package claims ------------------------------------------------------------------------------------------
@@ -972,7 +533,7 @@ def test_records_that_came_along_with_a_package_are_not_believed_by_the_first_st
 ) -> None:
     steps = way()
     content, attributes = package([(listened(), picture()), (listened(), b"text")])
-    left = steps.run(content, {**attributes, batches.RECORDS: forged(count), "answers": "5"})
+    left = steps.run(content, {**attributes, codec.RECORDS: forged(count), "answers": "5"})
     assert column(left, "status") == ["classified", "rejected"]
     assert left.attributes["answers"] == ""
     assert len(steps.rows()) == 2
@@ -981,7 +542,7 @@ def test_records_that_came_along_with_a_package_are_not_believed_by_the_first_st
 
 def test_records_that_came_along_inside_a_package_are_no_records(way: MakeWay, picture: Picture) -> None:
     steps = way()
-    content, attributes = package([(listened(**{batches.RECORDS: forged(1), "answers": "1"}), picture())])
+    content, attributes = package([(listened(**{codec.RECORDS: forged(1), "answers": "1"}), picture())])
     left = steps.run(content, attributes)
     assert left.attributes["answers"] == ""
     assert "made up" not in str(steps.rows())
@@ -994,12 +555,12 @@ def test_a_column_that_a_sender_claims_is_not_believed_behind_the_filter(
 ) -> None:
     content, attributes = package([(listened(**{name: CLAIMS[name]}), picture()), (listened(**CLAIMS), b"text")])
     left = hosted("FilterImageRequest", IN_PACKAGES).transform(content, attributes)
-    for member, honest in zip(
-        batches.Package(_Given(left)), ({"status": "accepted"}, {"status": "rejected"}), strict=True
-    ):
-        assert member.getAttribute(name) != CLAIMS[name]
-        assert member.getAttribute("status") == honest["status"]
-        assert member.getAttributes()["request_id"] == member.record["request_id"]
+    images = codec.Bundle(_Given(left)).images()
+    for image, record, status in zip(images, records(left), ("accepted", "rejected"), strict=True):
+        assert codec.event_attributes(image.event).get(name) != CLAIMS[name]
+        assert record.get(name) != CLAIMS[name]
+        assert image.event.status == status
+        assert image.event.request_id == record["request_id"]
 
 
 class _Given:
@@ -1021,7 +582,7 @@ class _Given:
 
 @pytest.mark.parametrize("header", ["X-Access-Key", "x-access-key", "X-ACCESS-KEY"])
 @pytest.mark.parametrize("body", ["an image", "no image", "the wrong key"])
-def test_a_credential_is_blanked_in_the_records_and_on_the_package(
+def test_a_credential_is_blanked_on_the_package_and_in_no_record(
     hosted: Host, picture: Picture, header: str, body: str
 ) -> None:
     key = "wrong-0123456789abcdef" if body == "the wrong key" else KEY
@@ -1031,7 +592,7 @@ def test_a_credential_is_blanked_in_the_records_and_on_the_package(
     assert attributes[header] == key  # NiFi's package has what all in it have in common
     left = filter_request.transform(packed, attributes)
     assert key not in str(left.attributes)
-    assert column(left, header) == ["checked"] * 2
+    assert left.attributes[header] == "checked"
     assert column(left, "source_user") == (["", ""] if body == "the wrong key" else ["alice", "alice"])
     assert column(left, "status") == ["accepted" if body == "an image" else "rejected"] * 2
 
@@ -1114,40 +675,13 @@ def test_a_package_that_is_not_the_one_its_records_speak_of_fails_image_by_image
 def test_a_filter_that_is_given_no_package_leaves_no_records_that_a_later_step_would_believe(
     hosted: Host, tmp_path: Path
 ) -> None:
-    left = hosted("FilterImageRequest", IN_PACKAGES).transform(b"no package", {batches.RECORDS: forged(1)})
+    left = hosted("FilterImageRequest", IN_PACKAGES).transform(b"no package", {codec.RECORDS: forged(1)})
     assert left.relationship == "failure"
-    assert not left.attributes.get(batches.RECORDS)
+    assert not left.attributes.get(codec.RECORDS)
     assert last_step(hosted, tmp_path).transform(left.content, left.attributes).relationship == "failure"
 
 
-# --- the parts ------------------------------------------------------------------------------------------------------
-
-
-class Given:
-    def __init__(self, content: bytes, attributes: Mapping[str, str] | None = None) -> None:
-        self.reads = 0
-        self._content, self._attributes = content, attributes or {}
-
-    def getSize(self) -> int:
-        return len(self._content)
-
-    def getContentsAsBytes(self) -> bytes:
-        self.reads += 1
-        return self._content
-
-    def getAttribute(self, name: str) -> str | None:
-        return self._attributes.get(name)
-
-
-@dataclass
-class Result:
-    relationship: str
-    attributes: dict[str, str] | None = None
-    contents: bytes | None = None
-
-
-def some(count: int) -> batches.Package:
-    return batches.Package(Given(write_package([Packed({"n": str(n)}, bytes([n])) for n in range(count)])))
+# --- what costs what, and what it is made of ---------------------------------------------------------------------------
 
 
 def test_the_content_is_not_read_where_the_records_say_enough(hosted: Host, picture: Picture) -> None:
@@ -1164,109 +698,13 @@ def test_rows_are_written_without_reading_the_content(hosted: Host, tmp_path: Pa
     assert last_step(hosted, tmp_path).transform(None, attributes).relationship == "success"
 
 
-def test_the_content_is_read_once_however_much_is_asked() -> None:
-    flow_file = Given(write_package([Packed({"a": "b"}, b"first"), Packed({}, b"second")]))
-    found = batches.Package(flow_file)
-    for _ in range(3):
-        assert [(m.getAttribute("a"), m.getSize(), m.getContentsAsBytes()) for m in found] == [
-            ("b", 5, b"first"), (None, 6, b"second"),
-        ]  # fmt: skip
-    assert flow_file.reads == 1
-
-
-@pytest.mark.parametrize(
-    ("ways", "fatal", "expected"),
-    [
-        pytest.param(["success"] * 3, None, "success", id="all-alike"),
-        pytest.param(["rejected"] * 3, None, "rejected", id="all-rejected"),
-        pytest.param(["success", "rejected", "failure"], None, "success", id="mixed"),
-        pytest.param(["failure", "rejected"], None, "success", id="mixed-without-a-success"),
-        pytest.param(["success", "failure", "success"], "failure", "failure", id="a-fatal-one"),
-        pytest.param(["success", "retry", "success"], None, "retry", id="one-to-be-tried-again"),
-        pytest.param(["failure", "retry"], "failure", "retry", id="trying-again-comes-before-a-fatal-one"),
-        pytest.param([], None, "success", id="nobody"),
-        pytest.param([], "failure", "success", id="nobody-and-nothing-fatal"),
-    ],
-)
-def test_a_package_goes_where_its_images_go(ways: list[str], fatal: str | None, expected: str) -> None:
-    found = some(len(ways))
-    before = found.records_text()
-    left = batches.each(
-        found, lambda members: [Result(way, {"way": way}) for way in ways], Result, everyone=True, fatal=fatal
-    )
-    assert left.relationship == expected
-    if expected == "retry":
-        assert (left.attributes, left.contents, found.records_text()) == (None, None, before)
-    else:
-        assert [record["way"] for record in batches.read_records((left.attributes or {})[batches.RECORDS])] == ways
-
-
-def test_work_that_fails_as_a_whole_is_done_one_by_one() -> None:
-    calls: list[list[int]] = []
-
-    def work(members: Sequence[Any]) -> list[Result]:
-        calls.append([member.number for member in members])
-        if any(member.number == 1 for member in members):
-            raise ZeroDivisionError("a defect")
-        return [Result("success", {"way": "success"}) for _ in members]
-
-    found = some(4)
-    left = batches.each(found, work, Result, everyone=True)
-    assert calls == [[0, 1, 2, 3], [0], [1], [2], [3]]
-    assert left.relationship == "success"
-    assert [record.get("status") for record in found.records] == [None, "failed", None, None]
-    assert found.records[1]["error_code"] == "internal"
-    assert "a defect" not in found.records_text()
-
-
-def test_work_for_nobody_is_not_done() -> None:
-    """The rest of the way of a package whose images have all ended: a step that cannot work must not fail it."""
-
-    def work(members: Sequence[Any]) -> list[Result]:
-        raise AssertionError("called")
-
-    found = batches.Package(Given(b"", {batches.RECORDS: '[{"status":"failed"},{"status":"rejected"}]'}))
-    assert batches.each(found, work, Result).relationship == "success"
-
-
-def test_work_that_fails_late_fails_the_same_way() -> None:
-    def work(members: Sequence[Any]) -> Iterator[Result]:
-        for member in members:
-            if member.number == 2:
-                raise ZeroDivisionError("a defect")
-            yield Result("success")
-
-    found = some(3)
-    assert batches.each(found, work, Result, everyone=True).relationship == "success"
-    assert [record.get("status") for record in found.records] == [None, None, "failed"]
-
-
-def test_results_for_too_few_members_are_a_defect_and_no_outcome() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        batches.each(some(3), lambda members: [Result("success")] * 2, Result, everyone=True)
-
-
-def test_other_contents_take_the_place_of_those_they_belong_to() -> None:
-    found = some(4)
-    left = batches.each(
-        found,
-        lambda members: [Result("success", None, b"new" if m.number in (1, 3) else None) for m in members],
-        Result,
-        everyone=True,
-    )
-    assert left.contents is not None
-    assert [(dict(p.attributes), bytes(p.content)) for p in read_package(left.contents)] == [
-        ({"n": "0"}, b"\x00"), ({"n": "1"}, b"new"), ({"n": "2"}, b"\x02"), ({"n": "3"}, b"new"),
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize(("value", "works"), [("true", True), ("false", True), ("yes", False)])
 @pytest.mark.parametrize("name", STEPS)
 def test_the_property_takes_true_and_false(
     component: Callable[..., Component], name: str, value: str, works: bool
 ) -> None:
     def build() -> None:
-        PythonProcessor(component(name, properties={batches.SETTING: value}), {})
+        PythonProcessor(component(name, properties={codec.SETTING: value}), {})
 
     if works:
         build()
@@ -1287,25 +725,8 @@ def test_records_are_text_that_every_host_can_take(way: MakeWay) -> None:
     left = steps.run(content, attributes)
     assert left.relationship == "success"
     for _, step in steps.passed:
-        step.attributes[batches.RECORDS].encode()
+        step.attributes[codec.RECORDS].encode()
     assert len(steps.rows()) == len(sent)
-
-
-@pytest.mark.parametrize("number", [1, 64])
-def test_records_of_a_few_are_plain_json_and_those_of_many_come_back_all_the_same(number: int) -> None:
-    given = [{"request_id": f"{n:036d}", "file_name": 'bär "1".jpg', "status": "accepted"} for n in range(number)]
-    bundle = batches.Package(Given(write_package([Packed({}, b"")] * number)))
-    bundle.records = given
-    text = bundle.records_text()
-    assert text.startswith("[") is (number == 1)
-    assert len(text) < 4_000
-    assert batches.read_records(text) == given
-
-
-@pytest.mark.parametrize("text", ["{", "{}", "[1]", "deflate:", "deflate:!!", "deflate:AAAA", "deflated"])
-def test_records_that_cannot_be_read_are_said_to_be(text: str) -> None:
-    with pytest.raises(PackageBroken, match=batches.RECORDS):
-        batches.read_records(text)
 
 
 class _Large:
@@ -1329,20 +750,13 @@ class _Large:
 
 @pytest.mark.parametrize("size", [(64 << 20) + 1, 3 << 30], ids=["64 MB", "3 GB"])
 def test_a_body_far_over_the_limit_is_rejected_without_being_read(hosted: Host, size: int) -> None:
-    sent = awaited() | {batches.RECORDS: forged(1)}
+    sent = awaited() | {codec.RECORDS: forged(1)}
     filter_request = hosted("FilterImageRequest", IN_PACKAGES)
     result = filter_request.host.processor.transform(filter_request.host.context, _Large(size, sent))
     assert result.relationship == "rejected"
-    [record] = batches.read_records(result.attributes[batches.RECORDS])
+    [record] = codec.read_records(result.attributes[codec.RECORDS])
     assert (record["error_code"], record["size_bytes"]) == ("request.too_large", str(size))
     assert record["http.context.identifier"] == sent["http.context.identifier"]
     enrich = hosted("EnrichImageMetadata", IN_PACKAGES)
     later = enrich.host.processor.transform(enrich.host.context, _Large(size, sent | result.attributes))
     assert later.relationship == "rejected"
-
-
-def test_records_that_inflate_without_end_are_not_inflated() -> None:
-    bomb = batches._DEFLATED + base64.b64encode(zlib.compress(bytes(100 << 20), 9)).decode()
-    assert len(bomb) < 200_000
-    with pytest.raises(PackageBroken, match="does not end within 64 MB"):
-        batches.read_records(bomb)

@@ -30,7 +30,7 @@ from py4j import java_gateway
 from py4j.java_gateway import CallbackServerParameters, GatewayParameters, JavaGateway, find_jar_path
 from py4j.protocol import Py4JError, Py4JJavaError
 
-from imagewarehouse.nifi import bridge
+from imagewarehouse.nifi import bridge, codec
 from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
 from tools import artifacts
@@ -236,6 +236,14 @@ def test_a_long_attribute_comes_whole(java: Bridge, mode: Callable[[str], None],
     flow_file = java.gateway.entry_point.flowFileOf("package.records", text)
     assert bridge.text_attribute(flow_file, "package.records") == text
     assert bridge.text_attribute(flow_file, "another") is None
+
+
+def test_a_package_of_the_jvm_is_not_taken_for_one_of_this_process(java: Bridge) -> None:
+    """An object of py4j has every attribute that is asked for."""
+    text = '[{"request_id":"one","status":"rejected"}]'
+    found = codec.Bundle(java.gateway.entry_point.flowFileOf(codec.RECORDS, text))
+    assert [image.event.request_id for image in found.images()] == ["one"]
+    assert found.carried is None
 
 
 class Result:

@@ -109,8 +109,12 @@ def test_attributes_of_one_flowfile_do_not_stay_for_the_next() -> None:
 def test_every_expression_of_the_flow_is_known() -> None:
     flow = read_flow(DEFAULT_FLOW)
     values = {name: parameter.value for name, parameter in flow.parameters.items()}
-    texts = [(component.name, name, value) for component in flow.components.values()
-             for name, raw in component.properties.items() if raw and "${" in (value := resolve(raw, values) or "")]  # fmt: skip
+    texts = [
+        (component.name, name, value)
+        for component in flow.components.values()
+        for name, raw in component.properties.items()
+        if "${" in (value := resolve(raw, values) or "")
+    ]
     assert texts
     for component, name, value in texts:
         compile_expression(value, f"{component}, {name}")

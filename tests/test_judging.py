@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import struct
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,11 @@ from imagewarehouse.metadata import to_text
 from imagewarehouse.nifi import adapter
 from imagewarehouse.standalone.http import Bodies, HandleHttp, ListenHttp
 from imagewarehouse.standalone.metrics import Metrics
+from imagewarehouse.steps import filtering
+from imagewarehouse.steps.classifying import ClassifyImages
 from tests.conftest import Hosted
-from tests.test_batches import Way, answers, awaited, column, listened, make_way, package
 from tests.test_processors import CLAIMS
+from tests.ways import Way, answers, awaited, column, listened, make_way, package
 
 Host = Callable[..., Hosted]
 SPEC = InputSpec(32, 32)
@@ -74,7 +75,7 @@ def test_any_exception_is_answered_at_once_with_a_row_and_one_id(
     def trips(*_: Any, **__: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(sys.modules["FilterImageRequest"], "check_content", trips)
+    monkeypatch.setattr(filtering, "check_content", trips)
     sent = (awaited(**CLAIMS), picture())
     left = steps.run(*package([sent])) if packages else steps.run(sent[1], sent[0])
     # Past the store and the model, and no relationship that is tried again on the way.
@@ -98,12 +99,9 @@ def test_every_line_about_a_request_names_it(
 ) -> None:  # fmt: skip
     """One image that the store refuses, one that the model cannot take, in one package."""
     steps: Way = make_way(hosted, tmp_path, colour_model, {}, True)
-    module = sys.modules["ClassifyImage"]
-    whole = module._result
+    whole = ClassifyImages._outcome
     monkeypatch.setattr(
-        module,
-        "_result",
-        lambda classifier, image, outcome: whole(classifier, image, all_errors()["image.corrupt"]("x")),
+        ClassifyImages, "_outcome", lambda self, image, outcome: whole(self, image, all_errors()["image.corrupt"]("x"))
     )
     caplog.set_level(logging.WARNING)
     sent = [(listened(), picture()), (listened(), picture(colour="blue"))]

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from imagewarehouse.errors import PackageBroken
-from imagewarehouse.nifi import batches
+from imagewarehouse.nifi import codec
 from imagewarehouse.nifi.packages import MEDIA_TYPE, write_package
 from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
 from tests.conftest import Hosted
-from tests.test_batches import Way, answers, awaited, column, listened, make_way, package
+from tests.ways import Way, answers, awaited, column, listened, make_way, package
 
 Host = Callable[..., Hosted]
 LARGE = {"FilterImageRequest": {"Maximum Size": "100 MB"}}
@@ -95,7 +95,7 @@ def test_images_that_were_fetched_make_a_package_large_and_are_all_stored(
 
 def test_a_body_far_over_the_limit_is_refused_by_its_size_and_its_bytes_are_never_asked_for(hosted: Host) -> None:
     (content, attributes), size = package([(awaited("image/bmp"), b"BM")]), 1 << 40
-    left = hosted("FilterImageRequest", {batches.SETTING: "true"}).transform(content, attributes, size=size)
+    left = hosted("FilterImageRequest", {codec.SETTING: "true"}).transform(content, attributes, size=size)
     assert left.relationship == "rejected"
     assert column(left, "error_code") == ["request.too_large"]
 
@@ -104,20 +104,20 @@ def test_the_row_of_a_body_that_is_not_read_says_what_the_client_sent(hosted: Ho
     sent = awaited("image/bmp") | {"http.headers.Content-Length": str(99 << 20)}
     content, attributes = package([(sent, b"BM")])
     assert attributes["mime.type"] == MEDIA_TYPE  # PackageFlowFile's
-    left = hosted("FilterImageRequest", {batches.SETTING: "true"}).transform(content, attributes, size=(99 << 20) + 700)
+    left = hosted("FilterImageRequest", {codec.SETTING: "true"}).transform(content, attributes, size=(99 << 20) + 700)
     assert (column(left, "declared_type"), column(left, "size_bytes")) == (["image/bmp"], [str(99 << 20)])
 
 
 def test_what_was_not_read_cannot_be_taken_for_bytes() -> None:
     flow_file = FlowFile(awaited("image/bmp"), None, 1 << 40, Ticket())
-    found = batches.Package(InputFlowFile(flow_file), first=True)
-    (member,) = found
-    assert member.getSize() == 1 << 40
-    assert member.getAttribute("mime.type") == "image/bmp"
+    found = codec.Bundle(InputFlowFile(flow_file), first=True)
+    (submission,) = found.requests()
+    request = submission.request(keys_wanted=False)
+    assert (request.size, request.declared_type) == (1 << 40, "image/bmp")
     with pytest.raises(PackageBroken, match="not read"):
-        member.getContentsAsBytes()
+        submission.content()
     with pytest.raises(PackageBroken):
-        found.with_contents({})
+        found.packed  # noqa: B018 - of which a package with other contents would be made
 
 
 def test_a_later_step_does_not_read_a_large_package_for_its_attributes() -> None:
@@ -127,19 +127,19 @@ def test_a_later_step_does_not_read_a_large_package_for_its_attributes() -> None
         def getContentsAsBytes(self) -> bytes:
             raise AssertionError("was read")
 
-    attributes = {**awaited("image/bmp"), batches.RECORDS: json.dumps([{"request_id": "x", "status": "rejected"}])}
-    found = batches.Package(Unreadable(FlowFile(attributes, None, 1 << 40, Ticket())))
-    (member,) = found
-    assert member.getAttribute("http.headers.Content-Type") == "image/bmp"
-    assert member.getAttribute("http.headers.X-Forwarded-For") is None
-    assert member.getAttributes()["mime.type"] == "image/bmp"
+    attributes = {**awaited("image/bmp"), codec.RECORDS: json.dumps([{"request_id": "x", "status": "rejected"}])}
+    found = codec.Bundle(Unreadable(FlowFile(attributes, None, 1 << 40, Ticket())))
+    (image,) = found.images()
+    assert image.header("Content-Type") == "image/bmp"
+    assert image.header("X-Forwarded-For") is None
+    assert dict(found.attributes(0))["mime.type"] == "image/bmp"
 
 
 def test_a_content_of_none_is_no_package(hosted: Host, picture: Callable[..., bytes]) -> None:
     """The records say that two images were accepted; a package without bytes does not store anything in their place."""
     both = [(listened(), picture()), (listened(), picture(colour="blue"))]
-    filtered = hosted("FilterImageRequest", {batches.SETTING: "true"}).transform(*package(both))
-    store = hosted("StoreImage", {batches.SETTING: "true", "Store URI": os.devnull + "/never"})
+    filtered = hosted("FilterImageRequest", {codec.SETTING: "true"}).transform(*package(both))
+    store = hosted("StoreImage", {codec.SETTING: "true", "Store URI": os.devnull + "/never"})
     left: Any = store.transform(write_package([]), filtered.attributes)
     assert column(left, "status") == ["failed"] * 2
     assert column(left, "storage_uri") == [""] * 2

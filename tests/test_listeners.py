@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagewarehouse.addresses import Network, client_address, parse_networks
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.intake import Request
 from imagewarehouse.nifi.listeners import (
     Headers,
-    certificate_subject,
     is_awaited,
-    parse_networks,
     read_request,
-    source_ip,
+    read_sender,
+    sender_attributes,
 )
 
 KEY = "alice-0123456789abcdef"
@@ -235,6 +235,11 @@ def test_a_file_name_may_come_from_a_header_but_never_from_nifi(attributes: dict
 PROXIES = parse_networks("10.0.0.0/8, 192.0.2.7, fd00::/8")
 
 
+def source_ip(get: Callable[[str], str | None], trusted: Sequence[Network]) -> str | None:
+    """Whom a listener's attributes name as the client."""
+    return client_address(read_sender(get).peer, lambda: Headers(get).value("X-Forwarded-For"), trusted)
+
+
 @each_listener
 @pytest.mark.parametrize(
     ("peer", "forwarded", "expected"),
@@ -327,8 +332,30 @@ def test_a_network_may_be_named_by_any_address_in_it() -> None:
     ],
 )
 def test_the_subject_is_what_the_listener_verified(attributes: dict[str, str], subject: str | None) -> None:
-    assert certificate_subject(attributes.get) == subject
+    assert read_sender(attributes.get).certificate == subject
 
 
 def test_a_flowfile_package_cannot_claim_a_certificate() -> None:
-    assert certificate_subject({**LISTENED, "http.subject.dn": "CN=admin"}.get) is None
+    assert read_sender({**LISTENED, "http.subject.dn": "CN=admin"}.get).certificate is None
+
+
+# --- what a record says of the sender -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        pytest.param(HANDLED, id="HandleHttpRequest"),
+        pytest.param({**HANDLED, "http.subject.dn": "CN=alice"}, id="HandleHttpRequest-with-a-certificate"),
+        pytest.param(LISTENED, id="ListenHTTP"),
+        pytest.param({**LISTENED, "restlistener.remote.user.dn": "CN=alice"}, id="ListenHTTP-with-a-certificate"),
+        pytest.param({**LISTENED, "http.context.identifier": "forged"}, id="ListenHTTP-with-a-claim"),
+        pytest.param({"http.context.identifier": "id"}, id="no-address"),
+        pytest.param({"http.remote.addr": "203.0.113.9"}, id="nobody-waits"),
+        pytest.param({}, id="nothing"),
+    ],
+)
+def test_a_sender_is_written_and_read_back(attributes: dict[str, str]) -> None:
+    sender = read_sender(attributes.get)
+    assert read_sender(sender_attributes(sender).get) == sender
+    assert sender.waits == is_awaited(attributes.get)

@@ -13,14 +13,16 @@ import pytest
 from imagewarehouse.errors import WarehouseError, all_errors
 from imagewarehouse.flows.build import FLOW_FILE
 from imagewarehouse.flows.definition import read_flow
+from imagewarehouse.images.decoding import Decoded, decode_rgb
 from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.models.classifier import Classifier
 from imagewarehouse.objects import fetching
 from imagewarehouse.objects.fetching import open_below
 from imagewarehouse.objects.store import ObjectStore
 from imagewarehouse.rows.store import GroupCommit
+from imagewarehouse.standalone.flowfile import FlowFile
 from tests.conftest import Hosted, Left
-from tests.test_batches import Way, answers, awaited, listened, make_way, package
+from tests.ways import Way, answers, as_left, awaited, gathered, listened, make_way, package
 
 Picture = Callable[..., bytes]
 
@@ -66,6 +68,21 @@ class Retried(Way):
             number = self._next(number, left.relationship)
         return left
 
+    def carry(self, flow_file: FlowFile) -> FlowFile:
+        names = list(self.steps)
+        self.passed = []
+        number: int | None = 0
+        while number is not None:
+            came, retry = flow_file, TRIES[names[number]]
+            for attempt in range(_LOOPS):
+                ((relationship, flow_file),) = self.steps[names[number]].host.work(came)
+                tried = relationship in retry.relationships and attempt < retry.count
+                if not tried and relationship != "retry":
+                    break
+            self.passed.append((names[number], as_left(relationship, flow_file)))
+            number = self._next(number, relationship)
+        return flow_file
+
 
 def break_objects(monkeypatch: pytest.MonkeyPatch, poison: bytes, fault: Fault) -> None:
     whole, image_id = ObjectStore.put, hashlib.sha256(poison).hexdigest()
@@ -81,10 +98,14 @@ def break_objects(monkeypatch: pytest.MonkeyPatch, poison: bytes, fault: Fault) 
 def break_model(monkeypatch: pytest.MonkeyPatch, poison: bytes, fault: Fault) -> None:
     whole = Classifier.classify_many
 
-    def classify_many(self: Classifier, images: Sequence[tuple[bytes, str | None]], top_k: int = 5) -> list[Any]:
+    def classify_many(
+        self: Classifier, images: Sequence[tuple[bytes, str | None] | Decoded], top_k: int = 5
+    ) -> list[Any]:
         found = whole(self, images, top_k)
-        for number, (content, _) in enumerate(images):
-            if content == poison and (error := fault.error()):
+        pixels = decode_rgb(poison, self.manifest.spec)
+        for number, image in enumerate(images):
+            same = (image.pixels == pixels).all() if isinstance(image, Decoded) else image[0] == poison
+            if same and (error := fault.error()):
                 found[number] = error
         return found
 
@@ -121,16 +142,21 @@ def outcome(
 ) -> Callable[..., dict[str, Any]]:
     """What becomes of the image that meets a fault, and of the others of its package."""
 
-    def run(step: str, code: str, times: int, listener: str, count: int, packages: bool = True) -> dict[str, Any]:
-        folder = tmp_path / f"{count}-{packages}"
+    def run(
+        step: str, code: str, times: int, listener: str, count: int, packages: bool = True, carried: bool = False
+    ) -> dict[str, Any]:
+        folder = tmp_path / f"{count}-{packages}-{carried}"
         steps = Retried(make_way(hosted, folder, colour_model, {}, packages).steps)
         contents = [picture(colour=(number, 0, 0)) for number in range(count)]
         poison, fault = contents[count // 2], Fault(code, times)
         with monkeypatch.context() as broken:
             STEPS[step](broken, poison, fault)
             sent = [(LISTENERS[listener](), content) for content in contents]
-            content, attributes = package(sent) if packages else (sent[0][1], sent[0][0])
-            left = steps.run(content, attributes)
+            if carried:
+                steps.carry(gathered(sent))
+                left = steps.passed[-1][1]
+            else:
+                left = steps.run(*(package(sent) if packages else (sent[0][1], sent[0][0])))
         rows = {row["image_id"]: row for row in steps.rows().values()}
         own = rows.pop(hashlib.sha256(poison).hexdigest(), None)
         told: Any = None
@@ -165,6 +191,7 @@ def test_a_fault_ends_alike_alone_and_among_others(
     alone = outcome(step, code, times, listener, 1)
     assert outcome(step, code, times, listener, 1, packages=False) == alone
     assert outcome(step, code, times, listener, count) == alone
+    assert outcome(step, code, times, listener, min(count, 16), carried=True) == alone
     if times != FOR_EVER:  # it passed within the retries
         assert alone["row"]["status"] == "classified"
         assert alone["met"] == times

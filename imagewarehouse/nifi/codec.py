@@ -464,9 +464,10 @@ def transform(context: Any, flow_file: Any, step: Step, result: Callable[..., Re
         if image.event.ended and not step.takes_ended and image.event.request_id:  # else it is somebody else's status
             return result(relationship=SUCCESS)
         (outcome,) = step.process([image])
-        attributes = {} if outcome.event is image.event else _changes(image.before, outcome.event)
-        if outcome.event.status == FAILED:
-            attributes = dict.fromkeys(step.owns, "") | attributes
+        attributes: dict[str, str] = {}
+        if outcome.event is not image.event:
+            # What only this step sets is emptied where it has nothing to say: a sender may have written it.
+            attributes = dict.fromkeys(step.owns, "") | _changes(image.before, outcome.event)
         if step.answers:
             attributes[ANSWERS] = "1" if outcome.event.waits else ""
         return bridge.send_attributes_together(_single_result(outcome, attributes, result), flow_file)

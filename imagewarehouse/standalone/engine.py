@@ -7,6 +7,8 @@ the next processor. A funnel without a way out parks what reaches it.
 
 A thread carries a FlowFile on to the next processor itself while nothing waits there: a queue and the thread behind it cost
 more than a step. So under load what waits does so in one place, in front of the packaging step, and becomes one package.
+As many threads as a processor has tasks stay with it all the while: further ones do the carrying. Where those of a packaging
+step are all away, its own make no package before they have been away for long, which means that they wait for something.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from imagewarehouse.standalone.flowfile import FlowFile, requests_in
 log = logging.getLogger("imagewarehouse.standalone")
 
 _CARRIERS = max(2, os.cpu_count() or 1)
+_LONG_S = 0.1  # a package takes some 20 ms where nothing is waited for
 
 Outcome = Sequence[tuple[str, FlowFile]]  # (relationship, FlowFile)
 Work = Callable[[FlowFile], Outcome]
@@ -80,6 +83,9 @@ class Node:
         self.outgoing: dict[str, list[Queue]] = {}
         self.changed = threading.Condition()
         self.active = 0  # tasks under way
+        # Threads that may be on their way with a FlowFile; packages are on theirs for long, and as many as there are cores.
+        self.spare = _CARRIERS if self.gather.carries else component.tasks
+        self.left_at: dict[int, float] = {}  # since when each of them has been away, by thread
         self.routed: Counter[str] = Counter()  # FlowFiles by relationship, for /metrics
         self.seconds = 0.0
 
@@ -131,8 +137,7 @@ class Engine:
         for node in self.nodes.values():
             if not node.incoming:
                 continue
-            # A packaging step's threads carry their packages on, and one on its way must not keep the next from being made.
-            for number in range(max(node.component.tasks, _CARRIERS if node.gather.carries else 0)):
+            for number in range(node.component.tasks + node.spare):
                 thread = threading.Thread(
                     target=self._task, args=(node,), name=f"{node.component.name}-{number + 1}", daemon=True
                 )
@@ -175,9 +180,17 @@ class Engine:
 
     def _task(self, node: Node) -> None:
         while (taken := self._take(node)) is not None:
+            with node.changed:
+                carries = node.spare > 0
+                node.spare -= carries
+                if carries:
+                    node.left_at[threading.get_ident()] = time.monotonic()
             work: tuple[Node, Queue, list[FlowFile]] | None = (node, *taken)
             while work is not None:
-                work = self._work(*work)
+                work = self._work(*work, carries=carries)
+            with node.changed:
+                node.spare += carries
+                node.left_at.pop(threading.get_ident(), None)
 
     def _take(self, node: Node) -> tuple[Queue, list[FlowFile]] | None:
         with node.changed:
@@ -188,6 +201,10 @@ class Engine:
                     pass  # whoever ends a task wakes one of those that wait
                 elif node.blocked:
                     wait = 0.01  # looked at again soon: with a thousand FlowFiles ahead that is no delay
+                elif (
+                    node.gather.carries and not node.spare and (left := min(node.left_at.values()) + _LONG_S - now) > 0
+                ):
+                    wait = left
                 else:
                     for queue in node.incoming:
                         found = _poll(queue, node.gather, now)
@@ -201,8 +218,10 @@ class Engine:
                 node.changed.wait(wait)
         return None
 
-    def _work(self, node: Node, queue: Queue, flow_files: list[FlowFile]) -> tuple[Node, Queue, list[FlowFile]] | None:
-        """One task of a node. Gives what this thread may go on with, as a task that is counted already."""
+    def _work(
+        self, node: Node, queue: Queue, flow_files: list[FlowFile], *, carries: bool
+    ) -> tuple[Node, Queue, list[FlowFile]] | None:
+        """One task of a node. Gives what this thread goes on with if it carries, as a task that is counted already."""
         started = time.perf_counter()
         leaving: list[tuple[Queue, FlowFile, float]] = []
         try:
@@ -212,20 +231,22 @@ class Engine:
             log.exception("%s: %d FlowFiles put back; %s", node.component.name, len(flow_files), names)
             leaving = [(queue, flow_file, node.component.yield_s) for flow_file in flow_files]
         node.seconds += time.perf_counter() - started
-        onward = self._deliver(leaving)
+        onward = self._deliver(leaving, carries=carries)
         with node.changed:
             node.active -= 1
             if any(q.count for q in node.incoming):  # somebody may have waited for the free task
                 node.changed.notify()
         return onward
 
-    def _deliver(self, leaving: Sequence[tuple[Queue, FlowFile, float]]) -> tuple[Node, Queue, list[FlowFile]] | None:
+    def _deliver(
+        self, leaving: Sequence[tuple[Queue, FlowFile, float]], *, carries: bool
+    ) -> tuple[Node, Queue, list[FlowFile]] | None:
         """Put FlowFiles into their queues; those of the last queue are given back if this thread may carry them on."""
         if not leaving:
             return None
         last, _, delay_s = leaving[-1]
         onward = [flow_file for queue, flow_file, _ in leaving if queue is last]
-        claimed = delay_s == 0.0 and self._claim(last, len(onward))
+        claimed = carries and delay_s == 0.0 and self._claim(last, len(onward))
         for queue, flow_file, delay in leaving:
             if queue is not last or not claimed:
                 self._put(queue, flow_file, delay)
@@ -245,7 +266,6 @@ class Engine:
     def _process(self, node: Node, queue: Queue, flow_files: Sequence[FlowFile]) -> list[tuple[Queue, FlowFile, float]]:
         """Do the work; gives what goes where, and after how many seconds."""
         outcome = node.gather.work(flow_files)
-        flow_file = flow_files[0]
         # One more to wait for with each further FlowFile, of whom it came; none is left where one was dropped.
         self._enter(len(outcome) - len(flow_files))
         change = Counter(id(result.ticket) for _, result in outcome)
@@ -257,6 +277,7 @@ class Engine:
         leaving: list[tuple[Queue, FlowFile, float]] = []
         for relationship, result in outcome:
             name = node.component.identifier
+            flow_file = flow_files[0] if len(flow_files) == 1 else result  # of many: it is one of them, and unchanged
             done = flow_file.retries.get(name, 0)
             if relationship in retry.relationships and done < retry.count:
                 # NiFi tries again with the FlowFile as it came, not as the failed attempt left it.

@@ -25,7 +25,7 @@ class EnrichMetadata:
     answers = False
     fatal = None
     reads = ("status", "request_id", "format", "source_user", "gps_latitude", "gps_longitude")
-    owns = ()
+    owns = ("source_ip",)
 
     def __init__(self, trusted: Sequence[Network] = (), *, keep_gps: bool = False) -> None:
         """`trusted`: proxies whose X-Forwarded-For is believed."""

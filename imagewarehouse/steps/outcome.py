@@ -42,7 +42,7 @@ class Step(Protocol):
     answers: bool  # it makes the answers
     fatal: str | None  # a way that all images of a batch take if one does
     reads: Sequence[str]  # the columns it asks for
-    owns: Sequence[str]  # the columns that nobody else sets: none of them is left where it fails
+    owns: Sequence[str]  # the columns that nobody else sets: what it does not say of them, nobody has said
 
     def process(self, images: Sequence[Image], /) -> Sequence[Outcome]:
         """An outcome for each image, in their order."""
