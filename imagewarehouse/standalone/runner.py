@@ -179,9 +179,9 @@ class Runner:
         return kind(component, self.parameters, self.engine, self.metrics, self._bodies)
 
     def _check_ceilings(self) -> None:
-        """What FilterImageRequest may accept, the listeners have to let in."""
+        """What a step may accept, the listeners have to let in."""
         for processor in self.python:
-            if processor.component.type != "FilterImageRequest":
+            if processor.context.getProperty("Maximum Size") is None:
                 continue
             needed = adapter.data_size(processor.context, "Maximum Size", Limits().max_bytes) * 4 // 3 + 64 * 1024
             for listener in self.listeners:
