@@ -71,7 +71,7 @@ while time.monotonic() < until:
     except duckdb.IOException as err:
         if "lock" not in str(err):
             raise
-    time.sleep(0.02)
+    time.sleep(0.05)
 print(seen)
 """
 HOLDER = """
@@ -119,12 +119,19 @@ def held(path: Path, how: str = "read") -> Iterator[subprocess.Popen[str]]:
 
 
 def with_key(path: Path, count: int, extra: str = "") -> None:
-    """A file as the earlier release made it: a row every 12 s up to now, so that 50,000 are the last seven days."""
+    """A file as the earlier release made it, see `fill`."""
     with duckdb.connect(str(path)) as connection:
         connection.execute(f"CREATE TABLE image_events ({SQL_COLUMNS}{extra}, PRIMARY KEY (event_time, request_id))")
+    fill(path, count)
+
+
+def fill(path: Path, count: int) -> None:
+    """A row every 12 s up to now, so that 50,000 are the last seven days."""
+    with duckdb.connect(str(path)) as connection:
         connection.execute(
             f"""INSERT INTO image_events BY NAME SELECT make_timestamptz({micros(NOW)} - 12000000 * n) AS event_time,
-            'request-' || n AS request_id, 'failed' AS status, n AS width FROM range({count}) AS numbers(n)"""
+            'request-' || n AS request_id, 'failed' AS status, n AS width, sha256('a' || n) AS image_id,
+            sha256('b' || n) || sha256('c' || n) AS storage_uri FROM range({count}) AS numbers(n)"""
         )
 
 
@@ -374,6 +381,39 @@ def test_a_writer_killed_at_any_time_loses_nothing(tmp_path: Path) -> None:
         assert rows == ids >= before + acknowledged(writer.communicate()[0], line)
     LocalRows(path).close()
     assert in_the_file(path) == rows
+
+
+def test_no_row_is_lost_while_the_database_cannot_grow(tmp_path: Path) -> None:
+    path = tmp_path / "rows.duckdb"
+    LocalRows(path).close()
+    fill(path, 50_000)
+    script = """
+import resource, signal, sys, time
+from pathlib import Path
+from tests.test_reading_rows import COUNTS, old
+from imagewarehouse.rows import embedded
+path = Path(sys.argv[1])
+embedded._MOVE_S, embedded._LONGEST_PAUSE_S = 0.05, 0.05
+store = embedded.LocalRows(path)
+warnings = []
+store._warn = warnings.append
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, hard))  # a full disk, for the larger file alone
+for number in range(10):
+    store.write([old(50_000 + 100 * number + other, file_name="x" * 100) for other in range(100)])
+    time.sleep(0.1)
+print(len(warnings) > 0, *store.query(COUNTS).to_pylist()[0].values())
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+for _ in range(200):
+    if not store._log.read(1):
+        break
+    time.sleep(0.05)
+print(store._log.read(1) == [], *store.query(COUNTS).to_pylist()[0].values())
+store.close()
+"""
+    assert finish(start(script, path)) == "True 51000 51000\nTrue 51000 51000\n"
+    assert in_the_file(path) == 51_000
 
 
 # --- one writer -----------------------------------------------------------------------------------------------------
