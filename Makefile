@@ -24,7 +24,7 @@ PLATFORM := linux-x86_64
 VARIANT := core
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-training bench-nifi bench-peers mutated soak soak-nifi clean
+.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-rows bench-training bench-nifi bench-peers mutated soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about fi
 
 bench-kudu: $(VENV)/.dev $(VENV)/.kudu-client $(VENV)/.kudu-server ## Measure rows into Kudu against its own load generator
 	$(BIN)/python -m benchmarks.kudu $(ARGS)
+
+bench-rows: $(VENV)/.dev ## Measure the embedded rows with a million rows in them against none (about a minute)
+	$(BIN)/python -m benchmarks.rows $(ARGS)
 
 bench-training: $(VENV)/.dev ## Measure the convolution that is trained with against Keras' own (about five minutes)
 	$(BIN)/python -m benchmarks.training $(ARGS)

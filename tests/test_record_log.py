@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable
 from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.metadata import COLUMNS, ImageRecord
+from imagewarehouse.rows.columns import Values
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.log import RecordLog
 
 Record = Callable[..., ImageRecord]
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 VALUES = {
     "string": TEXT,
@@ -43,6 +45,11 @@ def any_record(draw: st.DrawFn) -> ImageRecord:
         status=draw(st.sampled_from(["classified", "failed"])),
         **values,
     )
+
+
+def as_record(values: Values) -> ImageRecord:
+    named = dict(zip((c.name for c in COLUMNS), values, strict=True))
+    return ImageRecord(**{**named, "event_time": EPOCH + timedelta(microseconds=named["event_time"])})
 
 
 def write_and_die(path: Path, count: int) -> None:
@@ -71,7 +78,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_any_record_comes_out_of_the_log_as_it_went_in(records: list[ImageRecord]) -> None:
     log = RecordLog(Path(":memory:"))
     log.append(records)
-    assert log.read(100) == list(enumerate(records, 1))
+    assert [(number, as_record(values)) for number, values in log.read(100)] == list(enumerate(records, 1))
     log.remove(len(records))
     assert log.read(100) == []
     log.close()
@@ -137,10 +144,33 @@ def test_a_log_of_another_release_is_read(tmp_path: Path, record: Record) -> Non
     rows.close()
 
 
+def test_records_of_another_layout_are_read_by_the_names_of_their_columns(tmp_path: Path, record: Record) -> None:
+    rows = LocalRows(tmp_path / "rows.duckdb")
+    rows.close()
+    one, two = record(), record()
+    with sqlite3.connect(tmp_path / "rows.duckdb.log") as log:
+        names = json.dumps(["status", "column_of_tomorrow", "width", "request_id", "event_time"])
+        log.execute("INSERT INTO layouts VALUES (7, ?)", (names,))
+        values = [7, "failed", "?", 8, one.request_id, int(one.event_time.timestamp() * 1_000_000)]
+        log.execute("INSERT INTO records (record) VALUES (?)", (json.dumps(values),))
+    rows = LocalRows(tmp_path / "rows.duckdb")
+    rows.write([two])
+    found = rows.query("SELECT request_id, status, width FROM image_events ORDER BY event_time").to_pylist()
+    assert found == [
+        {"request_id": one.request_id, "status": "failed", "width": 8},
+        {"request_id": two.request_id, "status": "accepted", "width": None},
+    ]
+    rows.close()
+
+
 NO_RECORDS = [
     "{",
     "[]",
+    "5",
     "{}",
+    "[1]",
+    "[99, 0]",
+    "[[], 0]",
     '{"event_time": "x", "request_id": "r", "status": "failed"}',
     '{"event_time": 0, "request_id": "r", "status": "of tomorrow"}',
     '{"event_time": 0, "request_id": "r", "status": "failed", "width": 99999999999}',

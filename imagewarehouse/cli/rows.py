@@ -1,4 +1,4 @@
-"""`imagewarehouse rows`: looks into the embedded row store, or through the running service into Kudu."""
+"""`imagewarehouse rows`: asks the running service, or reads the embedded rows beside whoever writes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable
 from imagewarehouse.metadata import STATUSES, to_text
 from imagewarehouse.text import printable
 
@@ -21,6 +21,8 @@ _COLUMNS = "event_time, status, file_name, predicted_class, confidence, width, h
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True, envvar="IMAGEWAREHOUSE_DATA",
               help="Data folder of the service.")  # fmt: skip
+@click.option("--database", type=click.Path(path_type=Path, dir_okay=False),
+              help="DuckDB file to read instead, as rows.database names it; NiFi may be writing to it.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many rows, newest first.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only rows of this status.")
 @click.option("--class", "predicted_class", help="Only rows of this predicted class.")
@@ -29,6 +31,7 @@ _COLUMNS = "event_time, status, file_name, predicted_class, confidence, width, h
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")
 def rows(
     data: Path,
+    database: Path | None,
     limit: int,
     status: str | None,
     predicted_class: str | None,
@@ -43,6 +46,7 @@ def rows(
     \b
     Examples:
       imagewarehouse rows --status rejected
+      imagewarehouse rows --database /opt/nifi/image-warehouse/rows.duckdb
       imagewarehouse rows --sql 'SELECT predicted_class, count(*) FROM image_events GROUP BY ALL ORDER BY 2 DESC'
     """
     if sql is None:
@@ -54,7 +58,7 @@ def rows(
         columns = "*" if request_id or as_json else _COLUMNS
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         sql = f"SELECT {columns} FROM image_events{condition} ORDER BY event_time DESC LIMIT {limit}"
-    found = query(data, sql)
+    found = query(data, sql) if database is None else _read(database, sql, "--database")
     if as_json:
         for row in found:
             click.echo(json.dumps({name: plain(value) for name, value in row.items()}, ensure_ascii=False, default=str))
@@ -79,17 +83,23 @@ def query(data: Path, sql: str) -> list[dict[str, Any]]:
         raise ConfigurationError(
             "--data", f"{database} does not exist; rows in Kudu are shown while `imagewarehouse run` runs"
         )
+    return _read(database, sql, "--data")
+
+
+def _read(database: Path, sql: str, option: str) -> list[dict[str, Any]]:
+    """Rows out of the file and its log, whoever writes them. Raises ConfigurationError."""
+    if not database.is_file():
+        raise ConfigurationError(option, f"{database} does not exist")
     import duckdb
 
-    from imagewarehouse.rows.embedded import LocalRows
+    from imagewarehouse.rows.reading import read
 
-    store = LocalRows(database)
     try:
-        return list(store.query(sql).to_pylist())
+        return list(read(database, sql).to_pylist())
     except duckdb.Error as err:
         raise ConfigurationError("--sql", str(err)) from err
-    finally:
-        store.close()
+    except RowStoreUnavailable as err:
+        raise ConfigurationError(option, str(err)) from err
 
 
 async def _ask(socket: Path, sql: str) -> list[dict[str, Any]]:

@@ -1,91 +1,87 @@
-"""The embedded row store: one DuckDB file and the log in front of it, for trying things out and for tests.
+"""The embedded row store: one DuckDB file and the log in front of it, for trying things out and for single nodes.
 
 A record is safe once it is in the log, which costs a tenth of DuckDB's commit. A thread moves what is there into the file
-every second; before a query everything is.
+about every second. The file is open for those milliseconds only, so that other programs can read it in between; a query of
+ours (`reading.py`) sees the records of the log as well.
 
-The file belongs to the process that writes it; DuckDB lets no other process in meanwhile. `imagewarehouse rows` asks
-the running service for that reason.
+One process writes: it holds the lock file beside the database.
 """
 
 from __future__ import annotations
 
+import atexit
+import fcntl
 import logging
+import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import duckdb
 import pyarrow as pa
 
 from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable, WarehouseError
-from imagewarehouse.metadata import COLUMNS, KEY, ColumnType, ImageRecord
-from imagewarehouse.rows.columns import SCHEMA, TABLE, record_arrays
+from imagewarehouse.metadata import ImageRecord
+from imagewarehouse.rows.columns import TABLE
 from imagewarehouse.rows.log import RecordLog
-from imagewarehouse.rows.select import select
+from imagewarehouse.rows.reading import log_of, read
+from imagewarehouse.rows.table import FileHeld, Upserts, create_or_check, duckdb_errors, gate, settings
 from imagewarehouse.text import one_line
-
-_SQL_TYPES: dict[ColumnType, str] = {
-    "string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT",
-    "double": "DOUBLE",
-}  # fmt: skip
-
 
 log = logging.getLogger("imagewarehouse.rows")
 
-_MOVE_S = 1.0  # between two moves: a commit of DuckDB costs 3 ms, for one row as for fifty
+_MOVE_S = 1.0  # between two moves, each of which costs 5 ms and 10 us a row
+_LONGEST_PAUSE_S = (
+    5.0  # a disk on which a move takes long gets a longer pause: the file is open a twentieth of the time
+)
 _MOVED_AT_ONCE = 5_000
-# A value that no column takes. Records are checked before, so this is a defect; but it must not hold up all others.
-_NEVER = (duckdb.DataError, pa.ArrowException, ValueError, TypeError, OverflowError)
-
-
-class _Batch:
-    """What the view `batch` reads: registered once, because a view made for every commit doubles its price."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.table.__arrow_c_stream__(requested_schema)
+_TRIES_S = 1.0  # how long one move tries to get a file that somebody reads
+# Readers that come one after the other leave it free for moments only. A look costs 0.4 ms, so later they are fewer.
+_POLL_S, _LATER_POLL_S = 0.003, 0.02
+_WARN_S = 10.0
+_HOLD_BACK_S = 5.0  # so long the queries of this process go first; then new ones wait until a move is done
+_LONGEST_QUERY_S = 35.0
+# What any DuckDB that the project works with can read; each release writes a newer format by itself.
+_STORAGE = "v1.3.0"
+_SETTING = "Local Database"
 
 
 class LocalRows:
     """`image_events` in a DuckDB file. Thread-safe."""
 
     def __init__(self, path: Path, memory_limit: str = "128MB") -> None:
+        """Raises ConfigurationError, also where another process writes to the file."""
         self.path = path
-        self._lock = threading.Lock()
-        self._batch = _Batch(SCHEMA.empty_table())
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = duckdb.connect(
-                str(path),
-                config={
-                    "threads": 1,  # a batch is a few rows; more threads would only take cores from the decoder
-                    "memory_limit": memory_limit,
-                    "max_temp_directory_size": "1GB",
-                    "autoinstall_known_extensions": "false",
-                    "autoload_known_extensions": "false",
-                },
-            )
-        except (duckdb.Error, OSError) as err:
-            raise ConfigurationError("Local Database", f"{path}: {one_line(err)}") from err
-        with _duckdb_errors(path):
-            self._connection.execute("SET TimeZone='UTC'")
-            self._connection.execute("SET enable_external_access=false")  # SELECTs of operators read this file only
-            self._create_or_check()
-            self._connection.register("batch", self._batch)
-        try:
-            self._log = RecordLog(path.with_name(f"{path.name}.log"))
-        except ConfigurationError:
-            self._connection.close()  # else nobody could open it again in this process
-            raise
+        self._memory_limit = memory_limit
+        self._gate = gate(path)
         self._moving = threading.Lock()
         self._appended = threading.Event()
         self._closed = threading.Event()
-        self._move()  # what a process that was killed has left there
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._checked = False
+        self._failing_since: float | None = None
+        self._warned = ""
+        self._took_s = 0.0
+        self._owner = _own(path)
+        try:
+            self._log = RecordLog(log_of(path))
+            try:
+                self._open()
+            except BaseException:
+                self._log.close()
+                raise
+        except BaseException:
+            self._disconnect()
+            self._owner.close()
+            raise
+        self._appended.set()  # what a process that was killed has left there
         self._mover = threading.Thread(target=self._keep_moving, name="rows", daemon=True)
         self._mover.start()
+        # A thread that is inside of DuckDB when Python is taken down ends the process with an abort.
+        atexit.register(self.close)
 
     def write(self, records: Sequence[ImageRecord]) -> Sequence[WarehouseError | None]:
         self._log.append(records)
@@ -93,15 +89,13 @@ class LocalRows:
         return [None] * len(records)
 
     def query(self, sql: str) -> pa.Table:
-        """As `select`, over every record that was written, on a cursor of its own, so that writers go on."""
-        self._move()
-        with self._lock:
-            cursor = self._connection.cursor()
-        return select(cursor, sql)
+        """As `select`, over every record that was written."""
+        return read(self.path, sql, memory_limit=self._memory_limit)
 
     def close(self) -> None:
         if self._closed.is_set():
             return
+        atexit.unregister(self.close)
         self._closed.set()
         self._appended.set()
         self._mover.join()
@@ -110,66 +104,147 @@ class LocalRows:
         except RowStoreUnavailable as err:
             log.warning("%s; the records stay in %s", err, self._log.path)
         self._log.close()
-        with self._lock:
-            self._connection.close()
+        self._disconnect()
+        self._owner.close()
+
+    # --- moving -------------------------------------------------------------------------------------------------
 
     def _keep_moving(self) -> None:
+        pause = 0.0
         while not self._closed.is_set():
             self._appended.wait()
-            self._closed.wait(_MOVE_S)
+            self._closed.wait(pause)
             self._appended.clear()
             try:
                 self._move()
             except Exception as err:  # noqa: BLE001 - they are safe where they are, and the thread has to live on
-                log.warning("%s; the records wait in %s", one_line(err), self._log.path)
                 self._appended.set()
+                self._warn(err)
+            else:
+                if self._warned:
+                    log.info("%s: rows are moved into it again", self.path)
+                self._failing_since, self._warned = None, ""
+            pause = max(_MOVE_S, min(20 * self._took_s, _LONGEST_PAUSE_S))
+
+    def _warn(self, err: Exception) -> None:
+        """Once, until a move succeeds; of a reader only where it keeps the file for long."""
+        now = time.monotonic()
+        self._failing_since = self._failing_since or now
+        kind = type(err).__name__
+        if kind != self._warned and (not isinstance(err, FileHeld) or now - self._failing_since >= _WARN_S):
+            self._warned = kind
+            log.warning("%s; the records wait in %s", one_line(err), self._log.path)
 
     def _move(self) -> None:
         """Bring the records of the log into the database, in their order. Done twice, it changes nothing."""
         with self._moving:
-            while True:
-                found = self._log.read(_MOVED_AT_ONCE)
-                if not found:
-                    return
+            found = self._log.read(_MOVED_AT_ONCE)
+            if not found:
+                return
+            with self._attached() as upserts:
+                while found:
+                    with duckdb_errors(self.path):
+                        upserts.write(found, self._log.set_aside)
+                    self._log.remove(found[-1][0])
+                    # A page that is not full was all there was: what came meanwhile is the next move's.
+                    found = self._log.read(_MOVED_AT_ONCE) if len(found) == _MOVED_AT_ONCE else []
+
+    # --- the file -----------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Make or check the table. A program that reads the file is no reason not to start. Raises ConfigurationError."""
+        try:
+            with self._attached():
+                pass
+        except FileHeld as err:
+            try:
+                with self._gate.shared(), duckdb_errors(self.path):
+                    duckdb.connect(
+                        str(self.path), read_only=True, config=settings(self.path, self._memory_limit)
+                    ).close()
+            except RowStoreUnavailable:  # not even to be read: a program has it open to write
+                raise ConfigurationError(_SETTING, str(err)) from err
+            self._warn(err)
+        except (RowStoreUnavailable, duckdb.Error) as err:
+            raise ConfigurationError(_SETTING, one_line(err)) from err
+
+    @contextmanager
+    def _attached(self) -> Iterator[Upserts]:
+        """The file, open for writing. Raises FileHeld, RowStoreUnavailable."""
+        end = time.monotonic() + _TRIES_S
+        failing = self._failing_since is not None and time.monotonic() - self._failing_since > _HOLD_BACK_S
+        while True:
+            with self._gate.alone(_LONGEST_QUERY_S if failing else _TRIES_S):
                 try:
-                    self._insert([record for _, record in found])
-                except _NEVER:  # one of them is to blame
-                    self._insert_singly(found)
-                self._log.remove(found[-1][0])
+                    self._attach()
+                except FileHeld:
+                    if time.monotonic() >= end:
+                        raise
+                else:
+                    started = time.monotonic()
+                    try:
+                        yield self._upserts
+                    finally:
+                        self._detach()
+                        self._took_s = time.monotonic() - started
+                    return
+            time.sleep(_LATER_POLL_S if failing else _POLL_S)  # outside of the gate: queries of this process go on
 
-    def _insert_singly(self, found: Sequence[tuple[int, ImageRecord]]) -> None:
-        for number, record in found:
-            try:
-                self._insert([record])
-            except _NEVER as err:  # noqa: PERF203 - only where a batch was refused
-                self._log.set_aside(number, err)
+    def _attach(self) -> None:
+        new = not self.path.exists()
+        try:
+            with duckdb_errors(self.path):
+                if self._connection is None:
+                    self._connection = duckdb.connect(config=settings(self.path, self._memory_limit))
+                    self._connection.execute("SET TimeZone='UTC'")
+                    self._upserts = Upserts(self._connection, f"rows.{TABLE}")
+                version = f", STORAGE_VERSION '{_STORAGE}'" if new else ""
+                file = str(self.path).replace("'", "''")
+                self._connection.execute(f"ATTACH '{file}' AS rows (TYPE duckdb{version})")
+                if new or not self._checked:
+                    create_or_check(self._connection, "rows")
+                    self._checked = True
+        except FileHeld:
+            raise
+        except BaseException:
+            self._disconnect()  # it may have the file open
+            raise
 
-    def _insert(self, records: Sequence[ImageRecord]) -> None:
-        # Two versions of one key in a batch would be a constraint error; the later one is the retry.
-        latest = {(record.event_time, record.request_id): record for record in records}
-        batch = pa.Table.from_arrays(record_arrays(list(latest.values())), schema=SCHEMA)
-        with self._lock, _duckdb_errors(self.path):
-            self._batch.table = batch
-            # A plain INSERT costs a third of an upsert (2 against 5 ms of planning at this width); a retry is rare.
-            try:
-                self._connection.execute(f"INSERT INTO {TABLE} BY NAME SELECT * FROM batch")
-            except duckdb.ConstraintException:
-                self._connection.execute(f"INSERT OR REPLACE INTO {TABLE} BY NAME SELECT * FROM batch")
+    def _detach(self) -> None:
+        """Close the file, which writes everything into it."""
+        assert self._connection is not None
+        try:
+            with duckdb_errors(self.path):
+                self._connection.execute("DETACH rows")
+        except BaseException:
+            self._disconnect()  # it may hold the file still, or be unusable after an error of the disk
+            raise
 
-    def _create_or_check(self) -> None:
-        columns = ", ".join(f"{c.name} {_SQL_TYPES[c.type]}{'' if c.nullable else ' NOT NULL'}" for c in COLUMNS)
-        self._connection.execute(f"CREATE TABLE IF NOT EXISTS {TABLE} ({columns}, PRIMARY KEY ({', '.join(KEY)}))")
-        found = {row[0] for row in self._connection.execute(f"SELECT column_name FROM (DESCRIBE {TABLE})").fetchall()}
-        for column in COLUMNS:  # a file of an older release gains the columns it lacks
-            if column.name not in found:
-                self._connection.execute(f"ALTER TABLE {TABLE} ADD COLUMN {column.name} {_SQL_TYPES[column.type]}")
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
-@contextmanager
-def _duckdb_errors(path: Path) -> Iterator[None]:
+def _own(path: Path) -> IO[str]:
+    """The lock file of the one process that writes; the system lets go of it when the process ends, in whatever way."""
     try:
-        yield
-    except duckdb.DataError:
-        raise
-    except (duckdb.Error, OSError) as err:
-        raise RowStoreUnavailable(f"{path}: {one_line(err)}") from err
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(f"{path.name}.lock").open("a+")
+    except OSError as err:
+        raise ConfigurationError(_SETTING, f"{path}: {one_line(err)}") from err
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as err:
+        file.seek(0)
+        number = one_line(file.read()) or "?"
+        file.close()
+        if not isinstance(err, BlockingIOError):
+            raise ConfigurationError(_SETTING, f"{path}: {one_line(err)}") from err
+        raise ConfigurationError(
+            _SETTING, f"{path}: only one process can write to it, and process {number} does"
+        ) from err
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    return file

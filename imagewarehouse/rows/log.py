@@ -1,7 +1,10 @@
 """The log in front of the embedded rows: what is appended survives a crash, for a tenth of a database's commit.
 
-SQLite with a write-ahead log, synced at every append. Records lie in it as JSON, in their order, until they are in the
-database and taken out here.
+SQLite with a write-ahead log, synced at every append. Records lie in it in their order until they are in the database
+and taken out here. One process writes it; others may read it at any time (`waiting`).
+
+A record is a JSON list: the number of its layout, then its values. A layout is the list of the columns' names, so that a
+log of another release can be read. The first release wrote an object of names and values; that is read as well.
 """
 
 from __future__ import annotations
@@ -10,14 +13,16 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from urllib.parse import quote
 
 from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable
-from imagewarehouse.metadata import COLUMNS, ImageRecord
+from imagewarehouse.metadata import COLUMNS, STATUSES, ImageRecord
+from imagewarehouse.rows.columns import Values
 from imagewarehouse.text import one_line
 
 log = logging.getLogger("imagewarehouse.rows")
@@ -25,10 +30,20 @@ log = logging.getLogger("imagewarehouse.rows")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _NAMES = tuple(column.name for column in COLUMNS)
+_TIME, _ID, _STATUS = (_NAMES.index(name) for name in ("event_time", "request_id", "status"))
+_values = attrgetter(*_NAMES)
+# Half the time of json.dumps with names: this is on the way of every image.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+_INSERT = "INSERT INTO records (record) VALUES (?)"
+_PAGE = 5_000
+_NO_RECORD = (ValueError, TypeError, LookupError)
+
+Layouts = Mapping[int, tuple[str, ...]]
+Numbered = list[tuple[int, Values]]
 
 
 class RecordLog:
-    """Thread-safe. Of one process at a time, as the database behind it is."""
+    """Thread-safe. Written by one process at a time; who opens it sees to that."""
 
     def __init__(self, path: Path) -> None:
         """Raises ConfigurationError."""
@@ -42,16 +57,27 @@ class RecordLog:
                 self._connection.execute(
                     f"CREATE TABLE IF NOT EXISTS {table} (number INTEGER PRIMARY KEY, record TEXT)"
                 )
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS layouts (number INTEGER PRIMARY KEY, names TEXT UNIQUE)"
+            )
+            names = json.dumps(_NAMES)
+            self._connection.execute("INSERT OR IGNORE INTO layouts (names) VALUES (?)", (names,))
+            ((self._layout,),) = self._connection.execute("SELECT number FROM layouts WHERE names = ?", (names,))
+            self._layouts = _layouts(self._connection)
         except sqlite3.Error as err:
             raise ConfigurationError("Local Database", f"{path}: {one_line(err)}") from err
 
     def append(self, records: Sequence[ImageRecord]) -> None:
         """They are on disk when this returns. Raises RowStoreUnavailable: none of them is."""
-        texts = [(_text(record),) for record in records]
+        texts = [(self._text(record),) for record in records]
+        if len(texts) == 1:  # a transaction of its own, without the two statements around it
+            with self._lock, self._errors():
+                self._connection.execute(_INSERT, texts[0])
+            return
         with self._transaction():
-            self._connection.executemany("INSERT INTO records (record) VALUES (?)", texts)
+            self._connection.executemany(_INSERT, texts)
 
-    def read(self, limit: int) -> list[tuple[int, ImageRecord]]:
+    def read(self, limit: int) -> Numbered:
         """The oldest records with their numbers, in their order. What is no record is set aside."""
         while True:
             with self._lock, self._errors():
@@ -61,8 +87,8 @@ class RecordLog:
             found = []
             for number, text in rows:
                 try:
-                    found.append((number, _record(text)))
-                except (ValueError, TypeError, KeyError, OverflowError) as err:  # noqa: PERF203 - each by itself
+                    found.append((number, _read(text, self._layouts)))
+                except _NO_RECORD as err:  # noqa: PERF203 - each by itself
                     self.set_aside(number, err)
             if found or not rows:
                 return found
@@ -85,6 +111,11 @@ class RecordLog:
         with self._lock:
             self._connection.close()
 
+    def _text(self, record: ImageRecord) -> str:
+        values = [self._layout, *_values(record)]
+        values[_TIME + 1] = (record.event_time - _EPOCH) // _MICROSECOND
+        return _encode(values)
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with self._lock, self._errors():
@@ -105,14 +136,72 @@ class RecordLog:
             raise RowStoreUnavailable(f"{self.path}: {one_line(err)}") from err
 
 
-def _text(record: ImageRecord) -> str:
-    values = [getattr(record, name) for name in _NAMES]
-    values[_NAMES.index("event_time")] = (record.event_time - _EPOCH) // _MICROSECOND
-    # By name, so that a log of an older release can be read; without what is not there.
-    return json.dumps({name: value for name, value in zip(_NAMES, values, strict=True) if value is not None})
+def waiting(path: Path) -> Generator[Numbered, None, None]:
+    """What is in the log now, page by page in its order, while another process may write it; nothing where there is no log.
+
+    What is no record is passed over: setting it aside is the writer's. Raises RowStoreUnavailable.
+    """
+    if not path.is_file():
+        return
+    try:
+        with closing(_open_for_reading(path)) as connection:
+            connection.execute("BEGIN")  # layouts and records of one moment
+            layouts = _layouts(connection)
+            rows = connection.execute("SELECT number, record FROM records ORDER BY number")
+            while page := rows.fetchmany(_PAGE):
+                found = []
+                for number, text in page:
+                    try:
+                        found.append((number, _read(text, layouts)))
+                    except _NO_RECORD:  # noqa: PERF203 - each by itself
+                        continue
+                if found:
+                    yield found
+    except sqlite3.Error as err:
+        raise RowStoreUnavailable(f"{path}: {one_line(err)}") from err
 
 
-def _record(text: str) -> ImageRecord:
-    values: dict[str, Any] = json.loads(text)
-    values["event_time"] = _EPOCH + values["event_time"] * _MICROSECOND
-    return ImageRecord(**{name: value for name, value in values.items() if name in _NAMES})
+def _open_for_reading(path: Path) -> sqlite3.Connection:
+    address = f"file:{quote(str(path.absolute()))}?mode=ro"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_schema")
+    except sqlite3.OperationalError:
+        connection.close()
+        if path.with_name(f"{path.name}-wal").exists():
+            raise
+        # Nobody writes, and this user may not make the index file that SQLite wants beside a write-ahead log.
+        return sqlite3.connect(f"{address}&immutable=1", uri=True, isolation_level=None)
+    return connection
+
+
+def _layouts(connection: sqlite3.Connection) -> Layouts:
+    if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'layouts'").fetchall():
+        return {}
+    return {
+        number: tuple(json.loads(names)) for number, names in connection.execute("SELECT number, names FROM layouts")
+    }
+
+
+def _read(text: str, layouts: Layouts) -> Values:
+    """Raises ValueError, TypeError or LookupError for what is no record. Types are looked at when rows are made of it."""
+    found = json.loads(text)
+    if isinstance(found, list):
+        names = layouts[found[0]]
+        del found[0]
+        if len(found) != len(names):
+            raise ValueError(f"expected {len(names)} values, found {len(found)}")
+        values = found if names == _NAMES else _in_order(dict(zip(names, found, strict=True)))
+    elif isinstance(found, dict):
+        values = _in_order(found)
+    else:
+        raise ValueError("neither a list nor an object")
+    if type(values[_TIME]) is not int or type(values[_ID]) is not str:
+        raise ValueError("no event_time or no request_id")
+    if values[_STATUS] not in STATUSES:
+        raise ValueError(f"status: expected one of {', '.join(STATUSES)}, found {values[_STATUS]!r}")
+    return tuple(values)
+
+
+def _in_order(values: Mapping[str, object]) -> list[object]:
+    return [values.get(name) for name in _NAMES]

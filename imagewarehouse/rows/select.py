@@ -19,6 +19,7 @@ def select(cursor: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
     stop = threading.Timer(_QUERY_S, cursor.interrupt)
     stop.daemon = True
     stop.start()
+    reader = None
     try:
         statements = cursor.extract_statements(sql)
         if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
@@ -34,4 +35,5 @@ def select(cursor: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
         return pa.Table.from_batches(batches, reader.schema)
     finally:
         stop.cancel()
+        reader = None  # an error's traceback would keep it, and with it the database open
         cursor.close()

@@ -1,7 +1,7 @@
 """A Unix socket in the data folder through which the operator's commands ask the running service.
 
-DuckDB lets only one process into its file. The socket has the folder's permissions, so whoever may read the file may
-ask, and nobody else can.
+Rows in Kudu are asked for here, because only the service has a client. Embedded rows could be read beside it; through the
+socket it is one way for both. The socket has the folder's permissions: whoever may read the file may ask, and nobody else.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def started(warehouse: Warehouse, nar: Path, command: Command) -> Warehouse:
 
 
 def table(warehouse: Warehouse, command: Command) -> list[dict[str, Any]]:
-    """Every row; the flow is stopped for it, because DuckDB lets one process in."""
+    """Every row; the flow is stopped for it, so that none is on its way or in the log."""
     code, facts, said = command("stop")
     assert code == 0, (facts, said)
     with duckdb.connect(str(warehouse.data / "rows.duckdb"), read_only=True) as database:

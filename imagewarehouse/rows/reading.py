@@ -1,0 +1,93 @@
+"""Reads the embedded rows, from any process and at any time: what is in the DuckDB file and what is still in the log."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from imagewarehouse.errors import RowStoreUnavailable
+from imagewarehouse.rows.columns import SCHEMA, TABLE
+from imagewarehouse.rows.log import waiting
+from imagewarehouse.rows.select import select
+from imagewarehouse.rows.table import FileHeld, Upserts, duckdb_errors, gate, moment, settings
+
+_WAIT_S = 10.0  # a writer has the file for some milliseconds each second; for seconds where it copies an old table
+_POLL_S = 0.01
+# Queries of one process share what DuckDB has of the file; who joins while it is being made lacks some functions.
+_connecting = threading.Lock()
+
+
+def log_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}.log")
+
+
+def read(database: Path, sql: str, *, memory_limit: str = "128MB", wait_s: float = _WAIT_S) -> pa.Table:
+    """As `select`, over every record that was written. Nothing is changed, and a writer waits no longer than for the query.
+
+    The file first, then the log: as long as the file is open here no record is moved, so each is in one of them at least.
+    Raises duckdb.Error, RowStoreUnavailable.
+    """
+    with gate(database).shared():
+        connection = _open(database, memory_limit, wait_s)
+        try:
+            with duckdb_errors(database):
+                connection.execute("SET TimeZone='UTC'")
+                _show_all(connection, log_of(database))
+                connection.execute("SET enable_external_access=false")  # SELECTs of operators read this file only
+            return select(connection, sql)
+        finally:
+            connection.close()
+
+
+def _open(database: Path, memory_limit: str, wait_s: float) -> duckdb.DuckDBPyConnection:
+    end = time.monotonic() + wait_s
+    while True:
+        try:
+            with duckdb_errors(database), _connecting:
+                return duckdb.connect(str(database), read_only=True, config=settings(database, memory_limit))
+        except FileHeld:
+            if time.monotonic() >= end:
+                raise
+        except duckdb.DataError as err:
+            raise RowStoreUnavailable(str(err)) from err
+        time.sleep(_POLL_S)
+
+
+def _show_all(connection: duckdb.DuckDBPyConnection, log: Path) -> None:
+    """Make `image_events` show the records of the log as well, in the place of older versions of them.
+
+    In a view before the table, and only where it is needed: some queries are slower through it.
+    """
+    database = f'"{connection.execute("SELECT current_database()").fetchall()[0][0]}"'
+    of_file = f"{database}.main.{TABLE}"
+    try:
+        found = {column[0] for column in connection.execute(f"FROM {of_file} LIMIT 0").description}
+    except duckdb.CatalogException:  # the log is older than the table
+        found = set()
+    upserts = None if found.issuperset(SCHEMA.names) else Upserts(connection, "temp.waiting", create=True)
+    with closing(waiting(log)) as pages:
+        for page in pages:
+            upserts = upserts or Upserts(connection, "temp.waiting", create=True)
+            upserts.write(page, lambda number, err: None)
+    if upserts is None:
+        return
+    upserts.close()
+    if not found:
+        view = "FROM temp.waiting"
+    elif upserts.times is None:  # a file of an older release that nobody has opened to write yet
+        view = f"FROM {of_file} UNION ALL BY NAME FROM temp.waiting"
+    else:
+        # Apart by time: most rows are older than what waits, and need no look whether they are replaced.
+        stretch = "BETWEEN '{}' AND '{}'".format(*map(moment, upserts.times))
+        view = (
+            f"SELECT * FROM {of_file} WHERE event_time NOT {stretch}"
+            f" UNION ALL BY NAME SELECT * FROM {of_file} ANTI JOIN temp.waiting USING (event_time, request_id)"
+            f" WHERE event_time {stretch}"
+            " UNION ALL BY NAME FROM temp.waiting"
+        )
+    connection.execute(f"CREATE TEMP VIEW {TABLE} AS {view}")

@@ -1,0 +1,254 @@
+"""The DuckDB file of the embedded rows: who has it open, its table, and how rows get into it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from imagewarehouse.errors import RowStoreUnavailable
+from imagewarehouse.metadata import COLUMNS, KEY, ColumnType
+from imagewarehouse.rows.columns import SCHEMA, TABLE, Values, value_table
+from imagewarehouse.text import one_line
+
+log = logging.getLogger("imagewarehouse.rows")
+
+SQL_TYPES: dict[ColumnType, str] = {
+    "string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT",
+    "double": "DOUBLE",
+}  # fmt: skip
+# A value that no column takes. Records are checked before, so this is a defect; but it must not hold up all others.
+NEVER = (duckdb.DataError, pa.ArrowException, ValueError, TypeError, OverflowError)
+
+_HOLDER = re.compile(r"lock is held in (.+? \(PID \d+\))")
+_TIME, _ID = (SCHEMA.get_field_index(name) for name in KEY)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_GAP_US = 60_000_000
+_MOST_STRETCHES = 8  # a DELETE costs 1 ms for its plan; one over all row groups of a million rows 27 ms
+
+
+class FileHeld(RowStoreUnavailable):
+    """Another program, or a query of this process, has the file open."""
+
+
+# --- who has the file open ----------------------------------------------------------------------------------------
+
+
+class Gate:
+    """Within one process: many may read the file, or one may write it.
+
+    Between processes DuckDB locks the file. It cannot do so here: a process's locks of a file do not shut out itself, and
+    all are gone when it closes the file once.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._readers = 0
+        self._writer_waits = self._writing = False
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._writing or self._writer_waits))
+            self._readers += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._readers -= 1
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self, wait_s: float) -> Iterator[None]:
+        """For the one writer. New readers are kept waiting meanwhile. Raises FileHeld."""
+        with self._changed:
+            self._writer_waits = True
+            try:
+                if not self._changed.wait_for(lambda: not self._readers, wait_s):
+                    raise FileHeld("a query of this process has the file open")
+                self._writing = True
+            finally:
+                self._writer_waits = False
+                self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._writing = False
+                self._changed.notify_all()
+
+
+_gates: dict[Path, Gate] = {}
+_gates_lock = threading.Lock()
+
+
+def gate(path: Path) -> Gate:
+    """The one of this file in this process."""
+    with _gates_lock:
+        return _gates.setdefault(path.resolve(), Gate())
+
+
+def settings(path: Path, memory_limit: str) -> dict[str, str | bool | int | float | list[str]]:
+    return {
+        "threads": 1,  # a batch is a few rows; more threads would only take cores from the decoder
+        "memory_limit": memory_limit,
+        "temp_directory": f"{path}.tmp",
+        "max_temp_directory_size": "1GB",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+    }
+
+
+@contextmanager
+def duckdb_errors(path: Path) -> Iterator[None]:
+    """DuckDB's errors as ours; what is wrong with a value stays as it is."""
+    try:
+        yield
+    except duckdb.DataError:
+        raise
+    except (duckdb.Error, OSError) as err:
+        if isinstance(err, duckdb.IOException) and "Could not set lock" in str(err):
+            program = _HOLDER.search(str(err))  # the rest of DuckDB's message is advice that does not apply here
+            raise FileHeld(f"{path}: {program[1] if program else 'another program'} has it open") from err
+        raise RowStoreUnavailable(f"{path}: {one_line(err)}") from err
+
+
+# --- the table ----------------------------------------------------------------------------------------------------
+
+
+def create_or_check(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
+    """Make the table where there is none; give an older release's the columns it lacks, and take its key away."""
+    table = f"{catalog}.{TABLE}"
+    columns = ", ".join(f"{c.name} {SQL_TYPES[c.type]}{'' if c.nullable else ' NOT NULL'}" for c in COLUMNS)
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+    if _has_key(connection, catalog):
+        _rebuild_without_key(connection, catalog)
+    found = {row[0] for row in connection.execute(f"SELECT column_name FROM (DESCRIBE {table})").fetchall()}
+    for column in COLUMNS:
+        if column.name not in found:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column.name} {SQL_TYPES[column.type]}")
+
+
+def _has_key(connection: duckdb.DuckDBPyConnection, catalog: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM duckdb_constraints() WHERE database_name = ? AND table_name = ? AND constraint_type = 'PRIMARY KEY'",
+        [catalog, TABLE],
+    )
+    return bool(found.fetchall())
+
+
+def _rebuild_without_key(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
+    """DuckDB cannot drop a primary key, so the rows are copied: in one transaction, which a crash undoes as a whole."""
+    started = time.monotonic()
+    columns = ", ".join(
+        f'"{name}" {kind}{"" if null == "YES" else " NOT NULL"}'
+        for name, kind, null in connection.execute(
+            f'SELECT column_name, column_type, "null" FROM (DESCRIBE {catalog}.{TABLE})'
+        ).fetchall()
+    )
+    connection.execute("BEGIN")
+    try:
+        connection.execute(f"CREATE TABLE {catalog}.{TABLE}_without_key ({columns})")
+        connection.execute(f"INSERT INTO {catalog}.{TABLE}_without_key SELECT * FROM {catalog}.{TABLE}")
+        connection.execute(f"DROP TABLE {catalog}.{TABLE}")
+        connection.execute(f"ALTER TABLE {catalog}.{TABLE}_without_key RENAME TO {TABLE}")
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(duckdb.Error):  # a transaction that failed at its COMMIT is over
+            connection.execute("ROLLBACK")
+        raise
+    log.info(
+        "the rows of an earlier release were copied into a table without a key, %.1f s", time.monotonic() - started
+    )
+
+
+# --- rows into it -------------------------------------------------------------------------------------------------
+
+
+class Upserts:
+    """Brings records into a table, so that one stays of each key: the latest. Not thread-safe.
+
+    There is no index, which DuckDB would hold in memory and look into for each row: what is there of the batch's keys is
+    deleted. DuckDB keeps the least and the greatest event_time of each row group, so that only the newest is looked into.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, table: str, *, create: bool = False) -> None:
+        """`create`: the table is made, a temporary one."""
+        self.times: tuple[int, int] | None = None  # the least and the greatest event_time written
+        self._connection = connection
+        self._batch = _Batch(SCHEMA.empty_table())
+        connection.register("batch", self._batch)
+        if create:
+            connection.execute(f"CREATE TEMP TABLE {table} AS FROM batch")
+        self._known_empty = create
+        self._delete = (
+            f"DELETE FROM {table} AS old USING (SELECT event_time, request_id FROM batch) AS new"
+            " WHERE old.event_time BETWEEN ? AND ? AND old.event_time = new.event_time AND old.request_id = new.request_id"
+        )
+        self._insert = f"INSERT INTO {table} BY NAME SELECT * FROM batch"
+
+    def write(self, found: Sequence[tuple[int, Values]], refuse: Callable[[int, Exception], None]) -> None:
+        """In one transaction, unless one of them is to blame: then one by one, and `refuse` gets those with their error."""
+        try:
+            self._write([values for _, values in found])
+        except NEVER:
+            for number, values in found:
+                try:
+                    self._write([values])
+                except NEVER as err:  # noqa: PERF203 - only where a batch was refused
+                    refuse(number, err)
+
+    def close(self) -> None:
+        """Take away what the connection knows of this."""
+        self._connection.unregister("batch")
+
+    def _write(self, rows: Sequence[Values]) -> None:
+        latest = {(values[_TIME], values[_ID]): values for values in rows}
+        self._batch.table = value_table(list(latest.values()))
+        times = sorted(time for time, _ in latest)
+        self._connection.execute("BEGIN")
+        try:
+            for first, last in [] if self._known_empty else _stretches(times):
+                self._connection.execute(self._delete, [moment(first), moment(last)])
+            self._connection.execute(self._insert)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            with suppress(duckdb.Error):  # a transaction that failed at its COMMIT is over
+                self._connection.execute("ROLLBACK")
+            raise
+        self._known_empty = False
+        first, last = self.times or (times[0], times[0])
+        self.times = min(first, times[0]), max(last, times[-1])
+
+
+class _Batch:
+    """What the view `batch` reads: registered once, because a view made for every commit doubles its price."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+def _stretches(times: Sequence[int]) -> list[tuple[int, int]]:
+    """Where the times lie, so that a retry of last week does not make the DELETE look through all of the week."""
+    found = [(times[0], times[0])]
+    for time_us in times:
+        if time_us - found[-1][1] > _GAP_US:
+            found.append((time_us, time_us))
+        else:
+            found[-1] = (found[-1][0], time_us)
+    return found if len(found) <= _MOST_STRETCHES else [(times[0], times[-1])]
+
+
+def moment(time_us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=time_us)
