@@ -333,6 +333,9 @@ class Link:
     label_at: int = 0  # the bend that carries the label
     objects: int = 1000
     size: str = "100 MB"
+    # The relationships it had in the first release, if they were others: its identifier is made of them, and NiFi replaces
+    # no flow where a connection that is gone still has something queued.
+    known_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -394,8 +397,17 @@ def link(
     bends: tuple[Place, ...] = (),
     label_at: int = 0,
     objects: int = _WAITING_PACKAGES,
+    known_by: tuple[str, ...] = (),
 ) -> Link:
-    return Link(source, destination, relationships or ("",), bends=bends, label_at=label_at, objects=objects)
+    return Link(
+        source,
+        destination,
+        relationships or ("",),
+        bends=bends,
+        label_at=label_at,
+        objects=objects,
+        known_by=known_by,
+    )
 
 
 def loop(part: Part, relationship: str) -> Link:
@@ -703,7 +715,7 @@ def pre_processing() -> Group:
             link(enrich, rejected, "rejected"),
             link(enrich, failed, "failure"),
             # An image that was not stored in time goes on among the others of its package; later steps pass over it.
-            link(store, stored, "success", "refused"),
+            link(store, stored, "success", "refused", known_by=("success",)),
             link(store, failed, "failure"),
             loop(store, "retry"),
         ],
@@ -981,8 +993,9 @@ class _Renderer:
 
     def _link(self, item: Link, path: tuple[str, ...]) -> dict[str, Any]:
         ends = [f"{part.kind} {'/'.join(self._paths[part])}/{part.name}" for part in (item.source, item.destination)]
+        known_by = sorted(item.known_by or item.relationships)
         rendered = {
-            **_common("CONNECTION", path, " -> ".join((*ends, *sorted(item.relationships))), path, (0, 0), ""),
+            **_common("CONNECTION", path, " -> ".join((*ends, *known_by)), path, (0, 0), ""),
             "backPressureDataSizeThreshold": item.size,
             "backPressureObjectThreshold": item.objects,
             "bends": [_position(bend) for bend in item.bends],
