@@ -216,7 +216,8 @@ def test_a_reader_that_holds_the_file_keeps_no_row_waiting_and_none_is_lost(
     assert [line.getMessage().partition("; ")[2] for line in caplog.records if line.levelname == "WARNING"] == [
         f"the records wait in {path}.log"
     ]
-    assert f"(PID {program.pid}) has it open" in caplog.text
+    # Whoever had it open at that moment: mostly the program, now and then a query of this test.
+    assert f"(PID {program.pid}) has it open" in caplog.text or "a query of this process has the file" in caplog.text
 
 
 def test_a_reader_that_never_lets_go_leaves_the_records_in_the_log(
