@@ -464,13 +464,18 @@ def components(path: Path) -> dict[str, str]:
     }
 
 
+# From PutKuduRecord to PutSolrDocument, which 0.1.0 could not switch on: what came there was gone at once.
+ROWS_TO_INDEX = "cf22864b-8425-57e0-b9bb-8de28cd81fb4"
+
+
 def test_nothing_of_the_old_flow_is_gone() -> None:
     """NiFi replaces no flow in which a connection is gone that has something queued: a deploy would be refused.
 
     A component that is known by another name is gone, and so is a connection whose relationships are others; see `known_by`
     in imagewarehouse/flows/build.py.
     """
-    assert components(OLD / "image-warehouse.json").items() <= components(FLOW_FILE).items()
+    gone = components(OLD / "image-warehouse.json").items() - components(FLOW_FILE).items()
+    assert gone == {(ROWS_TO_INDEX, "connections")}
 
 
 def test_a_deployed_old_flow_is_known_as_this_one() -> None:
