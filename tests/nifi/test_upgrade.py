@@ -61,6 +61,15 @@ def empty(places: Warehouse, command: Command) -> Iterator[None]:
     command("undeploy", "--yes", "--drop-queued")
 
 
+def deploy(command: Command, nifi: LocalNifi, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    """As docs/nifi.md says: where NiFi has lost the start of a processor (seen once in 70), restart it and go on."""
+    code, facts, said = command("deploy", "--timeout", "120", *arguments)
+    if code == 1 and "nitializ" in said:
+        nifi.restart(timeout=300)
+        code, facts, said = command("deploy", "--timeout", "120", *arguments)
+    return code, facts, said
+
+
 def processor(client: httpx.Client, kind: str) -> dict[str, Any]:
     found = client.get("/process-groups/root/processors", params={"includeDescendantGroups": "true"}).json()
     one: dict[str, Any] = next(e for e in found["processors"] if e["component"]["type"].rpartition(".")[2] == kind)
@@ -127,13 +136,15 @@ def hold_up(warehouse: Warehouse, nifi: LocalNifi) -> list[str]:
     return ids
 
 
-def deployed_old(places: Warehouse, nar: Path, folder: Path, command: Command, given: dict[str, str]) -> list[str]:
+def deployed_old(
+    places: Warehouse, nar: Path, folder: Path, command: Command, nifi: LocalNifi, given: dict[str, str]
+) -> list[str]:
     """The old version, set up as an operator had it, running."""
     secrets = folder / "secrets"
     secrets.write_text(f"access.keys=alice:{SECRET}\n")
     settings = [text for name, value in given.items() for text in ("--set", f"{name}={value}")]
     flow = ("--flow", str(OLD_FLOW), "--nar", str(old_nar(nar, folder)))
-    code, _, said = command("deploy", *flow, *places.settings, *settings, "--parameters", str(secrets))
+    code, _, said = deploy(command, nifi, *flow, *places.settings, *settings, "--parameters", str(secrets))
     assert code == 0, said
     assert send(places.classify, 0, "another-key-of-nobody")[0] == 401
     ids = []
@@ -150,12 +161,12 @@ def deployed_old(places: Warehouse, nar: Path, folder: Path, command: Command, g
 def test_an_upgrade_keeps_parameters_and_what_is_queued(
     places: Warehouse, nar: Path, tmp_path: Path, command: Command, nifi: LocalNifi, version: str
 ) -> None:
-    done = deployed_old(places, nar, tmp_path, command, OWN)
+    done = deployed_old(places, nar, tmp_path, command, nifi, OWN)
     before = parameters(nifi)
     waiting = hold_up(places, nifi)
     held = queued(nifi)
     assert sum(held.values()) >= 3, held
-    code, facts, said = command("deploy", "--nar", str(renumbered(nar, version, tmp_path)))
+    code, facts, said = deploy(command, nifi, "--nar", str(renumbered(nar, version, tmp_path)))
     assert code == 0, said
     assert "replaced in place" in " ".join(changed(facts))
     after = parameters(nifi)
@@ -176,13 +187,13 @@ def test_an_upgrade_keeps_parameters_and_what_is_queued(
 def test_a_flow_in_which_a_full_queue_is_gone_replaces_nothing_until_it_is_empty(
     places: Warehouse, nar: Path, tmp_path: Path, command: Command, nifi: LocalNifi
 ) -> None:
-    done = deployed_old(places, nar, tmp_path, command, {})
+    done = deployed_old(places, nar, tmp_path, command, nifi, {})
     waiting = hold_up(places, nifi)
     held = queued(nifi)
     newer = renumbered(nar, "0.2.0", tmp_path)
     flow = tmp_path / "flow.json"
     flow.write_text(json.dumps(_otherwise_connected(json.loads(FLOW.read_text(encoding="utf-8")))))
-    code, _, said = command("deploy", "--nar", str(newer), "--flow", str(flow))
+    code, _, said = deploy(command, nifi, "--nar", str(newer), "--flow", str(flow))
     assert code == 1
     assert "imagewarehouse stop" in said, said
     assert sum(queued(nifi).values()) == sum(held.values()), "nothing is lost"
@@ -192,7 +203,7 @@ def test_a_flow_in_which_a_full_queue_is_gone_replaces_nothing_until_it_is_empty
     schedule(nifi, "ClassifyImage", "RUNNING")
     code, facts, said = command("stop")
     assert (code, facts["left"]) == (0, []), said
-    code, _, said = command("deploy", "--nar", str(newer), "--flow", str(flow))
+    code, _, said = deploy(command, nifi, "--nar", str(newer), "--flow", str(flow))
     assert code == 0, said
     assert send(places.classify, 4)[0] == 200
     assert {*done, *waiting} <= rows(places, command).keys()
