@@ -158,7 +158,7 @@ class Listener:
         if whole is not None:  # it came together with its head
             return Body(whole if len(whole) <= self.ceiling else None, len(whole))
         request.go_on()
-        pieces: list[bytes] = []
+        content = bytearray()  # not a list of pieces: of tiny chunks, it would take many times the memory
         size = 0
         until = time.monotonic() + _BODY_S
         try:
@@ -167,12 +167,12 @@ class Listener:
                 self.bodies.take(len(piece))
                 if size > self.ceiling:
                     return Body(None, size)
-                pieces.append(piece)
+                content += piece
         except asyncio.TimeoutError as err:
             raise TooSlow(f"no byte for {_PAUSE_S} s, or not done after {_BODY_S} s") from err
         finally:
             self.bodies.give_back(size)
-        return Body(b"".join(pieces), size)
+        return Body(bytes(content), size)
 
     async def parts(self, request: Request, body: Body) -> list[tuple[dict[str, str], Body]] | None:
         """The parts of a multipart body with NiFi's attributes; None when it is not multipart or cannot be read."""
@@ -373,9 +373,10 @@ def _request_id(request: Request) -> str:
 
 
 def _no_request(status: int, why: str) -> Response:
-    """The answer to bytes that are no request."""
-    code = HeadTooLarge.code if status == HeadTooLarge.http_status else MalformedRequest.code
-    return replace(_problem(new_request_id(utc_now()), code, why), close=True)
+    """The answer to bytes that are no request, or to a request that none could be found for."""
+    kinds = {kind.http_status: kind.code for kind in (HeadTooLarge, MalformedRequest)}
+    code = kinds.get(status, WarehouseError.code)
+    return replace(_problem(new_request_id(utc_now()), code, why or UNEXPECTED), close=True)
 
 
 def _problem(request_id: str, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -8,6 +8,7 @@ nothing itself. A request is handled after the one before it on the same connect
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections import deque
@@ -21,11 +22,18 @@ from urllib.parse import unquote
 
 import httptools
 
+log = logging.getLogger("imagewarehouse.standalone")
+
 IDLE_S = 60.0  # a connection without a request; also one whose head does not end
-_LINGER_S = 1.0  # a sender whose body is not wanted may go on for so long: closed at once, it would not read the answer
+_LINGER_S = (
+    10.0  # a sender whose body is not wanted may go on for so long: closed at once, it would not read the answer
+)
 _MAX_HEAD = 64 * 1024  # bytes
+_AT_ONCE = 16 * 1024  # bytes parsed at once: what they hold of small requests is all that waits of one connection
 _ENOUGH = 256 * 1024  # bytes of a body that wait to be taken; then the sender waits
+_BESIDE = 48  # bytes of memory that a piece of a body takes beside its content: chunks may be of one byte
 _SWEEP_S = 1.0
+_WITHOUT_A_BODY = (204, 304)
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -46,13 +54,22 @@ class Response:
 class Headers:
     """Header fields in their order, as they were spelt; found in any spelling."""
 
-    __slots__ = ("_found", "fields")
+    __slots__ = ("_found", "fields", "hosts")
 
-    def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
-        self.fields = fields
+    def __init__(self, raw: Sequence[tuple[bytes, bytes]]) -> None:
+        self.fields: list[tuple[str, str]] = []
         self._found: dict[str, str] = {}
-        for name, value in fields:
-            self._found.setdefault(name.lower(), value)
+        hosts = 1
+        for raw_name, raw_value in raw:
+            # Bytes that are no text travel as lone surrogates, as Python's own servers hand them on.
+            name, value = raw_name.decode("ascii"), raw_value.decode("utf-8", "surrogateescape").rstrip(" \t")
+            self.fields.append((name, value))
+            lower = name.lower()
+            if lower not in self._found:
+                self._found[lower] = value
+            elif lower == "host":
+                hosts += 1
+        self.hosts = hosts if "host" in self._found else 0  # fields of that name
 
     def get(self, name: str, default: str = "") -> str:
         """The first field of that name; `name` in lower case."""
@@ -70,7 +87,9 @@ class Request:
         "_waiter",
         "_waiting",
         "headers",
+        "keep",
         "method",
+        "old",
         "path",
         "peer",
         "query",
@@ -79,14 +98,16 @@ class Request:
     def __init__(self, connection: _Connection, method: str, target: str, headers: Headers, peer: str) -> None:
         self.method = method
         path, _, self.query = target.partition("?")
-        if path.startswith(("http://", "https://")):  # as proxies are asked
+        if not path.startswith("/") and "://" in path:  # as proxies are asked
             path = "/" + path.partition("://")[2].partition("/")[2]
         self.path = unquote(path) if "%" in path else path
         self.headers = headers
         self.peer = peer
+        self.old = False  # HTTP/1.0
+        self.keep = True  # the connection, as far as the client is concerned
         self._connection = connection
         self._pieces: deque[bytes] = deque()
-        self._waiting = 0  # bytes in them
+        self._waiting = 0  # bytes of memory they take
         self._complete = False
         self._lost = False
         self._waiter: asyncio.Future[None] | None = None
@@ -114,13 +135,14 @@ class Request:
             self._waiter = asyncio.get_running_loop().create_future()
             await asyncio.wait_for(self._waiter, seconds)
         piece = self._pieces.popleft()
-        self._waiting -= len(piece)
-        self._connection.resume()
+        self._waiting -= len(piece) + _BESIDE
+        if self._waiting < _ENOUGH:
+            self._connection.resume()
         return piece
 
     def go_on(self) -> None:
         """Tell a client that waits for it (Expect: 100-continue) to send the body."""
-        if self.headers.get("expect").lower() == "100-continue" and not self._complete:
+        if self.headers.get("expect").lower() == "100-continue" and not (self._complete or self.old):
             self._connection.send(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # --- what the connection says of it ---
@@ -132,7 +154,7 @@ class Request:
     def take_in(self, piece: bytes) -> bool:
         """Gives whether the sender may go on."""
         self._pieces.append(piece)
-        self._waiting += len(piece)
+        self._waiting += len(piece) + _BESIDE
         self._wake()
         return self._waiting < _ENOUGH
 
@@ -150,13 +172,19 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Server:
-    """One port. `handle` answers requests; `refuse` gives the answer to bytes that are no request, by status and reason."""
+    """One port. `handle` answers requests.
+
+    `refuse` gives the answer to bytes that are no request (400, 431) and to a request whose handler failed (500), by status
+    and reason.
+    """
 
     def __init__(self, handle: Handler, refuse: Callable[[int, str], Response]) -> None:
         self.handle = handle
         self.refuse = refuse
         self.connections: set[_Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.stopping = False
+        self._empty = asyncio.Event()  # nothing is left to stop
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -169,22 +197,39 @@ class Server:
         self._sweeper = loop.create_task(self._sweep())
 
     async def stop(self, seconds: float) -> None:
-        """Take no more connections, wait so long for requests under way, and close."""
+        """Take no more connections, wait so long for requests under way and for their answers to be read, and close."""
+        self.stopping = True
         if self._sweeper is not None:
             self._sweeper.cancel()
         if self._server is not None:
             self._server.close()
         for connection in list(self.connections):
             connection.close_if_idle()
-        if self.tasks:
-            await asyncio.wait(self.tasks, timeout=seconds)
-        for task in list(self.tasks):
-            task.cancel()
+        self._tell_if_empty()
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), seconds)
+        if tasks := list(self.tasks):
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=0.1)  # some answer even then
+            self.tasks.clear()
         for connection in list(self.connections):
             connection.abort()
         if self._server is not None:
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._server.wait_closed(), 1)
+
+    def lost(self, connection: _Connection) -> None:
+        self.connections.discard(connection)
+        self._tell_if_empty()
+
+    def done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        if self.stopping and not self.connections and not self.tasks:
+            self._empty.set()
 
     async def _sweep(self) -> None:
         while True:
@@ -205,14 +250,16 @@ class _Connection(asyncio.Protocol):
         self._peer = ""
         self._target = b""
         self._fields: list[tuple[bytes, bytes]] = []
-        self._head = 0  # bytes of the head that is coming in; -1: a body is
+        self._around = 0  # bytes of the head, or of what else is no body: trailers, chunk extensions
         self._reading: Request | None = None  # the one whose body comes in
-        self._queue: deque[tuple[Request, bool]] = deque()  # the first of them is being handled
+        self._queue: deque[Request | Response] = deque()  # a refusal may be the last
+        self._task: asyncio.Task[None] | None = None  # handles the first of them
+        self._unparsed = b""  # what came behind requests that wait
         self._paused = False
         self._writable = True
-        self._ending = False  # whatever still comes is thrown away
+        self._deaf = False  # whatever still comes is thrown away
         self._half_closed = False  # by the client
-        self._deadline = time.monotonic() + IDLE_S
+        self._deadline = time.monotonic() + IDLE_S  # counts while no request is handled
 
     # --- asyncio ---
 
@@ -227,38 +274,33 @@ class _Connection(asyncio.Protocol):
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self)
+        self._server.lost(self)
         self._transport = None
-        for request, _ in self._queue:
-            request.end(lost=True)
+        self._hear_no_more()
+        if self._reading is not None:
+            self._reading.end(lost=True)
+        self._queue.clear()
 
     def data_received(self, data: bytes) -> None:
-        if self._ending:
+        if self._deaf:
             return
-        if self._head >= 0:
-            self._head += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as err:  # nothing is spoken here but HTTP/1.1; what follows is that, too
-            self._parser = httptools.HttpRequestParser(self)
-            if rest := data[err.args[0] :]:
-                self.data_received(rest)
-            return
-        except httptools.HttpParserError as err:
-            self._refuse(400, f"not HTTP/1.1: {str(err)[:120]}")
-            return
-        if self._head > _MAX_HEAD:
-            self._refuse(431, f"a head of more than {_MAX_HEAD} bytes")
+        if len(data) <= _AT_ONCE and not self._unparsed:
+            self._parse(data)
+        else:
+            self._unparsed += data
+            self._parse_rest()
 
     def eof_received(self) -> bool:
         # A client may close its side behind the request; its answer is still wanted.
         self._half_closed = True
+        self._hear_no_more()
         if self._reading is not None:
             self._reading.end(lost=True)
         return bool(self._queue)
 
     def pause_writing(self) -> None:
         self._writable = False
+        self._deadline = time.monotonic() + IDLE_S
 
     def resume_writing(self) -> None:
         self._writable = True
@@ -269,66 +311,130 @@ class _Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._target = b""
         self._fields = []
+        self._deadline = time.monotonic() + IDLE_S
 
     def on_url(self, url: bytes) -> None:
         self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head >= 0:  # else it is a trailer
+        if self._reading is None:  # else it is a trailer
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        self._head = -1
-        # Bytes that are no text travel as lone surrogates, as Python's own servers hand them on.
-        fields = [(n.decode("utf-8", "surrogateescape"), v.decode("utf-8", "surrogateescape")) for n, v in self._fields]
+        self._around = 0
+        parser = self._parser
+        method = parser.get_method()
+        if self._deaf or (method != b"CONNECT" and parser.should_upgrade()):
+            return
+        version = parser.get_http_version()
+        headers = Headers(self._fields)
+        if fault := _fault(version, headers):
+            self._refuse(400, fault)
+            return
         target = self._target.decode("utf-8", "surrogateescape")
-        request = Request(self, self._parser.get_method().decode("ascii"), target, Headers(fields), self._peer)
+        request = Request(self, method.decode("ascii"), target, headers, self._peer)
+        request.old = version == "1.0"
+        request.keep = parser.should_keep_alive()
         self._reading = request
-        self._queue.append((request, self._parser.should_keep_alive()))
-        if len(self._queue) == 1:
+        self._queue.append(request)
+        if len(self._queue) == 1 and self._writable:
             self._begin(request)
 
     def on_body(self, body: bytes) -> None:
+        self._around = 0
         if self._reading is not None and not self._reading.take_in(body):
             self._pause()
 
     def on_message_complete(self) -> None:
+        self._around = 0
         if self._reading is not None:
             self._reading.end()
             self._reading = None
-        self._head = 0
-        self._deadline = time.monotonic() + IDLE_S
         if len(self._queue) > 1:  # pipelined: the next ones wait in the kernel
             self._pause()
+
+    def _parse(self, data: bytes | memoryview) -> None:
+        self._around += len(data)
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as err:
+                if self._parser.get_method() == b"CONNECT":  # what follows is no HTTP, whatever the answer
+                    self._hear_no_more()
+                    return
+                # Nothing is spoken here but HTTP/1.1, so the wish is passed over (RFC 9110, 7.8). llhttp has passed over the
+                # body: the same head is given to a new one, without the wish.
+                data = self._head_without_upgrade() + data[err.args[0] :]
+                self._parser = httptools.HttpRequestParser(self)
+                continue
+            except httptools.HttpParserError as err:
+                self._refuse(400, f"not HTTP/1.1: {str(err)[:120]}")
+            else:
+                if self._around > _MAX_HEAD:
+                    self._refuse(431, f"a head of more than {_MAX_HEAD} bytes")
+            return
+
+    def _parse_rest(self) -> None:
+        """Parse what is there, as long as not more than one request waits."""
+        rest, at = memoryview(self._unparsed), 0
+        while at < len(rest) and len(self._queue) < 2 and not self._deaf:
+            self._parse(rest[at : at + _AT_ONCE])
+            at += _AT_ONCE
+        self._unparsed = b"" if self._deaf else bytes(rest[at:])
+        if self._unparsed:
+            self._pause()
+
+    def _head_without_upgrade(self) -> bytes:
+        version = self._parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (self._parser.get_method(), self._target, version)]
+        lines += [b"%b: %b" % (name, value) for name, value in self._fields if name.lower() != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     # --- requests in their order ---
 
     def _begin(self, request: Request) -> None:
-        task = self._loop.create_task(self._answer(request))
-        self._server.tasks.add(task)
-        task.add_done_callback(self._server.tasks.discard)
+        self._task = self._loop.create_task(self._answer(request))
+        self._server.tasks.add(self._task)
 
     async def _answer(self, request: Request) -> None:
-        response = await self._server.handle(request)
-        _, keep = self._queue[0]
-        # Read to its end, a body leaves the connection usable; one that was not wanted does not.
-        keep = keep and not (response.close or self._ending or self._half_closed) and request.complete
-        self.send(_encoded(response, keep=keep, head_only=request.method == "HEAD"))
-        self._queue.popleft()
-        if not keep:
-            self._end()
+        try:
+            response = await self._server.handle(request)
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        except Exception:
+            log.exception("%s %s", request.method, request.path)
+            response = self._server.refuse(500, "")
+        finally:
+            if self._task is not None:
+                self._server.done(self._task)
+            self._task = None
+        if self._transport is None:
             return
-        self._deadline = time.monotonic() + IDLE_S
-        self._next()
+        self._queue.popleft()
+        # Read to its end, a body leaves the connection usable; one that was not wanted does not.
+        keep = request.keep and request.complete and not response.close and not self._server.stopping
+        if self._deaf and not self._queue:
+            keep = False
+        self.send(_encoded(response, keep=keep, old=request.old, head_only=request.method == "HEAD"))
+        if keep:
+            self._deadline = time.monotonic() + IDLE_S
+            self._next()
+        else:
+            self._end()
 
     def _next(self) -> None:
-        """Begin with the request that waits, or let the sender go on."""
-        if not self._writable or self._ending:
+        """Begin with the request that waits, and let the sender go on."""
+        if not self._writable or self._task is not None:
             return
         if self._queue:
-            self._begin(self._queue[0][0])
-        else:
-            self.resume()
+            first = self._queue[0]
+            if isinstance(first, Response):
+                self.send(_encoded(first, keep=False))
+                self._end()
+                return
+            self._begin(first)
+        self.resume()
 
     # --- the way out ---
 
@@ -337,16 +443,19 @@ class _Connection(asyncio.Protocol):
             self._transport.write(data)
 
     def resume(self) -> None:
-        if self._paused and self._transport is not None and len(self._queue) < 2:
-            self._paused = False
-            self._transport.resume_reading()
+        if not self._paused or len(self._queue) > 1:
+            return
+        if self._unparsed:
+            self._parse_rest()
+        if not self._unparsed and len(self._queue) < 2:
+            self._read_on()
 
     def close_if_late(self, now: float) -> None:
-        if not self._queue and now > self._deadline:
+        if self._task is None and now > self._deadline:
             self.abort()
 
     def close_if_idle(self) -> None:
-        if not self._queue and self._transport is not None:
+        if not self._queue and not self._deaf and self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
@@ -358,40 +467,69 @@ class _Connection(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
 
+    def _read_on(self) -> None:
+        if self._paused and self._transport is not None and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _hear_no_more(self) -> None:
+        self._deaf = True
+        self._unparsed = b""
+
     def _refuse(self, status: int, why: str) -> None:
+        """Answer so to what comes in, in its turn, and end the connection behind it."""
+        if self._deaf:
+            return
+        self._hear_no_more()
         if self._reading is not None:  # in the middle of a body: whoever reads it answers
             self._reading.end(lost=True)
-            self._reading = None
-            self._ending = True
             return
-        if not self._queue:
-            self.send(_encoded(self._server.refuse(status, why), keep=False, head_only=False))
-            self._end()
-        self._ending = True
+        self._queue.append(self._server.refuse(status, why))
+        self._next()
 
     def _end(self) -> None:
         """Close behind what has been written, and give a sender the time to read it."""
-        self._ending = True
         transport = self._transport
         if transport is None:
             return
-        if self._reading is None:
+        self._queue.clear()
+        self._deadline = time.monotonic() + IDLE_S
+        finished = not (self._deaf or self._paused) and self._reading is None
+        self._hear_no_more()
+        if self._half_closed or finished:
             transport.close()
             return
-        self._reading = None
-        self._paused = True
-        self.resume()
+        # Closed while something comes in or waits unread, the connection would be reset, and the answer lost on its way.
+        self._read_on()
         with suppress(OSError, NotImplementedError):
             transport.write_eof()
         self._loop.call_later(_LINGER_S, transport.close)
 
 
-def _encoded(response: Response, *, keep: bool, head_only: bool) -> bytes:
+def _fault(version: str, headers: Headers) -> str:
+    """What llhttp lets through, but is to be refused (RFC 9112: 2.3, 3.2, 6.1)."""
+    if version not in ("1.1", "1.0"):
+        return f"not HTTP/1.1, but {version}"
+    if headers.hosts != 1 and (headers.hosts or version == "1.1"):
+        return f"{headers.hosts} Host fields"
+    coding = headers.get("transfer-encoding")
+    if coding and (coding.lower() != "chunked" or version != "1.1"):
+        return "a Transfer-Encoding other than chunked, or one in HTTP/1.0"
+    return ""
+
+
+def _encoded(response: Response, *, keep: bool, old: bool = False, head_only: bool = False) -> bytes:
     lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, '')}\r\n"]
     lines += [f"{name}: {_clean(value)}\r\n" for name, value in response.headers.items()]
-    lines.append(f"Content-Length: {len(response.body)}\r\nDate: {_date()}\r\n")
+    if response.status in _WITHOUT_A_BODY:
+        head_only = True
+    else:
+        lines.append(f"Content-Length: {len(response.body)}\r\n")
+    lines.append(f"Date: {_date()}\r\n")
     if not keep:
         lines.append("Connection: close\r\n")
+    elif old:
+        lines.append("Connection: keep-alive\r\n")
     lines.append("\r\n")
     head = "".join(lines).encode("utf-8", "surrogateescape")
     return head if head_only else head + response.body
