@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,13 @@ class ASubmission(Submission):
         self._content, self._sender = content, sender
         self._request = {"size": len(content), "declared_type": declared, "synchronous": sender.waits, **more}
         self.keys_wanted: bool | None = None
+        self.came: datetime | None = None
 
     def sender(self) -> Sender:
         return self._sender
+
+    def received(self) -> datetime | None:
+        return self.came
 
     def request(self, *, keys_wanted: bool) -> Request:
         self.keys_wanted = keys_wanted
@@ -146,6 +151,16 @@ def test_a_key_names_the_request_only_behind_the_access_check() -> None:
     assert stranger.event.request_id != key
     assert stranger.event.problem.error_code == "access.key_missing"
     assert (alice.event.request_id, alice.event.origin.source_user) == (key, "alice")
+
+
+def test_the_age_of_a_key_is_judged_as_it_was_when_the_request_came() -> None:
+    came = utc_now() - timedelta(days=30)
+    key = new_request_id(came)
+    late, fresh = ASubmission(idempotency_key=key), ASubmission(idempotency_key=key)
+    late.came = came
+    taken, refused = check(late, fresh)
+    assert (taken.way, taken.event.request_id) == (SUCCESS, key)
+    assert refused.event.problem.error_code == "request.bad_idempotency_key"
 
 
 @pytest.mark.parametrize("keys", [True, False])

@@ -136,6 +136,21 @@ def test_what_was_acknowledged_is_finished_exactly_once(service: Upgraded, journ
         assert Path(row["storage_uri"].removeprefix("file://")).is_relative_to(service.data)
 
 
+class Late(Upgraded):
+    """Started when no key of the journal would be taken from a client any more."""
+
+    def command(self) -> list[str]:
+        return [text.replace("timedelta(days=36_500)", "timedelta(0)") for text in super().command()]
+
+
+def test_what_was_acknowledged_is_finished_however_long_the_service_was_away(
+    tmp_path: Path, before: dict[str, Row], journal: dict[str, str]
+) -> None:
+    with Late(copied(tmp_path)) as service:
+        assert until(lambda: service.count() >= len(before) + len(journal), 30)
+        assert {service.row(request_id)["status"] for request_id in journal} == {"classified"}
+
+
 @pytest.mark.parametrize("end", [Upgraded.stop, Upgraded.kill], ids=["stopped", "killed"])
 def test_a_journal_that_is_replayed_twice_adds_nothing(
     tmp_path: Path, before: dict[str, Row], journal: dict[str, str], end: Callable[[Upgraded], object]

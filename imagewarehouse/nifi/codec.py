@@ -33,6 +33,7 @@ from imagewarehouse.nifi import bridge
 from imagewarehouse.nifi.adapter import boolean, failed
 from imagewarehouse.nifi.listeners import (
     CONTEXT_ID,
+    RECEIVED,
     Headers,
     read_request,
     read_sender,
@@ -192,7 +193,10 @@ class _Request(Submission):
         size: Callable[[], int],
         content: Callable[[], bytes],
         everything: Callable[[], Mapping[str, str]],
+        *,
+        own_listener: bool,
     ) -> None:
+        self._own_listener = own_listener
         self.blank: dict[str, str] = {}
         self._get = get
         self._size = size
@@ -201,6 +205,10 @@ class _Request(Submission):
 
     def sender(self) -> Sender:
         return read_sender(self._get)
+
+    def received(self) -> datetime | None:
+        text = self._get(RECEIVED) if self._own_listener else None
+        return datetime.fromisoformat(text) if text else None
 
     def request(self, *, keys_wanted: bool) -> Request:
         request, self.blank = read_request(
@@ -312,6 +320,7 @@ class Bundle:
                 lambda: self.body_size(number),
                 lambda: self.content(number),
                 lambda: attributes,
+                own_listener=self.carried is not None,
             )
 
         return [request(number) for number in range(len(self))]
@@ -437,7 +446,11 @@ def submit(
     """
     if not boolean(context, SETTING):
         request = _Request(
-            flow_file.getAttribute, flow_file.getSize, lambda: bridge.read(flow_file), flow_file.getAttributes
+            flow_file.getAttribute,
+            flow_file.getSize,
+            lambda: bridge.read(flow_file),
+            flow_file.getAttributes,
+            own_listener=isinstance(flow_file, InOneProcess),
         )
         (outcome,) = step.process([request], spec)
         # A sender of FlowFile packages chooses attributes, but not who it is; and a failed record may have any of them.

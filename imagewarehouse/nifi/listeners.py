@@ -20,6 +20,7 @@ Get = Callable[[str], "str | None"]
 
 CONTEXT_ID = "http.context.identifier"  # set by HandleHttpRequest only: somebody waits for an answer
 CREDENTIAL_HEADERS = ("X-Access-Key", "Authorization")
+RECEIVED = "http.received"  # when the standalone runner's listener took it
 UNKEPT_SIZE = "http.unkept.size"  # bytes of a body over the limit, of which a listener kept nothing else
 CHECKED = "checked"  # what takes the place of a credential
 

@@ -31,7 +31,7 @@ from imagewarehouse.errors import (
 )
 from imagewarehouse.flows.definition import Component
 from imagewarehouse.ids import new_request_id, request_id_from_key, utc_now
-from imagewarehouse.nifi.listeners import UNKEPT_SIZE
+from imagewarehouse.nifi.listeners import RECEIVED, UNKEPT_SIZE
 from imagewarehouse.standalone.engine import Engine
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.java import ContextMap, Settings
@@ -216,6 +216,7 @@ class ListenHttp(Listener):
             return _problem(request_id, err.code, str(err))
         common |= {
             _KEY: request_id,
+            RECEIVED: utc_now().isoformat(),
             "restlistener.remote.source.host": peer,
             "restlistener.request.uri": request.path,
             "restlistener.remote.user.dn": "none",

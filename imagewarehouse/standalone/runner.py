@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,9 +18,11 @@ from typing import Any
 from imagewarehouse import resources
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.flows.definition import Component, Flow, environment_name, read_flow
+from imagewarehouse.ids import event_time
 from imagewarehouse.limits import Limits
 from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi.codec import LARGE
+from imagewarehouse.nifi.listeners import RECEIVED
 from imagewarehouse.standalone import java
 from imagewarehouse.standalone.control import ControlSocket
 from imagewarehouse.standalone.engine import Engine, Gather, Work
@@ -228,12 +231,21 @@ class Runner:
                         return
                     threading.Event().wait(0.05)
                 ticket = Ticket(lambda n=entry.number: self.journal.remove(n))  # type: ignore[misc]
-                self.engine.submit(identifier, [FlowFile(entry.attributes, entry.content, len(entry.content), ticket)])
+                attributes = _dated(entry.attributes)
+                self.engine.submit(identifier, [FlowFile(attributes, entry.content, len(entry.content), ticket)])
                 count += 1
             if count:
                 log.info("took up %d images that an earlier run had acknowledged", count)
 
         threading.Thread(target=feed, name="replay", daemon=True).start()
+
+
+def _dated(attributes: Mapping[str, str]) -> Mapping[str, str]:
+    """An entry of the journal with the time when it came; version 0.1.0 did not write it, but gave each a key of that time."""
+    if RECEIVED not in attributes:
+        with suppress(ValueError):
+            return {**attributes, RECEIVED: event_time(attributes.get("Idempotency-Key", "")).isoformat()}
+    return attributes
 
 
 def _switched_off(processor: PythonProcessor) -> bool:

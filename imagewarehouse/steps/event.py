@@ -197,6 +197,10 @@ class Submission(ABC):
     def sender(self) -> Sender: ...
 
     @abstractmethod
+    def received(self) -> datetime | None:
+        """When its listener took it, where that is known and no sender can claim it."""
+
+    @abstractmethod
     def request(self, *, keys_wanted: bool) -> Request:
         """`keys_wanted`: whether its access key is asked for."""
 

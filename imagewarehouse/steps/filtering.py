@@ -85,7 +85,9 @@ class _Judged:
         if user:
             self._origin = Origin(sender, None, user, file_name, declared, request.size)
         if request.idempotency_key:  # not before the access check: it names the row that will be overwritten
-            self._request_id = request_id_from_key(request.idempotency_key, self._now, request.part or 1)
+            # Its age is judged as it was when it came: what was acknowledged may have waited for longer than a key lives.
+            came = self._submission.received() or self._now
+            self._request_id = request_id_from_key(request.idempotency_key, came, request.part or 1)
         check_request(request, rules)
         accepted = check_content(request, self._submission.content(), rules, fetch=fetch, spec=spec)
         seen = accepted.facts
