@@ -48,6 +48,39 @@ class Gather:
     carries: bool = False
 
 
+class LatestFirst:
+    """As threading.Condition, but the thread that began to wait last is woken first: what it needs is still in the cache."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: list[threading.Lock] = []
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def wait(self, seconds: float | None) -> None:
+        """Until woken, or for so long. The lock is held before and after."""
+        woken = threading.Lock()
+        woken.acquire()
+        self._waiting.append(woken)
+        self._lock.release()
+        in_time = woken.acquire(timeout=-1 if seconds is None else max(0.0, seconds))
+        self._lock.acquire()
+        if not in_time and woken in self._waiting:
+            self._waiting.remove(woken)
+
+    def notify(self) -> None:
+        if self._waiting:
+            self._waiting.pop().release()
+
+    def notify_all(self) -> None:
+        while self._waiting:
+            self.notify()
+
+
 class Queue:
     """A connection in front of a node (or of nothing, where FlowFiles are parked)."""
 
@@ -81,7 +114,7 @@ class Node:
         self.gather = work if isinstance(work, Gather) else Gather(1, 0, lambda flow_files: work(flow_files[0]))
         self.incoming: list[Queue] = []
         self.outgoing: dict[str, list[Queue]] = {}
-        self.changed = threading.Condition()
+        self.changed = LatestFirst()
         self.active = 0  # tasks under way
         # Threads that may be on their way with a FlowFile; packages are on theirs for long, and as many as there are cores.
         self.spare = _CARRIERS if self.gather.carries else component.tasks
