@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 from imagewarehouse.errors import ConfigurationError
 
@@ -45,6 +46,7 @@ def parse_networks(text: str | None, setting: str = "Trusted Proxies") -> tuple[
     return tuple(networks)
 
 
+@lru_cache(maxsize=4096)  # the same clients come again and again
 def _address(text: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     candidate = (text or "").strip()
     if candidate.startswith("["):
