@@ -142,7 +142,7 @@ def test_the_four_groups_stand_from_left_to_right(raw: Raw) -> None:
 
 @both
 def test_every_group_has_a_label_beside_it(raw: Raw) -> None:
-    assert len(raw["flowContents"]["labels"]) == 4
+    assert len(raw["flowContents"]["labels"]) == 5  # the port has one, too
     assert all(1 <= label["label"].count("\n") <= 2 for g in groups(raw) for label in g["labels"])
 
 
