@@ -137,7 +137,8 @@ def import_group(nifi: Nifi, definition: Definition, name: str, parent: str) -> 
 def replace_group(nifi: Nifi, group: Group, definition: Definition, present: Mapping[str, Any], timeout: float) -> None:
     """Make the group what the definition says; queues of connections that stay keep what is in them.
 
-    `present`: the group as it is. Its own ports stay enabled or disabled, for what they lead to is the operator's; NiFi stops and starts again what it changes. Raises NifiError with NiFi's reason.
+    `present`: the group as it is. Its own ports stay enabled or disabled: what they lead to is the operator's. NiFi stops and
+    starts again what it changes. Raises NifiError with NiFi's reason.
     """
     raw = copy.deepcopy(dict(definition.raw))
     raw["flowContents"]["name"] = group.name  # else it would be renamed
