@@ -430,7 +430,7 @@ def _for_the_client(event: ImageEvent, outcome: Outcome) -> Packed | None:
 def _passed_on(bundle: Bundle, events: Sequence[tuple[ImageEvent, Outcome | None]]) -> list[Packed]:
     """The images whose rows are written, each with its record and nothing of what its listener knew."""
     records = [(n, outcome.record) for n, (_, outcome) in enumerate(events) if outcome is not None and outcome.record]
-    # One body far over the limit, which no step has read, goes without its bytes.
+    # A rejected body as long as this goes without its bytes: no step may have read it.
     alone = bundle.carried is None and len(records) == 1 and records[0][1].status == REJECTED
     unread = alone and bundle.size > LARGE
     return [Packed(_image_attributes(record), b"" if unread else bundle.packed[n].content) for n, record in records]

@@ -29,7 +29,12 @@ __all__ = ["started"]  # a fixture
 
 FROG = (REPOSITORY / "examples" / "frog.jpg").read_bytes()
 SHIP = (REPOSITORY / "examples" / "ship.jpg").read_bytes()
-RULE = "${predicted_class:equals('frog'):and(${confidence:toDecimal():gt(0.9)})}"
+RULES = {  # those of docs/nifi.md
+    "frog": "${predicted_class:equals('frog'):and(${confidence:toDecimal():gt(0.9)})}",
+    "without": "${status:in('rejected', 'failed')}",
+    "doubtful": "${confidence:isEmpty():not():and(${confidence:toDecimal():lt(0.5)})}",
+    "camera": "${source_user:equals('camera-7')}",
+}
 STANDARD = "org.apache.nifi.processors.standard."
 SENDER = {"X-Access-Key": "0123456789abcdef-secret"}
 
@@ -161,6 +166,18 @@ class Canvas:
         """FlowFiles in front of the port."""
         return int(self.way["status"]["aggregateSnapshot"]["flowFilesQueued"])
 
+    def flow_files_in(self) -> dict[str, int]:
+        """How many each processor of the group has taken, of the last five minutes."""
+        found = self.get(f"/flow/process-groups/{self.group}/status?recursive=true")["processGroupStatus"]
+        groups = [
+            one["processGroupStatusSnapshot"] for one in found["aggregateSnapshot"]["processGroupStatusSnapshots"]
+        ]
+        return {
+            one["processorStatusSnapshot"]["name"]: one["processorStatusSnapshot"]["flowFilesIn"]
+            for group in groups
+            for one in group["processorStatusSnapshots"]
+        }
+
     def run(self) -> None:
         for kind, identifier in self._made:
             if kind == "processors":
@@ -192,7 +209,6 @@ def canvas(started: Warehouse) -> Iterator[Canvas]:
     with started.nifi.client() as client:
         one = Canvas(client)
         yield one
-        print("PORT AT END", one.port["component"]["state"])
         if one.port["component"]["state"] != "DISABLED":
             one.close_port()
         one.remove()
@@ -218,6 +234,17 @@ def attributes(mail: EmailMessage) -> dict[str, str]:
 # --- the tests ----------------------------------------------------------------------------------------------------
 
 
+def test_nothing_comes_to_the_port_unless_it_is_wanted(started: Warehouse, canvas: Canvas, command: Command) -> None:
+    assert canvas.port["component"]["state"] == "DISABLED"
+    assert post(started.classify, FROG, JPEG).status == 200
+    assert post(started.images, FROG, JPEG).status == 202
+    assert len(table(started, command)) == 2
+    assert canvas.waiting == 0
+    counts = canvas.flow_files_in()
+    assert counts["PutKuduRecord"] > 0
+    assert [counts[name] for name in ("Forget requests", "Unpack images", "Image or answer?")] == [0, 0, 0]
+
+
 def test_a_frog_that_the_model_is_sure_of_is_mailed_with_its_record(
     started: Warehouse,
     canvas: Canvas,
@@ -225,14 +252,14 @@ def test_a_frog_that_the_model_is_sure_of_is_mailed_with_its_record(
     mails: Mails,
     nar: Path,
 ) -> None:
-    route = canvas.processor("RouteOnAttribute", ["unmatched"], frog=RULE)
+    route = canvas.processor("RouteOnAttribute", ["unmatched"], **RULES)
     mail = canvas.processor(
         "PutEmail", ["success", "failure"], SMTP_Hostname="127.0.0.1", SMTP_Port=str(mails.port), SMTP_Auth="false",
         From="warehouse@example.org", To="keeper@example.org", Subject="${predicted_class}: ${filename}",
-        Include_All_Attributes_In_Message="true", Attach_File="true", Message="${confidence}",
+        Include_All_Attributes_In_Message="true", Attach_File="true", Message="${predicted_class}, ${confidence}, from ${source_ip}: ${storage_uri}",
     )  # fmt: skip
     canvas.connect(("OUTPUT_PORT", canvas.group, canvas.port["id"]), route)
-    canvas.connect(("PROCESSOR", canvas.root, route), mail, "frog")
+    canvas.connect(("PROCESSOR", canvas.root, route), mail, *RULES)
     canvas.run()
     canvas.open_port()
 
@@ -243,24 +270,25 @@ def test_a_frog_that_the_model_is_sure_of_is_mailed_with_its_record(
         answer = post(url, content, {**named, "Idempotency-Key": request_id})
         assert answer.status == (200, 200, 415, 202)[number]
         assert number == 3 or answer.json()["request_id"] == request_id, "each client has its own answer"
-    assert until(lambda: len(mails.mails) == 2, 30, every=0.1), mails.mails
+    assert until(lambda: len(mails.mails) == 3, 30, every=0.1), mails.mails
     assert until(lambda: canvas.waiting == 0, 10, every=0.1)
     rows = {row["request_id"]: row for row in table(started, on)}
     assert set(rows) == set(sent)
+    ways = Counter()
     for one in mails.mails:
-        assert one["Subject"] == "frog: a frog.jpg"
-        [attached] = list(one.iter_attachments())
-        assert attached.get_content() == FROG
         found = attributes(one)
-        row = rows[found["request_id"]]
-        assert found["mime.type"] == "image/jpeg"
-        expected = {name for name, value in row.items() if value is not None}
-        others = {"id", "filename", "path", "mime.type", "uuid", "lineageStartDate", "entryDate", "fileSize"}
-        assert expected <= set(found), expected - set(found)
-        assert not [name for name in set(found) - expected - others if not name.startswith("RouteOnAttribute")], found
-        assert {n: found[n] for n in ("image_id", "storage_uri", "node")} == {
-            n: row[n] for n in ("image_id", "storage_uri", "node")
-        }
+        ways[found.pop("RouteOnAttribute.Route")] += 1
+        row = {name: value for name, value in rows[found["request_id"]].items() if value is not None}
+        good = row["status"] == "classified"
+        assert one["Subject"] == f"{'frog' if good else ''}: a frog.jpg"
+        [attached] = list(one.iter_attachments())
+        assert attached.get_content() == (FROG if good else b"no picture")
+        assert found["mime.type"] == ("image/jpeg" if good else "application/octet-stream")
+        of_the_mail = {"id", "entryDate", "fileSize"}
+        assert set(found) - of_the_mail == {*row, "filename", "path", "mime.type", "uuid"}, "nothing of the request"
+        same = ("image_id", "storage_uri", "node", "error_code", "source_ip", "status", "predicted_class")
+        assert {name: found.get(name) for name in same} == {name: row.get(name) for name in same}
+    assert ways == {"frog": 2, "without": 1}
 
 
 def test_a_way_out_stays_open_when_the_flow_is_stopped_started_and_replaced(
@@ -282,7 +310,6 @@ def test_a_way_out_stays_open_when_the_flow_is_stopped_started_and_replaced(
     code, facts, said = on("deploy", "--nar", str(nar))
     assert code == 0, said
     assert "replaced in place, 1 difference" in str(facts)
-    print("AFTER REPLACE", canvas.port["component"]["state"])
     assert canvas.port["component"]["state"] == "RUNNING"
     assert on("status")[0] == 0
     assert post(started.classify, FROG, JPEG).status == 200
@@ -298,7 +325,7 @@ def test_a_port_that_is_enabled_and_not_connected_keeps_nothing_from_running(
     assert on("stop")[0] == 0
     body = {"id": canvas.group, "state": "RUNNING"}  # as Start in the menu of the canvas
     answer = canvas.client.put(f"/flow/process-groups/{canvas.group}", json=body)
-    print("START", answer.status_code, answer.text[:500])
+    assert answer.is_success, answer.text
     code, _, said = on("deploy", "--nar", str(nar))
     assert code == 0, said
     assert on("status")[0] == 0
@@ -319,20 +346,3 @@ def test_nobody_has_to_take_the_images(started: Warehouse, canvas: Canvas, on: C
     canvas.put("connections", canvas.way["id"], component={"id": canvas.way["id"], "flowFileExpiration": "1 sec"})
     assert until(lambda: canvas.waiting == 0, 90, every=0.5), canvas.waiting
     assert len(table(started, on)) == 200
-
-
-def test_nothing_comes_to_the_port_unless_it_is_wanted(started: Warehouse, canvas: Canvas, command: Command) -> None:
-    assert canvas.port["component"]["state"] == "DISABLED"
-    assert post(started.classify, FROG, JPEG).status == 200
-    assert post(started.images, FROG, JPEG).status == 202
-    assert len(table(started, command)) == 2
-    assert canvas.waiting == 0
-    groups = [canvas.group]
-    counts: dict[str, int] = {}
-    status = canvas.get(f"/flow/process-groups/{groups[0]}/status?recursive=true")["processGroupStatus"][
-        "aggregateSnapshot"
-    ]
-    for group in status["processGroupStatusSnapshots"]:
-        for entity in group["processGroupStatusSnapshot"]["processorStatusSnapshots"]:
-            counts[entity["processorStatusSnapshot"]["name"]] = entity["processorStatusSnapshot"]["flowFilesIn"]
-    print(counts)
