@@ -91,7 +91,7 @@ def without_packages(shipped: Raw) -> Raw:
             if processor["type"] == "PutKuduRecord":
                 processor["concurrentlySchedulableTaskCount"] = _TASKS_OF_ROWS
         for processor in list(group["processors"]):
-            if processor["type"].endswith((".PackageFlowFile", ".UnpackContent")):
+            if processor["type"].endswith((".PackageFlowFile", ".UnpackContent", ".UpdateAttribute")):
                 _take_out(group, processor)
         for connection in group["connections"]:
             connection["backPressureObjectThreshold"] = max(1000, connection["backPressureObjectThreshold"])
