@@ -256,7 +256,8 @@ def test_a_frog_that_the_model_is_sure_of_is_mailed_with_its_record(
     mail = canvas.processor(
         "PutEmail", ["success", "failure"], SMTP_Hostname="127.0.0.1", SMTP_Port=str(mails.port), SMTP_Auth="false",
         From="warehouse@example.org", To="keeper@example.org", Subject="${predicted_class}: ${filename}",
-        Include_All_Attributes_In_Message="true", Attach_File="true", Message="${predicted_class}, ${confidence}, from ${source_ip}: ${storage_uri}",
+        Include_All_Attributes_In_Message="true", Attach_File="true",
+        Message="${predicted_class}, ${confidence}, from ${source_ip}: ${storage_uri}",
     )  # fmt: skip
     canvas.connect(("OUTPUT_PORT", canvas.group, canvas.port["id"]), route)
     canvas.connect(("PROCESSOR", canvas.root, route), mail, *RULES)
