@@ -14,10 +14,12 @@ import pytest
 
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.flows.definition import Component, Connection, Flow, Retry
-from imagewarehouse.nifi.packages import Packed, read_package, write_package
+from imagewarehouse.nifi.codec import Carried
+from imagewarehouse.nifi.packages import Package, Packed, read_package, write_package
 from imagewarehouse.standalone import java
 from imagewarehouse.standalone.engine import Engine, Gather, Work
-from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket, joined
+from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, SeenAttributes, Ticket, joined
+from imagewarehouse.steps.event import ImageEvent
 from tests.conftest import until
 
 Make = Callable[..., Component]
@@ -115,6 +117,19 @@ def test_a_relationship_without_a_connection_ends_the_flowfile(engine: Callable[
     running.submit(SOURCE, [journal.flow_file(1)])
     assert running.drain(10)
     assert journal.ended == {1: 1}
+
+
+def test_an_output_port_of_the_whole_flow_ends_the_flowfile(engine: Callable[..., Engine], journal: Journal) -> None:
+    running = engine(
+        {"a": {}, "inner": {"kind": "OUTPUT_PORT", "group": ("Group",)}, "outer": {"kind": "OUTPUT_PORT"}, "b": {}},
+        [link(SOURCE, "a", "success"), link("a", "inner", "success"), link("inner", "outer", max_objects=1),
+         link("a", "b", "success")],
+        {"a": to("success"), "b": to("success")},
+    )  # fmt: skip
+    running.submit(SOURCE, [journal.flow_file(n) for n in range(10)])
+    assert running.drain(10)
+    assert (journal.ended, running.parked) == (dict.fromkeys(range(10), 1), [])
+    assert running.nodes["b"].routed == {"success": 10}
 
 
 def test_as_many_tasks_work_at_once_as_the_flow_says(engine: Callable[..., Engine], journal: Journal) -> None:
@@ -785,6 +800,27 @@ def test_limits_that_nifi_refuses_are_refused(component: Make, properties: dict[
 def test_only_packages_of_flowfiles_are_unpacked(component: Make) -> None:
     with pytest.raises(ConfigurationError, match="Packaging Format"):
         java.unpack_content(component("unpack", type=java.UNPACK, properties={"Packaging Format": "zip"}), {})
+
+
+@pytest.mark.parametrize("carried", [False, True])
+def test_attributes_are_deleted_by_their_names(component: Make, carried: bool) -> None:
+    events = [(ImageEvent("one"), None)]
+    package = Carried(Package([Packed({"a": "in it"}, b"x")]), events) if carried else None
+    given = FlowFile({"a": "1", "ab": "2", "b": "3"}, b"content", 7, Ticket(), {}, package)
+
+    def deleted(pattern: str, **more: str) -> dict[str, str]:
+        properties = {"Delete Attributes Expression": pattern, "Store State": "Do not store state", **more}
+        work = java.update_attribute(component("u", type=java.UPDATE, properties=properties), {})
+        assert not isinstance(work, Gather)
+        ((relationship, left),) = work(given)
+        assert (relationship, left.body) == ("success", given.body)
+        return dict(SeenAttributes(left))
+
+    records = {"package.records": '[{"request_id":"one"}]'} if carried else {}
+    assert deleted("a") == {"ab": "2", "b": "3", **records}
+    assert deleted(".*") == {}
+    with pytest.raises(ConfigurationError, match="does not know this property"):
+        deleted("a", status="classified")
 
 
 def test_many_flowfiles_in_packages_through_many_tasks_all_end_once(

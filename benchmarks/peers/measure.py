@@ -22,6 +22,7 @@ from imagewarehouse.ports import free_ports
 
 CHECKED = {"small": 50, "photo": 10}  # answers looked at in full before anything is measured
 _WARM_UP_CONNECTIONS = 8
+_WARM_UPS = 5  # most of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +123,19 @@ class Measurement:
                     check_answers(port, found[: CHECKED[kind]], system.form)
                 memory: dict[str, Memory] = {}
                 for kind in self.pictures:
-                    self._load(system, port, kind, _WARM_UP_CONNECTIONS, self.plan.warm_up)
+                    self._warm_up(system, port, kind)
                     for connections in self.plan.connections:
                         self._point(system, server, port, kind, connections, number)
                     memory[kind] = server.memory()
                 self.result.visits.append(Visit(system.name, number, server.ready_after, memory))
+
+    def _warm_up(self, system: System, port: int, kind: str) -> None:
+        """Until every picture has been sent once: what a picture costs that nobody has sent yet is measured by --unique."""
+        sent = 0
+        for _ in range(_WARM_UPS):
+            sent += int(self._load(system, port, kind, _WARM_UP_CONNECTIONS, self.plan.warm_up).details["sent"])
+            if self.plan.unique or sent >= len(self.pictures[kind]):
+                return
 
     def _load(self, system: System, port: int, kind: str, connections: int, seconds: float) -> generator.Load:
         requests = self.folder / f"requests-{kind}-{system.form.replace(':', '-')}{'-unique' * self.plan.unique}.bin"

@@ -76,6 +76,7 @@ class Connection:
     relationships: tuple[str, ...]  # empty from ports and funnels
     max_objects: int  # 0: no back pressure
     max_bytes: int
+    expiration_s: float = 0.0  # after which a FlowFile in it is dropped; 0: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,6 +275,7 @@ def _connection(raw: Mapping[str, Any]) -> Connection:
         relationships=tuple(name for name in _texts(raw, "selectedRelationships", what) if name),
         max_objects=_get(raw, "backPressureObjectThreshold", int, 0, what),
         max_bytes=max_bytes,
+        expiration_s=_duration(raw, "flowFileExpiration", "0 sec", what),
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from imagewarehouse.errors import ConfigurationError, PackageBroken
@@ -28,6 +28,7 @@ HANDLE_RESPONSE = _STANDARD + "HandleHttpResponse"
 ROUTE = _STANDARD + "RouteOnAttribute"
 PACKAGE = _STANDARD + "PackageFlowFile"
 UNPACK = _STANDARD + "UnpackContent"
+UPDATE = "org.apache.nifi.processors.attributes.UpdateAttribute"
 CONTEXT_MAP = "org.apache.nifi.http.StandardHttpContextMap"
 
 # What each stand-in acts on, and what it may ignore because it only tunes Jetty or repeats a default. A property
@@ -40,6 +41,7 @@ _ACTS_ON = {
     ROUTE: {"Routing Strategy"},
     PACKAGE: {"Maximum Batch Size", "Maximum Batch Content Size"},
     UNPACK: {"Packaging Format"},
+    UPDATE: {"Delete Attributes Expression"},
     CONTEXT_MAP: {"Maximum Outstanding Requests", "Request Expiration"},
 }  # fmt: skip
 _IGNORES: dict[str, dict[str, str | None]] = {
@@ -50,6 +52,7 @@ _IGNORES: dict[str, dict[str, str | None]] = {
                      "Request Header Maximum Size": None, "Client Authentication": "No Authentication",
                      "Container Queue Size": None, "Multipart Read Buffer Size": None},
     UNPACK: {"Filename Character Set": None, "File Filter": ".*", "Allow Stored Entries With Data Descriptor": None},
+    UPDATE: {"Store State": "Do not store state", "Cache Value Lookup Cache Size": None},
 }  # fmt: skip
 _DYNAMIC = (HANDLE_RESPONSE, ROUTE)
 _ANSWERS_AT_ONCE = 1_000
@@ -251,6 +254,21 @@ def unpack_content(component: Component, parameters: Mapping[str, str | None]) -
             for item in packed
         ]
         return [*([("original", flow_file)] if originals else []), *(("success", item) for item in members)]
+
+    return work
+
+
+def update_attribute(component: Component, parameters: Mapping[str, str | None]) -> Work:
+    """UpdateAttribute, where it only deletes."""
+    settings = Settings(component, parameters)
+    unwanted = settings.pattern("Delete Attributes Expression", "(?!)")
+
+    def work(flow_file: FlowFile) -> Outcome:
+        kept = {name: text for name, text in flow_file.attributes.items() if not unwanted.fullmatch(name)}
+        carried = flow_file.carried
+        if carried is not None and unwanted.fullmatch(RECORDS):
+            carried = replace(carried, images=None)
+        return [("success", replace(flow_file, attributes=kept, retries={}, carried=carried))]
 
     return work
 

@@ -100,6 +100,8 @@ class Runner:
                 works[component.identifier] = java.package_flow_file(component, self.parameters)
             elif component.type == java.UNPACK:
                 works[component.identifier] = java.unpack_content(component, self.parameters)
+            elif component.type == java.UPDATE:
+                works[component.identifier] = java.update_attribute(component, self.parameters)
             else:
                 java.Settings(component, self.parameters)  # refuses what is not stood in for
                 sources.append(component)
