@@ -524,6 +524,8 @@ def transform(context: Any, flow_file: Any, step: Step, result: Callable[..., Re
         events = [(o.event if o else image.event, o) for image, o in zip(images, outcomes, strict=True)]
         pass_on = step.answers and boolean(context, LET_OUT)
         made = _package_result(bundle, way, events, {}, result, answers=step.answers, pass_on=pass_on)
+        if pass_on:
+            made = bridge.send_contents_in_memory(made, flow_file)
     except PackageBroken as err:
         return _broken(flow_file, err, result, {})
     return bridge.send_attributes_together(made, flow_file)

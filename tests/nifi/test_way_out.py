@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import email
 import email.policy
+import hashlib
 import re
 import socketserver
 import threading
@@ -22,7 +23,7 @@ from tests.conftest import until
 from tests.nifi.conftest import Command, Warehouse
 from tests.nifi.test_deploy import stop_processor
 from tests.nifi.test_flow import JPEG, key, started, table
-from tests.pictures import numbered
+from tests.pictures import noise, numbered
 from tests.running import post
 
 __all__ = ["started"]  # a fixture
@@ -35,6 +36,7 @@ RULES = {  # those of docs/nifi.md
     "doubtful": "${confidence:isEmpty():not():and(${confidence:toDecimal():lt(0.5)})}",
     "camera": "${source_user:equals('camera-7')}",
 }
+PNG = {"Content-Type": "image/png"}
 STANDARD = "org.apache.nifi.processors.standard."
 SENDER = {"X-Access-Key": "0123456789abcdef-secret"}
 
@@ -161,6 +163,18 @@ class Canvas:
         [one] = [one for one in found if one["destinationType"] == "OUTPUT_PORT"]
         return dict(one)
 
+    def queued(self) -> Iterator[tuple[dict[str, str], bytes]]:
+        """Attributes and content of what lies in front of the port."""
+        path = f"/flowfile-queues/{self.way['id']}"
+        request = self.post(f"{path}/listing-requests")["listingRequest"]
+        listing = f"{path}/listing-requests/{request['id']}"
+        assert until(lambda: self.get(listing)["listingRequest"]["finished"], 20, every=0.1)
+        for one in self.get(listing)["listingRequest"]["flowFileSummaries"]:
+            flow_file = f"{path}/flowfiles/{one['uuid']}"
+            content = self.client.get(f"{flow_file}/content").raise_for_status().content
+            yield self.get(flow_file)["flowFile"]["attributes"], content
+        self.client.delete(listing)
+
     @property
     def waiting(self) -> int:
         """FlowFiles in front of the port."""
@@ -188,7 +202,9 @@ class Canvas:
                 self.put(kind, identifier, state="RUNNING")
 
     def remove(self) -> None:
-        """Everything that was put here."""
+        """Everything that was put here, and what has come."""
+        self.post(f"/flowfile-queues/{self.way['id']}/drop-requests")
+        assert until(lambda: self.waiting == 0, 20, every=0.1)
         for kind, identifier in self._made:
             if kind == "processors":
                 self.put(kind, identifier, state="STOPPED")
@@ -207,6 +223,7 @@ class Canvas:
 @pytest.fixture
 def canvas(started: Warehouse) -> Iterator[Canvas]:
     with started.nifi.client() as client:
+        client.headers["Connection"] = "close"  # NiFi closes those that rest, also at the moment of the next request
         one = Canvas(client)
         yield one
         if one.port["component"]["state"] != "DISABLED":
@@ -290,6 +307,18 @@ def test_a_frog_that_the_model_is_sure_of_is_mailed_with_its_record(
         same = ("image_id", "storage_uri", "node", "error_code", "source_ip", "status", "predicted_class")
         assert {name: found.get(name) for name in same} == {name: row.get(name) for name in same}
     assert ways == {"frog": 2, "without": 1}
+
+
+def test_large_photographs_leave_whole(started: Warehouse, canvas: Canvas, on: Command) -> None:
+    sent = {hashlib.sha256(one).hexdigest(): one for one in (noise(n, 350) for n in range(6))}
+    assert min(map(len, sent.values())) > 300_000
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        send = lambda pair: post((started.classify, started.images)[pair[0] % 2], pair[1], PNG).status  # noqa: E731
+        assert Counter(pool.map(send, enumerate(sent.values()))) == {200: 3, 202: 3}
+    assert until(lambda: canvas.waiting == 6, 30, every=0.2), canvas.waiting
+    found = {attributes["image_id"]: content for attributes, content in canvas.queued()}
+    assert found == sent
+    assert "in base64" not in started.nifi.log_path.read_text(), "not by the way that NiFi has"
 
 
 def test_a_way_out_stays_open_when_the_flow_is_stopped_started_and_replaced(
