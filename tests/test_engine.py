@@ -16,7 +16,7 @@ from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.flows.definition import Component, Connection, Flow, Retry
 from imagewarehouse.nifi.codec import Carried
 from imagewarehouse.nifi.packages import Package, Packed, read_package, write_package
-from imagewarehouse.standalone import java
+from imagewarehouse.standalone import components
 from imagewarehouse.standalone.engine import Engine, Gather, Work
 from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, SeenAttributes, Ticket, joined
 from imagewarehouse.steps.event import ImageEvent
@@ -336,7 +336,7 @@ def split(flow_file: FlowFile) -> Any:
 
 def routed(component: Make) -> Work:
     properties = {"one": "${number:isEmpty():not()}", "two": "${number:equals('1')}", "three": "${number:isEmpty()}"}
-    return java.route_on_attribute(component("route", type=java.ROUTE, properties=properties), {})
+    return components.route_on_attribute(component("route", type=components.ROUTE, properties=properties), {})
 
 
 @pytest.mark.parametrize("kind", ["original", "route"])
@@ -388,12 +388,12 @@ def test_a_ticket_calls_back_once_when_nothing_is_left() -> None:
 
 def gather(component: Make, images: int = 64, size: str = "8 MB") -> Gather:
     properties = {"Maximum Batch Size": str(images), "Maximum Batch Content Size": size}
-    return java.package_flow_file(component("gather", type=java.PACKAGE, properties=properties), {})
+    return components.package_flow_file(component("gather", type=components.PACKAGE, properties=properties), {})
 
 
 def unpack(component: Make) -> Work:
     properties = {"Packaging Format": "flowfile-stream-v3"}
-    return java.unpack_content(component("unpack", type=java.UNPACK, properties=properties), {})
+    return components.unpack_content(component("unpack", type=components.UNPACK, properties=properties), {})
 
 
 def numbers(package: FlowFile) -> list[int]:
@@ -794,12 +794,14 @@ def test_a_joined_ticket_ends_the_others_once_and_not_before_they_are_done_thems
 )
 def test_limits_that_nifi_refuses_are_refused(component: Make, properties: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="Maximum Batch"):
-        java.package_flow_file(component("gather", type=java.PACKAGE, properties=properties), {})
+        components.package_flow_file(component("gather", type=components.PACKAGE, properties=properties), {})
 
 
 def test_only_packages_of_flowfiles_are_unpacked(component: Make) -> None:
     with pytest.raises(ConfigurationError, match="Packaging Format"):
-        java.unpack_content(component("unpack", type=java.UNPACK, properties={"Packaging Format": "zip"}), {})
+        components.unpack_content(
+            component("unpack", type=components.UNPACK, properties={"Packaging Format": "zip"}), {}
+        )
 
 
 @pytest.mark.parametrize("carried", [False, True])
@@ -810,7 +812,7 @@ def test_attributes_are_deleted_by_their_names(component: Make, carried: bool) -
 
     def deleted(pattern: str, **more: str) -> dict[str, str]:
         properties = {"Delete Attributes Expression": pattern, "Store State": "Do not store state", **more}
-        work = java.update_attribute(component("u", type=java.UPDATE, properties=properties), {})
+        work = components.update_attribute(component("u", type=components.UPDATE, properties=properties), {})
         assert not isinstance(work, Gather)
         ((relationship, left),) = work(given)
         assert (relationship, left.body) == ("success", given.body)

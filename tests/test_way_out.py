@@ -13,7 +13,7 @@ from imagewarehouse.flows.definition import Component, read_flow
 from imagewarehouse.metadata import COLUMNS, to_text
 from imagewarehouse.nifi.codec import ANSWERS, IMAGES, LET_OUT
 from imagewarehouse.resources import FLOW
-from imagewarehouse.standalone import java
+from imagewarehouse.standalone import components
 from imagewarehouse.standalone.engine import Gather
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from tests import hostile
@@ -31,9 +31,9 @@ def after_rows(flow_file: FlowFile) -> list[tuple[str, FlowFile]]:
     """What the steps of the shipped flow behind the rows make of a package with images: by the rule of the last one."""
     steps = {one.name: one for one in read_flow(FLOW).components.values()}
     works = [
-        java.update_attribute(steps["Forget requests"], {}),
-        java.unpack_content(steps["Unpack images"], {}),
-        java.route_on_attribute(steps["Image or answer?"], {}),
+        components.update_attribute(steps["Forget requests"], {}),
+        components.unpack_content(steps["Unpack images"], {}),
+        components.route_on_attribute(steps["Image or answer?"], {}),
     ]
     left = [("", flow_file)]
     for work in works:
@@ -118,7 +118,7 @@ def test_the_steps_behind_the_rows_are_as_shipped(component: Callable[..., Compo
     flow = read_flow(FLOW)
     (rows,) = [one for one in flow.components.values() if one.type == "PutKuduRecord"]
     (waits,) = [one for one in flow.components.values() if one.name == "Somebody waits?"]
-    rules: Any = java.route_on_attribute(waits, {"solr.url": None})
+    rules: Any = components.route_on_attribute(waits, {"solr.url": None})
 
     def ways(**attributes: str) -> set[str]:
         return {way for way, _ in rules(FlowFile(attributes, b"", 0, Ticket()))}

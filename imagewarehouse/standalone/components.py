@@ -20,6 +20,7 @@ from imagewarehouse.standalone.flowfile import FlowFile, SeenAttributes, joined,
 log = logging.getLogger("imagewarehouse.standalone")
 
 T = TypeVar("T")
+Parameters = Mapping[str, "str | None"]
 
 _STANDARD = "org.apache.nifi.processors.standard."
 LISTEN_HTTP = _STANDARD + "ListenHTTP"
@@ -65,7 +66,7 @@ class Settings:
     stood in for and for a value that is not of its kind.
     """
 
-    def __init__(self, component: Component, parameters: Mapping[str, str | None]) -> None:
+    def __init__(self, component: Component, parameters: Parameters) -> None:
         if component.type not in _ACTS_ON:
             raise ConfigurationError(
                 "flow", f"the standalone runner has no component {component.type} ({component.name})"
@@ -134,7 +135,7 @@ class Reply:
 class ContextMap:
     """Requests that wait for an answer, as StandardHttpContextMap holds them. Thread-safe."""
 
-    def __init__(self, component: Component, parameters: Mapping[str, str | None]) -> None:
+    def __init__(self, component: Component, parameters: Parameters) -> None:
         settings = Settings(component, parameters)
         self.expiration_s = settings.seconds("Request Expiration", "1 min")
         self.max_outstanding = settings.integer("Maximum Outstanding Requests", 1, 2**31 - 1, "5000")
@@ -163,9 +164,7 @@ class ContextMap:
         return [future is not None and not future.cancelled() for future, _ in found]
 
 
-def handle_response(
-    component: Component, parameters: Mapping[str, str | None], contexts: Callable[[str], ContextMap]
-) -> Gather:
+def handle_response(component: Component, parameters: Parameters, contexts: Callable[[str], ContextMap]) -> Gather:
     """HandleHttpResponse, for as many answers as there are."""
     settings = Settings(component, parameters)
     context_map = contexts(settings.text("HTTP Context Map"))
@@ -193,7 +192,7 @@ def handle_response(
     return Gather(_ANSWERS_AT_ONCE, 1 << 30, work)
 
 
-def route_on_attribute(component: Component, parameters: Mapping[str, str | None]) -> Work:
+def route_on_attribute(component: Component, parameters: Parameters) -> Work:
     """RouteOnAttribute with the strategy "Route to Property name"."""
     settings = Settings(component, parameters)
     if settings.text("Routing Strategy", "Route to Property name") != "Route to Property name":
@@ -210,7 +209,7 @@ def route_on_attribute(component: Component, parameters: Mapping[str, str | None
     return work
 
 
-def package_flow_file(component: Component, parameters: Mapping[str, str | None]) -> Gather:
+def package_flow_file(component: Component, parameters: Parameters) -> Gather:
     """PackageFlowFile: one package of whatever waits, within the limits."""
     settings = Settings(component, parameters)
 
@@ -233,7 +232,7 @@ def package_flow_file(component: Component, parameters: Mapping[str, str | None]
     )
 
 
-def unpack_content(component: Component, parameters: Mapping[str, str | None]) -> Work:
+def unpack_content(component: Component, parameters: Parameters) -> Work:
     """UnpackContent for FlowFile packages."""
     settings = Settings(component, parameters)
     if settings.text("Packaging Format", "use mime.type attribute") != "flowfile-stream-v3":
@@ -258,7 +257,7 @@ def unpack_content(component: Component, parameters: Mapping[str, str | None]) -
     return work
 
 
-def update_attribute(component: Component, parameters: Mapping[str, str | None]) -> Work:
+def update_attribute(component: Component, parameters: Parameters) -> Work:
     """UpdateAttribute, where it only deletes."""
     settings = Settings(component, parameters)
     unwanted = settings.pattern("Delete Attributes Expression", "(?!)")
@@ -273,7 +272,18 @@ def update_attribute(component: Component, parameters: Mapping[str, str | None])
     return work
 
 
-def context_maps(flow: Flow, parameters: Mapping[str, str | None]) -> dict[str, ContextMap]:
+def builders(contexts: Callable[[str], ContextMap]) -> dict[str, Callable[[Component, Parameters], Work | Gather]]:
+    """What makes the work of each type of processor that takes FlowFiles. `contexts`: a context map by its identifier."""
+    return {
+        HANDLE_RESPONSE: lambda component, parameters: handle_response(component, parameters, contexts),
+        ROUTE: route_on_attribute,
+        PACKAGE: package_flow_file,
+        UNPACK: unpack_content,
+        UPDATE: update_attribute,
+    }
+
+
+def context_maps(flow: Flow, parameters: Parameters) -> dict[str, ContextMap]:
     """The flow's controller services by identifier. Raises ConfigurationError for any other kind of service."""
     return {c.identifier: ContextMap(c, parameters) for c in flow.components.values() if c.kind == "CONTROLLER_SERVICE"}
 
