@@ -44,14 +44,14 @@ class Part:
 
 def fields(content: bytes, image_format: str) -> tuple[Field, ...]:
     """The numbers of the structure that lie inside the file, in the order in which they are met."""
-    found = (field for field in _FIELDS[image_format](content) if field.at + field.size <= len(content))
-    return tuple(islice(found, MAX_FIELDS))
+    inside = (field for field in _FIELDS[image_format](content) if field.at + field.size <= len(content))
+    return tuple(islice(inside, MAX_FIELDS))
 
 
 def parts(content: bytes, image_format: str) -> tuple[Part, ...]:
     """The pieces that a file consists of, as far as they lie inside it; nested ones behind the one that is around them."""
-    found = (part for part in _PARTS[image_format](content) if part.start < part.body <= part.end <= len(content))
-    return tuple(islice(found, MAX_FIELDS))
+    inside = (part for part in _PARTS[image_format](content) if part.start < part.body <= part.end <= len(content))
+    return tuple(islice(inside, MAX_FIELDS))
 
 
 def read(content: bytes, field: Field) -> int:

@@ -89,8 +89,8 @@ def _target(
         user=user, password_file=password_file, token_file=token_file, client_cert=client_cert, client_key=client_key
     )
     if (login.user or login.token) and not address.secure:
-        given = "--user" if login.user else TOKEN
-        raise ConfigurationError(given, "NiFi takes logins over https:// only, and so does this command")
+        option = "--user" if login.user else TOKEN
+        raise ConfigurationError(option, "NiFi takes logins over https:// only, and so does this command")
     if login.user and not login.password:
         if not sys.stdin.isatty():
             raise ConfigurationError("--user", f"needs a password in {PASSWORD} or --password-file")

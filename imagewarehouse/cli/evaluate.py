@@ -127,8 +127,8 @@ def _steps(display: Display) -> Callable[[str, int, int], None]:
     def step(what: str, done: int, total: int) -> None:
         now = time.monotonic()
         seconds = now - started.setdefault(what, now)
-        left = f", {minutes((total - done) * seconds / done)} left" if done and not display.bars else ""
-        display.step(what, done, total, f"{done / seconds:,.0f} images/s{left}" if seconds else "")
+        remaining = f", {minutes((total - done) * seconds / done)} left" if done and not display.bars else ""
+        display.step(what, done, total, f"{done / seconds:,.0f} images/s{remaining}" if seconds else "")
 
     return step
 
@@ -197,11 +197,14 @@ def _summary(metrics: Mapping[str, Any], times: Mapping[str, Any] | None) -> Ite
     yield "weakest classes", ", ".join(f"{row['class']} {row['f1']:.3f}" for row in weakest)
     before = "" if metrics["temperature"] == 1 else f", {metrics['ece_unscaled']:.4f} at temperature 1"
     yield "calibration error", f"{metrics['ece']:.4f}{before}"
-    for name, took in (times or {}).get("files", {}).items():
-        yield "one image", f"{took['median_ms']:.3g} ms, p99 {took['p99_ms']:.3g} ms, {took['bytes']:,} bytes ({name})"
-    for one in metrics.get("robustness", {}).get("corruptions", ()):
-        shares = ", ".join(f"{level['accuracy']:.1%} at {level['severity']:g}" for level in one["levels"])
-        yield one["name"], shares
+    for name, timing in (times or {}).get("files", {}).items():
+        yield (
+            "one image",
+            f"{timing['median_ms']:.3g} ms, p99 {timing['p99_ms']:.3g} ms, {timing['bytes']:,} bytes ({name})",
+        )
+    for corruption in metrics.get("robustness", {}).get("corruptions", ()):
+        shares = ", ".join(f"{level['accuracy']:.1%} at {level['severity']:g}" for level in corruption["levels"])
+        yield corruption["name"], shares
 
 
 def _file_name(name: str) -> str:

@@ -127,10 +127,10 @@ def _look_for(masters: str) -> None:
 
 async def _watch(kudu: LocalKudu) -> None:
     """Say once of each of Kudu's servers that it has ended by itself; rows wait until the service is started again."""
-    told: set[str] = set()
+    reported: set[str] = set()
     while True:
-        for name in set(kudu.dead()) - told:
-            told.add(name)
+        for name in set(kudu.dead()) - reported:
+            reported.add(name)
             log.error("Kudu's %s has ended, no row can be written: %s", name, kudu.last_words(name))
         await asyncio.sleep(1)
 

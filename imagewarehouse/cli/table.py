@@ -101,15 +101,15 @@ def show(name: str | None, as_schema: bool, rows: int | None, as_json: bool, **c
 
     if name is None and (as_schema or rows):
         raise ConfigurationError("TABLE", "is needed with --schema and --rows")
-    found = find_cluster(**cluster)
+    connection = find_cluster(**cluster)
     if name is None:
-        list_tables(found, as_json)
+        list_tables(connection, as_json)
     elif rows:
-        show_rows(found, name, rows, as_json)
+        show_rows(connection, name, rows, as_json)
     elif as_schema:
-        show_declaration(found, name)
+        show_declaration(connection, name)
     else:
-        show_table(found, name, as_json)
+        show_table(connection, name, as_json)
 
 
 @table.command()
@@ -155,14 +155,14 @@ def partitions(
     from imagewarehouse.cli.kudu.connection import find_cluster
     from imagewarehouse.cli.kudu.partitions import Changes, change_ranges, list_ranges
 
-    found = find_cluster(**cluster)
+    connection = find_cluster(**cluster)
     changes = Changes(add, add_until, ahead, drop_before, keep_months)
     if changes:
-        change_ranges(found, name, changes, unit, _now(), yes=yes, dry_run=dry_run, as_json=as_json)
+        change_ranges(connection, name, changes, unit, _now(), yes=yes, dry_run=dry_run, as_json=as_json)
     elif dry_run:
         raise ConfigurationError("--dry-run", "there is nothing to do; say what to add or to drop")
     else:
-        list_ranges(found, name, unit, _now(), as_json)
+        list_ranges(connection, name, unit, _now(), as_json)
 
 
 @table.command("compact-check")

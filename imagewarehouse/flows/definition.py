@@ -62,9 +62,9 @@ class Component:
 
     def setting(self, name: str) -> str:
         """How an operator finds a property: by the parameter behind it, if there is one."""
-        found = references(self.properties.get(name))
+        parameters = references(self.properties.get(name))
         where = f"{self.name}, {name}"
-        return f"{found[0]} ({where})" if len(found) == 1 else where
+        return f"{parameters[0]} ({where})" if len(parameters) == 1 else where
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +146,8 @@ def walk_groups(
 
 def references(text: str | None) -> tuple[str, ...]:
     """Names of the parameters that a property's value refers to."""
-    found = (_parameter_name(match) for match in _REFERENCE.finditer(text or ""))
-    return tuple(name for name in found if name is not None)
+    names = (_parameter_name(match) for match in _REFERENCE.finditer(text or ""))
+    return tuple(name for name in names if name is not None)
 
 
 _SUBJECT_OF_EXPRESSION = re.compile(r"\$\{(#\{[^{}]+\})")
@@ -278,7 +278,7 @@ def _connection(raw: Mapping[str, Any]) -> Connection:
 
 
 def _parameters(contexts: Mapping[str, Any]) -> dict[str, Parameter]:
-    found: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = {}
     for name, context in contexts.items():
         if not isinstance(context, dict):
             raise _wrong(f"parameter context {name!r} is not an object")
@@ -289,11 +289,11 @@ def _parameters(contexts: Mapping[str, Any]) -> dict[str, Parameter]:
                 sensitive=_get(raw, "sensitive", bool, False),
                 description=_get(raw, "description", str, ""),
             )
-            known = found.setdefault(parameter.name, parameter)
+            known = parameters.setdefault(parameter.name, parameter)
             if known != parameter:
                 # `Flow` has one table of parameters; picking one of two values would be a guess.
                 raise _wrong(f"two parameter contexts define {parameter.name!r} differently")
-    return found
+    return parameters
 
 
 def _properties(raw: Mapping[str, Any], what: str) -> dict[str, str | None]:

@@ -88,11 +88,11 @@ def _java_map(result: Any, py4j: Any, client: Any) -> Any:
         pairs = list(result.attributes.items())
         parts = [pairs[start : start + _AT_ONCE] for start in range(0, len(pairs), _AT_ONCE)]
         map_of = py4j.JavaMember("of", None, "z:java.util.Map", client)
-        found = [map_of(*(text for pair in part for text in pair)) for part in parts]
-        if len(found) == 1:
-            return found[0]
-        whole = py4j.JavaClass("java.util.HashMap", client)(found[0])
-        for part in found[1:]:
+        maps = [map_of(*(text for pair in part for text in pair)) for part in parts]
+        if len(maps) == 1:
+            return maps[0]
+        whole = py4j.JavaClass("java.util.HashMap", client)(maps[0])
+        for part in maps[1:]:
             whole.putAll(part)
         return whole
     except Exception as err:  # noqa: BLE001 - as above
@@ -140,8 +140,10 @@ def acknowledge_at_once(client: Any) -> None:
             finally:
                 client.deque.append(connection)
         callback = threading.current_thread()  # py4j calls `transform` on the thread of a connection
-        if isinstance(found := getattr(callback, "socket", None), socket.socket) and not hasattr(callback, _OURS):
-            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(connection_socket := getattr(callback, "socket", None), socket.socket) and not hasattr(
+            callback, _OURS
+        ):
+            connection_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             setattr(callback, _OURS, None)
     except IndexError:
         pass  # the pool was emptied meanwhile by other tasks; the next read comes by again
@@ -150,11 +152,11 @@ def acknowledge_at_once(client: Any) -> None:
 
 
 def _replace_stream(connection: Any) -> None:
-    found, stream = connection.socket, connection.stream
-    if not isinstance(found, socket.socket) or not isinstance(stream, io.BufferedReader):
-        raise TypeError(f"a connection holds a {type(found).__name__} and a {type(stream).__name__}")
-    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.stream = io.BufferedReader(_QuickAck(found), 1 << 16)
+    connection_socket, stream = connection.socket, connection.stream
+    if not isinstance(connection_socket, socket.socket) or not isinstance(stream, io.BufferedReader):
+        raise TypeError(f"a connection holds a {type(connection_socket).__name__} and a {type(stream).__name__}")
+    connection_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.stream = io.BufferedReader(_QuickAck(connection_socket), 1 << 16)
     setattr(connection, _OURS, (connection.stream, stream))  # the old one is kept: closing it counts against the socket
 
 

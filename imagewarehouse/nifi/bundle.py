@@ -34,6 +34,6 @@ def problem(marker: Path = MARKER) -> str | None:
 
 def check() -> None:
     """Raises ConfigurationError with the `problem`, if there is one."""
-    found = problem()
-    if found is not None:
-        raise ConfigurationError("nifi.python.command", found)
+    reason = problem()
+    if reason is not None:
+        raise ConfigurationError("nifi.python.command", reason)

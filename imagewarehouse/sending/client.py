@@ -145,10 +145,10 @@ def judge(reply: Reply, *, answers_later: bool) -> dict[str, Any]:
         body = json.loads(reply.body)
     except (ValueError, RecursionError):
         body = None
-    said: dict[str, Any] = body if isinstance(body, dict) else {}
+    answer: dict[str, Any] = body if isinstance(body, dict) else {}
 
     def text(name: str) -> str | None:
-        return said[name] if isinstance(said.get(name), str) and said[name] else None
+        return answer[name] if isinstance(answer.get(name), str) and answer[name] else None
 
     fields: dict[str, Any] = {"ms": reply.ms}
     if text("request_id"):
@@ -158,17 +158,17 @@ def judge(reply: Reply, *, answers_later: bool) -> dict[str, Any]:
             # Any web server answers 200 to something; only a record proves that the image has arrived.
             detail = f"{reply.http_status}, but without a record; is this the address of an image warehouse?"
             return fields | {"status": FAILED, "error_code": "answer.not_understood", "error_detail": detail}
-        share: Any = said.get("confidence")
+        share: Any = answer.get("confidence")
         if isinstance(share, int | float) and 0 <= share <= 1:
             fields["confidence"] = float(share)
         return fields | {"status": ACCEPTED, "predicted_class": text("predicted_class")}
     code = text("error_code")
-    rest = f"redirected to {reply.location}" if reply.location else reply.body[:400].decode("utf-8", "replace")
+    fallback = f"redirected to {reply.location}" if reply.location else reply.body[:400].decode("utf-8", "replace")
     judged = reply.http_status in _ABOUT_THE_IMAGE and code != BadIdempotencyKey.code
     return fields | {
         "status": REJECTED if judged else FAILED,
         "error_code": code or f"http.{reply.http_status}",
-        "error_detail": plain(text("detail") or text("title") or rest),
+        "error_detail": plain(text("detail") or text("title") or fallback),
     }
 
 

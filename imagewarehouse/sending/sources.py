@@ -99,13 +99,13 @@ def each_item(sources: Iterable[Source], skip: int = 0, limit: int | None = None
     """Items of all sources in order, without the first `skip`, at most `limit`."""
 
     def after_skipped() -> Iterator[Item]:
-        left = skip
+        remaining = skip
         for item, rows in _counted(sources):
-            if left >= rows:
-                left -= rows
+            if remaining >= rows:
+                remaining -= rows
                 continue
-            yield from (item,) if isinstance(item, Image | Outcome) else item.items(left)
-            left = 0
+            yield from (item,) if isinstance(item, Image | Outcome) else item.items(remaining)
+            remaining = 0
 
     return islice(after_skipped(), limit)
 
@@ -132,30 +132,30 @@ def _counted(sources: Iterable[Source]) -> Iterator[tuple[Item | Table, int]]:
 
 def _open(argument: str, stdin: BinaryIO) -> list[Source]:
     path, problem = Path(argument), "no such file or folder"
-    found: list[Source] = []
+    sources: list[Source] = []
     try:
         if argument == "-":
-            found = [_read_stdin(stdin)]
+            sources = [_read_stdin(stdin)]
         elif path.is_file():
-            found = [_file(path, path.parent.resolve() / path.name)]
+            sources = [_file(path, path.parent.resolve() / path.name)]
         elif path.is_dir():
             problem = "no file with an image suffix in this folder"
-            found = [PatternSource(f"{glob.escape(argument)}/**", only_images=True)]
+            sources = [PatternSource(f"{glob.escape(argument)}/**", only_images=True)]
         elif path.exists():
             problem = "not a regular file; pipe it in and name it -"
         elif glob.has_magic(argument):
             problem = "no file matches this pattern"
             pattern = PatternSource(argument)
             # Parquet files are few, so each is checked at once, as if the shell had named it.
-            found = list(pattern.items()) if path.suffix.lower() == ".parquet" else [pattern]
+            sources = list(pattern.items()) if path.suffix.lower() == ".parquet" else [pattern]
     except OSError as err:  # a name too long, a folder that may not be entered
         problem = reason(err)
-    for source in found:
+    for source in sources:
         if isinstance(source, Outcome):
             raise ConfigurationError(f"SOURCE {source.source}", str(source.error_detail))
-    if next(_counted(found), None) is None:
+    if next(_counted(sources), None) is None:
         raise ConfigurationError(f"SOURCE {argument}", problem)
-    return found
+    return sources
 
 
 def _read_stdin(stdin: BinaryIO) -> Image:

@@ -100,10 +100,10 @@ def read_dataset(
     cut_validation = 0.0 if (listing.parts == VALIDATION).any() else validation_part
 
     rows = some_of(np.flatnonzero(listing.parts != TEST), listing.labels, limit, seed)
-    found = read_contents(listing, rows, None, progress, cache)
-    problems.left_out(listing, rows, found)
-    split = _split(listing, rows[found.kept], found.digests, cut_validation, cut_test, seed)
-    problems.mixed_up(listing.labels[rows[found.kept]], found.digests)
+    contents = read_contents(listing, rows, None, progress, cache)
+    problems.left_out(listing, rows, contents)
+    split = _split(listing, rows[contents.kept], contents.digests, cut_validation, cut_test, seed)
+    problems.mixed_up(listing.labels[rows[contents.kept]], contents.digests)
 
     order = np.concatenate([split.train, split.validation])
     decoded = read_contents(listing, order, spec, progress, cache)
@@ -140,7 +140,7 @@ def read_dataset(
             "train": len(train),
             "validation": len(validation),
             "test": len(tested),
-            "left_out": len(found.failed) + len(decoded.failed),
+            "left_out": len(contents.failed) + len(decoded.failed),
         },
         "train_images_by_class": dict(zip(classes, np.bincount(train.labels).tolist(), strict=True)),
         "split_seed": seed,
@@ -164,9 +164,11 @@ def read_test(
     problems = Problems()
     rows = _known(test.listing, test.rows, classes, "--test", problems)
     examples, contents = _decode(test.listing, rows, spec, classes, problems, progress)
-    seen = sum(digest.tobytes() in test.trained_on for digest in contents.digests)
-    if seen:
-        problems.add("notes", f"{seen} of {len(examples)} test images are also among those trained on, byte for byte")
+    trained_on = sum(digest.tobytes() in test.trained_on for digest in contents.digests)
+    if trained_on:
+        problems.add(
+            "notes", f"{trained_on} of {len(examples)} test images are also among those trained on, byte for byte"
+        )
     return examples, problems.lines()
 
 

@@ -56,7 +56,7 @@ class Problems:
         of: dict[bytes, set[int]] = defaultdict(set)
         for label, digest in zip(labels.tolist(), map(bytes, digests), strict=True):
             of[digest].add(label)
-        several = sum(len(found) > 1 for found in of.values())
+        several = sum(len(classes) > 1 for classes in of.values())
         if several:
             self.add("notes", f"{several} picture(s) lie in more than one class, byte for byte")
 

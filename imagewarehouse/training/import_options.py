@@ -137,12 +137,12 @@ def _labels_of_file(path: Path) -> list[str]:
 
 def _turned(indices: dict[str, int], name: str) -> dict[str, str]:
     """Keras' class_indices {"cat": 0} as {"0": "cat"}."""
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for label, number in indices.items():
-        other = found.setdefault(str(number), label)
+        other = labels.setdefault(str(number), label)
         if other != label:
             raise ConfigurationError("--labels", f"{name}: {other!r} and {label!r} are both number {number}")
-    return found
+    return labels
 
 
 def _labels_of_json(text: str, name: str) -> list[str]:

@@ -200,13 +200,13 @@ class Trainer:
         """Of the averaged weights, on unchanged pictures."""
         if not len(examples):
             return math.nan
-        kept = [variable.numpy() for variable in self.model.variables]
+        weights = [variable.numpy() for variable in self.model.variables]
         self._assign([value.numpy() for value in self._averaged])
         try:
-            found = np.argmax(self._logits(examples.images), axis=1)
+            predicted = np.argmax(self._logits(examples.images), axis=1)
         finally:
-            self._assign(kept)
-        return float(np.mean(found == examples.labels))
+            self._assign(weights)
+        return float(np.mean(predicted == examples.labels))
 
     # --- one step -----------------------------------------------------------------------------------------------------
 

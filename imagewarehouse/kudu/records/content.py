@@ -79,19 +79,19 @@ def read_records(content: bytes, format: str = "auto", *, exact: bool = False) -
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in content[:2]:
         raise RecordsMalformed("content is not UTF-8; it looks like UTF-16 or UTF-32")
     try:
-        found = _parse(content, exact)
+        values = _parse(content, exact)
     except _NotJson as err:
         whole = RecordsMalformed(f"line {err.line}, column {err.column}: {err.problem}")
         if format == "json" or (format == "auto" and content.lstrip()[:1] == b"["):
             raise whole from None
-        found = _parse_lines(content, exact)
-        if format == "auto" and 2 * sum(type(v) is dict for v in found) < len(found):
+        values = _parse_lines(content, exact)
+        if format == "auto" and 2 * sum(type(v) is dict for v in values) < len(values):
             raise whole from None
-    if set(map(type, found)) <= {dict}:
-        return Records(found, range(len(found)))
-    errors = tuple(BadRow(n, RecordsMalformed(v.reason), v.text()) for n, v in enumerate(found) if type(v) is _Refused)
-    numbers = [n for n, v in enumerate(found) if type(v) is dict]
-    return Records([found[n] for n in numbers], numbers, errors=errors)
+    if set(map(type, values)) <= {dict}:
+        return Records(values, range(len(values)))
+    errors = tuple(BadRow(n, RecordsMalformed(v.reason), v.text()) for n, v in enumerate(values) if type(v) is _Refused)
+    numbers = [n for n, v in enumerate(values) if type(v) is dict]
+    return Records([values[n] for n in numbers], numbers, errors=errors)
 
 
 class _NotJson(Exception):
@@ -154,13 +154,13 @@ class _JsonReader:
             parse_int=(lambda literal: self._number(int, literal)) if numbers else None,
         )
         scan, skip, size = decoder.scan_once, WHITESPACE.match, len(text)  # type: ignore[attr-defined]
-        found: list[Any] = []
+        values: list[Any] = []
         at = skip(text, 0).end()
         lists = False
         try:
             while at < size:
                 value, at = scan(text, at)
-                found.append(value)
+                values.append(value)
                 lists = lists or type(value) is list
                 if not (
                     text[at : at + 2] == "\n{" and (at := at + 1)
@@ -173,19 +173,19 @@ class _JsonReader:
         except RecursionError:
             raise _NotJson(*_position(text, at), "is nested too deeply") from None
         if lists:
-            return [v for value in found for v in (value if type(value) is list else (value,))]
-        return found
+            return [v for value in values for v in (value if type(value) is list else (value,))]
+        return values
 
     def _refuse(self, reason: str, source: Any) -> _Refused:
         self.refused += 1
         return _Refused(reason, source)
 
     def _pairs(self, pairs: list[tuple[str, Any]]) -> Any:
-        made = dict(pairs)
-        if len(made) == len(pairs):
-            return made
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        members = dict(pairs)
+        if len(members) == len(pairs):
+            return members
+        keys: set[str] = set()
+        twice = next(name for name, _ in pairs if name in keys or keys.add(name))  # type: ignore[func-returns-value]
         return self._refuse(f"key {shorten(twice)} stands twice in one object", tuple(pairs))
 
     def _number(self, kind: Any, literal: str) -> Any:
@@ -229,7 +229,7 @@ def _checked(value: Any) -> Any:
 def _parse_lines(content: bytes, exact: bool) -> list[Any]:
     """As _parse, but a line that is not JSON becomes a _Refused. Good lines are still read many at a time."""
     lines = [(n, line) for n, line in enumerate(content.split(b"\n"), 1) if line.strip()]
-    found: list[Any] = []
+    records: list[Any] = []
     pending = [lines]
     while pending:
         part = pending.pop()
@@ -243,11 +243,11 @@ def _parse_lines(content: bytes, exact: bool) -> list[Any]:
             else:
                 values = []
         if len(part) == 1 or len(values) == len(part):
-            found += values
+            records += values
         else:
             half = len(part) // 2
             pending += [part[half:], part[:half]]
-    return found
+    return records
 
 
 def _position(text: str, at: int) -> tuple[int, int]:

@@ -61,5 +61,5 @@ def sort_out(records: Records, rows: Rows, outcomes: Sequence[WarehouseError | N
     if len({int(number) for number in rows.records}) < len(rows):
         # A record with several rows goes again as a whole, and must not undo what records behind it have written.
         numbers |= {int(number) for number in rows.records if number > min(waiting)}
-    rest = None if len(numbers) == len(records) else remaining(records, numbers)
-    return Delivery(written, bad, next(iter(waiting.values())), rest)
+    remainder = None if len(numbers) == len(records) else remaining(records, numbers)
+    return Delivery(written, bad, next(iter(waiting.values())), remainder)

@@ -104,13 +104,13 @@ def judge(
     return Retention(drop, refused, _unit_text(_shift(unit_start(trusted, unit), unit, newest - current), unit))
 
 
-def refusal(found: Retention, table: str, now: datetime, kudu_now: datetime | None) -> str:
+def refusal(retention: Retention, table: str, now: datetime, kudu_now: datetime | None) -> str:
     """One line for an operator: which ranges are not dropped, why, and what to do."""
     return (
-        f"table {table}: range partitions with rows are not dropped: {found.refused_text} ({len(found.refused)}). They "
+        f"table {table}: range partitions with rows are not dropped: {retention.refused_text} ({len(retention.refused)}). They "
         f"are past retention by this node's clock, {_clock_text(now)}, but Kudu's clock says {_clock_text(kudu_now)} "
-        f"and the newest rows that count are of {found.newest}. Check the clock. If it is right, drop them with: "
-        f"imagewarehouse table partitions {table} --drop-before {found.drop_before}"
+        f"and the newest rows that count are of {retention.newest}. Check the clock. If it is right, drop them with: "
+        f"imagewarehouse table partitions {table} --drop-before {retention.drop_before}"
     )
 
 
@@ -137,10 +137,10 @@ def _newest_that_counts(spans: Iterable[tuple[int, int]], policy: RangePolicy) -
     keep = policy.keep or 0
     # At most half: were such a pause the work of a clock that is ahead, the unit that is really the current one stays.
     ordinary = min(_ORDINARY_PAUSE[policy.unit], keep // 2)
-    found = sorted(set(spans))
-    starts = sorted({first for first, _ in found})
-    newest, top = found[0]
-    for first, last in found[1:]:
+    ordered = sorted(set(spans))
+    starts = sorted({first for first, _ in ordered})
+    newest, top = ordered[0]
+    for first, last in ordered[1:]:
         if first - top - 1 > ordinary and _filled_from(first, starts, keep) < keep + 2:
             break
         newest, top = first, max(top, last)
@@ -154,8 +154,8 @@ def _filled_from(first: int, starts: Sequence[int], keep: int) -> int:
     """
     later = [start for start in starts if start >= first]
     count = 1
-    for one, other in pairwise(later):
-        if other - one - 1 > keep:
+    for unit, following in pairwise(later):
+        if following - unit - 1 > keep:
             break
         count += 1
     return count
@@ -216,8 +216,8 @@ def _bound(moment: datetime, kind: KuduType) -> datetime | date:
     return moment.date() if kind is KuduType.DATE else moment
 
 
-def _overlap(one: Range, other: Range) -> bool:
-    return _before(one.lower, other.upper) and _before(other.lower, one.upper)
+def _overlap(first: Range, second: Range) -> bool:
+    return _before(first.lower, second.upper) and _before(second.lower, first.upper)
 
 
 def _before(lower: tuple[Any, ...] | None, upper: tuple[Any, ...] | None) -> bool:

@@ -197,7 +197,7 @@ class TableSink:
 
     def _compare(self, schema: TableSchema, declared: TableSchema) -> TableSchema:
         """Refuse a table that cannot hold the declared rows; add nullable columns that it lacks."""
-        there = {column.name: column for column in schema.columns}
+        columns = {column.name: column for column in schema.columns}
         if schema.key != declared.key:
             raise ConfigurationError(
                 "Table Name",
@@ -205,13 +205,13 @@ class TableSink:
             )
         missing = []
         for column in declared.columns:
-            found = there.get(column.name)
-            if found is None:
+            existing = columns.get(column.name)
+            if existing is None:
                 missing.append(column)
-            elif found.type_text != column.type_text:
+            elif existing.type_text != column.type_text:
                 raise ConfigurationError(
                     "Table Name",
-                    f"column {column.name} of table {self.table} is {found.type_text}, expected {column.type_text}",
+                    f"column {column.name} of table {self.table} is {existing.type_text}, expected {column.type_text}",
                 )
         return self._add(schema, missing) if missing else schema
 
@@ -274,10 +274,10 @@ class TableSink:
         """Drop what is past retention, unless the rows say that this node's clock may be wrong."""
         with_rows = self.writer.ranges_with_rows(self.table, existing)
         kudu_now = self.writer.clock()  # behind the reading, so that it is of now
-        found = judge(policy, kind, existing, with_rows, now, kudu_now)
-        if found.refused:
-            log.error("%s", refusal(found, self.table, now, kudu_now))
-        for part in found.drop:
+        retention = judge(policy, kind, existing, with_rows, now, kudu_now)
+        if retention.refused:
+            log.error("%s", refusal(retention, self.table, now, kudu_now))
+        for part in retention.drop:
             if self.writer.drop_range(self.table, part):
                 log.warning("table %s: dropped the range up to %s, past retention", self.table, part.upper)
 
@@ -298,5 +298,5 @@ def _only(
     failed: dict[int, list[int]], outcomes: list[list[Outcome]], passes: Callable[[Outcome], bool]
 ) -> dict[int, list[int]]:
     # In the order in which they came, however the client told of them: rows of one key must not change places.
-    found = {number: sorted(row for row in rows if passes(outcomes[number][row])) for number, rows in failed.items()}
-    return {number: rows for number, rows in found.items() if rows}
+    passing = {number: sorted(row for row in rows if passes(outcomes[number][row])) for number, rows in failed.items()}
+    return {number: rows for number, rows in passing.items() if rows}

@@ -71,8 +71,8 @@ class KuduTables:
         for number, put in enumerate(puts):
             by_table.setdefault(put.table, []).append(number)
         for table, numbers in by_table.items():
-            for number, found in zip(numbers, self._write_table(table, [puts[n] for n in numbers]), strict=True):
-                outcomes[number] = found
+            for number, results in zip(numbers, self._write_table(table, [puts[n] for n in numbers]), strict=True):
+                outcomes[number] = results
         return outcomes
 
     def schema(self, table: str) -> TableSchema:
@@ -88,13 +88,13 @@ class KuduTables:
         groups = _groups(puts)
         try:
             written = sink.write([_merged([puts[n] for n in group]) for group in groups])
-            found: list[list[Outcome]] = [[] for _ in puts]
+            results: list[list[Outcome]] = [[] for _ in puts]
             for group, outcomes in zip(groups, written, strict=True):
                 start = 0
                 for number in group:
-                    found[number] = outcomes[start : start + len(puts[number])]
+                    results[number] = outcomes[start : start + len(puts[number])]
                     start += len(puts[number])
-            return found
+            return results
         except Exception as err:
             if len(puts) == 1:
                 log.exception("table %s: %d rows", table, len(puts[0]))

@@ -64,8 +64,8 @@ def _svg(figure: Figure) -> str:
     drawn = file.getvalue()
     for colour, variable in _VARIABLES.items():
         drawn = drawn.replace(colour, f"var({variable})")
-    head, tag, rest = drawn.partition("<defs>")
-    return _data_uri("image/svg+xml", f"{head}<style>{_THEME}</style>{tag}{rest}".encode())
+    head, tag, tail = drawn.partition("<defs>")
+    return _data_uri("image/svg+xml", f"{head}<style>{_THEME}</style>{tag}{tail}".encode())
 
 
 def _styled() -> Any:

@@ -249,53 +249,54 @@ def _said(bins: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _robustness(found: Mapping[str, Any] | None) -> Values | None:
-    if not found:
+def _robustness(robustness: Mapping[str, Any] | None) -> Values | None:
+    if not robustness:
         return None
-    clean = found["clean"]
+    clean = robustness["clean"]
     charts = [
         Picture(
-            plots.severities(one, clean),
-            f"{one['name']}: accuracy {percent(one['levels'][-1]['accuracy'])} at {one['levels'][-1]['severity']:g}.",
-            f"{short(one['name'])} ({short(one['unit'])})",
+            plots.severities(corruption, clean),
+            f"{corruption['name']}: accuracy {percent(corruption['levels'][-1]['accuracy'])} "
+            f"at {corruption['levels'][-1]['severity']:g}.",
+            f"{short(corruption['name'])} ({short(corruption['unit'])})",
         )
-        for one in found["corruptions"]
+        for corruption in robustness["corruptions"]
     ]
     changes = [
         {
-            "name": one["name"],
-            "unit": one["unit"],
+            "name": corruption["name"],
+            "unit": corruption["unit"],
             "levels": [
                 (f"{level['severity']:g}", level["accuracy"], f"{100 * (level['accuracy'] - clean):+.1f}")
-                for level in one["levels"]
+                for level in corruption["levels"]
             ],
         }
-        for one in found["corruptions"]
+        for corruption in robustness["corruptions"]
     ]
-    known = {"clean": clean, "images": found["images"], "seed": found["seed"]}
-    return {**known, "charts": charts, "changes": changes}
+    facts = {"clean": clean, "images": robustness["images"], "seed": robustness["seed"]}
+    return {**facts, "charts": charts, "changes": changes}
 
 
 def _files(metrics: Mapping[str, Any]) -> Values | None:
-    timed = metrics.get("latency", {})
-    exports, times = metrics.get("exports", {}), timed.get("files", {})
+    latency = metrics.get("latency", {})
+    exports, times = metrics.get("exports", {}), latency.get("files", {})
     if not exports and not times:
         return None
     rows = []
     for name in dict.fromkeys([*exports, *times]):
-        export, took = exports.get(name) or {}, times.get(name) or {}
-        known = {**took, **{key: value for key, value in export.items() if value is not None}}
+        export, timing = exports.get(name) or {}, times.get(name) or {}
+        facts = {**timing, **{key: value for key, value in export.items() if value is not None}}
         cells = (
-            _maybe(known.get("bytes"), lambda value: f"{value:,}"),
-            _maybe(known.get("agreement"), lambda value: f"{100 * value:.2f} %"),
-            _maybe(known.get("largest_difference"), lambda value: f"{value:.2g}"),
-            _maybe(known.get("accuracy"), percent),
-            _maybe(known.get("median_ms"), ms),
-            _maybe(took.get("p99_ms"), ms),
-            _maybe(took.get("ratio"), lambda value: f"× {value:.2f}"),  # noqa: RUF001 - times
+            _maybe(facts.get("bytes"), lambda value: f"{value:,}"),
+            _maybe(facts.get("agreement"), lambda value: f"{100 * value:.2f} %"),
+            _maybe(facts.get("largest_difference"), lambda value: f"{value:.2g}"),
+            _maybe(facts.get("accuracy"), percent),
+            _maybe(facts.get("median_ms"), ms),
+            _maybe(timing.get("p99_ms"), ms),
+            _maybe(timing.get("ratio"), lambda value: f"× {value:.2f}"),  # noqa: RUF001 - times
         )
         rows.append((name, cells))
-    return {"rows": rows, "runs": timed["runs"] if timed else 0}
+    return {"rows": rows, "runs": latency["runs"] if latency else 0}
 
 
 def _maybe(value: Any, write: Callable[[Any], str]) -> str:
@@ -304,9 +305,9 @@ def _maybe(value: Any, write: Callable[[Any], str]) -> str:
 
 def _mistakes(mistakes: Sequence[Mistake], examples: Examples, manifest: Manifest) -> Values:
     photos = []
-    for one in mistakes[:MISTAKES]:
-        source, small = plots.photo(examples.images[one.index], manifest.spec)
-        alt = f"{one.true} taken for {one.predicted}"
-        name = examples.names[one.index]
-        photos.append(Photo(source, alt, small, one.predicted, one.confidence, one.true, name))
+    for mistake in mistakes[:MISTAKES]:
+        source, small = plots.photo(examples.images[mistake.index], manifest.spec)
+        alt = f"{mistake.true} taken for {mistake.predicted}"
+        name = examples.names[mistake.index]
+        photos.append(Photo(source, alt, small, mistake.predicted, mistake.confidence, mistake.true, name))
     return {"photos": photos, "wrong": len(mistakes), "images": len(examples.labels)}
