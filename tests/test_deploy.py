@@ -535,11 +535,11 @@ class Canned:
 
 
 def test_dead_letters_are_told_from_what_will_drain() -> None:
-    links = [("in", "listen", "work"), ("loop", "work", "work"), ("dead", "work", "grave")]
+    links = [("in", "listen", "work"), ("loop", "work", "work"), ("dead", "work", "dead_letters")]
     revision = {"version": 0}
     flow = {
         "processors": [{"id": name, "revision": revision} for name in ("listen", "work")],
-        "funnels": [{"id": "grave"}],
+        "funnels": [{"id": "dead_letters"}],
         "connections": [{"id": name, "sourceId": start, "destinationId": end} for name, start, end in links],
     }
     queues = [

@@ -46,7 +46,7 @@ def mutate(seed: Seed, rng: Random) -> bytes:
         content = change(content, seed.format, rng)[:MAX_BYTES]
     # A wrong RIFF size is a case of its own; a wrong checksum in a PNG says nothing about all else that is wrong.
     if rng.random() < (0.5 if seed.format == "WEBP" else 0.95):
-        content = mended(content, seed.format)
+        content = repaired(content, seed.format)
     return content
 
 
@@ -57,8 +57,8 @@ def edge_values(field: Field, length: int) -> tuple[int, ...]:
     """
     around = [2**bits + step for bits in (7, 8, 15, 16, 24, 31, 32, 63, 64) for step in (-2, -1, 0, 1)]
     near = [length - field.base + step for step in (-2, -1, 0, 1)]
-    here = [field.at - field.base, field.at - field.base + field.size]
-    return tuple(sorted({value % 256**field.size for value in (0, 1, 2, -1, -2, *around, *near, *here)}))
+    own_place = [field.at - field.base, field.at - field.base + field.size]
+    return tuple(sorted({value % 256**field.size for value in (0, 1, 2, -1, -2, *around, *near, *own_place)}))
 
 
 def with_field(content: bytes, field: Field, value: int) -> bytes:
@@ -67,7 +67,7 @@ def with_field(content: bytes, field: Field, value: int) -> bytes:
     return content[: field.at] + number + content[field.at + field.size :]
 
 
-def mended(content: bytes, image_format: str) -> bytes:
+def repaired(content: bytes, image_format: str) -> bytes:
     """The same file with sums and sizes that agree with the rest: checksums of PNG chunks, WebP's RIFF size.
 
     A PNG chunk's checksum goes to where the chunk's own length says, right or wrong: there it will be looked for.
@@ -243,10 +243,10 @@ def _repack(content: bytes, image_format: str, rng: Random) -> bytes:
         return _change_part(content, image_format, rng)
     part = rng.choice(streams)
     kind = content[part.start + 4 : part.body]
-    others = (
+    chunks = (
         [chunk for chunk in streams if content[chunk.start + 4 : chunk.body] == kind] if kind == b"IDAT" else [part]
     )
-    body = b"".join(_body(content, chunk, "PNG") for chunk in others)
+    body = b"".join(_body(content, chunk, "PNG") for chunk in chunks)
     start = _COMPRESSED[kind](body)
     try:
         raw = zlib.decompressobj().decompress(body[start:], 4 * MAX_PIXELS)
@@ -259,8 +259,8 @@ def _repack(content: bytes, image_format: str, rng: Random) -> bytes:
     else:
         raw = rng.choice(_PLAIN)(raw, image_format, rng)
     new = _packed(content[part.start : part.body], body[:start] + zlib.compress(raw, rng.randrange(10)), "PNG")
-    for chunk in reversed(others):  # from behind, so that the places in front stay; the first one takes all
-        content = content[: chunk.start] + (new if chunk == others[0] else b"") + content[chunk.end :]
+    for chunk in reversed(chunks):  # from behind, so that the places in front stay; the first one takes all
+        content = content[: chunk.start] + (new if chunk == chunks[0] else b"") + content[chunk.end :]
     return content
 
 

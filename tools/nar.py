@@ -291,7 +291,9 @@ def dependencies(target: Target, entries: Mapping[str, Content]) -> str:
         elif name.endswith(".jar") and not name.startswith(LIBRARIES) and not name.endswith(HELPER):
             components.append(_jar(name))
     head = f"What imagewarehouse {__version__} ({target}) bundles of others; its own licence is {_OURS}.\n"
-    return head + "".join(f"\n{what}\n  licence: {licence}\n  text: {where}\n" for what, licence, where in components)
+    return head + "".join(
+        f"\n{component}\n  licence: {licence}\n  text: {where}\n" for component, licence, where in components
+    )
 
 
 def _distribution(folder: str, entries: Mapping[str, Content]) -> tuple[str, str, str]:
@@ -299,7 +301,7 @@ def _distribution(folder: str, entries: Mapping[str, Content]) -> tuple[str, str
     path = entries[f"{folder}METADATA"]
     assert isinstance(path, Path)
     metadata = importlib.metadata.Distribution.at(path.parent).metadata
-    what = f"{metadata['Name']} {metadata['Version']}"
+    component = f"{metadata['Name']} {metadata['Version']}"
     texts = [
         name
         for name in entries
@@ -308,12 +310,12 @@ def _distribution(folder: str, entries: Mapping[str, Content]) -> tuple[str, str
     licence = _stated(metadata) or ("see its text" if texts else "")
     if texts:
         inside = {name[len(folder) :].partition("/")[0] for name in texts}
-        return what, licence, ", ".join(f"{folder}{name}" for name in sorted(inside))
+        return component, licence, ", ".join(f"{folder}{name}" for name in sorted(inside))
     if "apache" not in licence.lower():
         raise ConfigurationError(
-            what, f"has no text of its licence ({licence or 'not stated'}); put it into tools/licences"
+            component, f"has no text of its licence ({licence or 'not stated'}); put it into tools/licences"
         )
-    return what, licence, _OURS
+    return component, licence, _OURS
 
 
 def _stated(metadata: Any) -> str:

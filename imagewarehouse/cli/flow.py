@@ -16,7 +16,7 @@ def flow() -> None:
 @flow.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 def check(file: Path | None) -> None:
-    """Check a NiFi flow definition: processors, properties, parameters, connections, ends for everything that fails.
+    """Check a NiFi flow definition: processors, properties, parameters, connections, handling of all failures.
 
     FILE is what NiFi's "Download flow definition" gives. Without it: the flow of this project.
     """

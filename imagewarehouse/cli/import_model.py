@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def import_model(
     ctx: click.Context, /, file: Path, out: Path, labels: str, scale: str, size: str | None, name: str | None, number: str,
-    **others: Any,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Check a model that was made elsewhere and write it as a version of a model folder.
 
@@ -69,9 +69,9 @@ def import_model(
     from imagewarehouse.training.importing import import_model as check_and_write
 
     classes, origin = read_labels(labels)
-    wishes = Wishes(labels=classes, labels_from=origin, scale=scale, size=_size(size), **others)
-    wanted = None if number == "next" else number
-    _show(check_and_write(file, out, wishes, name, wanted, _command(ctx)), out)
+    wishes = Wishes(labels=classes, labels_from=origin, scale=scale, size=_size(size), **options)
+    version = None if number == "next" else number
+    _show(check_and_write(file, out, wishes, name, version, _command(ctx)), out)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

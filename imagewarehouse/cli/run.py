@@ -141,8 +141,8 @@ async def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
     runner = Runner(options)
     await runner.start()
     click.echo(f"imagewarehouse {__version__} is ready")
-    for what, where in runner.describe():
-        click.echo(f"  {what:<44} {where}")
+    for service, address in runner.describe():
+        click.echo(f"  {service:<44} {address}")
     if kudu is not None:
         click.echo(f"  Kudu: {kudu.masters} (local, data in {kudu.folder}, pages at {kudu.web()})")
     elif masters := runner.parameters.get(_MASTERS):

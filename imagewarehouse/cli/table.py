@@ -94,7 +94,7 @@ def create(
 def show(name: str | None, as_schema: bool, rows: int | None, as_json: bool, **cluster: Any) -> None:
     """Show a table, or list all.
 
-    Rows and sizes are those that the master has heard of last, some seconds ago.
+    Rows and sizes are the latest that the tablet servers reported to the master, some seconds old.
     """
     from imagewarehouse.cli.kudu.connection import find_cluster
     from imagewarehouse.cli.kudu.show import list_tables, show_declaration, show_rows, show_table

@@ -162,8 +162,8 @@ def _parameter_contexts(subject: _Subject) -> Iterator[str]:
     for group, path in subject.groups():
         name = group.get("parameterContextName")  # NiFi does not inherit it from the group around
         if name not in contexts:
-            what = f"the parameter context {name!r}, which is not in the file" if name else "no parameter context"
-            yield f"{' / '.join(path) or subject.flow.name}: has {what}"
+            problem = f"the parameter context {name!r}, which is not in the file" if name else "no parameter context"
+            yield f"{' / '.join(path) or subject.flow.name}: has {problem}"
 
 
 def _parameter_values(subject: _Subject) -> Iterator[str]:

@@ -210,12 +210,12 @@ def parse_value(value: Any, column: KuduColumn) -> Any:
     return convert_cell(value, column)
 
 
-def _only(declared: Any, what: str, *known: str) -> None:
+def _only(declared: Any, element: str, *known: str) -> None:
     if not isinstance(declared, dict):
-        raise ValueError(f"{what}: expected an object, received {type(declared).__name__}")
+        raise ValueError(f"{element}: expected an object, received {type(declared).__name__}")
     unknown = set(declared) - set(known)
     if unknown:
-        raise ValueError(f"{what}: has no {min(unknown)}; it knows {', '.join(known)}")
+        raise ValueError(f"{element}: has no {min(unknown)}; it knows {', '.join(known)}")
 
 
 def _list(declared: Mapping[str, Any], name: str, default: Sequence[Any] | None = None) -> Sequence[Any]:

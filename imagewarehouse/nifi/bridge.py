@@ -228,7 +228,7 @@ class _Handover:
 _handover = _Handover()
 
 
-def _tell_once(what: str, err: Exception) -> None:
-    if what not in _told:
-        _told.add(what)
-        log.warning("NiFi's Python bridge is not as expected, %s: %s: %s", what, type(err).__name__, err)
+def _tell_once(consequence: str, err: Exception) -> None:
+    if consequence not in _told:
+        _told.add(consequence)
+        log.warning("NiFi's Python bridge is not as expected, %s: %s: %s", consequence, type(err).__name__, err)

@@ -63,8 +63,8 @@ class Backoff:
     def delay(self, attempt: int, retry_after_s: float | None, uniform: Callable[[float, float], float]) -> float:
         """After the failed attempt number `attempt` (1, 2, ...). Never earlier than the service asked, up to the cap."""
         if retry_after_s is not None:
-            asked = min(self.cap_s, retry_after_s)
-            return asked + uniform(0.0, max(self.base_s, asked / 10))
+            requested = min(self.cap_s, retry_after_s)
+            return requested + uniform(0.0, max(self.base_s, requested / 10))
         return min(self.cap_s, self.base_s * 2.0 ** (attempt - 1)) * uniform(0.5, 1.0)
 
 
@@ -93,17 +93,21 @@ class Client:
         attempt = 0
         while True:
             attempt += 1
-            answer, asked = await self._attempt(content, headers), None
+            answer, retry_after = await self._attempt(content, headers), None
             if isinstance(answer, Reply):
                 self.has_answered = True
-                again, asked, why = answer.http_status in _RETRIED, answer.retry_after_s, f"HTTP {answer.http_status}"
+                retryable, retry_after, cause = (
+                    answer.http_status in _RETRIED,
+                    answer.retry_after_s,
+                    f"HTTP {answer.http_status}",
+                )
             else:
-                again, why = answer.retryable, answer.detail
-            if not again or attempt > self.plan.retries:
+                retryable, cause = answer.retryable, answer.detail
+            if not retryable or attempt > self.plan.retries:
                 return answer, attempt
             if note is not None and attempt == 1:
-                note(f"{self.plan.url}: {why}; trying up to {self.plan.retries} more times")
-            await asyncio.wait({self.halted}, timeout=Backoff().delay(attempt, asked, _uniform))
+                note(f"{self.plan.url}: {cause}; trying up to {self.plan.retries} more times")
+            await asyncio.wait({self.halted}, timeout=Backoff().delay(attempt, retry_after, _uniform))
             if self.halted.done():
                 return None, attempt
 
@@ -118,8 +122,8 @@ class Client:
                 except asyncio.IncompleteReadError as err:  # shorter, as it should be
                     answer = err.partial
                 ms = (time.perf_counter() - started) * 1000
-                asked = retry_after_s(response.headers.get("Retry-After"), datetime.now(timezone.utc))
-                return Reply(response.status, answer, ms, asked, response.headers.get("Location"))
+                retry_after = retry_after_s(response.headers.get("Retry-After"), datetime.now(timezone.utc))
+                return Reply(response.status, answer, ms, retry_after, response.headers.get("Location"))
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as err:
             return explain(err, self.plan.timeout_s)
 

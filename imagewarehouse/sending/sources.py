@@ -38,9 +38,9 @@ class PatternSource:
         """Those of a folder first, then those below. A folder that cannot be listed is one failure."""
         parts = Path(self.pattern).parts
         fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-        base, wanted = Path(*parts[:fixed]), parts[fixed:]
-        if wanted[-1] == "**":
-            wanted += ("*",)
+        base, pattern = Path(*parts[:fixed]), parts[fixed:]
+        if pattern[-1] == "**":
+            pattern += ("*",)
         pending = [(base, {0})] if base.is_dir() else []
         while pending:
             folder, places = pending.pop()
@@ -48,11 +48,11 @@ class PatternSource:
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        below = _step(wanted, places, entry)
+                        below = _step(pattern, places, entry)
                         if _is_folder(entry):
-                            folders.append((entry.name, below - {len(wanted)}))
+                            folders.append((entry.name, below - {len(pattern)}))
                         # A dangling link is named as unreadable, not passed over.
-                        elif len(wanted) in below and (entry.is_symlink() or entry.is_file()):
+                        elif len(pattern) in below and (entry.is_symlink() or entry.is_file()):
                             files.append(entry.name)
             except OSError as err:
                 yield unreadable(str(folder), reason(err))
@@ -72,15 +72,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _step(wanted: Sequence[str], places: Iterable[int], entry: os.DirEntry[str]) -> set[int]:
+def _step(pattern: Sequence[str], places: Iterable[int], entry: os.DirEntry[str]) -> set[int]:
     """Where in the pattern an entry of a folder at `places` is; len(wanted): the pattern matches it."""
     reached, is_hidden = set(), entry.name.startswith(".")
     for place in places:
-        while wanted[place] == "**":
+        while pattern[place] == "**":
             if not is_hidden and not entry.is_symlink():
                 reached.add(place)
             place += 1  # `**` also stands for no folder at all
-        if fnmatchcase(entry.name, wanted[place]) and (not is_hidden or wanted[place].startswith(".")):
+        if fnmatchcase(entry.name, pattern[place]) and (not is_hidden or pattern[place].startswith(".")):
             reached.add(place + 1)
     return reached
 

@@ -282,13 +282,15 @@ def _test_rows(listing: Listing, problems: Problems) -> IntArray:
 def _known(listing: Listing, rows: IntArray, classes: Sequence[str], setting: str, problems: Problems) -> IntArray:
     """Those of `rows` whose class is one of `classes`. Raises ConfigurationError when there are some, but none of them is."""
     known = np.isin(listing.labels[rows], [at for at, name in enumerate(listing.classes) if name in set(classes)])
-    strange = np.bincount(listing.labels[rows[~known]], minlength=len(listing.classes))
+    unknown = np.bincount(listing.labels[rows[~known]], minlength=len(listing.classes))
     if len(rows) and not known.any():
-        theirs, ours = (", ".join(names[:5]) for names in (listing.classes, tuple(classes)))
-        raise ConfigurationError(setting, f"none of its classes ({theirs}) is one of the model's ({ours})")
-    for label in np.flatnonzero(strange):
+        source_classes, model_classes = (", ".join(names[:5]) for names in (listing.classes, tuple(classes)))
+        raise ConfigurationError(
+            setting, f"none of its classes ({source_classes}) is one of the model's ({model_classes})"
+        )
+    for label in np.flatnonzero(unknown):
         line = (
-            f"class {listing.classes[label]!r} of {listing.source} is not trained on: {images(strange[label])} left out"
+            f"class {listing.classes[label]!r} of {listing.source} is not trained on: {images(unknown[label])} left out"
         )
         problems.add("classes left out", line)
     return rows[known]

@@ -70,18 +70,18 @@ def divide(rows: IntArray, labels: IntArray, digests: UInt8Array, validation: fl
     )
 
 
-def _hold_out(groups: list[list[int]], wanted: int, stays: int) -> tuple[list[list[int]], list[list[int]]]:
-    """Groups of about `wanted` images in all, at least one group, and the others, at least `stays` groups."""
+def _hold_out(groups: list[list[int]], images: int, minimum: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Groups of about `images` images in all, at least one group, and the others, at least `minimum` groups."""
     held_out: list[list[int]] = []
     remaining: list[list[int]] = []
     count = 0
     for group in groups:
-        if count + len(group) <= wanted and len(groups) - len(held_out) > stays:
+        if count + len(group) <= images and len(groups) - len(held_out) > minimum:
             held_out.append(group)
             count += len(group)
         else:
             remaining.append(group)
-    if not held_out:  # each is larger than what is wanted
+    if not held_out:  # each group holds more than `images`
         remaining.sort(key=len)
         held_out.append(remaining.pop(0))
     return held_out, remaining

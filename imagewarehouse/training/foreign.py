@@ -336,9 +336,9 @@ def check_input(shape: tuple[int | None, ...], dtype: str) -> Shape:
 
 
 def _check_single(inputs: list[str], outputs: list[str]) -> None:
-    for what, names in (("input", inputs), ("output", outputs)):
+    for kind, names in (("input", inputs), ("output", outputs)):
         if len(names) != 1:
-            raise ModelBroken(f"has {len(names)} {what}s ({', '.join(names)}), expected 1")
+            raise ModelBroken(f"has {len(names)} {kind}s ({', '.join(names)}), expected 1")
 
 
 _OPEN: dict[str, Callable[[Path, bool, Path], Network]] = {

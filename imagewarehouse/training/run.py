@@ -90,15 +90,15 @@ class Run:
 
     def read(self, progress: Callable[[int, int], None] | None = None) -> Dataset:
         """The images; those for the test are not looked at."""
-        wanted = self.settings
+        settings = self.settings
         return read_dataset(
-            wanted.data,
-            wanted.spec,
-            test=wanted.test,
-            validation_part=wanted.validation_part,
-            test_part=wanted.test_part,
-            seed=wanted.seed,
-            limit=wanted.limit,
+            settings.data,
+            settings.spec,
+            test=settings.test,
+            validation_part=settings.validation_part,
+            test_part=settings.test_part,
+            seed=settings.seed,
+            limit=settings.limit,
             progress=progress,
             cache=self.folder / "cache",
         )

@@ -173,10 +173,10 @@ def _list_folder(root: Path, setting: str) -> Listing:
     else:
         for part, folder in zip(parts, folders, strict=True):
             if part == TRAIN and _folders(folder) and not _loose_files(folder):
-                others = ", ".join(
+                unexpected = ", ".join(
                     printable(other.name) for other, known in zip(folders, parts, strict=True) if not known
                 )
-                problem = f"beside {folder.name}/ there is {others}; expected nothing but validation/ and test/"
+                problem = f"beside {folder.name}/ there is {unexpected}; expected nothing but validation/ and test/"
                 raise ConfigurationError(setting, problem)
         places = [("", folder) for folder in folders]
     entries = sorted((file, folder.name, part) for part, folder in places for file in _files_below(folder, root))
@@ -241,9 +241,9 @@ def _list_csv(path: Path, setting: str) -> Listing:
 
     files, labels, classes, split = column("path", "file", "image"), column("label"), column("class"), column("split")
     if files is None or (labels is None and classes is None):
-        wanted = "path (or file, image)" if files is None else "label (or class)"
+        required = "path (or file, image)" if files is None else "label (or class)"
         raise ConfigurationError(
-            setting, f"{path.name}: no column {wanted}; there are: {one_line(', '.join(columns), 200)}"
+            setting, f"{path.name}: no column {required}; there are: {one_line(', '.join(columns), 200)}"
         )
     if not rows:
         raise ConfigurationError(setting, f"{path.name}: no rows in it")

@@ -114,9 +114,9 @@ def change_ranges(
     would = "would be " if dry_run else ""
     done: dict[str, Any] = {"table": name, "dry_run": dry_run, "added": [], "dropped": []}
 
-    def say(part: Range, what: str) -> None:
+    def say(part: Range, outcome: str) -> None:
         if not as_json:
-            click.echo(f"{range_text(part)}  {what}")
+            click.echo(f"{range_text(part)}  {outcome}")
 
     with cluster.connect(name) as writer:
         schema, existing = writer.schema(name, refresh=True), writer.ranges(name)
@@ -174,12 +174,12 @@ def list_ranges(cluster: Cluster, name: str, unit: str | None, now: datetime, as
         click.echo("no range at all: no row can be written")
     if kind:
         policy = RangePolicy(schema.range_columns[0], unit or usual_unit(schema, existing) or "month")
-        wanted = f"this {policy.unit} and the next {policy.ahead}"
+        planned = f"this {policy.unit} and the next {policy.ahead}"
         missing = plan(policy, kind, existing, now).add
         if missing:
-            click.echo(f"missing of {wanted}: {', '.join(map(range_text, missing))}; add with --ahead {policy.ahead}")
+            click.echo(f"missing of {planned}: {', '.join(map(range_text, missing))}; add with --ahead {policy.ahead}")
         else:
-            click.echo(f"{wanted} are there")
+            click.echo(f"{planned} are there")
 
 
 def _time_kind(schema: TableSchema) -> KuduType:
@@ -239,12 +239,12 @@ def _sizes(cluster: Cluster, schema: TableSchema) -> dict[Range, tuple[int, int]
 
 
 def _confirm(name: str, rows: dict[Range, int]) -> None:
-    what = f"{counted(len(rows), 'range')} of {name} with {counted(sum(rows.values()), 'row')}"
+    summary = f"{counted(len(rows), 'range')} of {name} with {counted(sum(rows.values()), 'row')}"
     if not _can_ask():
-        raise ConfigurationError("--yes", f"is needed to drop {what}, as nobody can be asked; --dry-run shows them")
+        raise ConfigurationError("--yes", f"is needed to drop {summary}, as nobody can be asked; --dry-run shows them")
     for part in rows:
         click.echo(f"{range_text(part)}  {counted(rows[part], 'row')}", err=True)
-    if not click.confirm(f"Drop {what} for good?", err=True):
+    if not click.confirm(f"Drop {summary} for good?", err=True):
         click.echo("nothing was changed", err=True)
         sys.exit(1)
 

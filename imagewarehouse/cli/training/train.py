@@ -187,10 +187,10 @@ def _conclude(manifest: Manifest, evaluation: Evaluation | None, out: Path) -> N
 def _settings(options: Mapping[str, Any], explicit: Set[str], work: Path, command: str) -> Settings | None:
 
     if options["resume"] and options["data"] is None:
-        others = sorted(_SPOKEN.get(name, f"--{name.replace('_', '-')}") for name in explicit - _OF_ANY_RUN)
-        if others:
+        rejected = sorted(_SPOKEN.get(name, f"--{name.replace('_', '-')}") for name in explicit - _OF_ANY_RUN)
+        if rejected:
             raise ConfigurationError(
-                "--resume", f"goes on with the options it began with; leave out {', '.join(others)}"
+                "--resume", f"goes on with the options it began with; leave out {', '.join(rejected)}"
             )
         return None
     if options["data"] is None:
@@ -247,8 +247,8 @@ def _strategy(name: str) -> Any:
         if not os.environ.get("TF_CONFIG"):
             raise ConfigurationError("--strategy", "multiworker needs the workers in TF_CONFIG; see docs/models.md")
         try:
-            wanted = json.loads(os.environ["TF_CONFIG"])
-            wanted["cluster"]["worker"][int(wanted["task"]["index"])]
+            configuration = json.loads(os.environ["TF_CONFIG"])
+            configuration["cluster"]["worker"][int(configuration["task"]["index"])]
         except (ValueError, LookupError, TypeError) as err:
             raise ConfigurationError("TF_CONFIG", f"names no worker: {err}; see docs/models.md") from err
         return tf.distribute.MultiWorkerMirroredStrategy()

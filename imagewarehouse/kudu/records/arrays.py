@@ -194,34 +194,34 @@ def _cells_of(array: pa.Array) -> list[Any]:
 
 
 def _cast(array: pa.Array, column: KuduColumn, conversion: Conversion) -> pa.Array | None:
-    kind, target, wanted = array.type, column.arrow_type, column.type
-    if wanted in (KuduType.STRING, KuduType.VARCHAR):
+    kind, target, kudu_type = array.type, column.arrow_type, column.type
+    if kudu_type in (KuduType.STRING, KuduType.VARCHAR):
         if _is_text(kind) or is_binary(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
             return _short_enough(array.cast(target), column)
-    elif wanted is KuduType.BINARY:
+    elif kudu_type is KuduType.BINARY:
         if is_binary(kind) or (_is_text(kind) and conversion.binary_text == "utf-8"):
             return _short_enough(array.cast(target), column)
-    elif wanted is KuduType.UNIXTIME_MICROS:
+    elif kudu_type is KuduType.UNIXTIME_MICROS:
         if _is_text(kind):
             return _timestamps_of_text(array.cast(pa.string()))
         if pa.types.is_integer(kind):
             return _timestamps_of_ints(array.cast(pa.int64()), conversion)
-    elif wanted is KuduType.DATE:
+    elif kudu_type is KuduType.DATE:
         if _is_text(kind):
             return _dates_of_text(array.cast(pa.string()))
         if pa.types.is_integer(kind):
             return _dates_of_ints(array.cast(pa.int64()))
     elif kind == target:
         return array
-    elif wanted in INTEGER_BITS and pa.types.is_integer(kind):
+    elif kudu_type in INTEGER_BITS and pa.types.is_integer(kind):
         return array.cast(target)
-    elif wanted in (KuduType.FLOAT, KuduType.DOUBLE) and pa.types.is_integer(kind):
+    elif kudu_type in (KuduType.FLOAT, KuduType.DOUBLE) and pa.types.is_integer(kind):
         return array.cast(pa.float64(), safe=False).cast(
             target, safe=False
         )  # twice, as the cells do: the same rounding
-    elif wanted is KuduType.DECIMAL and pa.types.is_decimal(kind):
+    elif kudu_type is KuduType.DECIMAL and pa.types.is_decimal(kind):
         return array.cast(target)
-    elif wanted is KuduType.DECIMAL and pa.types.is_integer(kind) and (column.scale or 0) <= 18:
+    elif kudu_type is KuduType.DECIMAL and pa.types.is_integer(kind) and (column.scale or 0) <= 18:
         return array.cast(pa.decimal128(38, column.scale or 0)).cast(target)
     return None
 

@@ -304,17 +304,17 @@ def remaining(records: Records, numbers: Iterable[int]) -> bytes:
 
     Raises: KeyError: there is no record of this number.
     """
-    wanted = sorted(set(numbers))
+    selected = sorted(set(numbers))
     if records.table is not None:
-        if wanted and not 0 <= wanted[0] <= wanted[-1] < records.table.num_rows:
-            raise KeyError(wanted[-1])
+        if selected and not 0 <= selected[0] <= selected[-1] < records.table.num_rows:
+            raise KeyError(selected[-1])
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, records.table.schema) as writer:
-            writer.write_table(table_rows(records.table, wanted))
+            writer.write_table(table_rows(records.table, selected))
         return bytes(sink.getvalue())
     at = {n: row for row, n in enumerate(records.numbers)}
     texts = {bad.record: bad.values for bad in records.errors}
-    lines = [_whole_text(records.items[at[n]]) if n in at else str(texts[n]).replace("\n", " ") for n in wanted]
+    lines = [_whole_text(records.items[at[n]]) if n in at else str(texts[n]).replace("\n", " ") for n in selected]
     return b"".join(_utf8(line) + b"\n" for line in lines)
 
 

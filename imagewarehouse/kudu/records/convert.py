@@ -225,7 +225,7 @@ def _unknown_text(names: Sequence[str], known: Mapping[str, Any] | set[str] | tu
     """Which fields have no column, and a column that one of them may have meant; `known` is empty where many asked."""
     shown = []
     for name in names[:5]:
-        near = difflib.get_close_matches(name[:256], known, 1) if known else []
-        shown.append(shorten(name) + (f" (did you mean {near[0]}?)" if near else ""))
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"no column for field {', '.join(shown)}{more}"
+        similar = difflib.get_close_matches(name[:256], known, 1) if known else []
+        shown.append(shorten(name) + (f" (did you mean {similar[0]}?)" if similar else ""))
+    others = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"no column for field {', '.join(shown)}{others}"

@@ -63,9 +63,9 @@ def plan(policy: RangePolicy, kind: KuduType, existing: Sequence[Range], now: da
     current = unit_start(now, policy.unit)
     add = []
     for number in range(policy.ahead + 1):
-        wanted = _range(_shift(current, policy.unit, number), policy.unit, kind)
-        if not any(_overlap(wanted, part) for part in existing):
-            add.append(wanted)
+        planned = _range(_shift(current, policy.unit, number), policy.unit, kind)
+        if not any(_overlap(planned, part) for part in existing):
+            add.append(planned)
     drop: list[Range] = []
     if policy.keep is not None:
         cut = _bound(_shift(current, policy.unit, -policy.keep), kind)

@@ -108,9 +108,9 @@ class TableSink:
 
     def prepare(self) -> TableSchema:
         """Open the table, or make it; afterwards it has what was declared. Raises what keeps it from that."""
-        asked = time.monotonic()
+        asked_at = time.monotonic()
         with self._lock:
-            if self._failed is not None and self._failed[0] > asked:
+            if self._failed is not None and self._failed[0] > asked_at:
                 raise self._failed[1]  # found out while we waited: many tasks take no longer than one
             try:
                 schema = self._open() if not self._ready else self.writer.schema(self.table)
@@ -256,16 +256,16 @@ class TableSink:
         kind = schema.column(policy.column).type
         try:
             now, existing = self._now(), self.writer.ranges(self.table)
-            wanted = plan(policy, kind, existing, now)
+            changes = plan(policy, kind, existing, now)
             added = 0
-            for part in wanted.add:
+            for part in changes.add:
                 added += self.writer.add_range(self.table, part)
                 log.info("table %s: range from %s", self.table, part.lower)
             if added:
                 self.writer.schema(
                     self.table, refresh=True
                 )  # the client remembers for minutes which ranges were missing
-            if drop and wanted.drop:
+            if drop and changes.drop:
                 self._drop_ranges(policy, kind, existing, now)
         except WarehouseError as err:
             log.warning("table %s: range partitions: %s", self.table, err)

@@ -122,10 +122,10 @@ def _result(metrics: Mapping[str, Any], manifest: Manifest) -> Values:
         Tile("Log loss, Brier", number(metrics["nll"]), f"Brier {number(metrics['brier'])} of at most 2"),
         Tile("Size", file_size(manifest.runtimes[metrics["runtime"]].stat().st_size), short(metrics["file"])),
     ]
-    timed = metrics.get("latency", {}).get("files", {}).get(metrics["file"])
-    if timed:
-        more = f"median on one thread, p99 {ms(timed['p99_ms'])} ms"
-        tiles.append(Tile("One image", f"{ms(timed['median_ms'])} ms", more))
+    timing = metrics.get("latency", {}).get("files", {}).get(metrics["file"])
+    if timing:
+        note = f"median on one thread, p99 {ms(timing['p99_ms'])} ms"
+        tiles.append(Tile("One image", f"{ms(timing['median_ms'])} ms", note))
     return {"tiles": tiles, "noise": noise(metrics)}
 
 
