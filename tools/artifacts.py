@@ -42,7 +42,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: a jar's bytes do n
 
 
 class NotFetchedError(Exception):
-    """The network or the repository did not give the file; the same command may work later."""
+    """The network or the repository failed to deliver the file; the same command may work later."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -229,7 +229,7 @@ class LocalNifi:
             self._keeper.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
-        self._forget()
+        self._reset()
 
     def kill(self) -> None:
         """SIGKILL, for NiFi and all of its Python processes at once."""
@@ -238,7 +238,7 @@ class LocalNifi:
         with suppress(ProcessLookupError):
             os.killpg(self._keeper.pid, signal.SIGKILL)
         self._keeper.wait()
-        self._forget()
+        self._reset()
 
     def restart(self, timeout: float = 180.0) -> None:
         """Stop and start, on the same ports."""
@@ -279,7 +279,7 @@ class LocalNifi:
 
         if self.pid is None:
             return []
-        served = _Served(self._log_lines())
+        served = _ProcessLog(self._log_lines())
         processes = []
         try:
             children = psutil.Process(self.pid).children()
@@ -428,7 +428,7 @@ class LocalNifi:
                 if match:
                     setattr(self, match[1].lower(), match[2])
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         assert self._keeper is not None
         for stream in (self._keeper.stdin, self._keeper.stdout):
             if stream is not None:
@@ -443,8 +443,8 @@ class LocalNifi:
                 yield from lines
 
 
-class _Served:
-    """What NiFi's log tells of its Python processes.
+class _ProcessLog:
+    """The Python processes that NiFi's log names.
 
     NiFi starts a process on a thread called `Initialize TYPE`, where it writes down the port that the process is to call,
     and on a thread of any name where it replaces one that has died, after it has written whom it served.

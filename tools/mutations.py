@@ -51,9 +51,9 @@ def mutate(seed: Seed, rng: Random) -> bytes:
 
 
 def edge_values(field: Field, length: int) -> tuple[int, ...]:
-    """What a reader may trip over in this field: the edges of integer types and the neighbours of the file's length.
+    """Values of this field on which a reader may fail: the edges of integer types and the neighbours of the file's length.
 
-    Negative numbers are there as what they look like in the field; so are those that are too wide, cut to its width.
+    Negative numbers stand in two's complement; numbers that are too wide are truncated to the field.
     """
     around = [2**bits + step for bits in (7, 8, 15, 16, 24, 31, 32, 63, 64) for step in (-2, -1, 0, 1)]
     near = [length - field.base + step for step in (-2, -1, 0, 1)]

@@ -130,7 +130,7 @@ def _table(records: list[dict[str, Any]]) -> None:
 
 
 def plain(value: object) -> object:
-    """A value as JSON, people and terminals like it."""
+    """A value that JSON can hold and a terminal can show."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, datetime):

@@ -27,7 +27,7 @@ _CLUSTER = (
 _json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 
 
-def _on_cluster(command: Callable[..., None]) -> Callable[..., None]:
+def _cluster_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that `find_cluster` takes."""
     for option in reversed(_CLUSTER):
         command = option(command)
@@ -52,7 +52,7 @@ def table() -> None:
 @click.option("--buckets", type=click.IntRange(2), help="Image records: hash buckets, over the servers.  [default: 4]")
 @click.option("--replicas", type=click.IntRange(1), help="Copies of each row, an odd number.  [default: the cluster's]")
 @click.option("--dry-run", is_flag=True, help="Print the declaration, and connect to nothing.")
-@_on_cluster
+@_cluster_options
 def create(
     name: str | None,
     file: Path | None,
@@ -90,7 +90,7 @@ def create(
 @click.option("--schema", "as_schema", is_flag=True, help="Print the declaration that `table create --schema` takes.")
 @click.option("--rows", type=click.IntRange(1), metavar="N", help="Show N rows, in no order.")
 @_json
-@_on_cluster
+@_cluster_options
 def show(name: str | None, as_schema: bool, rows: int | None, as_json: bool, **cluster: Any) -> None:
     """Show a table, or list all.
 
@@ -128,7 +128,7 @@ def show(name: str | None, as_schema: bool, rows: int | None, as_json: bool, **c
 @click.option("--yes", is_flag=True, help="Drop without asking.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @_json
-@_on_cluster
+@_cluster_options
 def partitions(
     name: str,
     add: tuple[str, ...],
@@ -170,7 +170,7 @@ def partitions(
 @_json
 @click.option("--web", multiple=True, metavar="HOST:PORT", help="Web pages of a master or, once for each, of a tablet "
               "server; may be repeated.  [default: port 8051 of the masters]")  # fmt: skip
-@_on_cluster
+@_cluster_options
 def compact_check(name: str, as_json: bool, **cluster: Any) -> None:
     """Look whether a table is well compacted and well laid out; without TABLE, that of the image records.
 

@@ -48,7 +48,7 @@ class _Subject:
         return (c for c in self.flow.components.values() if c.kind in kinds)
 
     def configured(self) -> Iterator[tuple[Component, ComponentType]]:
-        """Processors and services of a known type; the others have a finding of their own."""
+        """Processors and services of a known type; `_types` reports the others."""
         for component in self.of("PROCESSOR", "CONTROLLER_SERVICE"):
             if component.type in self.types:
                 yield component, self.types[component.type]
@@ -63,7 +63,7 @@ class _Subject:
             return definition.default
         try:
             return resolve(text, {p.name: p.value for p in self.flow.parameters.values()})
-        except ConfigurationError:  # an undefined parameter, which has a finding of its own
+        except ConfigurationError:  # an undefined parameter: another check reports it
             return text
 
     def ends(self, connection: Connection) -> str:
@@ -113,7 +113,7 @@ def _property_values(subject: _Subject) -> Iterator[str]:
 
 
 def _descriptors(subject: _Subject) -> Iterator[str]:
-    """NiFi takes these two facts from the file, because at the import a Python processor is not loaded yet."""
+    """At the import NiFi has not loaded the Python processors: it reads these two flags from the descriptors in the file."""
     raw = {item["identifier"]: item for group, _ in subject.groups() for key in KINDS for item in group.get(key) or ()}
     for component, definition in subject.configured():
         descriptors = raw[component.identifier].get("propertyDescriptors") or {}
@@ -258,9 +258,9 @@ def _unconnected(subject: _Subject) -> Iterator[str]:
     destinations = {c.destination for c in subject.flow.connections if c.source != c.destination}
     for component in subject.of("INPUT_PORT", "OUTPUT_PORT"):
         if component.identifier not in destinations and (component.group or component.kind != "INPUT_PORT"):
-            yield f"{_where(component)}: nothing comes into this {_spoken(component)}"
+            yield f"{_where(component)}: nothing comes into this {_kind_text(component)}"
         if component.identifier not in sources and (component.group or component.kind != "OUTPUT_PORT"):
-            yield f"{_where(component)}: nothing leaves this {_spoken(component)}"
+            yield f"{_where(component)}: nothing leaves this {_kind_text(component)}"
     for component, definition in subject.configured():
         if component.kind == "PROCESSOR" and definition.takes_input != (component.identifier in destinations):
             problem = (
@@ -274,7 +274,7 @@ def _unconnected(subject: _Subject) -> Iterator[str]:
             yield f"{_where(component)}: nothing comes into this funnel"
 
 
-def _spoken(component: Component) -> str:
+def _kind_text(component: Component) -> str:
     return component.kind.lower().replace("_", " ")
 
 
@@ -290,7 +290,7 @@ def _back_pressure(subject: _Subject) -> Iterator[str]:
 
 
 def _loops(subject: _Subject) -> Iterator[str]:
-    """A FlowFile that comes back at once keeps a thread busy for nothing, so something in the circle has to wait."""
+    """A loop without a delay keeps a thread busy, so one component of each loop must delay the FlowFile."""
     edges = {(c.source, c.destination) for c in subject.flow.connections if not _waits(subject, c)}
     while True:
         graph: dict[str, list[str]] = {}

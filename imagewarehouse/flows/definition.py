@@ -33,7 +33,7 @@ _REFERENCE = re.compile(r"(#+)\{([^}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What happens to a FlowFile before it really leaves on one of `relationships`."""
+    """How NiFi retries a FlowFile before it transfers it to one of `relationships`."""
 
     count: int
     relationships: frozenset[str]
@@ -61,7 +61,7 @@ class Component:
     enabled: bool  # a controller service is enabled where it is used, whatever this says
 
     def setting(self, name: str) -> str:
-        """How an operator finds a property: by the parameter behind it, if there is one."""
+        """The name of a property for an operator: its parameter first, if it has one."""
         parameters = references(self.properties.get(name))
         where = f"{self.name}, {name}"
         return f"{parameters[0]} ({where})" if len(parameters) == 1 else where
@@ -154,7 +154,7 @@ _SUBJECT_OF_EXPRESSION = re.compile(r"\$\{(#\{[^{}]+\})")
 
 
 def resolve(text: str | None, values: Mapping[str, str | None]) -> str | None:
-    """A property's value with its parameters filled in; None where nothing but unset parameters made it up.
+    """A property's value with its parameters filled in; None where it consists of unset parameters only.
 
     `##{x}` stands for a literal `#{x}`, as in NiFi. Where an expression begins with a parameter, `${#{x}:isEmpty()}`, the value
     stands there as `literal('...')`.
@@ -208,7 +208,7 @@ def data_size(text: str) -> int:
 
 
 def _wrong(problem: str) -> ConfigurationError:
-    """`read_flow` adds in which file."""
+    """`read_flow` adds the file name."""
     return ConfigurationError("flow", problem)
 
 

@@ -30,7 +30,7 @@ class Operation(IntEnum):
 
     @property
     def inserts(self) -> bool:
-        """Whether the row may become a new one, so that required columns have to be there."""
+        """Whether the operation may insert a row, so that required columns need a value."""
         return self <= Operation.UPSERT_IGNORE
 
     @property
@@ -77,7 +77,7 @@ class RowBatch:
 
 
 def mismatch(batch: RowBatch, columns: Sequence[KuduColumn]) -> str:
-    """Why the rows are not for a table of these columns, which was altered after they were converted; empty: they are."""
+    """Why the batch does not fit these columns: the table was altered after the conversion. Empty where it fits."""
     types = {column.name: column.arrow_type for column in columns}
     for column in batch.columns:
         if column.name not in types:

@@ -39,7 +39,7 @@ def read_schema(text: str, name: str) -> TableSchema:
 
 
 def schema_json(schema: TableSchema) -> dict[str, Any]:
-    """The declaration of a table; `read_schema` takes it back."""
+    """The declaration of a table; `read_schema` reads it."""
     declaration: dict[str, Any] = {"columns": [_column_json(c) for c in schema.columns]}
     if schema.hashes:
         declaration["hash"] = [{"columns": list(h.columns), "buckets": h.buckets} for h in schema.hashes]

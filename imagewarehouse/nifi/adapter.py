@@ -26,7 +26,7 @@ log = logging.getLogger("imagewarehouse")
 
 
 class BuiltOnce(Generic[T]):
-    """What a processor makes of its properties: built when it is scheduled, or at the first image.
+    """An object built from a processor's properties: when it is scheduled, or at the first image.
 
     NiFi does not call `onScheduled` again after it has replaced a crashed Python process, so `get` builds as well.
     Thread-safe; parallel tasks wait for one build.

@@ -96,7 +96,7 @@ def _java_map(result: Any, py4j: Any, client: Any) -> Any:
             whole.putAll(part)
         return whole
     except Exception as err:  # noqa: BLE001 - as above
-        _tell_once("attributes cross it one by one", err)
+        _warn_once("attributes cross it one by one", err)
         return type(result).getAttributes(result)
 
 
@@ -123,7 +123,7 @@ class _QuickAck(io.RawIOBase):
 
 
 _OURS = "_imagewarehouse_stream"
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 def acknowledge_at_once(client: Any) -> None:
@@ -148,7 +148,7 @@ def acknowledge_at_once(client: Any) -> None:
     except IndexError:
         pass  # the pool was emptied meanwhile by other tasks; the next read comes by again
     except Exception as err:  # noqa: BLE001 - whatever it is, reading goes on as without this
-        _tell_once("the 40 ms stall of large contents stays", err)
+        _warn_once("the 40 ms stall of large contents stays", err)
 
 
 def _replace_stream(connection: Any) -> None:
@@ -186,7 +186,7 @@ class _Handover:
         self._fields: tuple[Any, Any] | None = None
 
     def read(self, flow_file: Any, size: int) -> bytes | None:
-        """The content, or None where it cannot be had this way; the bridge's own way may then still give it."""
+        """The content, or None where shared memory fails; the bridge itself may still read it."""
         try:
             session_of, flow_file_of = self._fields or self._find_fields(flow_file)
             with self._slot(flow_file) as slot:
@@ -199,7 +199,7 @@ class _Handover:
         except Exception as err:  # noqa: BLE001 - a session that has ended, a field that is not there: all alike
             # One FlowFile may be to blame (its content is lost), so the way is only given up where it never worked.
             self.works = self._fields is not None
-            _tell_once("contents cross the bridge in base64", err)
+            _warn_once("contents cross the bridge in base64", err)
             return None
 
     def _find_fields(self, flow_file: Any) -> tuple[Any, Any]:
@@ -228,7 +228,7 @@ class _Handover:
 _handover = _Handover()
 
 
-def _tell_once(consequence: str, err: Exception) -> None:
-    if consequence not in _told:
-        _told.add(consequence)
+def _warn_once(consequence: str, err: Exception) -> None:
+    if consequence not in _warned:
+        _warned.add(consequence)
         log.warning("NiFi's Python bridge is not as expected, %s: %s: %s", consequence, type(err).__name__, err)

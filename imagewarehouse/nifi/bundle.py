@@ -18,7 +18,7 @@ MARKER = Path(__file__).parent.parent / "_bundle.json"
 
 
 def problem(marker: Path = MARKER) -> str | None:
-    """Why this Python cannot run what is bundled, in one line; None where it can, or where nothing is bundled."""
+    """Why this Python cannot run the bundled libraries, in one line; None where it can, or where none are bundled."""
     try:
         packed = json.loads(marker.read_text(encoding="utf-8"))
     except FileNotFoundError:

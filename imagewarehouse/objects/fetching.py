@@ -126,7 +126,7 @@ class Fetcher:
 
 
 class Allowance:
-    """Bytes and seconds that are left for the fetches of one FlowFile. Thread-safe."""
+    """The bytes and seconds that remain for the fetches of one FlowFile. Thread-safe."""
 
     def __init__(self, limits: Limits) -> None:
         self.seconds = limits.fetch_seconds
@@ -140,7 +140,7 @@ class Allowance:
         return self._until - time.monotonic()
 
     def take(self, number: int, uri: str) -> None:
-        """Count bytes that were read. Raises UriUnavailable where they are more than was left, or too late."""
+        """Count bytes that were read. Raises UriUnavailable where they exceed the allowance or arrive after the deadline."""
         with self._lock:
             self._bytes_left -= number
             if self._bytes_left < 0:

@@ -100,13 +100,13 @@ class Location:
         try:
             filesystem, root = fs.FileSystem.from_uri(self._opened_by)
             if isinstance(filesystem, fs.S3FileSystem):
-                filesystem = _in_time(filesystem)
+                filesystem = _with_timeouts(filesystem)
         except (pa.ArrowException, ValueError, OSError) as err:
             raise ConfigurationError(setting, f"{self.uri}: {self.hide(one_line(err))}") from err
         return filesystem, root.rstrip("/")
 
     def hide(self, message: str) -> str:
-        """A message of the store without what only this location may know: stores repeat the URI they were given."""
+        """A message of the store without the secrets of this location: stores repeat the URI of a request."""
         hidden = message.replace(self._opened_by, self.uri)
         for secret in self._secrets():
             hidden = hidden.replace(secret, "***")
@@ -125,7 +125,7 @@ def _wanted(scheme: str) -> str:
 
 
 def public(text: str) -> str:
-    """A text that may be a URI, understood or not, without what looks like a login or options: fit to be shown."""
+    """A text without what looks like a login or options of a URI, safe to show. It need not be a valid URI."""
     scheme, separator, remainder = text.partition("://")
     if not separator:
         return text[:200]
@@ -137,9 +137,9 @@ def public(text: str) -> str:
     return f"{scheme}://{address}{slash}{path}"[:200]
 
 
-def _in_time(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
-    """The same store, with what a URI has no options for: it gives up after some seconds, by default it waits for minutes;
-    and a small object is one request instead of three."""
+def _with_timeouts(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
+    """The same store with settings that a URI cannot hold: time-outs of seconds instead of minutes, and one request instead
+    of three for a small object."""
     _, (settings,) = filesystem.__reduce__()
     times = {"connect_timeout": _CONNECT_S, "request_timeout": _ANSWER_S}
     retry = fs.AwsStandardS3RetryStrategy(max_attempts=2)

@@ -137,7 +137,7 @@ class ObjectStore:
         return content
 
     def for_each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """`work` for each item: side by side where the store is across a network, whose answers take their time."""
+        """`work` for each item, in parallel where the store is remote."""
         if self._pool is None or len(items) < 2:
             return [work(item) for item in items]
         return list(self._pool.map(work, items))
@@ -145,7 +145,7 @@ class ObjectStore:
     def _remove_left_behind(self, now: datetime | None) -> None:
         for info in self._fs.get_file_info(fs.FileSelector(self._parts)):
             old = now is not None and info.mtime is not None and now - info.mtime > _LEFT_BEHIND
-            if info.type == fs.FileType.File and (old or _is_of_a_dead_process(info.base_name)):
+            if info.type == fs.FileType.File and (old or _is_abandoned(info.base_name)):
                 self._discard(info.path)
 
     def _discard(self, path: str) -> None:
@@ -164,8 +164,8 @@ class ObjectStore:
         return self.location.hide(one_line(err))
 
 
-def _is_of_a_dead_process(name: str) -> bool:
-    """Whether a temporary object was a process's of this node that is not there any more."""
+def _is_abandoned(name: str) -> bool:
+    """Whether a temporary object belongs to a process of this node that no longer runs."""
     _, _, remainder = name.partition(".")
     node, _, remainder = remainder.partition(".")
     pid = remainder.partition(".")[0]

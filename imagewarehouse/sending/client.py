@@ -144,7 +144,7 @@ def headers_of(image: Image, content: bytes, request_id: str, media_type: str | 
 
 
 def judge(reply: Reply, *, answers_later: bool) -> dict[str, Any]:
-    """Fields of an Outcome that an answer gives: status, and a record's or a problem's values."""
+    """The fields of an Outcome from an answer: status, and the values of a record or of a problem."""
     try:
         body = json.loads(reply.body)
     except (ValueError, RecursionError):
@@ -177,7 +177,7 @@ def judge(reply: Reply, *, answers_later: bool) -> dict[str, Any]:
 
 
 def explain(err: Exception, timeout_s: float) -> NoAnswer:
-    """The one place where the exceptions of aiohttp, ssl and the sockets become words."""
+    """Translates the exceptions of aiohttp, ssl and the sockets; no other place does."""
     if isinstance(err, aiohttp.ClientSSLError | ssl.SSLError):
         cause = getattr(err, "os_error", err)
         words = (getattr(cause, "reason", None) or str(cause)).replace("_", " ").lower()

@@ -35,7 +35,7 @@ class PatternSource:
     only_images: bool = False  # only files with a known image suffix
 
     def items(self) -> Iterator[Item | Table]:
-        """Those of a folder first, then those below. A folder that cannot be listed is one failure."""
+        """The files of a folder first, then those of its sub-folders. A folder that cannot be listed is one failure."""
         parts = Path(self.pattern).parts
         fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
         base, pattern = Path(*parts[:fixed]), parts[fixed:]

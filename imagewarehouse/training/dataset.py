@@ -217,7 +217,7 @@ def _check_numbers(validation_part: float, test_part: float, seed: int, limit: i
 
 
 def _split(listing: Listing, rows: IntArray, digests: UInt8Array, validation: float, test: float, seed: int) -> Split:
-    """What the source calls validation is that; the rest is divided."""
+    """Keep the validation part of the source, and divide the other rows."""
     own = listing.parts[rows] == VALIDATION
     split = divide(rows[~own], listing.labels[rows[~own]], digests[~own], validation, test, seed)
     return replace(split, validation=rows[own]) if own.any() else split
@@ -226,7 +226,7 @@ def _split(listing: Listing, rows: IntArray, digests: UInt8Array, validation: fl
 def _test_images(
     listing: Listing, elsewhere: Listing | None, own: IntArray, classes: Sequence[str], problems: Problems
 ) -> tuple[Listing, IntArray]:
-    """Where the test images are and which: those of `elsewhere` if there is such a source, else the rows `own`."""
+    """(listing, rows) of the test images: all of `elsewhere` where there is such a source, else the rows `own`."""
     if elsewhere is None:
         return listing, _known(listing, own, classes, "--data", problems)
     unused = int((listing.parts == TEST).sum())

@@ -52,7 +52,7 @@ class Problems:
             self.add("images left out", f"{listing.names[rows[position]]} is left out: {reason}")
 
     def mixed_up(self, labels: IntArray, digests: UInt8Array) -> None:
-        """The same picture in two classes: at most one of them can be right."""
+        """Report pictures that lie in two classes: at most one class can be right."""
         of: dict[bytes, set[int]] = defaultdict(set)
         for label, digest in zip(labels.tolist(), map(bytes, digests), strict=True):
             of[digest].add(label)
@@ -63,7 +63,7 @@ class Problems:
     def small(
         self, listing: Listing, split: Split, usable: IntArray, validated: bool, tested: bool, limit: int | None
     ) -> None:
-        """Classes with too few images to hold some back (`validated`, `tested`: for what), or to learn much from."""
+        """Report classes with too few images for a held-out part (`validated`, `tested`: which parts) or for learning."""
         rows = np.concatenate([split.train, split.validation, split.test])
         counts = np.bincount(listing.labels[rows], minlength=len(listing.classes))
         but = {

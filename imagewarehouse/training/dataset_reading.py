@@ -35,7 +35,7 @@ _NO_CACHE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, S
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What reading some rows of a listing gave; K of them are usable."""
+    """The result of reading rows of a listing; K of them are usable."""
 
     kept: IntArray  # (K,), positions in the rows asked for, ascending
     digests: UInt8Array  # (K, 32), sha256 of the files
@@ -65,7 +65,7 @@ def read_contents(
 def check_content(content: bytes) -> str:
     """Pillow's name of the format of a file that the warehouse would take, as far as its structure tells.
 
-    Bytes behind the picture's end are let pass: they do a model no harm, and many phones write them.
+    Trailing bytes are accepted: they do a model no harm, and many phones write them.
 
     Raises: NotAnImage, NoDecoder, Truncated, Corrupt, TooManyPixels, TooManyFrames.
     """
@@ -147,7 +147,7 @@ def _key(listing: Listing, rows: IntArray, spec: InputSpec | None) -> str:
 
 
 def _load(file: Path, rows: int, spec: InputSpec | None) -> Contents | None:
-    """None when there is none or it is broken; then it is written again."""
+    """The cached contents; None where there are none or they are damaged."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             contents = Contents(**{field.name: arrays[field.name] for field in fields(Contents)})
@@ -164,7 +164,7 @@ def _load(file: Path, rows: int, spec: InputSpec | None) -> Contents | None:
 
 
 def _save(file: Path, contents: Contents) -> None:
-    """Under another name first, so that nobody ever finds half a file. A cache that cannot be written is none."""
+    """Writes to a temporary name first, so that no reader finds half a file. A cache that cannot be written is skipped."""
     temporary = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

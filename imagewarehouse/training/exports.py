@@ -30,7 +30,7 @@ Network = Callable[[Float32Array], Any]
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One file (or folder), and how it did on the validation images beside the Keras network.
+    """One file (or folder), and its results on the validation images compared with the Keras network.
 
     `agreement` is the share of images with the same class (0-1), `largest_difference` that of any probability.
     """

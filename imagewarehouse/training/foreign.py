@@ -39,7 +39,7 @@ Shape = tuple[int | None, int | None, int | None]
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A model as it was found.
+    """A model as it was read.
 
     Attributes:
         shape: height, width and channels of its input; None where it takes any.
@@ -245,11 +245,11 @@ def two_classes(network: Network, logits: bool) -> Network:
     if call is None:
         raise ValueError("a TFLite file cannot be changed")
 
-    def both_of(images: Any) -> Any:
+    def two_outputs(images: Any) -> Any:
         second = call(images)
         return keras.ops.concatenate([second * 0 if logits else 1 - second, second], axis=-1)
 
-    return Network(network.kind, network.shape, both_of, None, activation, facts=network.facts)
+    return Network(network.kind, network.shape, two_outputs, None, activation, facts=network.facts)
 
 
 # --- SavedModel ---------------------------------------------------------------------------------------------------

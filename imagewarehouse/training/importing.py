@@ -39,7 +39,7 @@ _ALIKE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What was written, and report/import.json."""
+    """The written version, and report/import.json."""
 
     manifest: Manifest
     report: Mapping[str, Any]
@@ -184,7 +184,7 @@ def _first_answers(network: Network, images: Float32Array) -> Float32Array:
 def _as_two_classes(
     network: Network, images: Float32Array, answers: Float32Array, wishes: Wishes
 ) -> tuple[Network, Float32Array]:
-    """The same with two outputs, where a single sigmoid says how much it is the second class."""
+    """The network with two outputs, from a single sigmoid that gives the probability of the second class."""
     if network.kind == TFLITE:
         raise ModelBroken("has one output for two classes, and a TFLite file cannot be changed; import the Keras file or "
                           "SavedModel it was made from, or give it two outputs with softmax")  # fmt: skip
@@ -231,7 +231,7 @@ def _exports(
     output: str,
     work: Path,
 ) -> tuple[dict[str, bytes | Path], dict[str, Any]]:
-    """The files that serve the model, each of which has answered like it, and by how much they differ."""
+    """The files that serve the model, each checked against its answers, and the differences."""
     shape = (spec.height, spec.width, spec.channels)
     files: dict[str, bytes | Path] = {}
     checks: dict[str, Any] = {}
@@ -267,7 +267,7 @@ def compare(name: str, expected: Float32Array, answers: Float32Array) -> dict[st
 
 
 def notes(network: Network, wishes: Wishes, files: Mapping[str, Any], answers: Float32Array) -> list[str]:
-    """What may be a mistake, or is not as one would expect."""
+    """Notes on possible mistakes and unexpected properties."""
     remarks = []
     if float(np.ptp(answers, axis=0).max()) < _ALIKE:
         remarks.append(

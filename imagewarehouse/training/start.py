@@ -136,5 +136,5 @@ def keep(version: Path, kept: Path) -> None:
 
 
 def _object(value: Any) -> Mapping[str, Any]:
-    """A manifest's part may be anything: nobody has checked it."""
+    """The value as an object; a manifest is unchecked, so it may be of any type."""
     return value if isinstance(value, Mapping) else {}

@@ -30,7 +30,7 @@ SKEW, SKEW_ROWS = 2.0, 1000
 
 
 def check_table(cluster: Cluster, name: str, now: datetime, as_json: bool) -> bool:
-    """Print what is found. True: nothing is to be done."""
+    """Print the findings. Returns True where there are none."""
     with cluster.connect(name) as writer:
         schema = writer.schema(name, refresh=True)
     progress("asking the tablet servers")
@@ -74,7 +74,7 @@ def check_table(cluster: Cluster, name: str, now: datetime, as_json: bool) -> bo
 
 
 def problems(tablet: Tablet, siblings: Iterable[Tablet]) -> list[str]:
-    """What is to be done about a tablet, a line each. `siblings`: the tablets of its range."""
+    """The problems of a tablet, one line each. `siblings`: the tablets of its range."""
     lines = []
     if tablet.state != "RUNNING":
         lines.append(f"is {tablet.state}, not RUNNING: see the log of {tablet.server}")
@@ -114,7 +114,7 @@ def _empty(text: str, members: Sequence[Tablet], schema: TableSchema, now: datet
 
 
 def _takes_rows_of_now(schema: TableSchema, texts: Iterable[str], now: datetime) -> bool:
-    """A range that cannot be read may; so may those that are not of time."""
+    """Whether a range takes rows of now. True where a range cannot be read or is not over time."""
     kind = time_kind(schema)
     if kind is None:
         return True
@@ -127,6 +127,6 @@ def _takes_rows_of_now(schema: TableSchema, texts: Iterable[str], now: datetime)
 
 
 def _short_range(text: str) -> str:
-    """Of `A <= VALUES < B` as people write it."""
+    """`A <= VALUES < B` as `A to B`."""
     match = re.fullmatch(r"(.+) <= VALUES < (.+)", text)
     return f"{match[1]} to {match[2]}" if match else text

@@ -47,7 +47,7 @@ def declare(name: str | None, file: Path | None, layout: dict[str, int | None], 
 
 
 def create_table(cluster: Cluster, declared: TableSchema, now: datetime) -> bool:
-    """Make the table, or say how the one that is there differs. False: it does."""
+    """Create the table, or print how the existing one differs. Returns False where it differs."""
     name, planned = declared.name, declared
     if declared.policy is not None:
         kind = declared.column(declared.policy.column).type
@@ -73,7 +73,7 @@ def create_table(cluster: Cluster, declared: TableSchema, now: datetime) -> bool
 
 
 def differences(existing: TableSchema, declared: TableSchema) -> tuple[list[str], list[str]]:
-    """What keeps declared rows from the table, as the writing processor sees it; and what is only laid out otherwise."""
+    """(problems, notes): differences that make the writing processor refuse the table, and different partitions or replicas."""
     problems = []
     if existing.key != declared.key:
         problems.append(f"has the key {', '.join(existing.key)}, expected {', '.join(declared.key)}")

@@ -37,7 +37,7 @@ _WEB_TIMEOUT_S = 2.0  # the web pages may be behind a firewall, and are a bonus 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What the options of the same names ask for. Raises ConfigurationError on construction."""
+    """The changes requested by the options of the same names. Raises ConfigurationError on construction."""
 
     add: tuple[str, ...] = ()
     add_until: str | None = None
@@ -77,7 +77,7 @@ class Changes:
         return [part for part in existing if part in old]
 
     def doubt(self, writer: KuduWriter, schema: TableSchema, existing: Sequence[Range], now: datetime) -> Retention:
-        """What of the ranges that --keep-months drops is refused by `judge`, and --drop-before does not drop as well."""
+        """The ranges of --keep-months that `judge` refuses to drop and that --drop-before does not cover."""
         kind = _time_kind(schema)
         if self.keep_months is None or not plan(self._policy(schema), kind, existing, now).drop:
             return Retention()
@@ -110,7 +110,7 @@ def change_ranges(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Add and drop, and say so. `yes`: drop without asking."""
+    """Add and drop ranges, and print each change. `yes`: drop without asking."""
     would = "would be " if dry_run else ""
     done: dict[str, Any] = {"table": name, "dry_run": dry_run, "added": [], "dropped": []}
 
@@ -208,7 +208,7 @@ def _units_until(text: str, unit: str, now: datetime) -> int:
 
 
 def _rows_in(writer: KuduWriter, cluster: Cluster, schema: TableSchema, parts: Sequence[Range]) -> dict[Range, int]:
-    """How many rows each range has: as its leaders tell, else counted by reading the keys."""
+    """The number of rows of each range: from the tablet leaders, else counted by reading the keys."""
     sizes = _sizes(cluster, schema) if parts else {}
     counts = {}
     for part in parts:
@@ -221,7 +221,7 @@ def _rows_in(writer: KuduWriter, cluster: Cluster, schema: TableSchema, parts: S
 
 
 def _sizes(cluster: Cluster, schema: TableSchema) -> dict[Range, tuple[int, int]]:
-    """(rows, bytes of data) of each range whose tablets all tell; nothing where the web pages do not answer."""
+    """(rows, bytes of data) of each range whose tablets all report them; empty where the web pages do not answer."""
     kind = time_kind(schema)
     if kind is None:
         return {}

@@ -118,7 +118,7 @@ def _known(value: int) -> int | None:
 
 
 def _cell(value: Any) -> Any:
-    """A value as JSON and people like it."""
+    """A value that JSON can hold and people can read."""
     if isinstance(value, bytes):
         return value.hex()
     return to_text(value) if isinstance(value, (date, datetime, Decimal)) else value

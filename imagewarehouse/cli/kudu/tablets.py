@@ -30,7 +30,7 @@ _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 @dataclass(frozen=True, slots=True)
 class Tablet:
-    """One tablet as its leader tells of it; None: it does not. Sizes in bytes."""
+    """One tablet as its leader reports it; None: not reported. Sizes in bytes."""
 
     id: str
     partition: str
@@ -59,7 +59,7 @@ class Tablet:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TabletSurvey:
     """The tablets that could be read. `leaderless`: ids that nobody serves. `unread`: why some servers are missing."""
 
     tablets: tuple[Tablet, ...]
@@ -67,7 +67,7 @@ class Found:
     unread: tuple[str, ...] = ()
 
 
-def read_tablets(addresses: Sequence[str], table: str, timeout: float) -> Found:
+def read_tablets(addresses: Sequence[str], table: str, timeout: float) -> TabletSurvey:
     """Ask web addresses (host:port) of masters, of which one knows all tablet servers, or of tablet servers themselves.
 
     Raises KuduUnavailable when nothing can be read.
@@ -110,7 +110,7 @@ def read_tablets(addresses: Sequence[str], table: str, timeout: float) -> Found:
     if not tablets_by_id:
         raise KuduUnavailable("; ".join(unread) or f"no tablet of {table} at {', '.join(addresses)}")
     by_place = sorted(tablets_by_id.values(), key=lambda t: (t.range, t.bucket))
-    return Found(tuple(by_place), leaderless, tuple(unread))
+    return TabletSurvey(tuple(by_place), leaderless, tuple(unread))
 
 
 def by_range(tablets: Iterable[Tablet]) -> dict[str, list[Tablet]]:
@@ -128,7 +128,7 @@ def _tablets_of(url: str, table: str, timeout: float) -> list[Tablet]:
     try:
         operations = maintenance(_get(f"{url}/maintenance-manager", timeout).decode("utf-8", "replace"))
     except KuduUnavailable:
-        operations = {}  # the page is HTML for people: what it tells is left out where it cannot be read
+        operations = {}  # the page is HTML for people: its values are omitted where it cannot be read
     tablets = []
     for entity in entities:
         values = {m["name"]: m.get("value") for m in entity.get("metrics", ())}

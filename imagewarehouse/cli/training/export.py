@@ -23,7 +23,7 @@ _MOST_COMPARED = 2_000
 
 
 def write_files(source: Path, version: str, formats: Sequence[str], out: Path, data: str | None) -> None:
-    """Write the files, none over another, and say how far each is from the Keras network."""
+    """Write the files, overwrite none, and print how far each is from the Keras network."""
     try:
         manifest = read_manifest(find_version(source, version))
     except ConfigurationError as err:

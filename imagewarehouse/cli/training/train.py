@@ -62,26 +62,26 @@ def run(options: Mapping[str, Any], explicit: Set[str], command: str) -> int:
             with display.shown():
                 data = opened.read(lambda done, total: display.step("reading images", done, total))
                 trainer = opened.trainer(data, strategy)
-                _introduce(display, data, trainer, opened)
+                _print_data(display, data, trainer, opened)
                 opened.train(trainer, display.trained)
         except KeyboardInterrupt:
             if not any(work.glob("checkpoints/*.index")):
                 click.echo("\nStopped before anything was learnt.", err=True)
                 return 130
-            click.echo(f"\nStopped; what was learnt is kept in {work}. {_how_on(work, out)}", err=True)
+            click.echo(f"\nStopped; what was learnt is kept in {work}. {_resume_hint(work, out)}", err=True)
             return 130
         if not chief:
             return 0
         try:
             finish(opened, trainer, data, out, options["name"], display)
         except (WarehouseError, OSError, KeyboardInterrupt):
-            click.echo(f"What was learnt is kept in {work}. {_how_on(work, out)}", err=True)
+            click.echo(f"What was learnt is kept in {work}. {_resume_hint(work, out)}", err=True)
             raise
     return 0
 
 
 def finish(opened: Run, trainer: Trainer, data: Dataset, out: Path, name: str | None, display: Display) -> Manifest:
-    """Write the version and say what it is worth."""
+    """Write the version and print its test accuracy."""
     done = trainer.step
     with display.shown():
         display.say(f"trained for {minutes(opened.seconds)}; writing the files, then reading the test images")
@@ -92,7 +92,7 @@ def finish(opened: Run, trainer: Trainer, data: Dataset, out: Path, name: str | 
     opened.finished(manifest.version)
     for line in problems[len(data.problems) :]:
         click.echo(f"  ! {line}", err=True)
-    _conclude(manifest, evaluation, out)
+    _print_result(manifest, evaluation, out)
     return manifest
 
 
@@ -113,7 +113,7 @@ def finish_stopped(work: Path, out: Path, name: str | None, display: Display) ->
 
 
 def _check_out(out: Path) -> None:
-    """Before the training, not after it. Raises: ConfigurationError when no version can be written there."""
+    """Runs before the training. Raises: ConfigurationError when no version can be written there."""
     next_version(out)
     created = [path for path in (out, *out.parents) if not path.exists()]
     try:
@@ -139,12 +139,12 @@ def _stop_once() -> None:
             signal.signal(number, stop)
 
 
-def _how_on(work: Path, out: Path) -> str:
+def _resume_hint(work: Path, out: Path) -> str:
     words = shlex.join(["imagewarehouse", "export", str(work), "--out", str(out)])
     return f"Go on with --resume, or make a version of it:\n  {words}"
 
 
-def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -> None:
+def _print_data(display: Display, data: Dataset, trainer: Trainer, opened: Run) -> None:
     counts = data.facts["images"]
     recipe, spec = trainer.recipe, opened.settings.spec
     display.say(
@@ -168,7 +168,7 @@ def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -
     display.say(f"checkpoints and TensorBoard logs: {opened.folder}")
 
 
-def _conclude(manifest: Manifest, evaluation: Evaluation | None, out: Path) -> None:
+def _print_result(manifest: Manifest, evaluation: Evaluation | None, out: Path) -> None:
     shown = manifest.folder
     if evaluation is None:
         click.echo(f"{manifest.name} version {manifest.version}: {shown}, not tested: there was no image to test on")

@@ -134,7 +134,7 @@ class JavaKuduWriter:
         starts = np.cumsum([0, *(len(batch) for batch in batches)])
         for number, reason in zip(failed, reasons, strict=True):
             at = int(np.searchsorted(starts, number, side="right")) - 1
-            failures.append(RowFailure(at, number - int(starts[at]), self._fate(error_from_status(reason))))
+            failures.append(RowFailure(at, number - int(starts[at]), self._final_error(error_from_status(reason))))
         return failures
 
     def _add(self, writer: Any, batch: RowBatch, index: dict[str, int]) -> None:
@@ -174,7 +174,7 @@ class JavaKuduWriter:
             for part in schema.ranges:
                 options.addRangePartition(*(java_bound(java_schema, schema, b) for b in (part.lower, part.upper)))
             try:
-                self._answer(self._async.createTable(schema.name, java_schema, options))
+                self._wait_for(self._async.createTable(schema.name, java_schema, options))
             except self._kudu.client.KuduException as err:
                 if not err.getStatus().isAlreadyPresent():
                     raise
@@ -221,7 +221,7 @@ class JavaKuduWriter:
         with self._errors(table):
             options.dropRangePartition(*(java_bound(handle.getSchema(), schema, b) for b in (part.lower, part.upper)))
             try:
-                self._answer(self._async.alterTable(table, options))
+                self._wait_for(self._async.alterTable(table, options))
             except self._kudu.client.KuduException as err:
                 if part not in self.ranges(table):
                     return False
@@ -336,13 +336,13 @@ class JavaKuduWriter:
             with _java_errors(table):
                 yield
         except (KuduNotAuthorized, KuduRefused, KuduUnavailable) as err:
-            fate = self._fate(err)
-            if fate is err or isinstance(err.__cause__, WarehouseError):  # the latter: said by a call within this one
+            final = self._final_error(err)
+            if final is err or isinstance(err.__cause__, WarehouseError):  # the latter: said by a call within this one
                 raise
-            raise fate from err
+            raise final from err
 
-    def _fate(self, error: WarehouseError) -> WarehouseError:
-        """What the client does not know of a refusal: whether it may pass, and which settings are behind it."""
+    def _final_error(self, error: WarehouseError) -> WarehouseError:
+        """The error with what the client does not know: whether a retry may succeed, and which settings cause it."""
         if self._closed and type(error) is KuduRefused:
             return KuduUnavailable(f"the connection to Kudu was closed: {error}")  # nothing is known about the rows
         if type(error) not in (KuduNotAuthorized, KuduUnavailable):
@@ -365,20 +365,20 @@ class JavaKuduWriter:
         opened = None if refresh else self._opened.get(table)
         if opened is None:
             with self._errors(table):
-                handle = self._answer(self._async.openTable(table))
+                handle = self._wait_for(self._async.openTable(table))
                 opened = handle, table_schema(handle)
             with self._lock:
                 self._opened[table] = opened
         return opened
 
-    def _answer(self, deferred: Any) -> Any:
-        """Of a call to the master. A client that is closed meanwhile never gives it; its own calls would wait for ever."""
+    def _wait_for(self, deferred: Any) -> Any:
+        """The result of a call to the master. The time-out is ours: a client that is closed meanwhile never answers."""
         return deferred.join(java_long(round(self.settings.admin_timeout_s * 1000) + _GRACE_MS))
 
     def _alter(self, table: str, options: Any) -> bool:
         """False where what is to be added is there already."""
         try:
-            self._answer(self._async.alterTable(table, options))
+            self._wait_for(self._async.alterTable(table, options))
         except self._kudu.client.KuduException as err:
             if not err.getStatus().isAlreadyPresent():
                 raise
@@ -418,7 +418,7 @@ class JavaKuduWriter:
 
 @contextlib.contextmanager
 def _java_errors(table: str = "") -> Iterator[None]:
-    """Java's exceptions as errors of ours; the class says little (a plain time-out is "non-recoverable"), the status all."""
+    """Translates Java's exceptions by their status; their class is of little use (a plain time-out is "non-recoverable")."""
     try:
         yield
     except WarehouseError:

@@ -69,7 +69,7 @@ def first_token(table: str, handle: Any) -> dict[int, list[Any]]:
 def table_schema(opened: OpenedTable, token: Mapping[int, list[Any]]) -> TableSchema:
     table = _fields(_only(token, 21))
     described = [_fields(column) for column in _fields(_only(table, 4))[1]]
-    columns = tuple(_filled(column, message) for column, message in zip(opened.columns, described, strict=True))
+    columns = tuple(_with_details(column, message) for column, message in zip(opened.columns, described, strict=True))
     names = {_only(message, 1): column.name for message, column in zip(described, columns, strict=True)}
 
     def named(level: Mapping[int, list[Any]]) -> tuple[str, ...]:
@@ -84,8 +84,8 @@ def table_schema(opened: OpenedTable, token: Mapping[int, list[Any]]) -> TableSc
     return TableSchema(handle.name, columns, hashes, range_columns, replicas=replicas, comment=comment)
 
 
-def _filled(column: KuduColumn, message: Mapping[int, list[Any]]) -> KuduColumn:
-    """With what ColumnSchemaPB says and kudu-python does not."""
+def _with_details(column: KuduColumn, message: Mapping[int, list[Any]]) -> KuduColumn:
+    """The column with the values of ColumnSchemaPB that kudu-python does not expose."""
     if _only(message, 2) != column.name.encode():
         raise ValueError("another column")
     encoding, compression = ENCODINGS[_only(message, 8, 0)], COMPRESSIONS[_only(message, 9, 0)]

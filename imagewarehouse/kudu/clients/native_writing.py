@@ -45,7 +45,7 @@ _BINARY_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 2
 
 
 class Writing:
-    """One call of `write`: rows become operations, operations travel in flushes, and failures find their rows again.
+    """One call of `write`: turns rows into operations, flushes them, and maps failures back to rows.
 
     The client names a failed operation by its text only, in any order. The text begins with the key, so a flush never
     holds two rows with one key; that also keeps their order.
@@ -83,13 +83,13 @@ class Writing:
         with localcontext(EVERY_DIGIT):
             for start in range(0, len(batch), step):
                 if self._stopped is not None:
-                    self._leave(number, start, len(batch))
+                    self._skip(number, start, len(batch))
                     break
                 self._add(number, batch, start, min(start + step, len(batch)))
 
     def finish(self) -> list[RowFailure]:
         self._flush()
-        return sorted(self._failures, key=_place)
+        return sorted(self._failures, key=_position)
 
     def _add(self, number: int, batch: RowBatch, start: int, stop: int) -> None:
         part = RowBatch(
@@ -121,7 +121,7 @@ class Writing:
             if full or identity in self._pending:
                 self._flush()
             if self._stopped is not None:
-                self._leave(number, start + row, start + len(part))
+                self._skip(number, start + row, start + len(part))
                 return
             try:
                 prepared = self._new[operation](record)
@@ -132,9 +132,9 @@ class Writing:
                 self._session.apply(prepared)
             except self._exception as err:
                 # kudu-python frees what is in such an operation twice and dies; one that is never freed is lost memory,
-                # so what can be told before is told in `_refused`.
+                # so `_refused` finds what it can before.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(prepared))
-                self._session.get_pending_errors()  # it is told there once more
+                self._session.get_pending_errors()  # it is listed there as well
                 status = status_text(err).replace(
                     "Illegal state:", "Invalid argument:", 1
                 )  # of the row, not of a server
@@ -144,7 +144,7 @@ class Writing:
             self._bytes += row_size
 
     def _refused(self, part: RowBatch) -> dict[int, WarehouseError]:
-        """The rows that the client would not take, or would cut, or that would end this process."""
+        """The rows that the client would refuse or truncate, or that would crash this process, with their errors."""
         refused: dict[int, WarehouseError] = {}
         values = {column.name: column for column in part.columns}
         inserts = part.operations <= Operation.UPSERT_IGNORE
@@ -200,11 +200,11 @@ class Writing:
         try:
             self._session.flush()
         except self._exception as err:
-            self._failed(status_text(err))
+            self._collect_failures(status_text(err))
         self._pending = {}
         self._bytes = 0
 
-    def _failed(self, status: str) -> None:
+    def _collect_failures(self, status: str) -> None:
         errors, overflowed = self._session.get_pending_errors()
         key = [self._opened.columns[number] for number in self._opened.key]
         rows = {_key_text(cells, key): row for cells, row in self._pending.items()}
@@ -215,11 +215,11 @@ class Writing:
                 break
             failures.append(RowFailure(*row, error_from_status(_row_status(error))))
         if overflowed or not errors or len(failures) < len(errors):
-            # Told for every row although some are written: an upsert may be sent again, a row lost may not.
+            # Reported for every row although some are written: an upsert may be repeated, a row must not be lost.
             reason = _row_status(errors[0]) if errors else status
             error = KuduUnavailable(f"kudu-python does not say which rows were not written: {reason}")
             failures = [RowFailure(*row, error) for row in self._pending.values()]
-        for failure in sorted(failures, key=_place):
+        for failure in sorted(failures, key=_position):
             self._fail(failure)
 
     def _fail(self, failure: RowFailure) -> None:
@@ -227,8 +227,8 @@ class Writing:
         if self._stopped is None and failure.error.retryable:
             self._stopped = failure.error
 
-    def _leave(self, number: int, start: int, stop: int) -> None:
-        """Rows that are not sent because of one in front of them."""
+    def _skip(self, number: int, start: int, stop: int) -> None:
+        """Add the rows that are not sent because an earlier row failed."""
         assert self._stopped is not None
         self._failures += [RowFailure(number, row, self._stopped) for row in range(start, stop)]
 
@@ -240,7 +240,7 @@ class Writing:
         return match[1] if match else ""
 
 
-def _place(failure: RowFailure) -> tuple[int, int]:
+def _position(failure: RowFailure) -> tuple[int, int]:
     return failure.batch, failure.row
 
 
@@ -295,7 +295,7 @@ def _binary_text(cell: bytes) -> str:
 
 
 def status_text(err: Exception) -> str:
-    """What kudu-python raises as Kudu prints it; it leaves the code out where it has a class for it."""
+    """The status text of an exception as Kudu prints it; kudu-python omits the code where it has a class for it."""
     text = err.args[0] if err.args else ""
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     names = {

@@ -168,7 +168,7 @@ def _large(kind: pa.DataType) -> pa.DataType:
 
 
 def from_array(array: pa.Array, column: KuduColumn, conversion: Conversion) -> tuple[pa.Array, dict[int, ValueError]]:
-    """As from_list, without Python for the types that fit each other by nature."""
+    """As from_list, but converts compatible Arrow types without Python objects."""
     kind = array.type
     if pa.types.is_null(kind):
         return pa.nulls(len(array), column.arrow_type), {}
@@ -241,7 +241,7 @@ def is_binary(kind: pa.DataType) -> bool:
 
 
 def _floats_of_floats(array: pa.Array, column: KuduColumn) -> tuple[pa.Array, dict[int, ValueError]]:
-    """Infinities stay; only what becomes one is wrong."""
+    """Infinities are kept; a finite value that becomes infinite is an error."""
     floats = array.cast(column.arrow_type, safe=False)
     if column.type is KuduType.DOUBLE or not pa.types.is_float64(array.type):
         return floats, {}

@@ -51,7 +51,7 @@ _ISO = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """How to read what could be read in more than one way. Raises ValueError on construction.
+    """How to convert ambiguous values. Raises ValueError on construction.
 
     `binary_text`: what text is for a binary column; its own UTF-8 bytes are what NiFi 1's PutKudu wrote.
     `time_unit`: what a whole number counts for a unixtime_micros column; NiFi's own records count milliseconds.

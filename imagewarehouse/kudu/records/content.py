@@ -95,7 +95,7 @@ def read_records(content: bytes, format: str = "auto", *, exact: bool = False) -
 
 
 class _NotJson(Exception):
-    """Text that no reading makes JSON; `line` and `column` count from 1."""
+    """Text that is not JSON; `line` and `column` count from 1."""
 
     def __init__(self, line: int, column: int, problem: str) -> None:
         super().__init__(problem)
@@ -103,7 +103,7 @@ class _NotJson(Exception):
 
 
 class _Refused:
-    """Stands in parsed JSON for what is JSON but not taken. `source`: its text, or the pairs of an object as a tuple."""
+    """Placeholder in parsed JSON for a value that is refused. `source`: its text, or the pairs of an object as a tuple."""
 
     __slots__ = ("reason", "source")
 
@@ -117,7 +117,7 @@ class _Refused:
 
 
 def _parse(content: bytes, exact: bool) -> list[Any]:
-    """For each record of JSON a dict or, where it is not taken, a _Refused. Raises _NotJson."""
+    """A dict for each JSON record, or a _Refused where it is refused. Raises _NotJson."""
     try:
         text = content.decode()
     except UnicodeDecodeError as err:
@@ -143,7 +143,7 @@ class _JsonReader:
         self._fraction: Any = Decimal if exact else float
 
     def scan(self, text: str, keys: bool = False, numbers: bool = False) -> list[Any]:
-        """Values of objects and arrays one behind the other. Python checks keys or numbers where it is told to.
+        """The values of concatenated objects and arrays. `keys`, `numbers`: check these in Python.
 
         Raises: _NotJson; ValueError, ArithmeticError: a number that cannot be read, unless `numbers`.
         """
@@ -196,7 +196,7 @@ class _JsonReader:
 
 
 def _keys_are_single(content: bytes, values: list[Any]) -> bool:
-    """Whether it is certain, without a look at each object, that no key stands twice in one.
+    """Whether no object can have a duplicate key, decided without a check of each object.
 
     A key ends with a quote or a blank in front of a colon. Text may hold the same, so there are at most as many keys
     as such places; and at least as many as were read. Where both counts are equal, none was lost.
@@ -209,7 +209,7 @@ def _keys_are_single(content: bytes, values: list[Any]) -> bool:
 
 
 def _checked(value: Any) -> Any:
-    """A record, or a _Refused for what has one in it or is no object."""
+    """The record, or a _Refused where the value is no object or contains a _Refused."""
     if type(value) is _Refused:
         return value
     if type(value) is not dict:
@@ -344,7 +344,7 @@ def _safe_text(value: Any) -> str:
 
 
 def _whole_text(value: Any) -> str:
-    """As json_text, but at any depth: a record that is tried again may not lose what is in it."""
+    """As json_text, but without a depth limit: a record that is retried must keep all of its values."""
     try:
         return json_text(value)
     except RecursionError:
@@ -437,7 +437,7 @@ def table_row(table: pa.Table, row: int) -> Record:
 
 
 class Unreadable(str):
-    """Says of what type an Arrow cell is that Python has no value for. Fit for a report, never for a table."""
+    """The type of an Arrow cell that Python cannot represent. For reports only, never for a table."""
 
     __slots__ = ()
 

@@ -142,9 +142,9 @@ _Take = Callable[[KuduColumn, "np.ndarray | None"], "_Cells | None"]
 def _take_columns(
     operations: np.ndarray, schema: TableSchema, take: _Take
 ) -> tuple[dict[int, WarehouseError], list[tuple[str, _Cells]]]:
-    """All columns that rows give, and for each bad row its first error.
+    """All columns that have values, and the first error of each bad row.
 
-    `take` is told in which rows a column does not count: rows that delete have their key only.
+    `take` receives the rows to ignore: of a delete only the key columns count.
     """
     inserts = operations <= Operation.UPSERT_IGNORE
     deletes = operations >= Operation.DELETE
@@ -222,7 +222,7 @@ def _unknown_fields(
 
 
 def _unknown_text(names: Sequence[str], known: Mapping[str, Any] | set[str] | tuple[()]) -> str:
-    """Which fields have no column, and a column that one of them may have meant; `known` is empty where many asked."""
+    """The fields without a column, with a similar column name for each; an empty `known` suppresses the suggestions."""
     shown = []
     for name in names[:5]:
         similar = difflib.get_close_matches(name[:256], known, 1) if known else []

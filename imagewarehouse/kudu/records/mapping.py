@@ -55,7 +55,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class RecordMapping:
-    """How rows come out of records. Raises ValueError on construction.
+    """How records map to rows. Raises ValueError on construction.
 
     `data_path`: the part of a record that is its row, or its rows; empty: the record. `operation_path`: where a record
     names its operation, by the name of an Operation or as Debezium does (c and r: INSERT, u: UPDATE, d: DELETE);
@@ -92,12 +92,12 @@ def map_records(records: Records, mapping: RecordMapping, operation: Operation) 
     if records.table is not None:
         if not mapping.data_path and not mapping.operation_path:
             table = _rename(records.table, mapping)
-            return Rows(numbers, _filled(operation, table.num_rows), [], table, mapping.ignore_nulls, records.errors)
+            return Rows(numbers, _repeated(operation, table.num_rows), [], table, mapping.ignore_nulls, records.errors)
         items = table_records(records.table)
     if mapping.data_path or mapping.operation_path:
-        items, numbers, operations = _take_out(items, numbers, mapping, operation, errors)
+        items, numbers, operations = _extract(items, numbers, mapping, operation, errors)
     else:
-        operations = _filled(operation, len(items))
+        operations = _repeated(operation, len(items))
     if mapping.renames:
         items, good = _rename_records(items, numbers, mapping, errors)
         operations, numbers = operations[good], [numbers[row] for row in good]
@@ -120,7 +120,7 @@ def attributes_record(
         raise RecordsMalformed(str(err)) from None
 
 
-def _filled(operation: Operation, rows: int) -> np.ndarray:
+def _repeated(operation: Operation, rows: int) -> np.ndarray:
     return np.full(rows, operation, dtype=np.uint8)
 
 
@@ -152,7 +152,7 @@ def _rename_records(
 
 
 def _rename_record(values: Record, mapping: RecordMapping, shapes: dict[tuple[str, ...], list[str]]) -> Record:
-    """`shapes` remembers what the fields of a record become: records are mostly alike. Raises ValueError."""
+    """`shapes` caches the renamed fields by the fields of a record: most records have the same. Raises ValueError."""
     shape = tuple(values)
     names = shapes.get(shape)
     if names is None:
@@ -164,10 +164,10 @@ def _rename_record(values: Record, mapping: RecordMapping, shapes: dict[tuple[st
     return {name: value for name, value in zip(names, values.values(), strict=True) if name}
 
 
-def _take_out(
+def _extract(
     items: list[Record], numbers: Sequence[int], mapping: RecordMapping, operation: Operation, errors: list[BadRow]
 ) -> tuple[list[Record], list[int], np.ndarray]:
-    """Rows and operations by the paths of the mapping; records without go to `errors`."""
+    """Rows and operations at the paths of the mapping; records that lack them go to `errors`."""
     data, names = _parse_path(mapping.data_path), _parse_path(mapping.operation_path)
     known: dict[str, Operation] = {}
     objects: list[Record] = []
@@ -240,7 +240,7 @@ def _parse_path(text: str) -> _Paths:
     paths: list[tuple[Any, ...]] = []
     at = 0
     while True:
-        at = _behind_blanks(text, at)
+        at = _skip_blanks(text, at)
         steps: list[Any] = []
         start = at
         while step := _STEP.match(text, at):
@@ -252,7 +252,7 @@ def _parse_path(text: str) -> _Paths:
                 raise ValueError(f"{_SYNTAX}, received {text[:80]!r}")
             at += 1
         paths.append(tuple(steps))
-        at = _behind_blanks(text, at)
+        at = _skip_blanks(text, at)
         if at == len(text):
             return tuple(paths)
         if text[at] != "|":
@@ -260,7 +260,7 @@ def _parse_path(text: str) -> _Paths:
         at += 1
 
 
-def _behind_blanks(text: str, at: int) -> int:
+def _skip_blanks(text: str, at: int) -> int:
     while text[at : at + 1] in (" ", "\t", "\n", "\r"):
         at += 1
     return at

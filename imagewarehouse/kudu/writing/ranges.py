@@ -17,7 +17,7 @@ _CLOCKS_DIFFER = timedelta(minutes=10)  # this far a node's clock may be ahead o
 
 @dataclass(frozen=True, slots=True)
 class RangeChanges:
-    """What a table needs by the clock: ranges to add, by time, and ranges past retention. See `judge` about those."""
+    """The changes that a table needs at a time: ranges to add, in order, and ranges past retention, for `judge`."""
 
     add: tuple[Range, ...] = ()
     drop: tuple[Range, ...] = ()
@@ -25,10 +25,10 @@ class RangeChanges:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What becomes of the ranges that are past retention by a node's clock, by time.
+    """The ranges past retention by a node's clock, split into dropped and refused, in order.
 
-    `drop`: they are past retention by all else too. `refused`: ranges with rows that are not. Ranges that are not and have
-    no rows are in neither: they may wait. `newest`: the unit of the newest rows that count, 2026-11 for a month; empty
+    `drop`: past retention by every clock. `refused`: past retention by the node's clock only, with rows. Such ranges without
+    rows are in neither: they can wait. `newest`: the unit of the newest rows that count, 2026-11 for a month; empty
     where no range is past retention by the clock.
     """
 

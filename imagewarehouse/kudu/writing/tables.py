@@ -56,7 +56,7 @@ class Put:
 
 
 class KuduTables:
-    """Commits puts, as GroupCommit wants it. The result of a put is the outcome of each of its rows."""
+    """Commits puts for GroupCommit. The result of a put is the outcome of each of its rows."""
 
     def __init__(self, writer: KuduWriter, settings: Callable[[str], SinkSettings]) -> None:
         """`settings`: how a table of this name is kept."""
@@ -76,14 +76,17 @@ class KuduTables:
         return outcomes
 
     def schema(self, table: str) -> TableSchema:
-        """The table, made first where that was asked for."""
+        """The table, created first where the settings declare it."""
         return self._sink(table).prepare()
 
     def close(self) -> None:
         self.writer.close()
 
     def _write_table(self, table: str, puts: list[Put]) -> list[list[Outcome]]:
-        """One write for all puts; where it fails in a way nobody foresaw, one for each, so that one cannot hold up others."""
+        """One write for all puts.
+
+        After an unexpected error, one write for each: a single put cannot block the others.
+        """
         sink = self._sink(table)
         groups = _groups(puts)
         try:
@@ -112,7 +115,7 @@ class KuduTables:
 
 
 def _groups(puts: Sequence[Put]) -> list[list[int]]:
-    """Numbers of the puts that are converted as one: a hundred FlowFiles with a row each, at the price of one."""
+    """The numbers of the puts to convert together: a hundred FlowFiles of one row cost one conversion."""
     groups: dict[object, list[int]] = {}
     for number, put in enumerate(puts):
         kind = number if put.rows.table is not None else (put.unknown, put.conversion)

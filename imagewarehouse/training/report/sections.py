@@ -89,12 +89,12 @@ class Photo:
 def sections(
     metrics: Mapping[str, Any], mistakes: Sequence[Mistake], manifest: Manifest, examples: Examples
 ) -> Iterator[Section]:
-    """Those that have something to say, in the order of the page."""
+    """The sections that have content, in the order of the page."""
     for name, title, values in (
         ("result", "Result", _result(metrics, manifest)),
         ("problems", "Problems found", _problems(metrics.get("problems", []))),
-        ("training", "How it was trained", _training(manifest)),
-        ("history", "Course of the training", _history(metrics.get("history", {}))),
+        ("training", "Training", _training(manifest)),
+        ("history", "Training curves", _history(metrics.get("history", {}))),
         ("classes", "Classes", _classes(metrics["by_class"])),
         ("confusion", "Confusion matrix", _confusion(metrics)),
         ("calibration", "Calibration", _calibration(metrics)),
@@ -110,7 +110,7 @@ def _result(metrics: Mapping[str, Any], manifest: Manifest) -> Values:
     low, high = metrics["accuracy_interval"]
     tiles = [Tile("Accuracy", percent(metrics["accuracy"]), f"95 %: {percent(low)} to {percent(high)}")]
     if "top_2_accuracy" in metrics:
-        tiles.append(Tile("Among the first two", percent(metrics["top_2_accuracy"]), "top-2 accuracy"))
+        tiles.append(Tile("Top-2 accuracy", percent(metrics["top_2_accuracy"]), "true class among the first two"))
     tiles.append(Tile("Macro F1", number(metrics["macro_f1"]), "mean over the classes"))
     if manifest.output == "logits":
         scaled = f"{number(metrics['ece_unscaled'])} before, temperature {metrics['temperature']:.4g}"
@@ -233,7 +233,7 @@ def _calibration(metrics: Mapping[str, Any]) -> Values:
     charts = [
         Picture(
             plots.reliability(metrics[bins]),
-            f"Reliability diagram, {title.lower()}: {_said(metrics[bins])}",
+            f"Reliability diagram, {title.lower()}: {_reliability_text(metrics[bins])}",
             f"{title}: expected calibration error {number(metrics[error])}",
         )
         for bins, error, title in diagrams
@@ -241,7 +241,7 @@ def _calibration(metrics: Mapping[str, Any]) -> Values:
     return {"charts": charts, "bins": metrics["reliability"]}
 
 
-def _said(bins: Sequence[Mapping[str, Any]]) -> str:
+def _reliability_text(bins: Sequence[Mapping[str, Any]]) -> str:
     last = bins[-1]
     return (
         f"the {last['images']:,} most confident answers have {percent(last['confidence'])} mean confidence and are "
