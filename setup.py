@@ -14,9 +14,9 @@ class BuildWithResources(build_py):  # type: ignore[misc] # setuptools has no ty
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            here, target = Path(__file__).parent, Path(self.build_lib) / "imagewarehouse" / "resources"
+            root, target = Path(__file__).parent, Path(self.build_lib) / "imagewarehouse" / "resources"
             for folder in _INSIDE:
-                copytree(here / folder, target / folder, ignore=ignore_patterns(*_LEFT_OUT), dirs_exist_ok=True)
+                copytree(root / folder, target / folder, ignore=ignore_patterns(*_LEFT_OUT), dirs_exist_ok=True)
 
 
 setup(cmdclass={"build_py": BuildWithResources})

@@ -46,13 +46,13 @@ class AccessKeys:
             return None
         if not offered:
             raise AccessKeyMissing("this service needs an access key: send it as X-Access-Key or Authorization: Bearer")
-        digest, found = _digest(offered), None
+        digest, owner = _digest(offered), None
         for name, known in self.digests.items():
             if hmac.compare_digest(digest, known):
-                found = name
-        if found is None:
+                owner = name
+        if owner is None:
             raise AccessKeyWrong("the access key is not known here")
-        return found
+        return owner
 
 
 def offered_key(x_access_key: str | None, authorization: str | None) -> str | None:

@@ -23,11 +23,11 @@ def client_address(peer: str | None, forwarded: Callable[[], str | None], truste
     networks = list(trusted)
     if any(address in network for network in networks):
         for hop in reversed((forwarded() or "").split(",")):
-            found = _address(hop)
-            if found is None:
+            forwarded_address = _address(hop)
+            if forwarded_address is None:
                 break
-            address = found
-            if not any(found in network for network in networks):
+            address = forwarded_address
+            if not any(forwarded_address in network for network in networks):
                 break
     return str(address)
 

@@ -293,10 +293,10 @@ class InferenceFailed(WarehouseError):
 def all_errors() -> dict[str, type[WarehouseError]]:
     """Every error class by its code, for documentation, dashboards and tests."""
 
-    found: dict[str, type[WarehouseError]] = {}
+    classes: dict[str, type[WarehouseError]] = {}
     pending: list[type[WarehouseError]] = [WarehouseError]
     while pending:
         cls = pending.pop()
-        found.setdefault(cls.code, cls)
+        classes.setdefault(cls.code, cls)
         pending.extend(cls.__subclasses__())
-    return found
+    return classes

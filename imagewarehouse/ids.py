@@ -71,8 +71,8 @@ def request_id_from_key(key: str, now: datetime, part: int = 1) -> str:
 
 
 def _build(micros: int, tail: int) -> str:
-    millis, rest = divmod(micros, 1000)
-    fraction = rest * 4096 // 1000
+    millis, micros_of_milli = divmod(micros, 1000)
+    fraction = micros_of_milli * 4096 // 1000
     digits = f"{(millis << 80) | (7 << 76) | (fraction << 64) | (0b10 << 62) | tail:032x}"
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 

@@ -129,9 +129,9 @@ def check_content(
     file_name = clean_file_name(request.file_name)
     if media_type != JSON_TYPE:
         declared = _accepted_format(media_type, rules)
-        found = _sniff(content)
-        _agree(media_type, declared, found)
-        return _accept(content, found, media_type, file_name, rules, spec, unwrapped=False)
+        image_format = _sniff(content)
+        _agree(media_type, declared, image_format)
+        return _accept(content, image_format, media_type, file_name, rules, spec, unwrapped=False)
 
     envelope = _parse_json(content)
     file_name = clean_file_name(envelope.get("file_name")) or file_name
@@ -143,10 +143,14 @@ def check_content(
         raise TooLarge(f"{len(image)} bytes, at most {rules.limits.max_bytes} are allowed")
     if not image:
         raise NoBody("the image that the JSON holds or names is empty")
-    found = _sniff(image)
+    image_format = _sniff(image)
     # A type that nobody declared is the content's own, but it has to be on the list all the same.
-    _agree(inner_type or found.media_types[0], _accepted_format(inner_type or found.media_types[0], rules), found)
-    return _accept(image, found, inner_type or JSON_TYPE, file_name, rules, spec, unwrapped=True)
+    _agree(
+        inner_type or image_format.media_types[0],
+        _accepted_format(inner_type or image_format.media_types[0], rules),
+        image_format,
+    )
+    return _accept(image, image_format, inner_type or JSON_TYPE, file_name, rules, spec, unwrapped=True)
 
 
 def declared_media_type(request: Request) -> str:
@@ -182,17 +186,17 @@ def clean_file_name(name: str | None) -> str | None:
 
 def parse_media_types(text: str, setting: str = "Accepted Types") -> tuple[str, ...]:
     """A comma-separated list of media types this warehouse knows, canonical. Raises ConfigurationError."""
-    found = []
+    media_types = []
     for item in (part.strip().lower() for part in text.split(",")):
         if not item:
             continue
         image_format = by_media_type(item)
         if image_format is None:
             raise ConfigurationError(setting, f"{item!r} is not known here")
-        found.append(image_format.media_types[0])
-    if not found:
+        media_types.append(image_format.media_types[0])
+    if not media_types:
         raise ConfigurationError(setting, "expected at least one media type")
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(media_types))
 
 
 def _accepted_format(media_type: str, rules: IntakeRules) -> ImageFormat:
@@ -204,20 +208,20 @@ def _accepted_format(media_type: str, rules: IntakeRules) -> ImageFormat:
 
 
 def _sniff(content: bytes) -> ImageFormat:
-    found = sniff(content)
-    if found is None:
+    image_format = sniff(content)
+    if image_format is None:
         raise NotAnImage(f"the content is {_describe(content)}, not an image of a known format")
-    return found
+    return image_format
 
 
-def _agree(media_type: str, declared: ImageFormat, found: ImageFormat) -> None:
-    if declared is not found:
-        raise TypeMismatch(f"declared {media_type}, but the content is {found.name}")
+def _agree(media_type: str, declared: ImageFormat, detected: ImageFormat) -> None:
+    if declared is not detected:
+        raise TypeMismatch(f"declared {media_type}, but the content is {detected.name}")
 
 
 def _accept(
     image: bytes,
-    found: ImageFormat,
+    image_format: ImageFormat,
     declared_type: str,
     file_name: str | None,
     rules: IntakeRules,
@@ -225,7 +229,7 @@ def _accept(
     *,
     unwrapped: bool,
 ) -> Accepted:
-    facts, decoded = check_and_decode(image, found, rules.limits, spec)
+    facts, decoded = check_and_decode(image, image_format, rules.limits, spec)
     return Accepted(image, hashlib.sha256(image).hexdigest(), declared_type, file_name, facts, unwrapped, decoded)
 
 

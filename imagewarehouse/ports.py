@@ -14,10 +14,10 @@ HOST = "127.0.0.1"
 
 def is_free(port: int) -> bool:
     """Whether nobody listens on it at this moment."""
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
         try:
-            one.bind((HOST, port))
+            probe.bind((HOST, port))
         except OSError:
             return False
         return True
@@ -36,12 +36,12 @@ def free_ports(number: int, besides: Collection[int] = ()) -> list[int]:
     except (OSError, ValueError):
         lowest = 32768
     span = range(max(1024, lowest - 16384), lowest) if lowest > 2048 else range(1024, 65536)
-    found: list[int] = []
+    ports: list[int] = []
     for port in random.sample(span, len(span)):
-        if len(found) == number:
+        if len(ports) == number:
             break
         if port not in besides and is_free(port):
-            found.append(port)
-    if len(found) < number:
+            ports.append(port)
+    if len(ports) < number:
         raise ConfigurationError("ports", f"fewer than {number} are free on {HOST}")
-    return found
+    return ports

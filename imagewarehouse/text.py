@@ -39,8 +39,8 @@ def one_line(message: object, most: int = LINE) -> str:
 
 
 def _whole_words(part: str, neighbour: str, *, end: bool = False) -> str:
-    """`part` without the word that the cut went through, unless that word is most of it."""
+    """`part` without the word that the cut divides, unless that word is most of it."""
     if neighbour == " ":
         return part.strip()
-    _, space, rest = part.partition(" ") if end else part.rpartition(" ")[::-1]
-    return rest.strip() if space and 2 * len(rest) > len(part) else part.strip()
+    _, space, kept = part.partition(" ") if end else part.rpartition(" ")[::-1]
+    return kept.strip() if space and 2 * len(kept) > len(part) else part.strip()

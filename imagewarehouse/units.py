@@ -16,14 +16,14 @@ _SECONDS = (1e-9, 1e-6, 1e-3, 1.0, 60.0, 3600.0, 86400.0, 604800.0)  # in the or
 
 def parse_size(text: str) -> int | None:
     """Bytes of a size such as `20 MB` (1 KB is 1,024 bytes, as in NiFi); None when it is none."""
-    found = _SIZE.fullmatch(text.strip())
-    return None if found is None else int(float(found[1]) * _BYTES[found[2].upper()])
+    match = _SIZE.fullmatch(text.strip())
+    return None if match is None else int(float(match[1]) * _BYTES[match[2].upper()])
 
 
 def parse_duration(text: str) -> float | None:
     """Seconds of a time period such as `30 sec`, `1 min` or `500 ms`; None when it is none."""
-    found = _DURATION.fullmatch(text.strip())
-    if found is None:
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
         return None
-    unit = next(index for index, name in enumerate(found.groups()[1:]) if name)
-    return float(found[1]) * _SECONDS[unit]
+    unit = next(index for index, name in enumerate(match.groups()[1:]) if name)
+    return float(match[1]) * _SECONDS[unit]

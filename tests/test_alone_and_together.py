@@ -123,7 +123,7 @@ def unpacked(flow_file: FlowFile) -> dict[str, Packed]:
 def outcomes(
     tmp_path_factory: pytest.TempPathFactory, component: Callable[..., Component], colour_model: Path
 ) -> Iterator[dict[tuple[str, str, str], dict[str, Any]]]:
-    """By door, request, and how it came: alone, or in a package of either kind."""
+    """By listener, request and transport: alone, or in a package of either kind."""
     hosts: list[PythonProcessor] = []
 
     def hosted(name: str, properties: Mapping[str, str]) -> Hosted:
@@ -132,20 +132,20 @@ def outcomes(
 
     folder = tmp_path_factory.mktemp("outcomes")
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for door, listener in {"awaited": awaited, "listened": listened}.items():
-        alone = make_way(hosted, folder / f"{door}-alone", colour_model, {}, False)
+    for entry, listener in {"awaited": awaited, "listened": listened}.items():
+        alone = make_way(hosted, folder / f"{entry}-alone", colour_model, {}, False)
         lefts: dict[str, Left] = {}
         for name, make in REQUESTS.items():
             attributes, content = make(listener)
             lefts[name] = alone.run(content, attributes)
         rows = alone.rows()
         for name, left in lefts.items():
-            answer = Packed(left.attributes, left.content or b"") if door == "awaited" else None
+            answer = Packed(left.attributes, left.content or b"") if entry == "awaited" else None
             assert left.relationship == "success"
-            found[door, name, "alone"] = outcome(rows.get(left.attributes["request_id"]), answer)
+            found[entry, name, "alone"] = outcome(rows.get(left.attributes["request_id"]), answer)
 
         for mode in MODES:
-            together = make_way(hosted, folder / f"{door}-{mode}", colour_model, {}, True)
+            together = make_way(hosted, folder / f"{entry}-{mode}", colour_model, {}, True)
             names = list(REQUESTS)
             for start in range(0, len(names), 64):
                 share = names[start : start + 64]
@@ -155,21 +155,21 @@ def outcomes(
                 rows = together.rows()
                 for name, record, (one, _) in zip(share, records(left), sent, strict=True):
                     answer = made.get(one.get("http.context.identifier", ""))
-                    found[door, name, mode] = outcome(rows.get(record["request_id"]), answer)
+                    found[entry, name, mode] = outcome(rows.get(record["request_id"]), answer)
     yield found
     for host in hosts:
         host.stop()
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("door", ["awaited", "listened"])
+@pytest.mark.parametrize("entry", ["awaited", "listened"])
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_request_ends_in_a_package_as_it_does_alone(
-    outcomes: dict[tuple[str, str, str], dict[str, Any]], door: str, name: str, mode: str
+    outcomes: dict[tuple[str, str, str], dict[str, Any]], entry: str, name: str, mode: str
 ) -> None:
-    alone, together = outcomes[door, name, "alone"], outcomes[door, name, mode]
+    alone, together = outcomes[entry, name, "alone"], outcomes[entry, name, mode]
     assert alone["row"] is not None
-    assert (alone["answer"] is not None) == (door == "awaited")
+    assert (alone["answer"] is not None) == (entry == "awaited")
     assert together == alone
 
 

@@ -126,7 +126,7 @@ def java(jvm: Bridge) -> Iterator[Bridge]:
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that has read nothing yet."""
     monkeypatch.setattr(bridge, "_handover", bridge._Handover())
-    monkeypatch.setattr(bridge, "_told", set())
+    monkeypatch.setattr(bridge, "_warned", set())
     monkeypatch.delenv(bridge.SWITCH, raising=False)
 
 

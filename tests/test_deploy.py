@@ -42,7 +42,7 @@ from imagewarehouse.resources import REPOSITORY
 from tools.local_nifi import (
     LocalNifi,
     Tls,
-    _Served,
+    _ProcessLog,
     find_java,
     make_certificates,
     nifi_home,
@@ -535,11 +535,11 @@ class Canned:
 
 
 def test_dead_letters_are_told_from_what_will_drain() -> None:
-    links = [("in", "listen", "work"), ("loop", "work", "work"), ("dead", "work", "grave")]
+    links = [("in", "listen", "work"), ("loop", "work", "work"), ("dead", "work", "dead_letters")]
     revision = {"version": 0}
     flow = {
         "processors": [{"id": name, "revision": revision} for name in ("listen", "work")],
-        "funnels": [{"id": "grave"}],
+        "funnels": [{"id": "dead_letters"}],
         "connections": [{"id": name, "sourceId": start, "destinationId": end} for name, start, end in links],
     }
     queues = [
@@ -666,7 +666,7 @@ def test_the_log_tells_which_processor_a_python_process_serves() -> None:
 {start} ERROR [process reaper (pid 7)] o.a.n.X Python Process 7 with Processors [aa-2 (StoreImage)] died unexpectedly with exit
 {start} INFO [process reaper (pid 7)] {launch} /n/work/nar/x to communicate with Java on Port 4
 """
-    served = _Served(iter(lines.splitlines()))
+    served = _ProcessLog(iter(lines.splitlines()))
     assert [served.type(0, port) for port in "12345"] == [
         "Controller",
         "ClassifyImage",

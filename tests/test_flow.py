@@ -236,7 +236,9 @@ def test_whatever_reaches_a_processor_of_ours_has_been_gathered(raw: Raw) -> Non
     }
     behind = {c.destination for c in flow.connections if c.source in sources}
     assert {flow.components[name].type for name in behind} == {java_type("PackageFlowFile")}
-    assert len(behind) == len(sources) == 2  # one for each door: the images of a package are all waited for, or none is
+    assert (
+        len(behind) == len(sources) == 2
+    )  # one for each listener: the images of a package are all waited for, or none is
 
 
 @both

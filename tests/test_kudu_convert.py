@@ -404,23 +404,23 @@ def test_null_is_refused_by_a_column_that_takes_none(operation: Operation) -> No
     converted = to_batch(rows({"id": 1, "v": None}, {"id": 2}, {"id": 3, "v": 3}, operation=operation), table)
     assert codes(converted) == {0: "kudu.missing_value"}
     assert "v (null)" in str(converted.errors[0][1])
-    given_ = converted.batch.columns[1].given
-    assert given_ is not None
-    assert given_.tolist() == [0, 1]
+    present = converted.batch.columns[1].present
+    assert present is not None
+    assert present.tolist() == [0, 1]
 
 
 def test_missing_and_null_are_told_apart() -> None:
     converted = to_batch(rows({"id": 1, "v": 1}, {"id": 2, "v": None}, {"id": 3}), schema(column("int32")))
     found = converted.batch.columns[1]
     assert found.values.to_pylist() == [1, None, None]
-    assert found.given is not None
-    assert found.given.tolist() == [1, 1, 0]
-    assert found.given.dtype == np.uint8
+    assert found.present is not None
+    assert found.present.tolist() == [1, 1, 0]
+    assert found.present.dtype == np.uint8
 
 
 def test_a_column_that_every_row_has_needs_no_mask() -> None:
     converted = to_batch(rows({"id": 1, "v": 1}, {"id": 2, "v": "bad"}, {"id": 3, "v": None}), schema(column("int32")))
-    assert [c.given for c in converted.batch.columns] == [None, None]
+    assert [c.present for c in converted.batch.columns] == [None, None]
 
 
 def test_rows_that_delete_keep_their_key_only() -> None:
@@ -429,8 +429,8 @@ def test_rows_that_delete_keep_their_key_only() -> None:
     converted = to_batch(given_rows, schema(column("int32", nullable=False)))
     assert converted.errors == []
     assert cells(converted) == [None, 2, None]
-    assert converted.batch.columns[1].given is not None
-    assert converted.batch.columns[1].given.tolist() == [0, 1, 0]
+    assert converted.batch.columns[1].present is not None
+    assert converted.batch.columns[1].present.tolist() == [0, 1, 0]
     alone = to_batch(rows({"id": 1, "v": 3}, operation=Operation.DELETE), schema(column("int32")))
     assert [c.name for c in alone.batch.columns] == ["id"]
 
@@ -690,9 +690,9 @@ def test_nulls_of_arrow_are_missing_where_told_so() -> None:
     table = pa.table({"id": [1, 2], "v": pa.array([None, 5])})
     with_nulls = table_to_batch(table, Operation.UPSERT, schema(column("int32")))
     without = table_to_batch(table, Operation.UPSERT, schema(column("int32")), ignore_nulls=True)
-    assert with_nulls.batch.columns[1].given is None
-    assert without.batch.columns[1].given is not None
-    assert without.batch.columns[1].given.tolist() == [0, 1]
+    assert with_nulls.batch.columns[1].present is None
+    assert without.batch.columns[1].present is not None
+    assert without.batch.columns[1].present.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("ignore_nulls", [False, True])
@@ -718,7 +718,7 @@ def test_arrow_rows_that_delete_keep_their_key_only() -> None:
 def test_rows_with_a_table_go_the_way_of_arrow() -> None:
     table = pa.table({"id": [1, 2], "v": [None, "x"]})
     converted = to_batch(Rows(range(2), np.zeros(2, np.uint8), [], table, ignore_nulls=True), schema(column("string")))
-    assert converted.batch.columns[1].given is not None
+    assert converted.batch.columns[1].present is not None
 
 
 @given(_columns_of_cells, st.sampled_from(_TYPES))

@@ -1,6 +1,6 @@
 """Damaged files of every format through the core: refused with a reason or decoded, and quickly, whatever they say.
 
-`FOUND` keeps what was found once, small. The rest looks for more with the mutators of `tools.mutations`; a longer search,
+`REGRESSIONS` keeps what was found once, small. The rest looks for more with the mutators of `tools.mutations`; a longer search,
 through the real service, is `python -m benchmarks.mutated`.
 """
 
@@ -27,7 +27,7 @@ from imagewarehouse.limits import Limits
 from tests import hostile as h
 from tools.image_fields import Field, fields, parts
 from tools.image_seeds import seeds
-from tools.mutations import MAX_PIXELS, edge_values, mended, mutate, mutated, with_field
+from tools.mutations import MAX_PIXELS, edge_values, mutate, mutated, repaired, with_field
 
 MAX_SECONDS = 1.0
 SPECS = (InputSpec(32, 32), InputSpec(32, 32, colour_order="L"))
@@ -132,7 +132,7 @@ def run_length(width: int, height: int, runs: bytes) -> bytes:
 NO_TIFF = b"XX*\0\x08\0\0\0"
 GPS, EXIF = 0x8825, 0x8769
 
-FOUND = [
+REGRESSIONS = [
     # OverflowError in the walker, so a request without an answer of ours and without a row
     pytest.param("TIFF", b"MM\0+\0\x08\0\0" + b"\xff" * 8, id="bigtiff-directory-beyond-63-bits"),
     pytest.param("TIFF", b"II+\0\x08\0\0\0" + struct.pack("<Q", 2**63), id="bigtiff-directory-at-63-bits"),
@@ -165,8 +165,8 @@ FOUND = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content"), FOUND)
-def test_what_was_found_once_stays_mended(name: str, content: bytes | Callable[[], bytes]) -> None:
+@pytest.mark.parametrize(("name", "content"), REGRESSIONS)
+def test_files_that_once_broke_the_reader_are_judged(name: str, content: bytes | Callable[[], bytes]) -> None:
     judge(content if isinstance(content, bytes) else content(), name)
 
 
@@ -189,7 +189,7 @@ def test_one_number_at_an_edge_is_refused_or_decoded(name: str, data: st.DataObj
     seed = data.draw(st.sampled_from(seeds()[name]))
     field = data.draw(st.sampled_from(fields(seed.content, name)))
     value = data.draw(st.sampled_from(edge_values(field, len(seed.content))))
-    judge(mended(with_field(seed.content, field, value), name), name)
+    judge(repaired(with_field(seed.content, field, value), name), name)
 
 
 # --- the mutators themselves ----------------------------------------------------------------------------------------
@@ -202,8 +202,8 @@ def test_healthy_files_are_accepted(name: str) -> None:
 
 
 @each_format
-def test_mending_a_healthy_file_changes_nothing(name: str) -> None:
-    assert [seed.name for seed in seeds()[name] if mended(seed.content, name) != seed.content] == []
+def test_repairing_a_healthy_file_changes_nothing(name: str) -> None:
+    assert [seed.name for seed in seeds()[name] if repaired(seed.content, name) != seed.content] == []
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])

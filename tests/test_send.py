@@ -563,12 +563,12 @@ def client_errors() -> Iterator[aiohttp.ClientError]:
     ids=lambda error: type(error).__name__,
 )
 def test_every_exception_of_the_client_has_words(error: Exception) -> None:
-    trouble = explain(error, 60.0)
-    assert trouble.code.startswith(("connection.", "answer."))
-    assert trouble.detail
-    assert "Errno" not in trouble.detail
+    failure = explain(error, 60.0)
+    assert failure.code.startswith(("connection.", "answer."))
+    assert failure.detail
+    assert "Errno" not in failure.detail
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        assert not trouble.retryable
+        assert not failure.retryable
 
 
 # --- stop and go on -----------------------------------------------------------------------------------------------

@@ -58,7 +58,8 @@ def listened(content_type: str | None = "image/png", **more: str) -> dict[str, s
 def gathered(sent: Iterable[Sent]) -> FlowFile:
     """The package that the flow makes of them, as it is inside one process."""
     component = Component("gather", "gather", "PROCESSOR", components.PACKAGE, ("", "", ""), (),
-                          {"Maximum Batch Size": "10000"}, frozenset(), frozenset({"original"}), 1, 0, 0, Retry(0, frozenset(), 0, True), True)  # fmt: skip
+                          {"Maximum Batch Size": "10000"}, frozenset(), frozenset({"original"}), 1, 0, 0,
+                          Retry(0, frozenset(), 0, True), True)  # fmt: skip
     flow_files = [FlowFile(attributes, content, len(content), Ticket()) for attributes, content in sent]
     ((_, made),) = components.package_flow_file(component, {}).work(flow_files)
     return made

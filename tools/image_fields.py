@@ -44,14 +44,14 @@ class Part:
 
 def fields(content: bytes, image_format: str) -> tuple[Field, ...]:
     """The numbers of the structure that lie inside the file, in the order in which they are met."""
-    found = (field for field in _FIELDS[image_format](content) if field.at + field.size <= len(content))
-    return tuple(islice(found, MAX_FIELDS))
+    inside = (field for field in _FIELDS[image_format](content) if field.at + field.size <= len(content))
+    return tuple(islice(inside, MAX_FIELDS))
 
 
 def parts(content: bytes, image_format: str) -> tuple[Part, ...]:
     """The pieces that a file consists of, as far as they lie inside it; nested ones behind the one that is around them."""
-    found = (part for part in _PARTS[image_format](content) if part.start < part.body <= part.end <= len(content))
-    return tuple(islice(found, MAX_FIELDS))
+    inside = (part for part in _PARTS[image_format](content) if part.start < part.body <= part.end <= len(content))
+    return tuple(islice(inside, MAX_FIELDS))
 
 
 def read(content: bytes, field: Field) -> int:
@@ -71,7 +71,7 @@ def _row(at: int, order: Order, *columns: tuple[str, int]) -> Iterator[Field]:
         at += size
 
 
-def _each(name: str, at: int, size: int, count: int, order: Order = "big", most: int = 8) -> Iterator[Field]:
+def _list_fields(name: str, at: int, size: int, count: int, order: Order = "big", most: int = 8) -> Iterator[Field]:
     """The first fields of a list."""
     for number in range(min(count, most)):
         yield Field(name, at + number * size, size, order)
@@ -114,11 +114,11 @@ def _tiff_fields(data: bytes, base: int = 0) -> Iterator[Field]:
                 yield Field(f"place of the values of {tag}", value, pointer, order, base)
                 value = base + _number(data, value, pointer, order)
             if kind in (5, 10):
-                yield from _each(f"rational of {tag}", value, 4, 2 * count, order)
+                yield from _list_fields(f"rational of {tag}", value, 4, 2 * count, order)
             else:
                 yield from (
                     Field(f.name, f.at, f.size, order, base)
-                    for f in _each(f"value of {tag}", value, size, count, order)
+                    for f in _list_fields(f"value of {tag}", value, size, count, order)
                 )
             if tag in _POINTERS:
                 pending += [base + _number(data, value + n * size, size, order) for n in range(min(count, 4))]
@@ -177,20 +177,20 @@ def _jpeg_fields(data: bytes) -> Iterator[Field]:
             while at < part.end:
                 values = sum(data[at + 1 : at + 17])
                 yield Field("Huffman table", at, 1)
-                yield from _each("codes of a length", at + 1, 1, 16, most=16)
-                yield from _each("Huffman value", at + 17, 1, values, most=4)
+                yield from _list_fields("codes of a length", at + 1, 1, 16, most=16)
+                yield from _list_fields("Huffman value", at + 17, 1, values, most=4)
                 at += 17 + values
         elif marker == 0xDB:
             at = body
             while at < part.end:
                 size = 2 if _number(data, at, 1) >> 4 else 1
                 yield Field("quantisation table", at, 1)
-                yield from _each("quantisation value", at + 1, size, 64, most=4)
+                yield from _list_fields("quantisation value", at + 1, size, 64, most=4)
                 at += 1 + 64 * size
         elif marker == 0xDA:
             yield Field("components of the scan", body, 1)
-            yield from _each("scan", body + 1, 1, length - 1, most=12)
-            yield from _each("picture data", part.end, 1, 8)
+            yield from _list_fields("scan", body + 1, 1, length - 1, most=12)
+            yield from _list_fields("picture data", part.end, 1, 8)
         elif marker == 0xDD:
             yield Field("restart interval", body, 2)
         elif data[body : body + 6] == b"Exif\0\0":
@@ -206,7 +206,7 @@ def _jpeg_fields(data: bytes) -> Iterator[Field]:
         elif data[body : body + 5] == b"Adobe":
             yield from _row(body + 5, "big", ("Adobe version", 2), ("", 4), ("colour transform", 1))
         else:
-            yield from _each(f"segment {marker:02x}", body, 1, length, most=16)
+            yield from _list_fields(f"segment {marker:02x}", body, 1, length, most=16)
 
 
 # --- PNG ------------------------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def _png_fields(data: bytes) -> Iterator[Field]:
             yield from _tiff_fields(data, body)
         elif kind in (b"iCCP", b"zTXt", b"iTXt"):
             name = data.find(b"\0", body, part.end)
-            yield from _each("compression", name + 1, 1, 2)
+            yield from _list_fields("compression", name + 1, 1, 2)
 
 
 # --- WebP -----------------------------------------------------------------------------------------------------------
@@ -326,7 +326,7 @@ def _gif_fields(data: bytes) -> Iterator[Field]:
             at = part.body
             for _ in range(4):
                 yield Field("size of a sub-block", at, 1)
-                yield from _each("LZW code", at + 1, 1, _number(data, at, 1), most=2)
+                yield from _list_fields("LZW code", at + 1, 1, _number(data, at, 1), most=2)
                 at += 1 + _number(data, at, 1)
         yield Field("end of a block", part.end - 1, 1)
 
@@ -346,7 +346,7 @@ def _bmp_fields(data: bytes) -> Iterator[Field]:
         if _number(data, 14, 4, "little") >= 124:
             yield from _row(122, "little", ("intent", 4), ("place of the profile", 4), ("size of the profile", 4))
             yield from profile_fields(data, 14 + _number(data, 126, 4, "little"))
-    yield from _each("pixels", _number(data, 10, 4, "little"), 1, 16, most=16)
+    yield from _list_fields("pixels", _number(data, 10, 4, "little"), 1, 16, most=16)
 
 
 # --- AVIF -----------------------------------------------------------------------------------------------------------
@@ -399,11 +399,11 @@ def _bmff_fields(data: bytes) -> Iterator[Field]:
         elif kind == b"ispe":
             yield from _row(body + 4, "big", ("width", 4), ("height", 4))
         elif kind == b"pixi":
-            yield from _each("bits of a channel", body + 4, 1, 4)
+            yield from _list_fields("bits of a channel", body + 4, 1, 4)
         elif kind in (b"tkhd", b"av01"):
-            yield from _each(f"value of {name}", body + 4, 4, (part.end - body) // 4 - 1, most=24)
+            yield from _list_fields(f"value of {name}", body + 4, 4, (part.end - body) // 4 - 1, most=24)
         elif kind == b"mdat":
-            yield from _each("picture data", body, 1, part.end - body, most=24)
+            yield from _list_fields("picture data", body, 1, part.end - body, most=24)
             for magic in (b"II*\0", b"MM\0*"):  # an EXIF block lies among the picture data
                 exif = data.find(magic, body, part.end)
                 yield from _tiff_fields(data, exif) if exif >= 0 else ()
@@ -411,9 +411,9 @@ def _bmff_fields(data: bytes) -> Iterator[Field]:
             yield from profile_fields(data, body + 4)
         else:  # whatever it holds, most of it are numbers of 1, 2 and 4 bytes
             start = body + (4 if kind in _FULL else 0)
-            yield from _each(f"byte of {name}", start, 1, part.end - start, most=16)
-            yield from _each(f"16 bits of {name}", start, 2, (part.end - start) // 2, most=8)
-            yield from _each(f"32 bits of {name}", start, 4, (part.end - start) // 4)
+            yield from _list_fields(f"byte of {name}", start, 1, part.end - start, most=16)
+            yield from _list_fields(f"16 bits of {name}", start, 2, (part.end - start) // 2, most=8)
+            yield from _list_fields(f"32 bits of {name}", start, 4, (part.end - start) // 4)
 
 
 def _iloc_fields(data: bytes, body: int) -> Iterator[Field]:
@@ -421,7 +421,7 @@ def _iloc_fields(data: bytes, body: int) -> Iterator[Field]:
     version, sizes = _number(data, body, 1), _number(data, body + 4, 2)
     offset, length, base, index = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     wide = 4 if version == 2 else 2
-    yield from _each("sizes in iloc", body + 4, 1, 2)
+    yield from _list_fields("sizes in iloc", body + 4, 1, 2)
     yield Field("items", body + 6, wide)
     at = body + 6 + wide
     for _ in range(min(_number(data, body + 6, wide), 10)):

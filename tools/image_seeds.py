@@ -322,12 +322,12 @@ def _apng_file(width: int, height: int, frames: int) -> bytes:
 def _png() -> dict[str, bytes]:
     colours = {"grey": (0, (1, 2, 4, 8, 16)), "rgb": (2, (8, 16)), "palette": (3, (1, 2, 4, 8)),
                "grey-alpha": (4, (8, 16)), "rgba": (6, (8, 16))}  # fmt: skip
-    found = {
+    files = {
         f"{name}-of-{depth}-bits": _png_file(21, 13, depth, colour)
         for name, (colour, depths) in colours.items()
         for depth in depths
     }
-    found |= {
+    files |= {
         f"{name}-of-{depths[-1]}-bits-interlaced": _png_file(19, 11, depths[-1], colour, interlaced=True)
         for name, (colour, depths) in colours.items()
     }
@@ -338,7 +338,7 @@ def _png() -> dict[str, bytes]:
     text = [_chunk(b"tEXt", b"Comment\0plain text"), _chunk(b"zTXt", b"Author\0\0" + zlib.compress(b"somebody" * 9)),
             _chunk(b"iTXt", b"Title\0\0\0en\0Title\0caf\xc3\xa9"),
             _chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(_XMP))]  # fmt: skip
-    return found | {
+    return files | {
         "one-pixel": _png_file(1, 1, 8, 2),
         "one-pixel-interlaced": _png_file(1, 1, 1, 3, interlaced=True),
         "larger": saved(_picture("RGB", 150, 100), "PNG"),
@@ -510,10 +510,10 @@ def _bmp() -> dict[str, bytes]:
     runs = b"\x05\x01\x03\x02\x00\x00" * 3 + b"\x00\x03\x07\x08\x09\x00\x05\x03\x00\x00"
     runs += b"\x02\x04\x00\x02\x02\x00\x04\x05\x00\x00\x00\x06\x01\x02\x03\x04\x05\x06\x02\x01\x00\x01"
     short_runs = b"\x08\x12\x00\x00" * 4 + b"\x00\x06\x12\x34\x56\x00\x02\x01\x00\x00" + b"\x08\x77\x00\x01"
-    found = {f"{bits}-bits": _bmp_file(21, 13, bits) for bits in (1, 4, 8, 16, 24, 32)}
-    found |= {f"{bits}-bits-of-os2": _bmp_file(21, 13, bits, header=12) for bits in (1, 4, 8, 24)}
+    files = {f"{bits}-bits": _bmp_file(21, 13, bits) for bits in (1, 4, 8, 16, 24, 32)}
+    files |= {f"{bits}-bits-of-os2": _bmp_file(21, 13, bits, header=12) for bits in (1, 4, 8, 24)}
     alpha = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
-    return found | {
+    return files | {
         "one-pixel": _bmp_file(1, 1, 24),
         "larger": _bmp_file(200, 150, 8),
         "top-down": _bmp_file(21, -13, 24),
@@ -590,13 +590,13 @@ def _page(
 
 def _tiff() -> dict[str, bytes]:
     plain = _picture()
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     for order, end in (("little", "<"), ("big", ">")):
         for big in (False, True):
             name = f"{order}-endian" + ("-bigtiff" if big else "")
-            found[name] = _tiff_file([_page(samples=3, photometric=2)], end, big)
-            found[name + "-tiled"] = _tiff_file([_page(tile=(16, 16), compression=8)], end, big)
-            found[name + "-pages"] = _tiff_file([_page(), _page((5, 5)), _page((1, 1), compression=8)], end, big)
+            files[name] = _tiff_file([_page(samples=3, photometric=2)], end, big)
+            files[name + "-tiled"] = _tiff_file([_page(tile=(16, 16), compression=8)], end, big)
+            files[name + "-pages"] = _tiff_file([_page(), _page((5, 5)), _page((1, 1), compression=8)], end, big)
     kinds = {
         "1-bit": _page(bits=1), "1-bit-inverted": _page(bits=1, photometric=0), "1-bit-filled-from-below": _page(
             bits=1, more={266: (_SHORT, (2,))}), "2-bits": _page(bits=2), "4-bits": _page(bits=4), "12-bits": _page(bits=12),
@@ -630,13 +630,13 @@ def _tiff() -> dict[str, bytes]:
         "larger": _page((200, 150), samples=3, photometric=2, compression=8, rows=16),
         "larger-tiled": _page((200, 150), samples=1, tile=(64, 64)),
     }  # fmt: skip
-    found |= {name: _tiff_file([page]) for name, page in kinds.items()}
-    found["float-big-endian"] = _tiff_file([kinds["float"]], ">")
-    found["16-bits-big-endian"] = _tiff_file([kinds["16-bits"]], ">")
-    found["little-endian-bigtiff-exif-and-gps"] = _tiff_file([kinds["exif-and-gps"]], "<", big=True)
-    found["big-endian-bigtiff-exif-and-gps"] = _tiff_file([kinds["exif-and-gps"]], ">", big=True)
+    files |= {name: _tiff_file([page]) for name, page in kinds.items()}
+    files["float-big-endian"] = _tiff_file([kinds["float"]], ">")
+    files["16-bits-big-endian"] = _tiff_file([kinds["16-bits"]], ">")
+    files["little-endian-bigtiff-exif-and-gps"] = _tiff_file([kinds["exif-and-gps"]], "<", big=True)
+    files["big-endian-bigtiff-exif-and-gps"] = _tiff_file([kinds["exif-and-gps"]], ">", big=True)
     one_bit = _picture("1", 64, 40)
-    return found | {
+    return files | {
         "from-pillow": saved(plain, "TIFF", dpi=(72, 72)),
         "lzw": saved(plain, "TIFF", compression="tiff_lzw"),
         "lzw-of-16-bits": saved(_picture("I;16"), "TIFF", compression="tiff_lzw"),
@@ -669,14 +669,14 @@ def _sequence(first: Image.Image, *others: Image.Image) -> bytes:
 
 def _without_times(avif: bytes) -> bytes:
     """The time of its making stands in three kinds of boxes of a sequence; here it is 0."""
-    found = bytearray(avif)
+    data = bytearray(avif)
     for kind in (b"mvhd", b"tkhd", b"mdhd"):
         at = avif.find(kind)
         while at >= 0:
             size = 16 if avif[at + 4] else 8  # two times, of 8 bytes in version 1
-            found[at + 8 : at + 8 + size] = bytes(size)
+            data[at + 8 : at + 8 + size] = bytes(size)
             at = avif.find(kind, at + 4)
-    return bytes(found)
+    return bytes(data)
 
 
 def _with_large_size(avif: bytes) -> bytes:

@@ -39,12 +39,12 @@ ROOMS: Mapping[str, frozenset[str]] = {
 
 def modules(root: Path = REPOSITORY) -> dict[str, Path]:
     """Every module of the package by its dotted name; the stand-in for `nifiapi` is no part of it."""
-    found = {}
+    paths = {}
     for path in sorted((root / PACKAGE).rglob("*.py")):
         if "stand_in" not in path.parts:
             name = ".".join(path.relative_to(root).with_suffix("").parts)
-            found[name.removesuffix(".__init__")] = path
-    return found
+            paths[name.removesuffix(".__init__")] = path
+    return paths
 
 
 def imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
@@ -54,10 +54,10 @@ def imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom) and node.module in known:
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            found = [module for module in inner if module in known]
-            yield from found
+            submodules = [module for module in inner if module in known]
+            yield from submodules
             # A name out of a package comes from its __init__; one that is a module of its own does not.
-            if len(found) < len(inner) and node.module != PACKAGE:
+            if len(submodules) < len(inner) and node.module != PACKAGE:
                 yield str(node.module)
 
 
@@ -73,16 +73,16 @@ def room(module: str) -> str:
 
 def broken_rules(edges: Mapping[str, set[str]]) -> list[str]:
     """One line for each import that the rules do not allow."""
-    found = []
+    violations = []
     for module, imported in sorted(edges.items()):
         own = room(module)
         allowed = {own, BASE, *ROOMS[own]}
-        found += [
+        violations += [
             f"{module} imports {other}: {own} may not import {room(other)}"
             for other in sorted(imported)
             if room(other) not in allowed
         ]
-    return found
+    return violations
 
 
 def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
@@ -90,7 +90,7 @@ def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
     index: dict[str, int] = {}
     low: dict[str, int] = {}
     stack: list[str] = []
-    found: list[list[str]] = []
+    cycles: list[list[str]] = []
 
     def visit(module: str) -> None:
         index[module] = low[module] = len(index)
@@ -108,12 +108,12 @@ def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
                 if group[-1] == module:
                     break
             if len(group) > 1:
-                found.append(sorted(group))
+                cycles.append(sorted(group))
 
     for module in sorted(edges):
         if module not in index:
             visit(module)
-    return found
+    return cycles
 
 
 def problems(root: Path = REPOSITORY) -> Sequence[str]:

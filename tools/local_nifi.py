@@ -90,22 +90,22 @@ def find_java(environ: Mapping[str, str] = os.environ) -> tuple[Path, int]:
 
     Raises ConfigurationError saying what was found.
     """
-    found: list[tuple[Path, int]] = []
+    installations: list[tuple[Path, int]] = []
     for home in _java_homes(environ):
         java = home / "bin" / "java"
         version = _java_version(home) if java.is_file() else None
         if version is None:
             continue
-        found.append((java, version))
+        installations.append((java, version))
         if version >= _OLDEST_JAVA and str(home) == environ.get("JAVA_HOME"):
             return java, version
-    new_enough = [one for one in found if one[1] >= _OLDEST_JAVA]
+    new_enough = [java_and_version for java_and_version in installations if java_and_version[1] >= _OLDEST_JAVA]
     if not new_enough:
-        seen = ", ".join(f"{version} in {java.parent.parent}" for java, version in found) or "none"
+        versions = ", ".join(f"{version} in {java.parent.parent}" for java, version in installations) or "none"
         raise ConfigurationError(
-            "JAVA_HOME", f"NiFi 2 needs Java {_OLDEST_JAVA} or newer, {_BEST_JAVA} is best; found {seen}"
+            "JAVA_HOME", f"NiFi 2 needs Java {_OLDEST_JAVA} or newer, {_BEST_JAVA} is best; found {versions}"
         )
-    return max(new_enough, key=lambda one: (one[1] == _BEST_JAVA, one[1]))
+    return max(new_enough, key=lambda java_and_version: (java_and_version[1] == _BEST_JAVA, java_and_version[1]))
 
 
 def _java_homes(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -125,8 +125,8 @@ def _java_version(home: Path) -> int | None:
         release = (home / "release").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return java_version(home / "bin" / "java")
-    found = re.search(r'JAVA_VERSION="(?:1\.)?(\d+)', release)
-    return int(found[1]) if found else None
+    match = re.search(r'JAVA_VERSION="(?:1\.)?(\d+)', release)
+    return int(match[1]) if match else None
 
 
 class LocalNifi:
@@ -155,13 +155,13 @@ class LocalNifi:
 
         Raises ConfigurationError when there is no NiFi or no Java for it.
         """
-        found = home or nifi_home()
-        if found is None:
+        nifi = home or nifi_home()
+        if nifi is None:
             where = os.environ.get("NIFI_HOME") or _IMAGE_HOME
             raise ConfigurationError(
                 _SETTING, f"there is no NiFi in {where}; unpack NiFi 2 and name its folder in NIFI_HOME"
             )
-        self.home = found.resolve()
+        self.home = nifi.resolve()
         self.java, self.java_version = find_java()
         self._temporary = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="local-nifi-")) if folder is None else folder.resolve()
@@ -229,7 +229,7 @@ class LocalNifi:
             self._keeper.wait(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
-        self._forget()
+        self._reset()
 
     def kill(self) -> None:
         """SIGKILL, for NiFi and all of its Python processes at once."""
@@ -238,7 +238,7 @@ class LocalNifi:
         with suppress(ProcessLookupError):
             os.killpg(self._keeper.pid, signal.SIGKILL)
         self._keeper.wait()
-        self._forget()
+        self._reset()
 
     def restart(self, timeout: float = 180.0) -> None:
         """Stop and start, on the same ports."""
@@ -279,8 +279,8 @@ class LocalNifi:
 
         if self.pid is None:
             return []
-        served = _Served(self._log_lines())
-        found = []
+        served = _ProcessLog(self._log_lines())
+        processes = []
         try:
             children = psutil.Process(self.pid).children()
         except psutil.NoSuchProcess:
@@ -292,8 +292,10 @@ class LocalNifi:
                 continue
             port = environment.get("JAVA_PORT", "")
             if port:
-                found.append(PythonProcess(child.pid, served.type(child.pid, port), served.processor(child.pid, port)))
-        return sorted(found, key=lambda one: one.pid)
+                processes.append(
+                    PythonProcess(child.pid, served.type(child.pid, port), served.processor(child.pid, port))
+                )
+        return sorted(processes, key=lambda process: process.pid)
 
     # --- before a start -----------------------------------------------------------------------------------------------
 
@@ -426,7 +428,7 @@ class LocalNifi:
                 if match:
                     setattr(self, match[1].lower(), match[2])
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         assert self._keeper is not None
         for stream in (self._keeper.stdin, self._keeper.stdout):
             if stream is not None:
@@ -441,8 +443,8 @@ class LocalNifi:
                 yield from lines
 
 
-class _Served:
-    """What NiFi's log tells of its Python processes.
+class _ProcessLog:
+    """The Python processes that NiFi's log names.
 
     NiFi starts a process on a thread called `Initialize TYPE`, where it writes down the port that the process is to call,
     and on a thread of any name where it replaces one that has died, after it has written whom it served.
@@ -452,24 +454,24 @@ class _Served:
         self._type_by_port: dict[str, str] = {}
         self._id_by_port: dict[str, str] = {}
         self._ids: dict[str, list[str]] = {}  # processors loaded, by type
-        said: dict[str, tuple[str | None, str | None]] = {}  # (type, processor) that a thread last spoke of
+        last_by_thread: dict[str, tuple[str | None, str | None]] = {}  # (type, processor) that a thread last spoke of
         for line in lines:
             thread = re.match(r"\S+ \S+ \w+ +\[(.*?)\] \S", line)
             if thread is None:
                 continue
             name = thread[1]
             if match := re.match(r"Initialize (\w+)$", name):
-                said[name] = (match[1], None)
+                last_by_thread[name] = (match[1], None)
             if match := re.search(r"In order to create Python Processor of type (\w+)", line):
-                said[name] = (match[1], None)
+                last_by_thread[name] = (match[1], None)
             elif match := re.search(r"with Processors \[([\w-]+) \((\w+)\)\] died unexpectedly", line):
-                said[name] = (match[2], match[1])
+                last_by_thread[name] = (match[2], match[1])
             elif match := re.search(
                 r"Launching Python Process .*/controller to communicate with Java on Port (\d+)", line
             ):
                 self._type_by_port[match[1]] = "Controller"
             elif match := re.search(r"Launching Python Process .* to communicate with Java on Port (\d+)", line):
-                kind, processor = said.get(name, (None, None))
+                kind, processor = last_by_thread.get(name, (None, None))
                 if kind:
                     self._type_by_port[match[1]] = kind
                 if processor:
@@ -521,27 +523,27 @@ def _openssl(folder: Path, *arguments: str | Path) -> None:
 
 def read_properties(path: Path) -> dict[str, str]:
     """Of a Java properties file as NiFi ships it: no escapes, no values over several lines."""
-    found = {}
+    properties = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         key, equals, value = line.strip().partition("=")
         if equals and not key.startswith(("#", "!")):
-            found[key.strip()] = value.strip()
-    return found
+            properties[key.strip()] = value.strip()
+    return properties
 
 
 def write_properties(path: Path, values: Mapping[str, str | None]) -> None:
     """Set values where their keys stand, commented out or not; others are put at the end. None comments a key out."""
-    left = {key: value for key, value in values.items() if value is not None}
+    pending = {key: value for key, value in values.items() if value is not None}
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
         key = line.partition("=")[0].strip(" #")
-        if "=" in line and key in left:
-            lines.append(f"{key}={left.pop(key)}")
+        if "=" in line and key in pending:
+            lines.append(f"{key}={pending.pop(key)}")
         elif not ("=" in line and key in values):
             lines.append(line)
         elif values[key] is None:  # and a second line of a key that is set would win
             lines.append(f"#{line.lstrip('# ')}")
-    lines += [f"{key}={value}" for key, value in left.items()]
+    lines += [f"{key}={value}" for key, value in pending.items()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -46,19 +46,19 @@ def mutate(seed: Seed, rng: Random) -> bytes:
         content = change(content, seed.format, rng)[:MAX_BYTES]
     # A wrong RIFF size is a case of its own; a wrong checksum in a PNG says nothing about all else that is wrong.
     if rng.random() < (0.5 if seed.format == "WEBP" else 0.95):
-        content = mended(content, seed.format)
+        content = repaired(content, seed.format)
     return content
 
 
 def edge_values(field: Field, length: int) -> tuple[int, ...]:
-    """What a reader may trip over in this field: the edges of integer types and the neighbours of the file's length.
+    """Values of this field on which a reader may fail: the edges of integer types and the neighbours of the file's length.
 
-    Negative numbers are there as what they look like in the field; so are those that are too wide, cut to its width.
+    Negative numbers stand in two's complement; numbers that are too wide are truncated to the field.
     """
     around = [2**bits + step for bits in (7, 8, 15, 16, 24, 31, 32, 63, 64) for step in (-2, -1, 0, 1)]
     near = [length - field.base + step for step in (-2, -1, 0, 1)]
-    here = [field.at - field.base, field.at - field.base + field.size]
-    return tuple(sorted({value % 256**field.size for value in (0, 1, 2, -1, -2, *around, *near, *here)}))
+    own_place = [field.at - field.base, field.at - field.base + field.size]
+    return tuple(sorted({value % 256**field.size for value in (0, 1, 2, -1, -2, *around, *near, *own_place)}))
 
 
 def with_field(content: bytes, field: Field, value: int) -> bytes:
@@ -67,18 +67,18 @@ def with_field(content: bytes, field: Field, value: int) -> bytes:
     return content[: field.at] + number + content[field.at + field.size :]
 
 
-def mended(content: bytes, image_format: str) -> bytes:
+def repaired(content: bytes, image_format: str) -> bytes:
     """The same file with sums and sizes that agree with the rest: checksums of PNG chunks, WebP's RIFF size.
 
     A PNG chunk's checksum goes to where the chunk's own length says, right or wrong: there it will be looked for.
     """
-    found = bytearray(content)
+    data = bytearray(content)
     if image_format == "PNG":
         for part in parts(content, "PNG"):
-            found[part.end - 4 : part.end] = zlib.crc32(found[part.start + 4 : part.end - 4]).to_bytes(4, "big")
-    elif image_format == "WEBP" and len(found) >= 8:
-        found[4:8] = (len(found) - 8).to_bytes(4, "little")
-    return bytes(found)
+            data[part.end - 4 : part.end] = zlib.crc32(data[part.start + 4 : part.end - 4]).to_bytes(4, "big")
+    elif image_format == "WEBP" and len(data) >= 8:
+        data[4:8] = (len(data) - 8).to_bytes(4, "little")
+    return bytes(data)
 
 
 # --- changes of the structure's numbers -----------------------------------------------------------------------------
@@ -182,29 +182,29 @@ def _whole(part: Part, image_format: str) -> int:
 
 
 def _drop_part(content: bytes, image_format: str, rng: Random) -> bytes:
-    found = parts(content, image_format)
-    if not found:
+    chunks = parts(content, image_format)
+    if not chunks:
         return _delete(content, image_format, rng)
-    part = rng.choice(found)
+    part = rng.choice(chunks)
     return _replaced(content, part.start, _whole(part, image_format), b"", part.around, image_format)
 
 
 def _repeat_part(content: bytes, image_format: str, rng: Random) -> bytes:
     """A part once more, at its own place or at another's; seldom very often."""
-    found = parts(content, image_format)
-    if not found:
+    chunks = parts(content, image_format)
+    if not chunks:
         return _duplicate(content, image_format, rng)
-    part, place = rng.choice(found), rng.choice(found)
+    part, place = rng.choice(chunks), rng.choice(chunks)
     times = rng.choice((1, 1, 1, 2, 3, 120)) if _whole(part, image_format) - part.start < 2000 else 1
     new = content[part.start : _whole(part, image_format)] * times
     return _replaced(content, place.start, place.start, new, place.around, image_format)
 
 
 def _swap_parts(content: bytes, image_format: str, rng: Random) -> bytes:
-    found = parts(content, image_format)
-    if len(found) < 2:
+    chunks = parts(content, image_format)
+    if len(chunks) < 2:
         return _swap(content, image_format, rng)
-    first, second = sorted(rng.sample(found, 2), key=lambda part: part.start)
+    first, second = sorted(rng.sample(chunks, 2), key=lambda part: part.start)
     if first.end > second.start:  # one lies in the other
         return _swap(content, image_format, rng)
     a, b = (content[part.start : _whole(part, image_format)] for part in (first, second))
@@ -215,20 +215,20 @@ def _swap_parts(content: bytes, image_format: str, rng: Random) -> bytes:
 def _borrow_part(content: bytes, image_format: str, rng: Random) -> bytes:
     """A part of another healthy file of the format: a second header, a palette where none belongs, a stranger's EXIF."""
     other = rng.choice(seeds()[image_format]).content
-    found, theirs = parts(content, image_format), parts(other, image_format)
-    if not found or not theirs:
+    own, borrowed = parts(content, image_format), parts(other, image_format)
+    if not own or not borrowed:
         return _splice(content, image_format, rng)
-    place, part = rng.choice(found), rng.choice(theirs)
+    place, part = rng.choice(own), rng.choice(borrowed)
     new = other[part.start : _whole(part, image_format)]
     return _replaced(content, place.start, place.start, new, place.around, image_format)
 
 
 def _change_part(content: bytes, image_format: str, rng: Random) -> bytes:
     """The body of a part treated as bytes, its length set right."""
-    found = parts(content, image_format)
-    if not found:
+    chunks = parts(content, image_format)
+    if not chunks:
         return rng.choice(_PLAIN)(content, image_format, rng)
-    part = rng.choice(found)
+    part = rng.choice(chunks)
     body = rng.choice(_PLAIN)(_body(content, part, image_format), image_format, rng)
     new = _packed(content[part.start : part.body], body, image_format)
     return _replaced(content, part.start, _whole(part, image_format), new, part.around, image_format)
@@ -243,22 +243,24 @@ def _repack(content: bytes, image_format: str, rng: Random) -> bytes:
         return _change_part(content, image_format, rng)
     part = rng.choice(streams)
     kind = content[part.start + 4 : part.body]
-    others = [each for each in streams if content[each.start + 4 : each.body] == kind] if kind == b"IDAT" else [part]
-    body = b"".join(_body(content, each, "PNG") for each in others)
+    chunks = (
+        [chunk for chunk in streams if content[chunk.start + 4 : chunk.body] == kind] if kind == b"IDAT" else [part]
+    )
+    body = b"".join(_body(content, chunk, "PNG") for chunk in chunks)
     start = _COMPRESSED[kind](body)
     try:
         raw = zlib.decompressobj().decompress(body[start:], 4 * MAX_PIXELS)
     except zlib.error:  # damaged already
         return _change_part(content, image_format, rng)
-    found = list(profile_fields(raw)) if kind == b"iCCP" else []
-    if found and rng.random() < 0.7:
-        field = rng.choice(found)
+    fields = list(profile_fields(raw)) if kind == b"iCCP" else []
+    if fields and rng.random() < 0.7:
+        field = rng.choice(fields)
         raw = with_field(raw, field, rng.choice(edge_values(field, len(raw))))
     else:
         raw = rng.choice(_PLAIN)(raw, image_format, rng)
     new = _packed(content[part.start : part.body], body[:start] + zlib.compress(raw, rng.randrange(10)), "PNG")
-    for each in reversed(others):  # from behind, so that the places in front stay; the first one takes all
-        content = content[: each.start] + (new if each == others[0] else b"") + content[each.end :]
+    for chunk in reversed(chunks):  # from behind, so that the places in front stay; the first one takes all
+        content = content[: chunk.start] + (new if chunk == chunks[0] else b"") + content[chunk.end :]
     return content
 
 
@@ -289,11 +291,11 @@ def _range(content: bytes, rng: Random, most: int = 64) -> tuple[int, int]:
 
 
 def _flip(content: bytes, image_format: str, rng: Random) -> bytes:
-    found = bytearray(content)
-    for _ in range(rng.randint(1, 6) if found else 0):
+    data = bytearray(content)
+    for _ in range(rng.randint(1, 6) if data else 0):
         start, _ = _range(content, rng)
-        found[start] ^= 1 << rng.randrange(8)
-    return bytes(found)
+        data[start] ^= 1 << rng.randrange(8)
+    return bytes(data)
 
 
 def _overwrite(content: bytes, image_format: str, rng: Random) -> bytes:

@@ -180,20 +180,20 @@ def own_files(target: Target, repository: Path = REPOSITORY) -> dict[str, Conten
 
     Raises ConfigurationError when `make kudu` has not been run, or a model has no runtime in this variant.
     """
-    found: dict[str, Content] = {path.name: path for path in (repository / "processors").glob("*.py")}
+    contents: dict[str, Content] = {path.name: path for path in (repository / "processors").glob("*.py")}
     core = repository / "imagewarehouse"
-    found |= {
+    contents |= {
         path.relative_to(repository).as_posix(): path for path in core.rglob("*.py") if _is_of_processors(path, core)
     }
-    found |= {path.relative_to(repository).as_posix(): path for path in _jars(core / "kudu" / "jars")}
+    contents |= {path.relative_to(repository).as_posix(): path for path in _jars(core / "kudu" / "jars")}
     marker = {"python": target.python, "platform": target.platform, "variant": target.variant}
-    found[f"imagewarehouse/{MARKER.name}"] = json.dumps(marker).encode()
+    contents[f"imagewarehouse/{MARKER.name}"] = json.dumps(marker).encode()
     for path in (repository / "model").glob(f"*/*/{MANIFEST}"):
-        found |= {f"{path.parent.relative_to(repository).as_posix()}/{name}": content
+        contents |= {f"{path.parent.relative_to(repository).as_posix()}/{name}": content
                   for name, content in _model_files(path.parent, target.runtimes).items()}  # fmt: skip
-    found[_OURS] = repository / "LICENSE"
-    found |= {f"META-INF/licences/{p.name}": p for p in (repository / "tools" / "licences").glob("*.txt")}
-    return found
+    contents[_OURS] = repository / "LICENSE"
+    contents |= {f"META-INF/licences/{p.name}": p for p in (repository / "tools" / "licences").glob("*.txt")}
+    return contents
 
 
 def _is_of_processors(path: Path, core: Path) -> bool:
@@ -223,8 +223,8 @@ def _model_files(folder: Path, runtimes: Sequence[str]) -> dict[str, Content]:
         for file in set(facts) - served:
             del facts[file]
     files = [*(folder / file for file in served), *(p for p in (folder / "report").rglob("*") if p.is_file())]
-    found: dict[str, Content] = {path.relative_to(folder).as_posix(): path for path in sorted(files)}
-    return {**found, MANIFEST: (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode()}
+    contents: dict[str, Content] = {path.relative_to(folder).as_posix(): path for path in sorted(files)}
+    return {**contents, MANIFEST: (json.dumps(described, indent=2, ensure_ascii=False) + "\n").encode()}
 
 
 def read_requirements(pyproject: Path, extras: Sequence[str]) -> list[str]:
@@ -284,14 +284,16 @@ def dependencies(target: Target, entries: Mapping[str, Content]) -> str:
 
     Raises ConfigurationError naming a distribution or jar without a licence.
     """
-    found = []
+    components = []
     for name in sorted(entries):
         if name.endswith(".dist-info/METADATA"):
-            found.append(_distribution(name.removesuffix("METADATA"), entries))
+            components.append(_distribution(name.removesuffix("METADATA"), entries))
         elif name.endswith(".jar") and not name.startswith(LIBRARIES) and not name.endswith(HELPER):
-            found.append(_jar(name))
+            components.append(_jar(name))
     head = f"What imagewarehouse {__version__} ({target}) bundles of others; its own licence is {_OURS}.\n"
-    return head + "".join(f"\n{what}\n  licence: {licence}\n  text: {where}\n" for what, licence, where in found)
+    return head + "".join(
+        f"\n{component}\n  licence: {licence}\n  text: {where}\n" for component, licence, where in components
+    )
 
 
 def _distribution(folder: str, entries: Mapping[str, Content]) -> tuple[str, str, str]:
@@ -299,7 +301,7 @@ def _distribution(folder: str, entries: Mapping[str, Content]) -> tuple[str, str
     path = entries[f"{folder}METADATA"]
     assert isinstance(path, Path)
     metadata = importlib.metadata.Distribution.at(path.parent).metadata
-    what = f"{metadata['Name']} {metadata['Version']}"
+    component = f"{metadata['Name']} {metadata['Version']}"
     texts = [
         name
         for name in entries
@@ -308,12 +310,12 @@ def _distribution(folder: str, entries: Mapping[str, Content]) -> tuple[str, str
     licence = _stated(metadata) or ("see its text" if texts else "")
     if texts:
         inside = {name[len(folder) :].partition("/")[0] for name in texts}
-        return what, licence, ", ".join(f"{folder}{name}" for name in sorted(inside))
+        return component, licence, ", ".join(f"{folder}{name}" for name in sorted(inside))
     if "apache" not in licence.lower():
         raise ConfigurationError(
-            what, f"has no text of its licence ({licence or 'not stated'}); put it into tools/licences"
+            component, f"has no text of its licence ({licence or 'not stated'}); put it into tools/licences"
         )
-    return what, licence, _OURS
+    return component, licence, _OURS
 
 
 def _stated(metadata: Any) -> str:

@@ -75,11 +75,13 @@ def _processors() -> str:
             )
             for p in processor.getPropertyDescriptors()
         ]
-        ways = [(r.name, _line(r.description)) for r in processor.getRelationships()]
-        ways.append(("failure", "Will not pass, or an unexpected error; content unchanged"))
+        relationships = [(r.name, _line(r.description)) for r in processor.getRelationships()]
+        relationships.append(("failure", "Will not pass, or an unexpected error; content unchanged"))
         text += f"\n## {path.stem}\n\n{_line(cls.ProcessorDetails.description)}\n\n"
         text += (
-            _table(("property", "default", "required", "meaning"), rows) + "\n" + _table(("relationship", "for"), ways)
+            _table(("property", "default", "required", "meaning"), rows)
+            + "\n"
+            + _table(("relationship", "for"), relationships)
         )
     return text
 
@@ -94,8 +96,8 @@ def _line(text: str) -> str:
 
 
 def _between(text: str, table: str) -> str:
-    head, _, rest = text.partition(_START)
-    _, _, tail = rest.partition(_END)
+    head, _, remainder = text.partition(_START)
+    _, _, tail = remainder.partition(_END)
     return f"{head}{_START}\n{table}{_END}{tail}"
 
 

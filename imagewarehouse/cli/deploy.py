@@ -42,8 +42,8 @@ _TARGET = (
 _json = click.option("--json", "as_json", is_flag=True, help="JSON instead of lines.")
 
 
-def _on_nifi(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options above as one `target`, and turns what NiFi refuses into a message and exit code 1."""
+def _nifi_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Passes the options above to a command as one `target`. A refusal of NiFi becomes a message and exit code 1."""
 
     @functools.wraps(command)
     def run(**options: Any) -> None:
@@ -89,8 +89,8 @@ def _target(
         user=user, password_file=password_file, token_file=token_file, client_cert=client_cert, client_key=client_key
     )
     if (login.user or login.token) and not address.secure:
-        given = "--user" if login.user else TOKEN
-        raise ConfigurationError(given, "NiFi takes logins over https:// only, and so does this command")
+        option = "--user" if login.user else TOKEN
+        raise ConfigurationError(option, "NiFi takes logins over https:// only, and so does this command")
     if login.user and not login.password:
         if not sys.stdin.isatty():
             raise ConfigurationError("--user", f"needs a password in {PASSWORD} or --password-file")
@@ -106,7 +106,7 @@ def _target(
               help="Parameters as a JSON object, or as lines NAME=VALUE.")  # fmt: skip
 @click.option("--no-start", is_flag=True, help="Install and import only.")
 @_json
-@_on_nifi
+@_nifi_options
 def deploy(
     target: Target,
     nar: Path | None,
@@ -141,7 +141,7 @@ def deploy(
 
 @click.command()
 @_json
-@_on_nifi
+@_nifi_options
 def status(target: Target, as_json: bool) -> None:
     """Show what is deployed in NiFi, what waits in its queues, and what is wrong.
 
@@ -155,7 +155,7 @@ def status(target: Target, as_json: bool) -> None:
 
 @click.command()
 @_json
-@_on_nifi
+@_nifi_options
 def stop(target: Target, as_json: bool) -> None:
     """Stop the flow in NiFi without losing anything: listeners first, then what they have taken in, then the rest.
 
@@ -173,7 +173,7 @@ def stop(target: Target, as_json: bool) -> None:
 @click.option("--drop-queued", is_flag=True, help="Throw away what is queued, dead letters included.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_json
-@_on_nifi
+@_nifi_options
 def undeploy(target: Target, drop_queued: bool, yes: bool, as_json: bool) -> None:
     """Remove the flow, its parameters and the NAR from NiFi. Rows, images and the index stay.
 

@@ -100,12 +100,12 @@ def evaluate(
         examples, problems = read_examples(
             data, manifest.spec, manifest.labels, limit=limit, seed=seed, progress=partial(step, "reading images")
         )
-        with _writing(out):  # before the minutes that the rest takes
+        with _write_errors(out):  # before the minutes that the rest takes
             out.mkdir(parents=True, exist_ok=True)
         times, broken = _latency(manifest, step)
         problems = (*problems, *broken)
         evaluation = evaluate_model(classifier, examples, seed=seed, robustness=not no_robustness, progress=step)
-    with _writing(out):
+    with _write_errors(out):
         page = write_report(out, evaluation, manifest=manifest, examples=examples, latency=times, problems=problems)
     if as_json:
         click.echo((out / METRICS_FILE).read_text(encoding="utf-8"), nl=False)
@@ -121,14 +121,14 @@ def evaluate(
 
 
 def _steps(display: Display) -> Callable[[str, int, int], None]:
-    """Progress for `display`, with how many images a second it is."""
+    """Progress for `display`, with the images per second."""
     started: dict[str, float] = {}
 
-    def step(what: str, done: int, total: int) -> None:
+    def step(task: str, done: int, total: int) -> None:
         now = time.monotonic()
-        seconds = now - started.setdefault(what, now)
-        left = f", {minutes((total - done) * seconds / done)} left" if done and not display.bars else ""
-        display.step(what, done, total, f"{done / seconds:,.0f} images/s{left}" if seconds else "")
+        seconds = now - started.setdefault(task, now)
+        remaining = f", {minutes((total - done) * seconds / done)} left" if done and not display.bars else ""
+        display.step(task, done, total, f"{done / seconds:,.0f} images/s{remaining}" if seconds else "")
 
     return step
 
@@ -155,7 +155,7 @@ def _check_out(out: Path) -> None:
 
 
 @contextmanager
-def _writing(out: Path) -> Iterator[None]:
+def _write_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as err:
@@ -191,17 +191,20 @@ def _summary(metrics: Mapping[str, Any], times: Mapping[str, Any] | None) -> Ite
     yield "images", f"{metrics['images']:,}"
     yield "accuracy", f"{metrics['accuracy']:.2%} (95 %: {low:.2%} to {high:.2%})"
     if "top_2_accuracy" in metrics:
-        yield "among the first two", f"{metrics['top_2_accuracy']:.2%}"
+        yield "top-2 accuracy", f"{metrics['top_2_accuracy']:.2%}"
     yield "macro F1", f"{metrics['macro_f1']:.4f}"
     weakest = sorted((row for row in metrics["by_class"] if row["images"]), key=lambda row: row["f1"])[:WEAKEST]
     yield "weakest classes", ", ".join(f"{row['class']} {row['f1']:.3f}" for row in weakest)
     before = "" if metrics["temperature"] == 1 else f", {metrics['ece_unscaled']:.4f} at temperature 1"
     yield "calibration error", f"{metrics['ece']:.4f}{before}"
-    for name, took in (times or {}).get("files", {}).items():
-        yield "one image", f"{took['median_ms']:.3g} ms, p99 {took['p99_ms']:.3g} ms, {took['bytes']:,} bytes ({name})"
-    for one in metrics.get("robustness", {}).get("corruptions", ()):
-        shares = ", ".join(f"{level['accuracy']:.1%} at {level['severity']:g}" for level in one["levels"])
-        yield one["name"], shares
+    for name, timing in (times or {}).get("files", {}).items():
+        yield (
+            "one image",
+            f"{timing['median_ms']:.3g} ms, p99 {timing['p99_ms']:.3g} ms, {timing['bytes']:,} bytes ({name})",
+        )
+    for corruption in metrics.get("robustness", {}).get("corruptions", ()):
+        shares = ", ".join(f"{level['accuracy']:.1%} at {level['severity']:g}" for level in corruption["levels"])
+        yield corruption["name"], shares
 
 
 def _file_name(name: str) -> str:

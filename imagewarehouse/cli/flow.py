@@ -16,7 +16,7 @@ def flow() -> None:
 @flow.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 def check(file: Path | None) -> None:
-    """Check a NiFi flow definition: processors, properties, parameters, connections, ends for everything that fails.
+    """Check a NiFi flow definition: processors, properties, parameters, connections, handling of all failures.
 
     FILE is what NiFi's "Download flow definition" gives. Without it: the flow of this project.
     """
@@ -27,13 +27,13 @@ def check(file: Path | None) -> None:
     path = file or DEFAULT_FLOW
     read_flow(path)  # names the file in its errors
     raw = read_json(path)
-    found = parse_flow(raw)
-    findings = check_flow(found, raw)
+    definition = parse_flow(raw)
+    findings = check_flow(definition, raw)
     for finding in findings:
         click.echo(finding)
-    kinds = [c.kind for c in found.components.values()]
+    kinds = [c.kind for c in definition.components.values()]
     click.echo(
-        f"{found.name}: {kinds.count('PROCESSOR')} processors, {len(found.connections)} connections,"
-        f" {len(found.parameters)} parameters, {len(findings) or 'no'} finding{'s' if len(findings) != 1 else ''}"
+        f"{definition.name}: {kinds.count('PROCESSOR')} processors, {len(definition.connections)} connections,"
+        f" {len(definition.parameters)} parameters, {len(findings) or 'no'} finding{'s' if len(findings) != 1 else ''}"
     )
     sys.exit(1 if findings else 0)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def import_model(
     ctx: click.Context, /, file: Path, out: Path, labels: str, scale: str, size: str | None, name: str | None, number: str,
-    **others: Any,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Check a model that was made elsewhere and write it as a version of a model folder.
 
@@ -69,9 +69,9 @@ def import_model(
     from imagewarehouse.training.importing import import_model as check_and_write
 
     classes, origin = read_labels(labels)
-    wishes = Wishes(labels=classes, labels_from=origin, scale=scale, size=_size(size), **others)
-    wanted = None if number == "next" else number
-    _show(check_and_write(file, out, wishes, name, wanted, _command(ctx)), out)
+    wishes = Wishes(labels=classes, labels_from=origin, scale=scale, size=_size(size), **options)
+    version = None if number == "next" else number
+    _show(check_and_write(file, out, wishes, name, version, _command(ctx)), out)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
@@ -106,11 +106,11 @@ def _show(imported: Imported, out: Path) -> None:
     spec, checks = manifest.spec, report["checks"]
     click.echo(f"{manifest.name} version {manifest.version} in {manifest.folder}, from a {report['source']['kind']}")
     click.echo(f"  input      {spec.height} x {spec.width} {spec.colour_order}, {spec.fit}; "
-               f"pixel * {_numbers(spec.multiply)} + {_numbers(spec.add)}")  # fmt: skip
-    click.echo(f"  output     {len(manifest.labels)} classes ({_some(manifest.labels)}), as {manifest.output}")
+               f"pixel * {_numbers_text(spec.multiply)} + {_numbers_text(spec.add)}")  # fmt: skip
+    click.echo(f"  output     {len(manifest.labels)} classes ({_label_list(manifest.labels)}), as {manifest.output}")
     sizes = manifest.metrics["size_bytes"]
     for runtime, path in manifest.runtimes.items():
-        click.echo(f"  {runtime:<10} {path.name}, {sizes[path.name]:,} bytes; {_compared(checks, path.name)}")
+        click.echo(f"  {runtime:<10} {path.name}, {sizes[path.name]:,} bytes; {_comparison_text(checks, path.name)}")
     for note in report["notes"]:
         click.echo(f"  note       {note}")
     click.echo("The test images say that it is the same model, not that it is a good one. Next:")
@@ -118,16 +118,16 @@ def _show(imported: Imported, out: Path) -> None:
     click.echo(f"  imagewarehouse run --set model.folder={shlex.quote(str(out))}")
 
 
-def _compared(checks: Mapping[str, Any], file: str) -> str:
+def _comparison_text(checks: Mapping[str, Any], file: str) -> str:
     if file not in checks:
         return f"as it came, and it answers for {checks['images']} test images"
     difference, other = checks[file]["largest_difference"], checks[file]["other_class"]
     return f"over {checks['images']} test images it differs by at most {difference:g}, {other} other classes"
 
 
-def _numbers(values: tuple[float, ...]) -> str:
+def _numbers_text(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:.6g}" for value in values) if len(set(values)) > 1 else f"{values[0]:.6g}"
 
 
-def _some(labels: tuple[str, ...]) -> str:
+def _label_list(labels: tuple[str, ...]) -> str:
     return ", ".join(labels[:5]) + (", ..." if len(labels) > 5 else "")

@@ -58,7 +58,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command of this process' arguments and end the process with its exit code."""
     code: list[int] = []
-    atexit.register(_leave, code)  # first, so that it runs last
+    atexit.register(_exit_now, code)  # first, so that it runs last
     code.append(call())
     sys.exit(code[0])
 
@@ -68,7 +68,7 @@ def call(arguments: Sequence[str] | None = None) -> int:
     try:
         cli.main(arguments, prog_name="imagewarehouse", standalone_mode=False)
     except WarehouseError as err:
-        return _failed(str(err))
+        return _print_error(str(err))
     except click.exceptions.Exit as err:
         return err.exit_code
     except click.Abort:
@@ -76,18 +76,18 @@ def call(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as err:
         if isinstance(err, click.UsageError) and err.ctx is not None:
             click.echo(f"{err.ctx.get_usage()}\n", err=True)
-        return _failed(err.format_message())
+        return _print_error(err.format_message())
     except SystemExit as err:
         return err.code if isinstance(err.code, int) else int(err.code is not None)
     return 0
 
 
-def _failed(message: str) -> int:
+def _print_error(message: str) -> int:
     click.echo(f"imagewarehouse: {message}", err=True)
     return 2
 
 
-def _leave(code: list[int]) -> None:
+def _exit_now(code: list[int]) -> None:
     """End at once where Java runs: its threads may ask for Python while that is taken down, which ends in an abort."""
     jpype = sys.modules.get("jpype")
     if code and jpype is not None and jpype.isJVMStarted():

@@ -58,17 +58,17 @@ def rows(
         columns = "*" if request_id or as_json else _COLUMNS
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         sql = f"SELECT {columns} FROM image_events{condition} ORDER BY event_time DESC LIMIT {limit}"
-    found = query(data, sql) if database is None else _read(database, sql, "--database")
+    records = query(data, sql) if database is None else _read(database, sql, "--database")
     if as_json:
-        for row in found:
+        for row in records:
             click.echo(json.dumps({name: plain(value) for name, value in row.items()}, ensure_ascii=False, default=str))
-    elif not found:
+    elif not records:
         click.echo("no rows")
-    elif len(found) == 1 and request_id:
-        for name, value in found[0].items():
+    elif len(records) == 1 and request_id:
+        for name, value in records[0].items():
             click.echo(f"{name:<16} {'' if value is None else plain(value)}")
     else:
-        _table(found)
+        _table(records)
 
 
 def query(data: Path, sql: str) -> list[dict[str, Any]]:
@@ -117,20 +117,20 @@ async def _ask(socket: Path, sql: str) -> list[dict[str, Any]]:
     return list(pa.ipc.open_stream(body).read_all().to_pylist())
 
 
-def _table(found: list[dict[str, Any]]) -> None:
+def _table(records: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table()
-    for name in found[0]:
+    for name in records[0]:
         table.add_column(name, overflow="fold")
-    for row in found:
+    for row in records:
         table.add_row(*("" if value is None else str(plain(value)) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def plain(value: object) -> object:
-    """A value as JSON, people and terminals like it."""
+    """A value that JSON can hold and a terminal can show."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, datetime):

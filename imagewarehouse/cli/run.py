@@ -114,8 +114,8 @@ def _with_masters(options: Options, masters: str) -> Options:
     return replace(options, settings=(*options.settings, (_MASTERS, masters)))
 
 
-def _look_for(masters: str) -> None:
-    """Say at once what the client finds out after its time-out."""
+def _check_masters(masters: str) -> None:
+    """Log at once that no master answers; the client would report it after its time-out."""
     from imagewarehouse.cli.kudu.connection import probe
     from imagewarehouse.kudu.clients.interface import KuduSettings
 
@@ -126,11 +126,11 @@ def _look_for(masters: str) -> None:
 
 
 async def _watch(kudu: LocalKudu) -> None:
-    """Say once of each of Kudu's servers that it has ended by itself; rows wait until the service is started again."""
-    told: set[str] = set()
+    """Log each Kudu server that has ended by itself, once; rows wait until the service is started again."""
+    reported: set[str] = set()
     while True:
-        for name in set(kudu.dead()) - told:
-            told.add(name)
+        for name in set(kudu.dead()) - reported:
+            reported.add(name)
             log.error("Kudu's %s has ended, no row can be written: %s", name, kudu.last_words(name))
         await asyncio.sleep(1)
 
@@ -141,13 +141,13 @@ async def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
     runner = Runner(options)
     await runner.start()
     click.echo(f"imagewarehouse {__version__} is ready")
-    for what, where in runner.describe():
-        click.echo(f"  {what:<44} {where}")
+    for service, address in runner.describe():
+        click.echo(f"  {service:<44} {address}")
     if kudu is not None:
         click.echo(f"  Kudu: {kudu.masters} (local, data in {kudu.folder}, pages at {kudu.web()})")
     elif masters := runner.parameters.get(_MASTERS):
         click.echo(f"  Kudu: {masters}")
-        await asyncio.to_thread(_look_for, masters)
+        await asyncio.to_thread(_check_masters, masters)
     kept = "images and journal" if runner.parameters.get(_MASTERS) else "rows, images and journal"
     click.echo(f"  {kept} in {options.data.resolve()}; Ctrl-C stops")
     stop = asyncio.Event()

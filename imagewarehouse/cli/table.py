@@ -27,7 +27,7 @@ _CLUSTER = (
 _json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 
 
-def _on_cluster(command: Callable[..., None]) -> Callable[..., None]:
+def _cluster_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that `find_cluster` takes."""
     for option in reversed(_CLUSTER):
         command = option(command)
@@ -52,7 +52,7 @@ def table() -> None:
 @click.option("--buckets", type=click.IntRange(2), help="Image records: hash buckets, over the servers.  [default: 4]")
 @click.option("--replicas", type=click.IntRange(1), help="Copies of each row, an odd number.  [default: the cluster's]")
 @click.option("--dry-run", is_flag=True, help="Print the declaration, and connect to nothing.")
-@_on_cluster
+@_cluster_options
 def create(
     name: str | None,
     file: Path | None,
@@ -90,26 +90,26 @@ def create(
 @click.option("--schema", "as_schema", is_flag=True, help="Print the declaration that `table create --schema` takes.")
 @click.option("--rows", type=click.IntRange(1), metavar="N", help="Show N rows, in no order.")
 @_json
-@_on_cluster
+@_cluster_options
 def show(name: str | None, as_schema: bool, rows: int | None, as_json: bool, **cluster: Any) -> None:
     """Show a table, or list all.
 
-    Rows and sizes are those that the master has heard of last, some seconds ago.
+    Rows and sizes are the latest that the tablet servers reported to the master, some seconds old.
     """
     from imagewarehouse.cli.kudu.connection import find_cluster
     from imagewarehouse.cli.kudu.show import list_tables, show_declaration, show_rows, show_table
 
     if name is None and (as_schema or rows):
         raise ConfigurationError("TABLE", "is needed with --schema and --rows")
-    found = find_cluster(**cluster)
+    connection = find_cluster(**cluster)
     if name is None:
-        list_tables(found, as_json)
+        list_tables(connection, as_json)
     elif rows:
-        show_rows(found, name, rows, as_json)
+        show_rows(connection, name, rows, as_json)
     elif as_schema:
-        show_declaration(found, name)
+        show_declaration(connection, name)
     else:
-        show_table(found, name, as_json)
+        show_table(connection, name, as_json)
 
 
 @table.command()
@@ -128,7 +128,7 @@ def show(name: str | None, as_schema: bool, rows: int | None, as_json: bool, **c
 @click.option("--yes", is_flag=True, help="Drop without asking.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @_json
-@_on_cluster
+@_cluster_options
 def partitions(
     name: str,
     add: tuple[str, ...],
@@ -155,14 +155,14 @@ def partitions(
     from imagewarehouse.cli.kudu.connection import find_cluster
     from imagewarehouse.cli.kudu.partitions import Changes, change_ranges, list_ranges
 
-    found = find_cluster(**cluster)
+    connection = find_cluster(**cluster)
     changes = Changes(add, add_until, ahead, drop_before, keep_months)
     if changes:
-        change_ranges(found, name, changes, unit, _now(), yes=yes, dry_run=dry_run, as_json=as_json)
+        change_ranges(connection, name, changes, unit, _now(), yes=yes, dry_run=dry_run, as_json=as_json)
     elif dry_run:
         raise ConfigurationError("--dry-run", "there is nothing to do; say what to add or to drop")
     else:
-        list_ranges(found, name, unit, _now(), as_json)
+        list_ranges(connection, name, unit, _now(), as_json)
 
 
 @table.command("compact-check")
@@ -170,7 +170,7 @@ def partitions(
 @_json
 @click.option("--web", multiple=True, metavar="HOST:PORT", help="Web pages of a master or, once for each, of a tablet "
               "server; may be repeated.  [default: port 8051 of the masters]")  # fmt: skip
-@_on_cluster
+@_cluster_options
 def compact_check(name: str, as_json: bool, **cluster: Any) -> None:
     """Look whether a table is well compacted and well laid out; without TABLE, that of the image records.
 

@@ -102,7 +102,7 @@ _PART = click.FloatRange(0, 0.5)
 @click.option("--name", help="The model's name.  [default: that of MODEL]")
 @click.option("--progress/--no-progress", default=None, help="Show progress bars.  [default: only on a terminal]")
 @click.pass_context
-def train(context: click.Context, /, **given: Any) -> None:
+def train(context: click.Context, /, **options: Any) -> None:
     """Train a classifier on your images and write it as the next version of a model, with a report.
 
     SOURCE is one of: a folder with a sub-folder of images for each class (or train/, validation/, test/ with such);
@@ -135,8 +135,10 @@ def train(context: click.Context, /, **given: Any) -> None:
     needs_training("train")
     from imagewarehouse.cli.training.train import run
 
-    explicit = {name for name in given if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT}
-    sys.exit(run(given, explicit, _command()))
+    explicit = {
+        name for name in options if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+    }
+    sys.exit(run(options, explicit, _command()))
 
 
 def _command() -> str:

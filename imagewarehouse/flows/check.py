@@ -48,7 +48,7 @@ class _Subject:
         return (c for c in self.flow.components.values() if c.kind in kinds)
 
     def configured(self) -> Iterator[tuple[Component, ComponentType]]:
-        """Processors and services of a known type; the others have a finding of their own."""
+        """Processors and services of a known type; `_types` reports the others."""
         for component in self.of("PROCESSOR", "CONTROLLER_SERVICE"):
             if component.type in self.types:
                 yield component, self.types[component.type]
@@ -56,14 +56,14 @@ class _Subject:
     def groups(self) -> Iterator[tuple[Mapping[str, Any], tuple[str, ...]]]:
         return walk_groups(self.raw["flowContents"])
 
-    def value(self, component: Component, found: Property) -> str | None:
+    def value(self, component: Component, definition: Property) -> str | None:
         """A property's value with the parameters' values as the file has them; None where it is not set."""
-        text = component.properties.get(found.name)
+        text = component.properties.get(definition.name)
         if text is None:
-            return found.default
+            return definition.default
         try:
             return resolve(text, {p.name: p.value for p in self.flow.parameters.values()})
-        except ConfigurationError:  # an undefined parameter, which has a finding of its own
+        except ConfigurationError:  # an undefined parameter: another check reports it
             return text
 
     def ends(self, connection: Connection) -> str:
@@ -82,27 +82,27 @@ def _where(component: Component) -> str:
 
 def _types(subject: _Subject) -> Iterator[str]:
     for component in subject.of("PROCESSOR", "CONTROLLER_SERVICE"):
-        found = subject.types.get(component.type)
-        if found is None:
+        definition = subject.types.get(component.type)
+        if definition is None:
             yield f"{_where(component)}: unknown type {component.type or '(none)'}"
-        elif component.bundle[:2] != found.bundle[:2]:
-            yield f"{_where(component)}: comes from {':'.join(component.bundle)}, expected {':'.join(found.bundle)}"
-        elif component.bundle[2] != found.bundle[2]:
+        elif component.bundle[:2] != definition.bundle[:2]:
+            yield f"{_where(component)}: comes from {':'.join(component.bundle)}, expected {':'.join(definition.bundle)}"
+        elif component.bundle[2] != definition.bundle[2]:
             code = "the code has" if component.type in our_types() else "the flow was made for NiFi"
-            yield f"{_where(component)}: version {component.bundle[2]} in the flow, {code} {found.bundle[2]}"
+            yield f"{_where(component)}: version {component.bundle[2]} in the flow, {code} {definition.bundle[2]}"
 
 
 def _property_names(subject: _Subject) -> Iterator[str]:
-    for component, found in subject.configured():
-        if not found.dynamic:
-            for name in sorted(set(component.properties) - set(found.properties)):
-                yield f"{_where(component)}: {found.short} has no property {name!r}"
+    for component, definition in subject.configured():
+        if not definition.dynamic:
+            for name in sorted(set(component.properties) - set(definition.properties)):
+                yield f"{_where(component)}: {definition.short} has no property {name!r}"
 
 
 def _property_values(subject: _Subject) -> Iterator[str]:
-    for component, found in subject.configured():
-        for item in found.properties.values():
-            if any(not subject.value(component, found.properties[name]) for name in item.needs):
+    for component, definition in subject.configured():
+        for item in definition.properties.values():
+            if any(not subject.value(component, definition.properties[name]) for name in item.needs):
                 continue
             value = subject.value(component, item)
             if not value:
@@ -113,12 +113,12 @@ def _property_values(subject: _Subject) -> Iterator[str]:
 
 
 def _descriptors(subject: _Subject) -> Iterator[str]:
-    """NiFi takes these two facts from the file, because at the import a Python processor is not loaded yet."""
+    """At the import NiFi has not loaded the Python processors: it reads these two flags from the descriptors in the file."""
     raw = {item["identifier"]: item for group, _ in subject.groups() for key in KINDS for item in group.get(key) or ()}
-    for component, found in subject.configured():
+    for component, definition in subject.configured():
         descriptors = raw[component.identifier].get("propertyDescriptors") or {}
-        for name in sorted({*found.properties, *component.properties}):
-            known = found.properties.get(name)
+        for name in sorted({*definition.properties, *component.properties}):
+            known = definition.properties.get(name)
             if name not in descriptors:
                 yield f"{_where(component)}: property {name!r} has no descriptor"
             elif known is not None:
@@ -129,8 +129,8 @@ def _descriptors(subject: _Subject) -> Iterator[str]:
 
 def _services(subject: _Subject) -> Iterator[str]:
     services = {c.identifier: c for c in subject.of("CONTROLLER_SERVICE")}
-    for component, found in subject.configured():
-        for item in found.properties.values():
+    for component, definition in subject.configured():
+        for item in definition.properties.values():
             value = component.properties.get(item.name)
             if not item.service or not value:
                 continue
@@ -162,8 +162,8 @@ def _parameter_contexts(subject: _Subject) -> Iterator[str]:
     for group, path in subject.groups():
         name = group.get("parameterContextName")  # NiFi does not inherit it from the group around
         if name not in contexts:
-            what = f"the parameter context {name!r}, which is not in the file" if name else "no parameter context"
-            yield f"{' / '.join(path) or subject.flow.name}: has {what}"
+            problem = f"the parameter context {name!r}, which is not in the file" if name else "no parameter context"
+            yield f"{' / '.join(path) or subject.flow.name}: has {problem}"
 
 
 def _parameter_values(subject: _Subject) -> Iterator[str]:
@@ -177,8 +177,8 @@ def _parameter_values(subject: _Subject) -> Iterator[str]:
 
 def _sensitive_properties(subject: _Subject) -> Iterator[str]:
     secret = {name for name, parameter in subject.flow.parameters.items() if parameter.sensitive}
-    for component, found in subject.configured():
-        sensitive = component.sensitive | {name for name, item in found.properties.items() if item.sensitive}
+    for component, definition in subject.configured():
+        sensitive = component.sensitive | {name for name, item in definition.properties.items() if item.sensitive}
         for name, value in component.properties.items():
             named = references(value)
             if name not in sensitive:
@@ -194,10 +194,10 @@ def _sensitive_properties(subject: _Subject) -> Iterator[str]:
 
 
 def _relationships(subject: _Subject) -> Iterator[str]:
-    for component, found in subject.configured():
+    for component, definition in subject.configured():
         if component.kind != "PROCESSOR":
             continue
-        where, declared = _where(component), _declared(component, found)
+        where, declared = _where(component), _declared(component, definition)
         connected = {
             name for c in subject.flow.connections if c.source == component.identifier for name in c.relationships
         }
@@ -205,21 +205,21 @@ def _relationships(subject: _Subject) -> Iterator[str]:
             yield f"{where}: relationship {name!r} is neither connected nor auto-terminated"
         for name in sorted(connected & component.auto_terminated):
             yield f"{where}: relationship {name!r} is both connected and auto-terminated"
-        for what, names in (
+        for role, names in (
             ("a connection leaves on", connected),
             ("auto-terminates", component.auto_terminated),
             ("retries", component.retry.relationships),
         ):
             for name in sorted(names - declared):
-                yield f"{where}: {what} {name!r}, which is not a relationship of {found.short}"
+                yield f"{where}: {role} {name!r}, which is not a relationship of {definition.short}"
 
 
-def _declared(component: Component, found: ComponentType) -> frozenset[str]:
-    if not found.routes:
-        return found.relationships
+def _declared(component: Component, definition: ComponentType) -> frozenset[str]:
+    if not definition.routes:
+        return definition.relationships
     if component.properties.get("Routing Strategy", "Route to Property name") != "Route to Property name":
-        return found.relationships | {"matched"}
-    return found.relationships | (set(component.properties) - set(found.properties))
+        return definition.relationships | {"matched"}
+    return definition.relationships | (set(component.properties) - set(definition.properties))
 
 
 def _connection_ends(subject: _Subject) -> Iterator[str]:
@@ -258,27 +258,31 @@ def _unconnected(subject: _Subject) -> Iterator[str]:
     destinations = {c.destination for c in subject.flow.connections if c.source != c.destination}
     for component in subject.of("INPUT_PORT", "OUTPUT_PORT"):
         if component.identifier not in destinations and (component.group or component.kind != "INPUT_PORT"):
-            yield f"{_where(component)}: nothing comes into this {_spoken(component)}"
+            yield f"{_where(component)}: nothing comes into this {_kind_text(component)}"
         if component.identifier not in sources and (component.group or component.kind != "OUTPUT_PORT"):
-            yield f"{_where(component)}: nothing leaves this {_spoken(component)}"
-    for component, found in subject.configured():
-        if component.kind == "PROCESSOR" and found.takes_input != (component.identifier in destinations):
-            what = "nothing comes into this processor" if found.takes_input else f"{found.short} takes no FlowFiles"
-            yield f"{_where(component)}: {what}"
+            yield f"{_where(component)}: nothing leaves this {_kind_text(component)}"
+    for component, definition in subject.configured():
+        if component.kind == "PROCESSOR" and definition.takes_input != (component.identifier in destinations):
+            problem = (
+                "nothing comes into this processor"
+                if definition.takes_input
+                else f"{definition.short} takes no FlowFiles"
+            )
+            yield f"{_where(component)}: {problem}"
     for component in subject.of("FUNNEL"):
         if component.identifier not in destinations:
             yield f"{_where(component)}: nothing comes into this funnel"
 
 
-def _spoken(component: Component) -> str:
+def _kind_text(component: Component) -> str:
     return component.kind.lower().replace("_", " ")
 
 
 def _back_pressure(subject: _Subject) -> Iterator[str]:
-    left = {connection.source for connection in subject.flow.connections}
+    sources = {connection.source for connection in subject.flow.connections}
     for connection in subject.flow.connections:
         end = subject.flow.components.get(connection.destination)
-        if end is not None and end.kind == "FUNNEL" and end.identifier not in left:
+        if end is not None and end.kind == "FUNNEL" and end.identifier not in sources:
             continue  # dead letters: a full queue would stop the step in front of it for good
         if end is not None and end.kind == "OUTPUT_PORT" and not end.group:
             # It may lead nowhere where the flow is put.
@@ -287,13 +291,13 @@ def _back_pressure(subject: _Subject) -> Iterator[str]:
             if not connection.expiration_s:
                 yield f"connection {subject.ends(connection)}: grows without end where nothing takes it"
             continue
-        for what, limit in (("objects", connection.max_objects), ("size", connection.max_bytes)):
+        for measure, limit in (("objects", connection.max_objects), ("size", connection.max_bytes)):
             if limit <= 0:
-                yield f"connection {subject.ends(connection)}: no back pressure by {what}"
+                yield f"connection {subject.ends(connection)}: no back pressure by {measure}"
 
 
 def _loops(subject: _Subject) -> Iterator[str]:
-    """A FlowFile that comes back at once keeps a thread busy for nothing, so something in the circle has to wait."""
+    """A loop without a delay keeps a thread busy, so one component of each loop must delay the FlowFile."""
     edges = {(c.source, c.destination) for c in subject.flow.connections if not _waits(subject, c)}
     while True:
         graph: dict[str, list[str]] = {}

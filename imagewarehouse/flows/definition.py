@@ -33,7 +33,7 @@ _REFERENCE = re.compile(r"(#+)\{([^}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """What happens to a FlowFile before it really leaves on one of `relationships`."""
+    """How NiFi retries a FlowFile before it transfers it to one of `relationships`."""
 
     count: int
     relationships: frozenset[str]
@@ -61,10 +61,10 @@ class Component:
     enabled: bool  # a controller service is enabled where it is used, whatever this says
 
     def setting(self, name: str) -> str:
-        """How an operator finds a property: by the parameter behind it, if there is one."""
-        found = references(self.properties.get(name))
+        """The name of a property for an operator: its parameter first, if it has one."""
+        parameters = references(self.properties.get(name))
         where = f"{self.name}, {name}"
-        return f"{found[0]} ({where})" if len(found) == 1 else where
+        return f"{parameters[0]} ({where})" if len(parameters) == 1 else where
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def parse_flow(raw: Mapping[str, Any]) -> Flow:
     """A flow from its JSON object. Raises ConfigurationError."""
-    root = _get(raw, "flowContents", dict, what="not a flow definition")
+    root = _get(raw, "flowContents", dict, element="not a flow definition")
     components: dict[str, Component] = {}
     connections: list[Connection] = []
     for group, path in walk_groups(root):
@@ -147,15 +147,15 @@ def walk_groups(
 
 def references(text: str | None) -> tuple[str, ...]:
     """Names of the parameters that a property's value refers to."""
-    found = (_parameter_name(match) for match in _REFERENCE.finditer(text or ""))
-    return tuple(name for name in found if name is not None)
+    names = (_parameter_name(match) for match in _REFERENCE.finditer(text or ""))
+    return tuple(name for name in names if name is not None)
 
 
 _SUBJECT_OF_EXPRESSION = re.compile(r"\$\{(#\{[^{}]+\})")
 
 
 def resolve(text: str | None, values: Mapping[str, str | None]) -> str | None:
-    """A property's value with its parameters filled in; None where nothing but unset parameters made it up.
+    """A property's value with its parameters filled in; None where it consists of unset parameters only.
 
     `##{x}` stands for a literal `#{x}`, as in NiFi. Where an expression begins with a parameter, `${#{x}:isEmpty()}`, the value
     stands there as `literal('...')`.
@@ -209,7 +209,7 @@ def data_size(text: str) -> int:
 
 
 def _wrong(problem: str) -> ConfigurationError:
-    """`read_flow` adds in which file."""
+    """`read_flow` adds the file name."""
     return ConfigurationError("flow", problem)
 
 
@@ -225,92 +225,94 @@ def _parameter_name(match: re.Match[str]) -> str | None:
 
 
 def _component(raw: Mapping[str, Any], kind: str, group: tuple[str, ...]) -> Component:
-    identifier = _get(raw, "identifier", str, what=f"{kind} {raw.get('name', '')!r}")
-    what = f"{kind} {identifier}"
-    bundle = _get(raw, "bundle", dict, {}, what)
-    descriptors = _get(raw, "propertyDescriptors", dict, {}, what)
+    identifier = _get(raw, "identifier", str, element=f"{kind} {raw.get('name', '')!r}")
+    element = f"{kind} {identifier}"
+    bundle = _get(raw, "bundle", dict, {}, element)
+    descriptors = _get(raw, "propertyDescriptors", dict, {}, element)
     return Component(
         identifier=identifier,
-        name=_get(raw, "name", str, "", what),
+        name=_get(raw, "name", str, "", element),
         kind=kind,
-        type=_get(raw, "type", str, "", what) if kind in ("PROCESSOR", "CONTROLLER_SERVICE") else "",
+        type=_get(raw, "type", str, "", element) if kind in ("PROCESSOR", "CONTROLLER_SERVICE") else "",
         bundle=(
-            _get(bundle, "group", str, "", what),
-            _get(bundle, "artifact", str, "", what),
-            _get(bundle, "version", str, "", what),
+            _get(bundle, "group", str, "", element),
+            _get(bundle, "artifact", str, "", element),
+            _get(bundle, "version", str, "", element),
         ),
         group=group,
-        properties=MappingProxyType(_properties(raw, what)),
+        properties=MappingProxyType(_properties(raw, element)),
         sensitive=frozenset(
             name for name, item in descriptors.items() if isinstance(item, dict) and item.get("sensitive") is True
         ),
-        auto_terminated=frozenset(_texts(raw, "autoTerminatedRelationships", what)),
-        tasks=_get(raw, "concurrentlySchedulableTaskCount", int, 1, what),
-        penalty_s=_duration(raw, "penaltyDuration", "30 sec", what),
-        yield_s=_duration(raw, "yieldDuration", "1 sec", what),
+        auto_terminated=frozenset(_texts(raw, "autoTerminatedRelationships", element)),
+        tasks=_get(raw, "concurrentlySchedulableTaskCount", int, 1, element),
+        penalty_s=_duration(raw, "penaltyDuration", "30 sec", element),
+        yield_s=_duration(raw, "yieldDuration", "1 sec", element),
         retry=Retry(
-            count=_get(raw, "retryCount", int, 0, what),
-            relationships=frozenset(_texts(raw, "retriedRelationships", what)),
-            max_backoff_s=_duration(raw, "maxBackoffPeriod", "10 mins", what),
-            penalize=_get(raw, "backoffMechanism", str, "PENALIZE_FLOWFILE", what) == "PENALIZE_FLOWFILE",
+            count=_get(raw, "retryCount", int, 0, element),
+            relationships=frozenset(_texts(raw, "retriedRelationships", element)),
+            max_backoff_s=_duration(raw, "maxBackoffPeriod", "10 mins", element),
+            penalize=_get(raw, "backoffMechanism", str, "PENALIZE_FLOWFILE", element) == "PENALIZE_FLOWFILE",
         ),
-        enabled=_get(raw, "scheduledState", str, "ENABLED", what) != "DISABLED",
+        enabled=_get(raw, "scheduledState", str, "ENABLED", element) != "DISABLED",
     )
 
 
 def _connection(raw: Mapping[str, Any]) -> Connection:
-    identifier = _get(raw, "identifier", str, what="a connection")
-    what = f"connection {identifier}"
-    size = _get(raw, "backPressureDataSizeThreshold", str, "", what)
+    identifier = _get(raw, "identifier", str, element="a connection")
+    element = f"connection {identifier}"
+    size = _get(raw, "backPressureDataSizeThreshold", str, "", element)
     try:
         max_bytes = data_size(size) if size.strip() else 0
     except ConfigurationError as err:
-        raise _wrong(f"{what}: {err.problem}") from err
+        raise _wrong(f"{element}: {err.problem}") from err
     return Connection(
         identifier=identifier,
-        name=_get(raw, "name", str, "", what),
-        source=_get(_get(raw, "source", dict, what=what), "id", str, what=f"source of {what}"),
-        destination=_get(_get(raw, "destination", dict, what=what), "id", str, what=f"destination of {what}"),
+        name=_get(raw, "name", str, "", element),
+        source=_get(_get(raw, "source", dict, element=element), "id", str, element=f"source of {element}"),
+        destination=_get(
+            _get(raw, "destination", dict, element=element), "id", str, element=f"destination of {element}"
+        ),
         # Ports and funnels have one nameless way out, which NiFi writes as [""].
-        relationships=tuple(name for name in _texts(raw, "selectedRelationships", what) if name),
-        max_objects=_get(raw, "backPressureObjectThreshold", int, 0, what),
+        relationships=tuple(name for name in _texts(raw, "selectedRelationships", element) if name),
+        max_objects=_get(raw, "backPressureObjectThreshold", int, 0, element),
         max_bytes=max_bytes,
-        expiration_s=_duration(raw, "flowFileExpiration", "0 sec", what),
+        expiration_s=_duration(raw, "flowFileExpiration", "0 sec", element),
     )
 
 
 def _parameters(contexts: Mapping[str, Any]) -> dict[str, Parameter]:
-    found: dict[str, Parameter] = {}
+    parameters: dict[str, Parameter] = {}
     for name, context in contexts.items():
         if not isinstance(context, dict):
             raise _wrong(f"parameter context {name!r} is not an object")
         for raw in _objects(context, "parameters"):
             parameter = Parameter(
-                name=_get(raw, "name", str, what=f"a parameter of {name!r}"),
+                name=_get(raw, "name", str, element=f"a parameter of {name!r}"),
                 value=_get(raw, "value", str, None),
                 sensitive=_get(raw, "sensitive", bool, False),
                 description=_get(raw, "description", str, ""),
             )
-            known = found.setdefault(parameter.name, parameter)
+            known = parameters.setdefault(parameter.name, parameter)
             if known != parameter:
                 # `Flow` has one table of parameters; picking one of two values would be a guess.
                 raise _wrong(f"two parameter contexts define {parameter.name!r} differently")
-    return found
+    return parameters
 
 
-def _properties(raw: Mapping[str, Any], what: str) -> dict[str, str | None]:
-    properties: dict[str, str | None] = _get(raw, "properties", dict, {}, what)
+def _properties(raw: Mapping[str, Any], element: str) -> dict[str, str | None]:
+    properties: dict[str, str | None] = _get(raw, "properties", dict, {}, element)
     for name, value in properties.items():
         if value is not None and not isinstance(value, str):
-            raise _wrong(f"{what}: property {name!r} is not a text")
+            raise _wrong(f"{element}: property {name!r} is not a text")
     return properties
 
 
-def _duration(raw: Mapping[str, Any], key: str, default: str, what: str) -> float:
+def _duration(raw: Mapping[str, Any], key: str, default: str, element: str) -> float:
     try:
-        return duration_s(_get(raw, key, str, default, what))
+        return duration_s(_get(raw, key, str, default, element))
     except ConfigurationError as err:
-        raise _wrong(f"{what}: {key}: {err.problem}") from err
+        raise _wrong(f"{element}: {key}: {err.problem}") from err
 
 
 def _objects(raw: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]:
@@ -321,20 +323,20 @@ def _objects(raw: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]:
     return items
 
 
-def _texts(raw: Mapping[str, Any], key: str, what: str) -> list[str]:
-    items: list[str] = _get(raw, key, list, [], what)
+def _texts(raw: Mapping[str, Any], key: str, element: str) -> list[str]:
+    items: list[str] = _get(raw, key, list, [], element)
     if any(not isinstance(item, str) for item in items):
-        raise _wrong(f"{what}: {key}: expected texts")
+        raise _wrong(f"{element}: {key}: expected texts")
     return items
 
 
 _REQUIRED: Any = object()
 
 
-def _get(raw: Mapping[str, Any], key: str, kind: type[T], default: Any = _REQUIRED, what: str = "") -> Any:
+def _get(raw: Mapping[str, Any], key: str, kind: type[T], default: Any = _REQUIRED, element: str = "") -> Any:
     """A member of the JSON object, of the right kind; null counts as absent, as NiFi writes both."""
     value = raw.get(key)
-    where = f"{what}: " if what else ""
+    where = f"{element}: " if element else ""
     if value is None:
         if default is _REQUIRED:
             raise _wrong(f"{where}{key} is missing")

@@ -87,14 +87,14 @@ def by_file_name(file_name: str) -> ImageFormat | None:
 class _Steps:
     """How many parts of a file a walker follows before it calls the file an attack."""
 
-    __slots__ = ("left", "name")
+    __slots__ = ("name", "remaining")
 
     def __init__(self, name: str, most: int) -> None:
-        self.name, self.left = name, most
+        self.name, self.remaining = name, most
 
     def take(self, number: int = 1) -> None:
-        self.left -= number
-        if self.left < 0:
+        self.remaining -= number
+        if self.remaining < 0:
             raise Corrupt(f"{self.name}: more parts than a picture of its length has")
 
 
@@ -442,7 +442,7 @@ def _walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
             raise Truncated(f"TIFF: a directory reaches to byte {after}, {len(data)} are here")
         entry_steps.take(entries + 1)
         end = max(end, min(after + inline, len(data)))
-        found: dict[int, list[int]] = {}
+        tags: dict[int, list[int]] = {}
         for position in range(start, after, entry_size):
             tag, kind = read("H", position), read("H", position + 2)
             count = read(pointer, position + 4)
@@ -456,16 +456,16 @@ def _walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
             if tag in _TIFF_POINTERS:
                 pending.extend((offset, False) for offset in values(kind, count, value_at))
             elif tag in wanted:
-                if tag in found:
+                if tag in tags:
                     raise Corrupt(f"TIFF: tag {tag} stands twice in a directory")
-                found[tag] = values(kind, count, value_at)
-        width, height = (found.get(tag, [1])[0] for tag in _TIFF_SIZE)
+                tags[tag] = values(kind, count, value_at)
+        width, height = (tags.get(tag, [1])[0] for tag in _TIFF_SIZE)
         _check_pixels("TIFF", width, height, ceilings)
-        across, down = (found.get(tag, [1])[0] for tag in _TIFF_TILE)
+        across, down = (tags.get(tag, [1])[0] for tag in _TIFF_TILE)
         if across * down > ceilings.pixels:  # the decoder makes room for a whole tile, however small the picture
             raise Corrupt(f"TIFF: tiles of {across} x {down} pixels")
         for offsets, counts in _TIFF_DATA.items():
-            for offset, size in zip(found.get(offsets, []), found.get(counts, []), strict=False):
+            for offset, size in zip(tags.get(offsets, []), tags.get(counts, []), strict=False):
                 if offset + size > len(data):
                     raise Truncated(f"TIFF: picture data reach to byte {offset + size}, {len(data)} are here")
                 end = max(end, offset + size)
@@ -483,17 +483,17 @@ _BMFF_BOXES = {b"ftyp", b"meta", b"mdat", b"free", b"skip", b"moov"}
 def _walk_bmff(data: bytes, ceilings: Ceilings) -> Extent:
     steps = _Steps("AVIF", 1000)
     pos, frames = 0, 1
-    seen: set[bytes] = set()
+    box_kinds: set[bytes] = set()
     complete = {b"ftyp", b"meta", b"mdat"}
     while pos < len(data):
         steps.take()
         if pos + 8 > len(data):
-            if complete <= seen:
+            if complete <= box_kinds:
                 return Extent(pos, frames)
             raise Truncated("AVIF: the file ends inside a box header")
         size, kind = int.from_bytes(data[pos : pos + 4], "big"), data[pos + 4 : pos + 8]
         if kind not in _BMFF_BOXES:
-            if complete <= seen:
+            if complete <= box_kinds:
                 return Extent(pos, frames)
             raise Corrupt(f"AVIF: unknown box at byte {pos}")
         header = 8
@@ -511,25 +511,25 @@ def _walk_bmff(data: bytes, ceilings: Ceilings) -> Extent:
                 frames = max([frames, *(count for (count,) in _bmff_numbers(box, b"stsz", 1, 12))])
                 _check_frames("AVIF", frames, ceilings)
             if b"idat" in box:  # small pictures may lie in the meta box itself
-                seen.add(b"mdat")
+                box_kinds.add(b"mdat")
         if pos + size > len(data):
             raise Truncated(f"AVIF: a box reaches to byte {pos + size}, {len(data)} are here")
-        seen.add(kind)
+        box_kinds.add(kind)
         pos += size
-    if not complete <= seen:
+    if not complete <= box_kinds:
         raise Truncated("AVIF: the file ends before its picture")
     return Extent(pos, frames)
 
 
 def _bmff_numbers(box: bytes, name: bytes, count: int, offset: int) -> list[tuple[int, ...]]:
     """32-bit numbers `offset` bytes behind the start of each box `name` inside another; 100 of them at most."""
-    found: list[tuple[int, ...]] = []
+    numbers: list[tuple[int, ...]] = []
     at = box.find(name)
-    while at >= 0 and len(found) < 100:
+    while at >= 0 and len(numbers) < 100:
         if at + offset + 4 * count <= len(box):
-            found.append(struct.unpack_from(f">{count}I", box, at + offset))
+            numbers.append(struct.unpack_from(f">{count}I", box, at + offset))
         at = box.find(name, at + 4)
-    return found
+    return numbers
 
 
 FORMATS: dict[str, ImageFormat] = {

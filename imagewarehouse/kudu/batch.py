@@ -30,7 +30,7 @@ class Operation(IntEnum):
 
     @property
     def inserts(self) -> bool:
-        """Whether the row may become a new one, so that required columns have to be there."""
+        """Whether the operation may insert a row, so that required columns need a value."""
         return self <= Operation.UPSERT_IGNORE
 
     @property
@@ -42,13 +42,13 @@ class Operation(IntEnum):
 class ColumnValues:
     """The cells of one column.
 
-    `values`: of the column's `arrow_type`; a null is a NULL. `given`: uint8, 0 where the row says nothing about the
+    `values`: of the column's `arrow_type`; a null is a NULL. `present`: uint8, 0 where the row says nothing about the
     column, which then keeps its value or takes its default; None where every row has it.
     """
 
     name: str
     values: pa.Array
-    given: np.ndarray | None = None
+    present: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class RowBatch:
 
     def __post_init__(self) -> None:
         for column in self.columns:
-            if len(column.values) != len(self) or (column.given is not None and len(column.given) != len(self)):
+            if len(column.values) != len(self) or (column.present is not None and len(column.present) != len(self)):
                 raise ValueError(f"column {column.name}: expected {len(self)} cells, received {len(column.values)}")
 
     def __len__(self) -> int:
@@ -70,14 +70,14 @@ class RowBatch:
         """The rows of these numbers, in this order."""
         at = np.asarray(rows, dtype=np.int64)
         columns = tuple(
-            ColumnValues(c.name, c.values.take(pa.array(at)), None if c.given is None else c.given[at])
+            ColumnValues(c.name, c.values.take(pa.array(at)), None if c.present is None else c.present[at])
             for c in self.columns
         )
         return RowBatch(self.operations[at], columns)
 
 
 def mismatch(batch: RowBatch, columns: Sequence[KuduColumn]) -> str:
-    """Why the rows are not for a table of these columns, which was altered after they were converted; empty: they are."""
+    """Why the batch does not fit these columns: the table was altered after the conversion. Empty where it fits."""
     types = {column.name: column.arrow_type for column in columns}
     for column in batch.columns:
         if column.name not in types:

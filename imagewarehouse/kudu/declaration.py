@@ -39,17 +39,17 @@ def read_schema(text: str, name: str) -> TableSchema:
 
 
 def schema_json(schema: TableSchema) -> dict[str, Any]:
-    """The declaration of a table; `read_schema` takes it back."""
-    found: dict[str, Any] = {"columns": [_column_json(c) for c in schema.columns]}
+    """The declaration of a table; `read_schema` reads it."""
+    declaration: dict[str, Any] = {"columns": [_column_json(c) for c in schema.columns]}
     if schema.hashes:
-        found["hash"] = [{"columns": list(h.columns), "buckets": h.buckets} for h in schema.hashes]
+        declaration["hash"] = [{"columns": list(h.columns), "buckets": h.buckets} for h in schema.hashes]
     if schema.policy is not None:
         policy = schema.policy
-        found["range"] = {"column": policy.column, "unit": policy.unit, "ahead": policy.ahead}
+        declaration["range"] = {"column": policy.column, "unit": policy.unit, "ahead": policy.ahead}
         if policy.keep is not None:
-            found["range"]["keep"] = policy.keep
+            declaration["range"]["keep"] = policy.keep
     elif schema.range_columns:
-        found["range"] = {
+        declaration["range"] = {
             "columns": list(schema.range_columns),
             "partitions": [
                 {
@@ -61,10 +61,10 @@ def schema_json(schema: TableSchema) -> dict[str, Any]:
             ],
         }
     if schema.replicas is not None:
-        found["replicas"] = schema.replicas
+        declaration["replicas"] = schema.replicas
     if schema.comment:
-        found["comment"] = schema.comment
-    return found
+        declaration["comment"] = schema.comment
+    return declaration
 
 
 def bound_text(value: Any) -> Any:
@@ -80,14 +80,14 @@ def bound_text(value: Any) -> Any:
 
 def parse_type(text: str) -> tuple[KuduType, int | None, int | None, int | None]:
     """`decimal(9,2)` as (type, precision, scale, length). Raises ValueError."""
-    found = _TYPE.fullmatch(text.strip().lower())
+    match = _TYPE.fullmatch(text.strip().lower())
     try:
-        kind = KuduType(found[1]) if found else None
+        kind = KuduType(match[1]) if match else None
     except ValueError:
         kind = None
-    if found is None or kind is None:
+    if match is None or kind is None:
         raise ValueError(f"expected a type of {', '.join(t.value for t in KuduType)}, received {text[:40]!r}")
-    first, second = (None if g is None else int(g) for g in found.group(2, 3))
+    first, second = (None if g is None else int(g) for g in match.group(2, 3))
     if kind is KuduType.DECIMAL:
         return kind, first, second or 0, None
     if kind is KuduType.VARCHAR and second is None:
@@ -149,19 +149,19 @@ def _lower(value: Any) -> str | None:
 
 
 def _column_json(column: KuduColumn) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": column.name, "type": column.type_text}
+    declaration: dict[str, Any] = {"name": column.name, "type": column.type_text}
     if column.key:
-        found["key"] = True
+        declaration["key"] = True
     elif not column.nullable:
-        found["nullable"] = False
+        declaration["nullable"] = False
     for name in ("encoding", "compression", "comment"):
         if getattr(column, name):
-            found[name] = getattr(column, name)
+            declaration[name] = getattr(column, name)
     if column.default is not None:
-        found["default"] = bound_text(column.default)
+        declaration["default"] = bound_text(column.default)
     if column.immutable:
-        found["immutable"] = True
-    return found
+        declaration["immutable"] = True
+    return declaration
 
 
 def _hash(declared: Any) -> HashPartition:
@@ -210,12 +210,12 @@ def parse_value(value: Any, column: KuduColumn) -> Any:
     return convert_cell(value, column)
 
 
-def _only(declared: Any, what: str, *known: str) -> None:
+def _only(declared: Any, element: str, *known: str) -> None:
     if not isinstance(declared, dict):
-        raise ValueError(f"{what}: expected an object, received {type(declared).__name__}")
+        raise ValueError(f"{element}: expected an object, received {type(declared).__name__}")
     unknown = set(declared) - set(known)
     if unknown:
-        raise ValueError(f"{what}: has no {min(unknown)}; it knows {', '.join(known)}")
+        raise ValueError(f"{element}: has no {min(unknown)}; it knows {', '.join(known)}")
 
 
 def _list(declared: Mapping[str, Any], name: str, default: Sequence[Any] | None = None) -> Sequence[Any]:

@@ -149,9 +149,9 @@ def load_classifier(model: Path, version: str = "latest", runtime: str = "auto")
         (its runtime is not installed).
     """
     manifest = read_manifest(find_version(model, version))
-    wanted = list(manifest.runtimes) if runtime == "auto" else [runtime]
+    runtimes = list(manifest.runtimes) if runtime == "auto" else [runtime]
     problems = []
-    for name in wanted:
+    for name in runtimes:
         if name not in manifest.runtimes:
             problems.append(f"{manifest.name} {manifest.version} has no file for {name}")
             continue
@@ -191,12 +191,12 @@ def _litert(path: Path, manifest: Manifest) -> Infer:
         try:
             interpreter = Interpreter(model_content=content, num_threads=1)
             spec = manifest.spec
-            wanted = [1, spec.height, spec.width, spec.channels]
+            shape = [1, spec.height, spec.width, spec.channels]
             details = interpreter.get_input_details()[0]
             if details["dtype"] is not np.float32:
                 raise ModelBroken(f"{path.name}: expected a float32 input, it takes {details['dtype'].__name__}")
-            if list(details["shape"]) != wanted:
-                interpreter.resize_tensor_input(details["index"], wanted, strict=True)
+            if list(details["shape"]) != shape:
+                interpreter.resize_tensor_input(details["index"], shape, strict=True)
             interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as err:
             raise ModelBroken(f"{path.name}: {one_line(err)}") from err

@@ -73,17 +73,17 @@ def find_version(model: Path, version: str = "latest") -> Path:
         return model
     if not model.is_dir():
         raise ConfigurationError("Model Folder", f"{model} is not a folder")
-    found = {p.parent.name: p.parent for p in model.glob(f"*/{MANIFEST}")}
-    if not found:
+    versions = {p.parent.name: p.parent for p in model.glob(f"*/{MANIFEST}")}
+    if not versions:
         raise ConfigurationError("Model Folder", f"{model} has no <version>/{MANIFEST}")
     if version in ("", "latest"):
-        numbered = sorted((int(name), name) for name in found if name.isdecimal())
+        numbered = sorted((int(name), name) for name in versions if name.isdecimal())
         if not numbered:
-            raise ConfigurationError("Model Version", f"no numbered version in {model}: {', '.join(sorted(found))}")
-        return found[numbered[-1][1]]
-    if version not in found:
-        raise ConfigurationError("Model Version", f"no {version!r} in {model}: {', '.join(sorted(found))}")
-    return found[version]
+            raise ConfigurationError("Model Version", f"no numbered version in {model}: {', '.join(sorted(versions))}")
+        return versions[numbered[-1][1]]
+    if version not in versions:
+        raise ConfigurationError("Model Version", f"no {version!r} in {model}: {', '.join(sorted(versions))}")
+    return versions[version]
 
 
 def _parse(folder: Path, raw: dict[str, Any]) -> Manifest:
@@ -136,11 +136,11 @@ def _check_hash(folder: Path, name: str, hashes: Mapping[str, str]) -> None:
     if name not in hashes:
         raise ValueError(f"sha256: no entry for {name}")
     try:
-        found = file_sha256(path)
+        digest = file_sha256(path)
     except OSError as err:
         raise ModelBroken(f"{path}: {err.strerror or err}") from err
-    if found != hashes[name]:
-        raise ModelBroken(f"{path}: its sha256 is {found[:12]}…, the manifest says {str(hashes[name])[:12]}…")
+    if digest != hashes[name]:
+        raise ModelBroken(f"{path}: its sha256 is {digest[:12]}…, the manifest says {str(hashes[name])[:12]}…")
 
 
 def _numbers(value: float | list[float]) -> tuple[float, ...]:

@@ -26,7 +26,7 @@ log = logging.getLogger("imagewarehouse")
 
 
 class BuiltOnce(Generic[T]):
-    """What a processor makes of its properties: built when it is scheduled, or at the first image.
+    """An object built from a processor's properties: when it is scheduled, or at the first image.
 
     NiFi does not call `onScheduled` again after it has replaced a crashed Python process, so `get` builds as well.
     Thread-safe; parallel tasks wait for one build.
@@ -98,10 +98,10 @@ def data_size(context: Any, name: str, default: int) -> int:
 def seconds(context: Any, name: str, default: float) -> float:
     """A time such as `30 sec` in seconds."""
     raw = text(context, name, f"{default} sec")
-    found = parse_duration(raw)
-    if found is None:
+    duration = parse_duration(raw)
+    if duration is None:
         raise ConfigurationError(name, f"expected a time such as 30 sec, received {raw!r}")
-    return found
+    return duration
 
 
 def evaluated(context: Any, flow_file: Any, name: str, default: str = "") -> str:

@@ -100,15 +100,15 @@ def _java_map(result: Any, py4j: Any, client: Any) -> Any:
         pairs = list(result.attributes.items())
         parts = [pairs[start : start + _AT_ONCE] for start in range(0, len(pairs), _AT_ONCE)]
         map_of = py4j.JavaMember("of", None, "z:java.util.Map", client)
-        found = [map_of(*(text for pair in part for text in pair)) for part in parts]
-        if len(found) == 1:
-            return found[0]
-        whole = py4j.JavaClass("java.util.HashMap", client)(found[0])
-        for part in found[1:]:
+        maps = [map_of(*(text for pair in part for text in pair)) for part in parts]
+        if len(maps) == 1:
+            return maps[0]
+        whole = py4j.JavaClass("java.util.HashMap", client)(maps[0])
+        for part in maps[1:]:
             whole.putAll(part)
         return whole
     except Exception as err:  # noqa: BLE001 - as above
-        _tell_once("attributes cross it one by one", err)
+        _warn_once("attributes cross it one by one", err)
         return type(result).getAttributes(result)
 
 
@@ -135,7 +135,7 @@ class _QuickAck(io.RawIOBase):
 
 
 _OURS = "_imagewarehouse_stream"
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 def acknowledge_at_once(client: Any) -> None:
@@ -152,21 +152,23 @@ def acknowledge_at_once(client: Any) -> None:
             finally:
                 client.deque.append(connection)
         callback = threading.current_thread()  # py4j calls `transform` on the thread of a connection
-        if isinstance(found := getattr(callback, "socket", None), socket.socket) and not hasattr(callback, _OURS):
-            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(connection_socket := getattr(callback, "socket", None), socket.socket) and not hasattr(
+            callback, _OURS
+        ):
+            connection_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             setattr(callback, _OURS, None)
     except IndexError:
         pass  # the pool was emptied meanwhile by other tasks; the next read comes by again
     except Exception as err:  # noqa: BLE001 - whatever it is, reading goes on as without this
-        _tell_once("the 40 ms stall of large contents stays", err)
+        _warn_once("the 40 ms stall of large contents stays", err)
 
 
 def _replace_stream(connection: Any) -> None:
-    found, stream = connection.socket, connection.stream
-    if not isinstance(found, socket.socket) or not isinstance(stream, io.BufferedReader):
-        raise TypeError(f"a connection holds a {type(found).__name__} and a {type(stream).__name__}")
-    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.stream = io.BufferedReader(_QuickAck(found), 1 << 16)
+    connection_socket, stream = connection.socket, connection.stream
+    if not isinstance(connection_socket, socket.socket) or not isinstance(stream, io.BufferedReader):
+        raise TypeError(f"a connection holds a {type(connection_socket).__name__} and a {type(stream).__name__}")
+    connection_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.stream = io.BufferedReader(_QuickAck(connection_socket), 1 << 16)
     setattr(connection, _OURS, (connection.stream, stream))  # the old one is kept: closing it counts against the socket
 
 
@@ -196,7 +198,7 @@ class _Handover:
         self._fields: tuple[Any, Any] | None = None
 
     def read(self, flow_file: Any, size: int) -> bytes | None:
-        """The content, or None where it cannot be had this way; the bridge's own way may then still give it."""
+        """The content, or None where shared memory fails; the bridge itself may still read it."""
         try:
             session_of, flow_file_of = self._fields or self._find_fields(flow_file)
             with self._slot(flow_file) as slot:
@@ -209,7 +211,7 @@ class _Handover:
         except Exception as err:  # noqa: BLE001 - a session that has ended, a field that is not there: all alike
             # One FlowFile may be to blame (its content is lost), so the way is only given up where it never worked.
             self.works = self._fields is not None
-            _tell_once("contents cross the bridge in base64", err)
+            _warn_once("contents cross the bridge in base64", err)
             return None
 
     def writer(self, flow_file: Any) -> Callable[[bytes], bool] | None:
@@ -218,7 +220,7 @@ class _Handover:
             session_of, flow_file_of = self._fields or self._find_fields(flow_file)
             session, inside = session_of.get(flow_file), flow_file_of.get(flow_file)
         except Exception as err:  # noqa: BLE001 - as in `read`
-            _tell_once("contents cross back in base64", err)
+            _warn_once("contents cross back in base64", err)
             return None
 
         def write(content: bytes) -> bool:
@@ -237,7 +239,7 @@ class _Handover:
                         stream.close()
                 return True
             except Exception as err:  # noqa: BLE001 - whatever it is, NiFi still takes the content as text
-                _tell_once("contents cross back in base64", err)
+                _warn_once("contents cross back in base64", err)
                 return False
 
         return write
@@ -268,7 +270,7 @@ class _Handover:
 _handover = _Handover()
 
 
-def _tell_once(what: str, err: Exception) -> None:
-    if what not in _told:
-        _told.add(what)
-        log.warning("NiFi's Python bridge is not as expected, %s: %s: %s", what, type(err).__name__, err)
+def _warn_once(consequence: str, err: Exception) -> None:
+    if consequence not in _warned:
+        _warned.add(consequence)
+        log.warning("NiFi's Python bridge is not as expected, %s: %s: %s", consequence, type(err).__name__, err)

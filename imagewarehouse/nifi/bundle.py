@@ -18,7 +18,7 @@ MARKER = Path(__file__).parent.parent / "_bundle.json"
 
 
 def problem(marker: Path = MARKER) -> str | None:
-    """Why this Python cannot run what is bundled, in one line; None where it can, or where nothing is bundled."""
+    """Why this Python cannot run the bundled libraries, in one line; None where it can, or where none are bundled."""
     try:
         packed = json.loads(marker.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -34,6 +34,6 @@ def problem(marker: Path = MARKER) -> str | None:
 
 def check() -> None:
     """Raises ConfigurationError with the `problem`, if there is one."""
-    found = problem()
-    if found is not None:
-        raise ConfigurationError("nifi.python.command", found)
+    reason = problem()
+    if reason is not None:
+        raise ConfigurationError("nifi.python.command", reason)

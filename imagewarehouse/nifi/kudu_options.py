@@ -52,7 +52,7 @@ class Opened:
                 store.close()
 
     def deliver(self, context: Any, flow_file: Any) -> Delivery:
-        """Write the rows of a FlowFile. Raises what is not the fault of a row."""
+        """Write the rows of a FlowFile. Raises every error that is not of a row."""
         assert self.puts is not None  # only called where the source is not an image record
         assert self.tables is not None
         table = adapter.evaluated(context, flow_file, "Table Name")
@@ -78,13 +78,13 @@ class Opened:
     def _attributes(
         self, context: Any, attributes: Mapping[str, str], table: str, operation: Operation, mapping: RecordMapping
     ) -> Delivery:
-        """One row, so that whatever is wrong with it is wrong with the FlowFile."""
+        """Write the attributes as one row: an error of the row is an error of the FlowFile."""
         assert self.puts is not None
         assert self.tables is not None
         columns = {column.name: column.type for column in self.tables.schema(table).columns}
         record = attributes_record(attributes, columns.keys(), mapping)
         values = {
-            name: value for name, text in record.items() if (value := _of_attribute(text, columns[name])) is not None
+            name: value for name, text in record.items() if (value := _attribute_value(text, columns[name])) is not None
         }
         rows = Rows(range(1), np.full(1, operation, dtype=np.uint8), [values])
         (outcome,) = self.puts.write(Put(table, rows, IGNORE, _conversion(context)))
@@ -214,14 +214,14 @@ def _parsed_mapping(data: str, operation: str, fields: str, lower_case: bool, ig
             raise ConfigurationError("Field Mapping", f"is not JSON: {err}") from err
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
             raise ConfigurationError("Field Mapping", "expected a JSON object with a text for each field")
-    with _named("Data Path"):
+    with _setting_errors("Data Path"):
         RecordMapping(data_path=data)
-    with _named("Operation Path"):
+    with _setting_errors("Operation Path"):
         RecordMapping(operation_path=operation)
     return RecordMapping(data, operation, names, lower_case, ignore_nulls)
 
 
-def _of_attribute(text: str, kind: KuduType) -> str | int | None:
+def _attribute_value(text: str, kind: KuduType) -> str | int | None:
     """An attribute is always text: a whole number counts as one where a time may be one, and an empty one as none."""
     if kind in (KuduType.STRING, KuduType.VARCHAR, KuduType.BINARY):
         return text
@@ -232,7 +232,7 @@ def _of_attribute(text: str, kind: KuduType) -> str | int | None:
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
+def _setting_errors(name: str) -> Iterator[None]:
     try:
         yield
     except ValueError as err:
@@ -250,9 +250,9 @@ def _conversion(context: Any) -> Conversion:
         adapter.text(context, "Text in Binary Columns", "utf-8"),
         adapter.text(context, "Integer Timestamps", "millis"),
     )
-    with _named("Text in Binary Columns"):
+    with _setting_errors("Text in Binary Columns"):
         Conversion(binary_text=binary)
-    with _named("Integer Timestamps"):
+    with _setting_errors("Integer Timestamps"):
         return Conversion(binary, unit)
 
 

@@ -46,12 +46,12 @@ class Headers:
         """Value by attribute name, of every spelling; the usual ones first. Costs a look at all attributes."""
         usual = self.find(name)
         wanted = {(prefix + name).lower() for prefix in self._prefixes}
-        found = self._all().items() if self._all is not None else ()
-        return dict([usual] if usual else []) | {a: value for a, value in found if a.lower() in wanted and value}
+        attributes = self._all().items() if self._all is not None else ()
+        return dict([usual] if usual else []) | {a: value for a, value in attributes if a.lower() in wanted and value}
 
     def value(self, name: str) -> str | None:
-        found = self.find(name)
-        return found[1] if found else None
+        header = self.find(name)
+        return header[1] if header else None
 
 
 def read_request(
@@ -73,9 +73,9 @@ def read_request(
         declared = printable(declared.encode("utf-8", "replace").decode("utf-8"))
     key, blank = None, {}
     if keys_wanted:
-        found = [headers.find_all(name) for name in CREDENTIAL_HEADERS]
-        key = offered_key(*(next(iter(values.values()), None) for values in found))
-        blank = {attribute: CHECKED for values in found for attribute in values}
+        headers_by_name = [headers.find_all(name) for name in CREDENTIAL_HEADERS]
+        key = offered_key(*(next(iter(values.values()), None) for values in headers_by_name))
+        blank = {attribute: CHECKED for values in headers_by_name for attribute in values}
     request = Request(
         size=size or _number(get(UNKEPT_SIZE), digits=18) or 0,
         declared_type=declared,

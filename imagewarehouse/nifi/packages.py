@@ -44,7 +44,7 @@ def read_package(data: bytes) -> list[Packed]:
 
     Raises: PackageBroken: it is none, or it ends too early.
     """
-    found, at = [], 0
+    packed, at = [], 0
     view = memoryview(data)
     while at < len(data):
         if data[at : at + len(MAGIC)] != MAGIC:
@@ -59,9 +59,9 @@ def read_package(data: bytes) -> list[Packed]:
         at += 8
         if at + size > len(data):
             raise PackageBroken(f"a content of {size} bytes begins at byte {at} of {len(data)}")
-        found.append(Packed(attributes, view[at : at + size]))
+        packed.append(Packed(attributes, view[at : at + size]))
         at += size
-    return found
+    return packed
 
 
 def write_package(flow_files: Iterable[Packed]) -> bytes:
@@ -94,10 +94,10 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
 
 
 def _exactly(data: bytes, at: int, size: int) -> bytes:
-    found = data[at : at + size]
-    if len(found) != size:
+    part = data[at : at + size]
+    if len(part) != size:
         raise PackageBroken(f"ends at byte {len(data)}, in the middle of a FlowFile")
-    return found
+    return part
 
 
 def _encoded_length(size: int) -> bytes:

@@ -64,10 +64,10 @@ class Fetcher:
 
     def read(self, uri: str, max_bytes: int, allowance: Allowance) -> bytes:
         """Raises UriNotAllowed, UriNotReadable, UriUnavailable, TooLarge."""
-        found = next(((loc, key) for loc in self.locations if (key := loc.key_of(uri)) is not None), None)
-        if found is None:
+        match = next(((loc, key) for loc in self.locations if (key := loc.key_of(uri)) is not None), None)
+        if match is None:
             raise UriNotAllowed(f"{public(uri)!r} is not inside an allowed prefix")
-        location, key = found
+        location, key = match
         if self._given_up[location] >= _READERS:
             raise UriUnavailable(f"{uri}: the store does not answer")
         too_late = UriUnavailable(f"{uri}: not read within {allowance.seconds:g} s")
@@ -126,7 +126,7 @@ class Fetcher:
 
 
 class Allowance:
-    """Bytes and seconds that are left for the fetches of one FlowFile. Thread-safe."""
+    """The bytes and seconds that remain for the fetches of one FlowFile. Thread-safe."""
 
     def __init__(self, limits: Limits) -> None:
         self.seconds = limits.fetch_seconds
@@ -140,7 +140,7 @@ class Allowance:
         return self._until - time.monotonic()
 
     def take(self, number: int, uri: str) -> None:
-        """Count bytes that were read. Raises UriUnavailable where they are more than was left, or too late."""
+        """Count bytes that were read. Raises UriUnavailable where they exceed the allowance or arrive after the deadline."""
         with self._lock:
             self._bytes_left -= number
             if self._bytes_left < 0:
@@ -163,7 +163,7 @@ def _pieces(read: Callable[[int], Any], uri: str, max_bytes: int, allowance: All
 
 def parse_locations(text: str, setting: str = "Allowed Image URIs") -> tuple[Location, ...]:
     """A comma-separated list of URIs of folders, buckets or prefixes in buckets. Raises ConfigurationError."""
-    found = []
+    locations = []
     for item in (part.strip() for part in text.split(",")):
         if not item:
             continue
@@ -172,8 +172,8 @@ def parse_locations(text: str, setting: str = "Allowed Image URIs") -> tuple[Loc
         location = Location.parse(item, setting)
         if {".", ".."} & set(location.uri.split("/")):
             raise ConfigurationError(setting, f"{location}: expected a path without . and ..")
-        found.append(location)
-    return tuple(found)
+        locations.append(location)
+    return tuple(locations)
 
 
 @contextmanager

@@ -52,19 +52,21 @@ class Location:
             raise ConfigurationError(
                 setting, f"expected a folder or a URI such as s3://bucket/images, received {text[:4]}..."
             )
-        given = text if "://" in text else Path(text).expanduser().absolute().as_uri()
-        if not given.startswith("file:") and _LATE_AT.match(given):
+        uri_text = text if "://" in text else Path(text).expanduser().absolute().as_uri()
+        if not uri_text.startswith("file:") and _LATE_AT.match(uri_text):
             # A slash in a secret ends the address too early, and the rest of the secret would be a path.
             hint = "in a login write / as %2F, ? as %3F, # as %23, @ as %40"
-            raise ConfigurationError(setting, f"{given.partition('://')[0]}://***: {hint}")
-        found = _URI.fullmatch(given)
-        if found is None:
-            hint = "" if given[:1].islower() else "; schemes are lower case"
-            raise ConfigurationError(setting, f"{public(given)!r} is not a URI such as s3://bucket/images{hint}")
-        if found["scheme"] == "file" and found["options"]:
-            raise ConfigurationError(setting, f"{public(given)!r}: a folder has no options; write ? as %3F in its name")
-        scheme, path, options = found["scheme"], found["path"].rstrip("/"), found["options"] or ""
-        user, _, host = found["authority"].rpartition("@")
+            raise ConfigurationError(setting, f"{uri_text.partition('://')[0]}://***: {hint}")
+        match = _URI.fullmatch(uri_text)
+        if match is None:
+            hint = "" if uri_text[:1].islower() else "; schemes are lower case"
+            raise ConfigurationError(setting, f"{public(uri_text)!r} is not a URI such as s3://bucket/images{hint}")
+        if match["scheme"] == "file" and match["options"]:
+            raise ConfigurationError(
+                setting, f"{public(uri_text)!r}: a folder has no options; write ? as %3F in its name"
+            )
+        scheme, path, options = match["scheme"], match["path"].rstrip("/"), match["options"] or ""
+        user, _, host = match["authority"].rpartition("@")
         if scheme in _AZURE:  # before the colon stands a container or an account, which are part of the address
             user = user.partition(":")[0]
             shown = f"{user}@{host}" if user else host
@@ -72,9 +74,9 @@ class Location:
         else:
             shown, whole = host, bool(path if scheme in _PATH_IS_ALL else host)
         if not whole:
-            raise ConfigurationError(setting, f"{public(given)!r} names no {_wanted(scheme)}")
+            raise ConfigurationError(setting, f"{public(uri_text)!r} names no {_wanted(scheme)}")
         uri = f"{scheme}://{shown}{path}"
-        return cls(uri, f"{scheme}://{found['authority']}{path}{options}")
+        return cls(uri, f"{scheme}://{match['authority']}{path}{options}")
 
     def __str__(self) -> str:
         return self.uri
@@ -87,32 +89,32 @@ class Location:
         """The path of an object below here, relative and decoded; None for a URI that is not below."""
         if not uri.startswith(self.uri + "/"):
             return None
-        rest = uri[len(self.uri) + 1 :]
-        key = unquote(rest)
+        encoded = uri[len(self.uri) + 1 :]
+        key = unquote(encoded)
         # As it is opened, escapes undone; and once more, for a store that undoes them again.
         outside = any({"", ".", ".."} & set(path.split("/")) for path in (key, unquote(key)))
-        return None if outside or _NOT_IN_A_URI.search(rest) or _NOT_IN_A_KEY.search(key) else key
+        return None if outside or _NOT_IN_A_URI.search(encoded) or _NOT_IN_A_KEY.search(key) else key
 
     def open(self, setting: str = "Store URI") -> tuple[fs.FileSystem, str]:
         """(file system, path of this location in it). May ask the store where its bucket is. Raises ConfigurationError."""
         try:
             filesystem, root = fs.FileSystem.from_uri(self._opened_by)
             if isinstance(filesystem, fs.S3FileSystem):
-                filesystem = _in_time(filesystem)
+                filesystem = _with_timeouts(filesystem)
         except (pa.ArrowException, ValueError, OSError) as err:
             raise ConfigurationError(setting, f"{self.uri}: {self.hide(one_line(err))}") from err
         return filesystem, root.rstrip("/")
 
     def hide(self, message: str) -> str:
-        """A message of the store without what only this location may know: stores repeat the URI they were given."""
+        """A message of the store without the secrets of this location: stores repeat the URI of a request."""
         hidden = message.replace(self._opened_by, self.uri)
         for secret in self._secrets():
             hidden = hidden.replace(secret, "***")
         return hidden
 
     def _secrets(self) -> list[str]:
-        found = _URI.fullmatch(self._opened_by)
-        authority, options = (found["authority"], found["options"] or "") if found else ("", "")
+        match = _URI.fullmatch(self._opened_by)
+        authority, options = (match["authority"], match["options"] or "") if match else ("", "")
         password = authority.rpartition("@")[0].partition(":")[2]
         values = [value for pair in options[1:].split("&") if "secret" in pair for value in pair.split("=", 1)[1:]]
         return [text for secret in (password, *values) if len(secret) > 3 for text in {secret, unquote(secret)}]
@@ -123,21 +125,21 @@ def _wanted(scheme: str) -> str:
 
 
 def public(text: str) -> str:
-    """A text that may be a URI, understood or not, without what looks like a login or options: fit to be shown."""
-    scheme, separator, rest = text.partition("://")
+    """A text without what looks like a login or options of a URI, safe to show. It need not be a valid URI."""
+    scheme, separator, remainder = text.partition("://")
     if not separator:
         return text[:200]
-    rest = re.sub(r"[?#].*", "", rest.rpartition("@")[2])
-    address, slash, path = rest.partition("/")
+    remainder = re.sub(r"[?#].*", "", remainder.rpartition("@")[2])
+    address, slash, path = remainder.partition("/")
     _, colon, port = address.partition(":")
     if colon and not port.isdecimal():  # KEY:SECRET without an address behind it
         address = "***"
     return f"{scheme}://{address}{slash}{path}"[:200]
 
 
-def _in_time(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
-    """The same store, with what a URI has no options for: it gives up after some seconds, by default it waits for minutes;
-    and a small object is one request instead of three."""
+def _with_timeouts(filesystem: fs.S3FileSystem) -> fs.S3FileSystem:
+    """The same store with settings that a URI cannot hold: time-outs of seconds instead of minutes, and one request instead
+    of three for a small object."""
     _, (settings,) = filesystem.__reduce__()
     times = {"connect_timeout": _CONNECT_S, "request_timeout": _ANSWER_S}
     retry = fs.AwsStandardS3RetryStrategy(max_attempts=2)

@@ -101,10 +101,10 @@ class ObjectStore:
     def _is_whole(self, path: str, size: int) -> bool:
         if self._here:
             try:
-                found = os.stat(path)  # noqa: PTH116
+                status = os.stat(path)  # noqa: PTH116
             except FileNotFoundError:
                 return False
-            return stat.S_ISREG(found.st_mode) and found.st_size == size
+            return stat.S_ISREG(status.st_mode) and status.st_size == size
         info = self._fs.get_file_info(path)
         return bool(info.type == fs.FileType.File and info.size == size)
 
@@ -112,9 +112,9 @@ class ObjectStore:
         """To a temporary name, then to its own."""
         if self._here:  # plain calls: a quarter of the time that Arrow's streams take for a small picture
             with open(temporary, "wb", buffering=0) as file:  # noqa: PTH123 - a Path would cost as much as the call
-                left = memoryview(content)
-                while left:
-                    left = left[file.write(left) :]
+                remaining = memoryview(content)
+                while remaining:
+                    remaining = remaining[file.write(remaining) :]
             os.replace(temporary, path)  # noqa: PTH105
             return
         with self._fs.open_output_stream(temporary) as stream:
@@ -137,7 +137,7 @@ class ObjectStore:
         return content
 
     def for_each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """`work` for each item: side by side where the store is across a network, whose answers take their time."""
+        """`work` for each item, in parallel where the store is remote."""
         if self._pool is None or len(items) < 2:
             return [work(item) for item in items]
         return list(self._pool.map(work, items))
@@ -145,7 +145,7 @@ class ObjectStore:
     def _remove_left_behind(self, now: datetime | None) -> None:
         for info in self._fs.get_file_info(fs.FileSelector(self._parts)):
             old = now is not None and info.mtime is not None and now - info.mtime > _LEFT_BEHIND
-            if info.type == fs.FileType.File and (old or _is_of_a_dead_process(info.base_name)):
+            if info.type == fs.FileType.File and (old or _is_abandoned(info.base_name)):
                 self._discard(info.path)
 
     def _discard(self, path: str) -> None:
@@ -164,11 +164,11 @@ class ObjectStore:
         return self.location.hide(one_line(err))
 
 
-def _is_of_a_dead_process(name: str) -> bool:
-    """Whether a temporary object was a process's of this node that is not there any more."""
-    _, _, rest = name.partition(".")
-    node, _, rest = rest.partition(".")
-    pid = rest.partition(".")[0]
+def _is_abandoned(name: str) -> bool:
+    """Whether a temporary object belongs to a process of this node that no longer runs."""
+    _, _, remainder = name.partition(".")
+    node, _, remainder = remainder.partition(".")
+    pid = remainder.partition(".")[0]
     if node != _NODE or not pid.isdecimal() or len(pid) > 9:
         return False
     try:

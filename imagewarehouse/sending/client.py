@@ -63,8 +63,8 @@ class Backoff:
     def delay(self, attempt: int, retry_after_s: float | None, uniform: Callable[[float, float], float]) -> float:
         """After the failed attempt number `attempt` (1, 2, ...). Never earlier than the service asked, up to the cap."""
         if retry_after_s is not None:
-            asked = min(self.cap_s, retry_after_s)
-            return asked + uniform(0.0, max(self.base_s, asked / 10))
+            requested = min(self.cap_s, retry_after_s)
+            return requested + uniform(0.0, max(self.base_s, requested / 10))
         return min(self.cap_s, self.base_s * 2.0 ** (attempt - 1)) * uniform(0.5, 1.0)
 
 
@@ -93,17 +93,21 @@ class Client:
         attempt = 0
         while True:
             attempt += 1
-            answer, asked = await self._attempt(content, headers), None
+            answer, retry_after = await self._attempt(content, headers), None
             if isinstance(answer, Reply):
                 self.has_answered = True
-                again, asked, why = answer.http_status in _RETRIED, answer.retry_after_s, f"HTTP {answer.http_status}"
+                retryable, retry_after, cause = (
+                    answer.http_status in _RETRIED,
+                    answer.retry_after_s,
+                    f"HTTP {answer.http_status}",
+                )
             else:
-                again, why = answer.retryable, answer.detail
-            if not again or attempt > self.plan.retries:
+                retryable, cause = answer.retryable, answer.detail
+            if not retryable or attempt > self.plan.retries:
                 return answer, attempt
             if note is not None and attempt == 1:
-                note(f"{self.plan.url}: {why}; trying up to {self.plan.retries} more times")
-            await asyncio.wait({self.halted}, timeout=Backoff().delay(attempt, asked, _uniform))
+                note(f"{self.plan.url}: {cause}; trying up to {self.plan.retries} more times")
+            await asyncio.wait({self.halted}, timeout=Backoff().delay(attempt, retry_after, _uniform))
             if self.halted.done():
                 return None, attempt
 
@@ -118,8 +122,8 @@ class Client:
                 except asyncio.IncompleteReadError as err:  # shorter, as it should be
                     answer = err.partial
                 ms = (time.perf_counter() - started) * 1000
-                asked = retry_after_s(response.headers.get("Retry-After"), datetime.now(timezone.utc))
-                return Reply(response.status, answer, ms, asked, response.headers.get("Location"))
+                retry_after = retry_after_s(response.headers.get("Retry-After"), datetime.now(timezone.utc))
+                return Reply(response.status, answer, ms, retry_after, response.headers.get("Location"))
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as err:
             return explain(err, self.plan.timeout_s)
 
@@ -140,15 +144,15 @@ def headers_of(image: Image, content: bytes, request_id: str, media_type: str | 
 
 
 def judge(reply: Reply, *, answers_later: bool) -> dict[str, Any]:
-    """Fields of an Outcome that an answer gives: status, and a record's or a problem's values."""
+    """The fields of an Outcome from an answer: status, and the values of a record or of a problem."""
     try:
         body = json.loads(reply.body)
     except (ValueError, RecursionError):
         body = None
-    said: dict[str, Any] = body if isinstance(body, dict) else {}
+    answer: dict[str, Any] = body if isinstance(body, dict) else {}
 
     def text(name: str) -> str | None:
-        return said[name] if isinstance(said.get(name), str) and said[name] else None
+        return answer[name] if isinstance(answer.get(name), str) and answer[name] else None
 
     fields: dict[str, Any] = {"ms": reply.ms}
     if text("request_id"):
@@ -158,22 +162,22 @@ def judge(reply: Reply, *, answers_later: bool) -> dict[str, Any]:
             # Any web server answers 200 to something; only a record proves that the image has arrived.
             detail = f"{reply.http_status}, but without a record; is this the address of an image warehouse?"
             return fields | {"status": FAILED, "error_code": "answer.not_understood", "error_detail": detail}
-        share: Any = said.get("confidence")
+        share: Any = answer.get("confidence")
         if isinstance(share, int | float) and 0 <= share <= 1:
             fields["confidence"] = float(share)
         return fields | {"status": ACCEPTED, "predicted_class": text("predicted_class")}
     code = text("error_code")
-    rest = f"redirected to {reply.location}" if reply.location else reply.body[:400].decode("utf-8", "replace")
+    fallback = f"redirected to {reply.location}" if reply.location else reply.body[:400].decode("utf-8", "replace")
     judged = reply.http_status in _ABOUT_THE_IMAGE and code != BadIdempotencyKey.code
     return fields | {
         "status": REJECTED if judged else FAILED,
         "error_code": code or f"http.{reply.http_status}",
-        "error_detail": plain(text("detail") or text("title") or rest),
+        "error_detail": plain(text("detail") or text("title") or fallback),
     }
 
 
 def explain(err: Exception, timeout_s: float) -> NoAnswer:
-    """The one place where the exceptions of aiohttp, ssl and the sockets become words."""
+    """Translates the exceptions of aiohttp, ssl and the sockets; no other place does."""
     if isinstance(err, aiohttp.ClientSSLError | ssl.SSLError):
         cause = getattr(err, "os_error", err)
         words = (getattr(cause, "reason", None) or str(cause)).replace("_", " ").lower()

@@ -191,8 +191,8 @@ def _print_classes(console: Console, tally: Tally) -> None:
     for name, number in ranked[:SHOWN_KINDS]:
         table.add_row(plain(name, 60), f"{number:,}", f"{tally.confidence[name] / number:.3f}")
     console.print(table)
-    if rest := ranked[SHOWN_KINDS:]:
-        console.print(f"and {len(rest):,} more classes with {sum(number for _, number in rest):,} images")
+    if hidden := ranked[SHOWN_KINDS:]:
+        console.print(f"and {len(hidden):,} more classes with {sum(number for _, number in hidden):,} images")
     console.print()
 
 

@@ -73,7 +73,7 @@ class Run:
                 await asyncio.wait({self.work, self.halted}, return_when=asyncio.FIRST_COMPLETED)
                 await asyncio.wait({self.work}, timeout=GRACE_S)
             finally:
-                await _end([self.work, show])
+                await _cancel([self.work, show])
                 for number in (signal.SIGINT, signal.SIGTERM):
                     loop.remove_signal_handler(number)  # uvloop would keep them when it is closed
         if not self.work.cancelled():
@@ -84,9 +84,9 @@ class Run:
         if self.tally.signal is not None:
             self.work.cancel()  # do not even wait for what is under way
         self.tally.signal = number
-        self._halt()
+        self._stop()
 
-    def _halt(self, why: str | None = None) -> None:
+    def _stop(self, why: str | None = None) -> None:
         self.tally.stopped = self.tally.stopped or why
         if not self.halted.done():
             self.halted.set_result(None)
@@ -98,7 +98,7 @@ class Run:
         try:
             await asyncio.gather(*consumers)
         finally:
-            await _end(consumers)
+            await _cancel(consumers)
 
     async def _send_items(self, until_answered: bool = False) -> None:
         while not (until_answered and self.client.has_answered):
@@ -108,7 +108,7 @@ class Run:
             if isinstance(item, Image):
                 await self._send(item)
             else:
-                self._settle(item)
+                self._record(item)
 
     async def _next(self) -> Item | None:
         """The next item that has no answer yet; None at the end and after a halt."""
@@ -130,7 +130,7 @@ class Run:
             try:
                 content = await asyncio.to_thread(_read, image.source)
             except OSError as err:
-                self._settle(unreadable(image.source, reason(err)))
+                self._record(unreadable(image.source, reason(err)))
                 return
         if self.halted.done():
             return
@@ -150,25 +150,25 @@ class Run:
         else:
             fields |= {"status": FAILED, "error_code": answer.code, "error_detail": answer.detail}
         outcome = Outcome(image.source, **fields)
-        self._settle(outcome)  # before the state: after a crash between the two a line is there twice, not missing
+        self._record(outcome)  # before the state: after a crash between the two a line is there twice, not missing
         if self.state is not None:
             self.state.end(image.key, request_id, outcome.status)
         self._watch(outcome, answer)
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _record(self, outcome: Outcome) -> None:
         self.tally.add(outcome)
         if self.lines is not None:
             write_line("--json", self.lines, outcome.as_json())
 
     def _watch(self, outcome: Outcome, answer: Reply | NoAnswer) -> None:
-        """Stop the run where every further image would meet the same end."""
+        """Stop the run where every further image would fail in the same way."""
         first, self.done_any = not self.done_any, True
         has_answered, url = self.client.has_answered, self.plan.url
         if isinstance(answer, Reply):
             self.silent_in_a_row = 0
             if first and answer.http_status in _REFUSED_FOR_ALL:
                 words = f"{answer.http_status} {outcome.error_code}: {outcome.error_detail}"
-                self._halt(f"{url} refused the first image: {words}{_HINTS.get(answer.http_status, '')}")
+                self._stop(f"{url} refused the first image: {words}{_HINTS.get(answer.http_status, '')}")
             return
         if has_answered and not answer.silent:
             return  # one image may break a connection, that says nothing about the next
@@ -177,10 +177,10 @@ class Run:
         if self.silent_in_a_row < patience:
             return
         if answer.code == "connection.tls":
-            self._halt(f"{url}: {answer.detail}")
+            self._stop(f"{url}: {answer.detail}")
         else:
             when = "stopped answering" if has_answered else "did not answer"
-            self._halt(f"{url} {when}: {answer.detail}; is `imagewarehouse run` running?")
+            self._stop(f"{url} {when}: {answer.detail}; is `imagewarehouse run` running?")
 
     async def _show(self) -> None:
         if self.display is None:
@@ -197,7 +197,7 @@ def _read(path: str) -> bytes:
         return read_image(file)
 
 
-async def _end(tasks: Iterable[asyncio.Future[Any]]) -> None:
+async def _cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
     tasks = list(tasks)
     for task in tasks:
         task.cancel()

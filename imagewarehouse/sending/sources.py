@@ -35,12 +35,12 @@ class PatternSource:
     only_images: bool = False  # only files with a known image suffix
 
     def items(self) -> Iterator[Item | Table]:
-        """Those of a folder first, then those below. A folder that cannot be listed is one failure."""
+        """The files of a folder first, then those of its sub-folders. A folder that cannot be listed is one failure."""
         parts = Path(self.pattern).parts
         fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-        base, wanted = Path(*parts[:fixed]), parts[fixed:]
-        if wanted[-1] == "**":
-            wanted += ("*",)
+        base, pattern = Path(*parts[:fixed]), parts[fixed:]
+        if pattern[-1] == "**":
+            pattern += ("*",)
         pending = [(base, {0})] if base.is_dir() else []
         while pending:
             folder, places = pending.pop()
@@ -48,11 +48,11 @@ class PatternSource:
             try:
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        below = _step(wanted, places, entry)
+                        below = _step(pattern, places, entry)
                         if _is_folder(entry):
-                            folders.append((entry.name, below - {len(wanted)}))
+                            folders.append((entry.name, below - {len(pattern)}))
                         # A dangling link is named as unreadable, not passed over.
-                        elif len(wanted) in below and (entry.is_symlink() or entry.is_file()):
+                        elif len(pattern) in below and (entry.is_symlink() or entry.is_file()):
                             files.append(entry.name)
             except OSError as err:
                 yield unreadable(str(folder), reason(err))
@@ -72,15 +72,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _step(wanted: Sequence[str], places: Iterable[int], entry: os.DirEntry[str]) -> set[int]:
+def _step(pattern: Sequence[str], places: Iterable[int], entry: os.DirEntry[str]) -> set[int]:
     """Where in the pattern an entry of a folder at `places` is; len(wanted): the pattern matches it."""
     reached, is_hidden = set(), entry.name.startswith(".")
     for place in places:
-        while wanted[place] == "**":
+        while pattern[place] == "**":
             if not is_hidden and not entry.is_symlink():
                 reached.add(place)
             place += 1  # `**` also stands for no folder at all
-        if fnmatchcase(entry.name, wanted[place]) and (not is_hidden or wanted[place].startswith(".")):
+        if fnmatchcase(entry.name, pattern[place]) and (not is_hidden or pattern[place].startswith(".")):
             reached.add(place + 1)
     return reached
 
@@ -99,13 +99,13 @@ def each_item(sources: Iterable[Source], skip: int = 0, limit: int | None = None
     """Items of all sources in order, without the first `skip`, at most `limit`."""
 
     def after_skipped() -> Iterator[Item]:
-        left = skip
+        remaining = skip
         for item, rows in _counted(sources):
-            if left >= rows:
-                left -= rows
+            if remaining >= rows:
+                remaining -= rows
                 continue
-            yield from (item,) if isinstance(item, Image | Outcome) else item.items(left)
-            left = 0
+            yield from (item,) if isinstance(item, Image | Outcome) else item.items(remaining)
+            remaining = 0
 
     return islice(after_skipped(), limit)
 
@@ -132,30 +132,30 @@ def _counted(sources: Iterable[Source]) -> Iterator[tuple[Item | Table, int]]:
 
 def _open(argument: str, stdin: BinaryIO) -> list[Source]:
     path, problem = Path(argument), "no such file or folder"
-    found: list[Source] = []
+    sources: list[Source] = []
     try:
         if argument == "-":
-            found = [_read_stdin(stdin)]
+            sources = [_read_stdin(stdin)]
         elif path.is_file():
-            found = [_file(path, path.parent.resolve() / path.name)]
+            sources = [_file(path, path.parent.resolve() / path.name)]
         elif path.is_dir():
             problem = "no file with an image suffix in this folder"
-            found = [PatternSource(f"{glob.escape(argument)}/**", only_images=True)]
+            sources = [PatternSource(f"{glob.escape(argument)}/**", only_images=True)]
         elif path.exists():
             problem = "not a regular file; pipe it in and name it -"
         elif glob.has_magic(argument):
             problem = "no file matches this pattern"
             pattern = PatternSource(argument)
             # Parquet files are few, so each is checked at once, as if the shell had named it.
-            found = list(pattern.items()) if path.suffix.lower() == ".parquet" else [pattern]
+            sources = list(pattern.items()) if path.suffix.lower() == ".parquet" else [pattern]
     except OSError as err:  # a name too long, a folder that may not be entered
         problem = reason(err)
-    for source in found:
+    for source in sources:
         if isinstance(source, Outcome):
             raise ConfigurationError(f"SOURCE {source.source}", str(source.error_detail))
-    if next(_counted(found), None) is None:
+    if next(_counted(sources), None) is None:
         raise ConfigurationError(f"SOURCE {argument}", problem)
-    return found
+    return sources
 
 
 def _read_stdin(stdin: BinaryIO) -> Image:

@@ -58,8 +58,8 @@ class Table:
         # Both kinds of slashes, whatever system wrote the file.
         name = PureWindowsPath(path).name.strip() if isinstance(path, str) else ""
         if not name:  # one that leads back from the warehouse to the row
-            found = sniff(content)
-            name = f"{self.path.stem}-{row}" + (f".{found.extension}" if found else "")
+            image_format = sniff(content)
+            name = f"{self.path.stem}-{row}" + (f".{image_format.extension}" if image_format else "")
         return Image(source, f"{self.key}#{row}", name, content, label if isinstance(label, str) else None)
 
 

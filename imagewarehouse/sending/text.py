@@ -30,8 +30,8 @@ def first_line(value: object) -> str:
 def reason(err: BaseException) -> str:
     """The system's words for an error, without Python's around them."""
     # Read from the text: where several addresses were tried, asyncio joins their errors into one without a number.
-    found = re.search(r"\[Errno (\d+)\]", str(err))
-    return os.strerror(int(found[1])).lower() if found else first_line(getattr(err, "strerror", None) or err)
+    match = re.search(r"\[Errno (\d+)\]", str(err))
+    return os.strerror(int(match[1])).lower() if match else first_line(getattr(err, "strerror", None) or err)
 
 
 @contextmanager

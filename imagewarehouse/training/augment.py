@@ -66,7 +66,7 @@ def _moved(images: UInt8Array, shift: float, rng: np.random.Generator) -> UInt8A
 
 
 def _store_again(images: UInt8Array, part: float, rng: np.random.Generator) -> None:
-    """As JPEG files of all qualities, which is what users send."""
+    """Through JPEG files of all qualities, as users send them."""
     chosen = np.flatnonzero(rng.random(len(images)) < part)
     for index, quality in zip(chosen, rng.integers(*_QUALITIES, len(chosen)), strict=True):
         stored = io.BytesIO()

@@ -87,5 +87,5 @@ def expected_calibration_error(probabilities: FloatArray, labels: IntArray, bins
 
     Equation 3 of Guo et al. 2017; scikit-learn has none. On few images chance alone makes it larger than 0.
     """
-    found = reliability(probabilities, labels, bins)
-    return sum(bin_["images"] * abs(bin_["accuracy"] - bin_["confidence"]) for bin_ in found) / len(labels)
+    filled_bins = reliability(probabilities, labels, bins)
+    return sum(bin_["images"] * abs(bin_["accuracy"] - bin_["confidence"]) for bin_ in filled_bins) / len(labels)

@@ -100,10 +100,10 @@ def read_dataset(
     cut_validation = 0.0 if (listing.parts == VALIDATION).any() else validation_part
 
     rows = some_of(np.flatnonzero(listing.parts != TEST), listing.labels, limit, seed)
-    found = read_contents(listing, rows, None, progress, cache)
-    problems.left_out(listing, rows, found)
-    split = _split(listing, rows[found.kept], found.digests, cut_validation, cut_test, seed)
-    problems.mixed_up(listing.labels[rows[found.kept]], found.digests)
+    contents = read_contents(listing, rows, None, progress, cache)
+    problems.left_out(listing, rows, contents)
+    split = _split(listing, rows[contents.kept], contents.digests, cut_validation, cut_test, seed)
+    problems.mixed_up(listing.labels[rows[contents.kept]], contents.digests)
 
     order = np.concatenate([split.train, split.validation])
     decoded = read_contents(listing, order, spec, progress, cache)
@@ -140,7 +140,7 @@ def read_dataset(
             "train": len(train),
             "validation": len(validation),
             "test": len(tested),
-            "left_out": len(found.failed) + len(decoded.failed),
+            "left_out": len(contents.failed) + len(decoded.failed),
         },
         "train_images_by_class": dict(zip(classes, np.bincount(train.labels).tolist(), strict=True)),
         "split_seed": seed,
@@ -164,9 +164,11 @@ def read_test(
     problems = Problems()
     rows = _known(test.listing, test.rows, classes, "--test", problems)
     examples, contents = _decode(test.listing, rows, spec, classes, problems, progress)
-    seen = sum(digest.tobytes() in test.trained_on for digest in contents.digests)
-    if seen:
-        problems.add("notes", f"{seen} of {len(examples)} test images are also among those trained on, byte for byte")
+    trained_on = sum(digest.tobytes() in test.trained_on for digest in contents.digests)
+    if trained_on:
+        problems.add(
+            "notes", f"{trained_on} of {len(examples)} test images are also among those trained on, byte for byte"
+        )
     return examples, problems.lines()
 
 
@@ -215,7 +217,7 @@ def _check_numbers(validation_part: float, test_part: float, seed: int, limit: i
 
 
 def _split(listing: Listing, rows: IntArray, digests: UInt8Array, validation: float, test: float, seed: int) -> Split:
-    """What the source calls validation is that; the rest is divided."""
+    """Keep the validation part of the source, and divide the other rows."""
     own = listing.parts[rows] == VALIDATION
     split = divide(rows[~own], listing.labels[rows[~own]], digests[~own], validation, test, seed)
     return replace(split, validation=rows[own]) if own.any() else split
@@ -224,7 +226,7 @@ def _split(listing: Listing, rows: IntArray, digests: UInt8Array, validation: fl
 def _test_images(
     listing: Listing, elsewhere: Listing | None, own: IntArray, classes: Sequence[str], problems: Problems
 ) -> tuple[Listing, IntArray]:
-    """Where the test images are and which: those of `elsewhere` if there is such a source, else the rows `own`."""
+    """(listing, rows) of the test images: all of `elsewhere` where there is such a source, else the rows `own`."""
     if elsewhere is None:
         return listing, _known(listing, own, classes, "--data", problems)
     unused = int((listing.parts == TEST).sum())
@@ -280,13 +282,15 @@ def _test_rows(listing: Listing, problems: Problems) -> IntArray:
 def _known(listing: Listing, rows: IntArray, classes: Sequence[str], setting: str, problems: Problems) -> IntArray:
     """Those of `rows` whose class is one of `classes`. Raises ConfigurationError when there are some, but none of them is."""
     known = np.isin(listing.labels[rows], [at for at, name in enumerate(listing.classes) if name in set(classes)])
-    strange = np.bincount(listing.labels[rows[~known]], minlength=len(listing.classes))
+    unknown = np.bincount(listing.labels[rows[~known]], minlength=len(listing.classes))
     if len(rows) and not known.any():
-        theirs, ours = (", ".join(names[:5]) for names in (listing.classes, tuple(classes)))
-        raise ConfigurationError(setting, f"none of its classes ({theirs}) is one of the model's ({ours})")
-    for label in np.flatnonzero(strange):
+        source_classes, model_classes = (", ".join(names[:5]) for names in (listing.classes, tuple(classes)))
+        raise ConfigurationError(
+            setting, f"none of its classes ({source_classes}) is one of the model's ({model_classes})"
+        )
+    for label in np.flatnonzero(unknown):
         line = (
-            f"class {listing.classes[label]!r} of {listing.source} is not trained on: {images(strange[label])} left out"
+            f"class {listing.classes[label]!r} of {listing.source} is not trained on: {images(unknown[label])} left out"
         )
         problems.add("classes left out", line)
     return rows[known]

@@ -44,7 +44,7 @@ class Arrays:
 
 
 def _as_file(pixels: UInt8Array) -> bytes:
-    """As a BMP file, so that these images take the way of all others to the model's size and colours."""
+    """As a BMP file, so that these images pass the same preprocessing as all others."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "BMP")
     return file.getvalue()

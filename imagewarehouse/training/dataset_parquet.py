@@ -89,11 +89,11 @@ def _read_table(file: Path, setting: str) -> pa.Table:
 
 
 def _problem(schema: pa.Schema) -> str | None:
-    there = f"there are: {one_line(', '.join(schema.names), 200)}"
+    existing = f"there are: {one_line(', '.join(schema.names), 200)}"
     if "image" not in schema.names:
-        return f"no column image; {there}"
+        return f"no column image; {existing}"
     if "label" not in schema.names and "class" not in schema.names:
-        return f"no column label (or class); {there}"
+        return f"no column label (or class); {existing}"
     kind = schema.field("image").type
     if pa.types.is_struct(kind):
         kind = next((kind.field(at).type for at in range(kind.num_fields) if kind.field(at).name == "bytes"), kind)

@@ -52,18 +52,18 @@ class Problems:
             self.add("images left out", f"{listing.names[rows[position]]} is left out: {reason}")
 
     def mixed_up(self, labels: IntArray, digests: UInt8Array) -> None:
-        """The same picture in two classes: at most one of them can be right."""
+        """Report pictures that lie in two classes: at most one class can be right."""
         of: dict[bytes, set[int]] = defaultdict(set)
         for label, digest in zip(labels.tolist(), map(bytes, digests), strict=True):
             of[digest].add(label)
-        several = sum(len(found) > 1 for found in of.values())
+        several = sum(len(classes) > 1 for classes in of.values())
         if several:
             self.add("notes", f"{several} picture(s) lie in more than one class, byte for byte")
 
     def small(
         self, listing: Listing, split: Split, usable: IntArray, validated: bool, tested: bool, limit: int | None
     ) -> None:
-        """Classes with too few images to hold some back (`validated`, `tested`: for what), or to learn much from."""
+        """Report classes with too few images for a held-out part (`validated`, `tested`: which parts) or for learning."""
         rows = np.concatenate([split.train, split.validation, split.test])
         counts = np.bincount(listing.labels[rows], minlength=len(listing.classes))
         but = {

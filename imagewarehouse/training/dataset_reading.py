@@ -35,7 +35,7 @@ _NO_CACHE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, S
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What reading some rows of a listing gave; K of them are usable."""
+    """The result of reading rows of a listing; K of them are usable."""
 
     kept: IntArray  # (K,), positions in the rows asked for, ascending
     digests: UInt8Array  # (K, 32), sha256 of the files
@@ -65,20 +65,20 @@ def read_contents(
 def check_content(content: bytes) -> str:
     """Pillow's name of the format of a file that the warehouse would take, as far as its structure tells.
 
-    Bytes behind the picture's end are let pass: they do a model no harm, and many phones write them.
+    Trailing bytes are accepted: they do a model no harm, and many phones write them.
 
     Raises: NotAnImage, NoDecoder, Truncated, Corrupt, TooManyPixels, TooManyFrames.
     """
-    found = sniff(content)
-    if found is None:
+    image_format = sniff(content)
+    if image_format is None:
         raise NotAnImage("not an image of a known format" if content else "the file is empty")
-    if found.walk is None or not can_decode(found):
-        raise NoDecoder(f"no decoder for {found.name} here")
+    if image_format.walk is None or not can_decode(image_format):
+        raise NoDecoder(f"no decoder for {image_format.name} here")
     try:
-        found.walk(content, Ceilings(LIMITS.max_pixels * 4 // found.bytes_per_pixel, LIMITS.max_frames))
+        image_format.walk(content, Ceilings(LIMITS.max_pixels * 4 // image_format.bytes_per_pixel, LIMITS.max_frames))
     except (struct.error, IndexError) as err:
-        raise Truncated(f"{found.name}: the file ends inside its header") from err
-    return found.name
+        raise Truncated(f"{image_format.name}: the file ends inside its header") from err
+    return image_format.name
 
 
 def _read(listing: Listing, rows: IntArray, spec: InputSpec | None, progress: Progress | None) -> Contents:
@@ -119,10 +119,10 @@ def _in_threads(
     """Results in the order of `items`, of which no more are taken at a time than keep the threads busy."""
     workers = os.cpu_count() or 1
     pending: deque[Future[list[tuple[int, str | None]]]] = deque()
-    left = iter(items)
+    pending_items = iter(items)
     with ThreadPoolExecutor(workers) as pool:
         try:
-            while chunk := list(islice(left, CHUNK)):
+            while chunk := list(islice(pending_items, CHUNK)):
                 pending.append(pool.submit(lambda some: [task(*item) for item in some], chunk))
                 if len(pending) > workers:
                     yield from pending.popleft().result()
@@ -141,13 +141,13 @@ def _shape(spec: InputSpec | None) -> tuple[int, ...]:
 
 def _key(listing: Listing, rows: IntArray, spec: InputSpec | None) -> str:
     # Not the scaling of the spec: it comes after the decoding.
-    way = None if spec is None else (*_shape(spec), spec.colour_order, spec.fit)
-    text = f"{LAYOUT} {listing.stamp} {way} ".encode()
+    preprocessing = None if spec is None else (*_shape(spec), spec.colour_order, spec.fit)
+    text = f"{LAYOUT} {listing.stamp} {preprocessing} ".encode()
     return hashlib.sha256(text + rows.astype("<i8").tobytes()).hexdigest()[:32]
 
 
 def _load(file: Path, rows: int, spec: InputSpec | None) -> Contents | None:
-    """None when there is none or it is broken; then it is written again."""
+    """The cached contents; None where there are none or they are damaged."""
     try:
         with np.load(file, allow_pickle=False) as arrays:
             contents = Contents(**{field.name: arrays[field.name] for field in fields(Contents)})
@@ -164,7 +164,7 @@ def _load(file: Path, rows: int, spec: InputSpec | None) -> Contents | None:
 
 
 def _save(file: Path, contents: Contents) -> None:
-    """Under another name first, so that nobody ever finds half a file. A cache that cannot be written is none."""
+    """Writes to a temporary name first, so that no reader finds half a file. A cache that cannot be written is skipped."""
     temporary = None
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -55,12 +55,12 @@ def divide(rows: IntArray, labels: IntArray, digests: UInt8Array, validation: fl
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     for label, groups in of_class.items():
         order = np.random.default_rng((seed, 2, label)).permutation(len(groups))
-        left, images = [groups[at] for at in order], sum(map(len, groups))
+        remaining, images = [groups[at] for at in order], sum(map(len, groups))
         for name, share, stays in (("test", test, 1 + (validation > 0)), ("validation", validation, 1)):
             if share > 0 and len(groups) >= FEWEST:
-                held, left = _hold_out(left, max(1, round(share * images)), stays)
-                parts[name] += _rows(held)
-        parts["train"] += _rows(left)
+                held_out, remaining = _hold_out(remaining, max(1, round(share * images)), stays)
+                parts[name] += _rows(held_out)
+        parts["train"] += _rows(remaining)
     train = np.array(sorted(parts["train"]), np.int64)
     return Split(
         train[np.random.default_rng((seed, 3)).permutation(len(train))],
@@ -70,21 +70,21 @@ def divide(rows: IntArray, labels: IntArray, digests: UInt8Array, validation: fl
     )
 
 
-def _hold_out(groups: list[list[int]], wanted: int, stays: int) -> tuple[list[list[int]], list[list[int]]]:
-    """Groups of about `wanted` images in all, at least one group, and the others, at least `stays` groups."""
-    held: list[list[int]] = []
-    left: list[list[int]] = []
+def _hold_out(groups: list[list[int]], images: int, minimum: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Groups of about `images` images in all, at least one group, and the others, at least `minimum` groups."""
+    held_out: list[list[int]] = []
+    remaining: list[list[int]] = []
     count = 0
     for group in groups:
-        if count + len(group) <= wanted and len(groups) - len(held) > stays:
-            held.append(group)
+        if count + len(group) <= images and len(groups) - len(held_out) > minimum:
+            held_out.append(group)
             count += len(group)
         else:
-            left.append(group)
-    if not held:  # each is larger than what is wanted
-        left.sort(key=len)
-        held.append(left.pop(0))
-    return held, left
+            remaining.append(group)
+    if not held_out:  # each group holds more than `images`
+        remaining.sort(key=len)
+        held_out.append(remaining.pop(0))
+    return held_out, remaining
 
 
 def _rows(groups: Iterable[list[int]]) -> list[int]:

@@ -30,7 +30,7 @@ Network = Callable[[Float32Array], Any]
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One file (or folder), and how it did on the validation images beside the Keras network.
+    """One file (or folder), and its results on the validation images compared with the Keras network.
 
     `agreement` is the share of images with the same class (0-1), `largest_difference` that of any probability.
     """
@@ -81,20 +81,20 @@ def export(
         shape = (_NOISE_IMAGES, spec.height, spec.width, spec.channels)
         images, labels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8), np.zeros(0, np.int64)
     expected = outputs_of(_inferring(model), images, spec)
-    found = {}
+    exported = {}
     for kind, name in formats.items():
         path = folder / name
         _write(model, kind, path)
         outputs = outputs_of(_reloaded(path, kind, spec), images, spec)
         classes = outputs.argmax(1)
-        found[name] = Exported(
+        exported[name] = Exported(
             path,
             agreement=float(np.mean(classes == expected.argmax(1))),
             largest_difference=float(np.abs(_probabilities(outputs, output) - _probabilities(expected, output)).max()),
             accuracy=float(np.mean(classes == labels)) if len(labels) else None,
             outputs=outputs,
         )
-    return found
+    return exported
 
 
 def load_keras(path: Path) -> keras.Model:

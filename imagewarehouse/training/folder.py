@@ -122,7 +122,7 @@ def _check_names(version: str, files: Mapping[str, Any]) -> None:
 @contextlib.contextmanager
 def _building(model: Path, version: str) -> Iterator[Path]:
     """A hidden folder in `model`, which is made where it is missing; gone afterwards unless it was renamed."""
-    made = [path for path in (model, *model.parents) if not path.exists()]
+    created = [path for path in (model, *model.parents) if not path.exists()]
     building = model / f".{version}.{secrets.token_hex(4)}"
     try:
         building.mkdir(parents=True)  # not mkdtemp: NiFi reads it as another user
@@ -132,7 +132,7 @@ def _building(model: Path, version: str) -> Iterator[Path]:
         raise _not_writable(model, OSError(err.errno, err.strerror) if inside else err) from err
     finally:
         shutil.rmtree(building, ignore_errors=True)
-        for path in made:
+        for path in created:
             with contextlib.suppress(OSError):  # a version is in it
                 path.rmdir()
 
@@ -140,12 +140,12 @@ def _building(model: Path, version: str) -> Iterator[Path]:
 def _complete(folder: Path, manifest: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest in the order of _KEYS, with what is known of the files."""
     served = [name for name in names if not name.startswith(REPORT)]
-    found: dict[str, Any] = {"temperature": 1.0, "labels": LABELS_FILE, "training": {}, **manifest}
-    found["sha256"] = {name: file_sha256(folder / name) for name in served}
+    described: dict[str, Any] = {"temperature": 1.0, "labels": LABELS_FILE, "training": {}, **manifest}
+    described["sha256"] = {name: file_sha256(folder / name) for name in served}
     sizes = {name: (folder / name).stat().st_size for name in served}
-    found["metrics"] = {**found.get("metrics", {}), "size_bytes": sizes}
-    found.setdefault("created", datetime.now(timezone.utc).date().isoformat())
-    return {key: found[key] for key in (*_KEYS, *found) if key in found}
+    described["metrics"] = {**described.get("metrics", {}), "size_bytes": sizes}
+    described.setdefault("created", datetime.now(timezone.utc).date().isoformat())
+    return {key: described[key] for key in (*_KEYS, *described) if key in described}
 
 
 def _write(path: Path, content: bytes | Path) -> None:

@@ -39,7 +39,7 @@ Shape = tuple[int | None, int | None, int | None]
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A model as it was found.
+    """A model as it was read.
 
     Attributes:
         shape: height, width and channels of its input; None where it takes any.
@@ -235,21 +235,21 @@ def two_classes(network: Network, logits: bool) -> Network:
     keras = _import_keras()
     activation = "linear" if logits else "softmax"
     if network.keras is not None:
-        one = network.keras.outputs[0]
+        second = network.keras.outputs[0]
         scale, offset = (0.0, 0.0) if logits else (-1.0, 1.0)
-        first = keras.layers.Rescaling(scale, offset, name="first_class")(one)
-        both = keras.layers.Concatenate(name="two_classes")([first, one])
-        model = keras.Model(network.keras.inputs[0], both, name=network.keras.name)
+        first = keras.layers.Rescaling(scale, offset, name="first_class")(second)
+        pair = keras.layers.Concatenate(name="two_classes")([first, second])
+        model = keras.Model(network.keras.inputs[0], pair, name=network.keras.name)
         return Network(network.kind, network.shape, _caller(model), model, activation, facts=network.facts)
     call = network.call
     if call is None:
         raise ValueError("a TFLite file cannot be changed")
 
-    def both_of(images: Any) -> Any:
-        one = call(images)
-        return keras.ops.concatenate([one * 0 if logits else 1 - one, one], axis=-1)
+    def two_outputs(images: Any) -> Any:
+        second = call(images)
+        return keras.ops.concatenate([second * 0 if logits else 1 - second, second], axis=-1)
 
-    return Network(network.kind, network.shape, both_of, None, activation, facts=network.facts)
+    return Network(network.kind, network.shape, two_outputs, None, activation, facts=network.facts)
 
 
 # --- SavedModel ---------------------------------------------------------------------------------------------------
@@ -336,9 +336,9 @@ def check_input(shape: tuple[int | None, ...], dtype: str) -> Shape:
 
 
 def _check_single(inputs: list[str], outputs: list[str]) -> None:
-    for what, names in (("input", inputs), ("output", outputs)):
+    for kind, names in (("input", inputs), ("output", outputs)):
         if len(names) != 1:
-            raise ModelBroken(f"has {len(names)} {what}s ({', '.join(names)}), expected 1")
+            raise ModelBroken(f"has {len(names)} {kind}s ({', '.join(names)}), expected 1")
 
 
 _OPEN: dict[str, Callable[[Path, bool, Path], Network]] = {

@@ -81,12 +81,12 @@ def code_in_config(config: dict[str, Any]) -> list[str]:
     known = _public_names()
     # At the top Keras skips it with compile=False; in a nested model it does not.
     loaded = {key: value for key, value in config.items() if key != "compile_config"}
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for layer, entry in _entries(loaded):
         reason = _code_in_entry(entry, known)
         if reason:
-            found.setdefault(layer, reason)
-    return [f"layer '{layer}' ({reason})" if layer else reason for layer, reason in found.items()]
+            reasons.setdefault(layer, reason)
+    return [f"layer '{layer}' ({reason})" if layer else reason for layer, reason in reasons.items()]
 
 
 def layer_classes(config: dict[str, Any]) -> list[str]:
@@ -206,7 +206,7 @@ def code_in_graph(path: Path) -> list[str]:
         raise ModelBroken(f"truncated or damaged: {path.name} is no SavedModel") from err
     if not saved.meta_graphs:
         raise ModelBroken(f"truncated or damaged: {path.name} holds no graph")
-    return sorted({found for graph in saved.meta_graphs for found in _unsafe(graph)})
+    return sorted({operation for graph in saved.meta_graphs for operation in _unsafe(graph)})
 
 
 def _unsafe(graph: Any) -> Iterator[str]:

@@ -23,7 +23,7 @@ _TERM = re.compile(r"([+-]?[\d.]+(?:e[+-]?\d+)?)(?:/([\d.]+))?", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the caller says of the model; None lets the model say it."""
+    """The caller's options for the model; None: read from the model."""
 
     labels: tuple[str, ...]
     scale: str
@@ -135,21 +135,21 @@ def _labels_of_file(path: Path) -> list[str]:
     return [line.strip() for line in text.removesuffix("\n").split("\n")]
 
 
-def _turned(indices: dict[str, int], name: str) -> dict[str, str]:
+def _inverted(indices: dict[str, int], name: str) -> dict[str, str]:
     """Keras' class_indices {"cat": 0} as {"0": "cat"}."""
-    found: dict[str, str] = {}
+    labels: dict[str, str] = {}
     for label, number in indices.items():
-        other = found.setdefault(str(number), label)
+        other = labels.setdefault(str(number), label)
         if other != label:
             raise ConfigurationError("--labels", f"{name}: {other!r} and {label!r} are both number {number}")
-    return found
+    return labels
 
 
 def _labels_of_json(text: str, name: str) -> list[str]:
     try:
         value = json.loads(text)
         if isinstance(value, dict) and all(type(number) is int for number in value.values()):
-            value = _turned(value, name)
+            value = _inverted(value, name)
         if isinstance(value, dict):
             value = [value[str(number)] for number in range(len(value))]
         # ImageNet's usual file has ["n01440764", "tench"] for each.

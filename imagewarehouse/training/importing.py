@@ -39,7 +39,7 @@ _ALIKE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What was written, and report/import.json."""
+    """The written version, and report/import.json."""
 
     manifest: Manifest
     report: Mapping[str, Any]
@@ -64,24 +64,24 @@ def import_model(
     number = number or next_version(out)
     with (
         tempfile.TemporaryDirectory(prefix="imagewarehouse-") as folder,
-        opened(file, wishes.trust, Path(folder)) as found,
+        opened(file, wishes.trust, Path(folder)) as network,
     ):
-        _check_wishes(found, wishes)
-        spec = input_spec(found.shape, wishes)
+        _check_wishes(network, wishes)
+        spec = input_spec(network.shape, wishes)
         images = to_batch(sample_images(spec), spec)
-        answers = _first_answers(found, images)
+        answers = _first_answers(network, images)
         if answers.shape[1] == 1 and len(wishes.labels) == 2:
-            found, answers = _as_two_classes(found, images, answers, wishes)
+            network, answers = _as_two_classes(network, images, answers, wishes)
         _check_labels(wishes, answers.shape[1])
-        output = output_kind(found, answers, wishes)
-        files, checks = _exports(found, spec, wishes, images, _probabilities(answers, output), output, Path(folder))
+        output = output_kind(network, answers, wishes)
+        files, checks = _exports(network, spec, wishes, images, _probabilities(answers, output), output, Path(folder))
         digest = source_hash(file)
         report = {
-            "source": {"file": file.name, "kind": found.kind, "sha256": digest, **found.facts},
-            "input": {"model": list(found.shape), **manifest_input(spec)},
-            "output": {"kind": output, "classes": len(wishes.labels), "activation": found.activation},
+            "source": {"file": file.name, "kind": network.kind, "sha256": digest, **network.facts},
+            "input": {"model": list(network.shape), **manifest_input(spec)},
+            "output": {"kind": output, "classes": len(wishes.labels), "activation": network.activation},
             "checks": {"images": len(images), **checks},
-            "notes": notes(found, wishes, files, answers),
+            "notes": notes(network, wishes, files, answers),
             "versions": versions(),
         }
         manifest = {
@@ -93,7 +93,7 @@ def import_model(
             "training": {
                 "imported_from": file.name,
                 "sha256": digest,
-                "kind": found.kind,
+                "kind": network.kind,
                 "command": command,
             },
         }
@@ -159,17 +159,17 @@ def _check_labels(wishes: Wishes, outputs: int) -> None:
 # --- what comes out -----------------------------------------------------------------------------------------------
 
 
-def _check_wishes(found: Network, wishes: Wishes) -> None:
-    if found.kind == TFLITE and wishes.quantise:
+def _check_wishes(network: Network, wishes: Wishes) -> None:
+    if network.kind == TFLITE and wishes.quantise:
         raise ConfigurationError("--quantise", "a TFLite file is taken as it is; quantise the model it was made from")
-    if not wishes.litert and found.keras is None:
-        raise ConfigurationError("--no-litert", f"the model is a {found.kind}, which is served as LiteRT only")
+    if not wishes.litert and network.keras is None:
+        raise ConfigurationError("--no-litert", f"the model is a {network.kind}, which is served as LiteRT only")
     if wishes.quantise and not wishes.litert:
         raise ConfigurationError("--quantise", "makes the LiteRT file smaller, and --no-litert asks for none")
 
 
-def _first_answers(found: Network, images: Float32Array) -> Float32Array:
-    answers = found.answers(images)
+def _first_answers(network: Network, images: Float32Array) -> Float32Array:
+    answers = network.answers(images)
     if answers.ndim != 2:
         raise ModelBroken(f"answers with shape {answers.shape[1:]} for an image, expected one number for each class")
     broken = ~np.isfinite(answers).all(axis=1)
@@ -182,33 +182,33 @@ def _first_answers(found: Network, images: Float32Array) -> Float32Array:
 
 
 def _as_two_classes(
-    found: Network, images: Float32Array, answers: Float32Array, wishes: Wishes
+    network: Network, images: Float32Array, answers: Float32Array, wishes: Wishes
 ) -> tuple[Network, Float32Array]:
-    """The same with two outputs, where a single sigmoid says how much it is the second class."""
-    if found.kind == TFLITE:
+    """The network with two outputs, from a single sigmoid that gives the probability of the second class."""
+    if network.kind == TFLITE:
         raise ModelBroken("has one output for two classes, and a TFLite file cannot be changed; import the Keras file or "
                           "SavedModel it was made from, or give it two outputs with softmax")  # fmt: skip
     between = bool(answers.min() >= 0 and answers.max() <= 1)
-    logits = wishes.output == "logits" or not between or found.activation == "linear"
+    logits = wishes.output == "logits" or not between or network.activation == "linear"
     if logits and wishes.output == "probabilities":
         raise ConfigurationError("--output", "probabilities, but the model's one number is not between 0 and 1")
-    wrapped = two_classes(found, logits)
+    wrapped = two_classes(network, logits)
     return wrapped, _first_answers(wrapped, images)
 
 
-def output_kind(found: Network, answers: Float32Array, wishes: Wishes) -> str:
+def output_kind(network: Network, answers: Float32Array, wishes: Wishes) -> str:
     """ "probabilities" or "logits". Raises ConfigurationError when the caller says the other one."""
     sums = bool(answers.min() >= 0 and abs(answers.sum(axis=1) - 1).max() < 0.01)
     kind = "probabilities" if sums else "logits"
     if wishes.output == "auto" and kind == "logits":
         between = bool(answers.min() >= 0 and answers.max() <= 1)
-        if found.activation == "sigmoid" or (found.activation is None and between):
+        if network.activation == "sigmoid" or (network.activation is None and between):
             raise ConfigurationError("--output", "the model says of each class by itself how much it is there (sigmoid), "
                                      "and their sum is not 1; the warehouse gives an image one class: end the model in "
                                      "softmax, or say --output logits if these numbers are scores")  # fmt: skip
     if wishes.output not in ("auto", kind):
-        seen = "sum to 1 already" if kind == "probabilities" else "do not sum to 1"
-        raise ConfigurationError("--output", f"{wishes.output}, but the model's answers {seen}: they are {kind}")
+        sums_text = "sum to 1 already" if kind == "probabilities" else "do not sum to 1"
+        raise ConfigurationError("--output", f"{wishes.output}, but the model's answers {sums_text}: they are {kind}")
     if kind == "probabilities" and wishes.temperature != 1.0:
         raise ConfigurationError("--temperature", "logits are divided by it, and the model answers with probabilities")
     return kind
@@ -223,7 +223,7 @@ def _probabilities(answers: Float32Array, output: str) -> Float32Array:
 
 
 def _exports(
-    found: Network,
+    network: Network,
     spec: InputSpec,
     wishes: Wishes,
     images: Float32Array,
@@ -231,23 +231,23 @@ def _exports(
     output: str,
     work: Path,
 ) -> tuple[dict[str, bytes | Path], dict[str, Any]]:
-    """The files that serve the model, each of which has answered like it, and by how much they differ."""
+    """The files that serve the model, each checked against its answers, and the differences."""
     shape = (spec.height, spec.width, spec.channels)
     files: dict[str, bytes | Path] = {}
     checks: dict[str, Any] = {}
     if wishes.litert:
         try:
-            content = found.litert(shape, wishes.quantise)
+            content = network.litert(shape, wishes.quantise)
         except ModelBroken as err:
-            hint = "; with --no-litert TensorFlow serves it" if found.keras is not None else ""
+            hint = "; with --no-litert TensorFlow serves it" if network.keras is not None else ""
             raise ModelBroken(f"{err}{hint}") from err
-        if found.call is not None:  # a TFLite file is what it is compared with
+        if network.call is not None:  # a TFLite file is what it is compared with
             answers = litert_function(content, shape)(images)
             checks[LITERT_FILE] = compare(LITERT_FILE, expected, _probabilities(answers, output))
         files[LITERT_FILE] = content
-    if found.keras is not None:
+    if network.keras is not None:
         files[KERAS_FILE] = work / KERAS_FILE
-        answers = saved_again(found.keras, work / KERAS_FILE)(images)
+        answers = saved_again(network.keras, work / KERAS_FILE)(images)
         checks[KERAS_FILE] = compare(KERAS_FILE, expected, _probabilities(answers, output))
     return files, checks
 
@@ -266,15 +266,17 @@ def compare(name: str, expected: Float32Array, answers: Float32Array) -> dict[st
     return {"largest_difference": float(f"{largest:.3g}"), "other_class": int(different.sum())}
 
 
-def notes(found: Network, wishes: Wishes, files: Mapping[str, Any], answers: Float32Array) -> list[str]:
-    """What may be a mistake, or is not as one would expect."""
-    said = []
+def notes(network: Network, wishes: Wishes, files: Mapping[str, Any], answers: Float32Array) -> list[str]:
+    """Notes on possible mistakes and unexpected properties."""
+    remarks = []
     if float(np.ptp(answers, axis=0).max()) < _ALIKE:
-        said.append("the model answers the same for every test image; are its weights trained, and is --scale right?")
-    if found.facts.get("rescales") and wishes.scale != "none":
-        said.append(f"the network holds a Rescaling layer of its own; is --scale {wishes.scale} meant, or none?")
-    if found.facts.get("code"):
-        said.append("its code was run for the conversion; the version holds none of it")
-    elif KERAS_FILE not in files and found.call is not None:
-        said.append(f"a {found.kind} is served as LiteRT only")
-    return said
+        remarks.append(
+            "the model answers the same for every test image; are its weights trained, and is --scale right?"
+        )
+    if network.facts.get("rescales") and wishes.scale != "none":
+        remarks.append(f"the network holds a Rescaling layer of its own; is --scale {wishes.scale} meant, or none?")
+    if network.facts.get("code"):
+        remarks.append("its code was run for the conversion; the version holds none of it")
+    elif KERAS_FILE not in files and network.call is not None:
+        remarks.append(f"a {network.kind} is served as LiteRT only")
+    return remarks

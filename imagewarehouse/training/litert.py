@@ -125,8 +125,8 @@ def quiet() -> Iterator[None]:
 
 
 def _reason(err: Exception) -> str:
-    found = [text for match in _MISSING.findall(str(err)) for text in match if text]
-    names = sorted({name.strip() for text in found for name in text.split(",")})
+    texts = [text for match in _MISSING.findall(str(err)) for text in match if text]
+    names = sorted({name.strip() for text in texts for name in text.split(",")})
     if names:
         return f"LiteRT has no {', '.join(names)}"
     return one_line(err)

@@ -40,7 +40,7 @@ _RUNNING = "running"
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where the training stands, after each step; `validation_accuracy` (of the averaged weights) after each epoch."""
+    """The state of the training after each step; `validation_accuracy` (of the averaged weights) after each epoch."""
 
     step: int
     begun: int  # the step this process began with
@@ -102,7 +102,7 @@ class Trainer:
         self._running: list[tuple[float, float]] = []  # loss and accuracy of each step of this epoch
         keras.utils.set_random_seed(seed)
         with self.strategy.scope():
-            with _computing_in(precision):
+            with _dtype_policy(precision):
                 self.model = build(spec, classes, recipe, self.sample, mean=self._mean)
             if start:
                 start.give(self.model)
@@ -154,7 +154,7 @@ class Trainer:
         """A checkpoint of this moment; the newest two are kept."""
         # First, so that it is never behind the weights: what is too much in it is cut off when they are read.
         try:
-            self._remember()
+            self._save_history()
             self._manager.save(checkpoint_number=self.step)
         except (OSError, tf.errors.OpError) as err:
             reason = getattr(err, "strerror", None) or getattr(err, "message", None) or str(err)
@@ -176,14 +176,14 @@ class Trainer:
         try:
             while (epoch := len(self.history["loss"])) < self.recipe.epochs:
                 first = self.step - epoch * self.steps_per_epoch
-                for images, labels in _ahead(epoch_batches(self._train, self.recipe, self.seed, epoch, first)):
+                for images, labels in _prefetched(epoch_batches(self._train, self.recipe, self.seed, epoch, first)):
                     self._running.append(self.learn(images, labels, self._size()))
                     report(now())
                     if time.monotonic() - saved > _SAVE_EVERY_S:
                         self.save()
                         saved = time.monotonic()
                 ended = now(self.accuracy(self._validation))
-                self._note(ended)
+                self._end_epoch(ended)
                 report(ended)
         finally:
             self.save()
@@ -200,13 +200,13 @@ class Trainer:
         """Of the averaged weights, on unchanged pictures."""
         if not len(examples):
             return math.nan
-        kept = [variable.numpy() for variable in self.model.variables]
+        weights = [variable.numpy() for variable in self.model.variables]
         self._assign([value.numpy() for value in self._averaged])
         try:
-            found = np.argmax(self._logits(examples.images), axis=1)
+            predicted = np.argmax(self._logits(examples.images), axis=1)
         finally:
-            self._assign(kept)
-        return float(np.mean(found == examples.labels))
+            self._assign(weights)
+        return float(np.mean(predicted == examples.labels))
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class Trainer:
     def _optimizer(self, factor: float, weight_decay: float | None) -> Any:
         peak = self.recipe.rate * self.recipe.batch / 1024 * factor
         return keras.optimizers.SGD(
-            Triangle(peak, self.steps, self.recipe.warm_up),
+            TriangularSchedule(peak, self.steps, self.recipe.warm_up),
             self.recipe.momentum,
             nesterov=True,
             weight_decay=weight_decay,
@@ -287,8 +287,8 @@ class Trainer:
         for variable, value in zip(self.model.variables, values, strict=True):
             variable.assign(value)
 
-    def _note(self, ended: Progress) -> None:
-        """An epoch has ended."""
+    def _end_epoch(self, ended: Progress) -> None:
+        """Record the metrics of an epoch that has ended."""
         self._running = []
         with self._board.as_default(step=ended.epoch):
             for name, values in self.history.items():
@@ -296,14 +296,14 @@ class Trainer:
                 values.append(round(value, 4))
                 tf.summary.scalar(name, value)
             tf.summary.scalar("learning_rate", float(self._for_weights.learning_rate))
-        self._remember()
+        self._save_history()
 
-    def _remember(self) -> None:
+    def _save_history(self) -> None:
         self._history_file.write_text(json.dumps({**self.history, _RUNNING: self._running}), encoding="utf-8")
 
 
-class Triangle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """Up to the peak over the first part of the steps, then straight down to zero."""
+class TriangularSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """Linear warm-up to the peak, then linear decay to zero."""
 
     def __init__(self, peak: float, steps: int, warm_up: float) -> None:
         self.peak, self.steps, self.warm_up = peak, steps, warm_up
@@ -317,8 +317,8 @@ class Triangle(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore
 
 
 @contextmanager
-def _computing_in(precision: str) -> Iterator[None]:
-    """Layers that are made in this block compute in that dtype policy; their weights stay float32."""
+def _dtype_policy(precision: str) -> Iterator[None]:
+    """Sets the dtype policy for layers built in this block; their weights stay float32."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
@@ -327,8 +327,8 @@ def _computing_in(precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, made in a thread while those before are being worked on."""
+def _prefetched(items: Iterator[T]) -> Iterator[T]:
+    """The same items, prepared in a thread ahead of their use."""
     with ThreadPoolExecutor(1, thread_name_prefix="augment") as pool:
         waiting = deque(pool.submit(next, items, None) for _ in range(_AHEAD))
         while (item := waiting.popleft().result()) is not None:

@@ -57,8 +57,8 @@ def build(
     convolution = layers.Conv2D if fixed or tf.config.list_physical_devices("GPU") else QuickConv2D
     side = min(spec.height, spec.width)
     pixels = to_batch(list(sample), spec)
-    found, kernel = whitening(pixels, stem_stride(side))
-    mean = found if mean is None else mean
+    sample_mean, kernel = whitening(pixels, stem_stride(side))
+    mean = sample_mean if mean is None else mean
     shape = (spec.height, spec.width) if fixed else (None, None)
     inputs = keras.Input((*shape, spec.channels), name="image")
     x = layers.Normalization(mean=mean.tolist(), variance=[1.0] * spec.channels, dtype="float32", name="centre")(inputs)

@@ -24,7 +24,7 @@ CHUNK = 64
 
 @dataclass(frozen=True, slots=True)
 class Corruption:
-    """One way in which pictures get worse; `apply(image, severity, spec, rng)` leaves shape and type as they are."""
+    """One corruption; `apply(image, severity, spec, rng)` leaves shape and type as they are."""
 
     name: str
     unit: str

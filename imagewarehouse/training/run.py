@@ -55,7 +55,7 @@ _LOOKED_AT = 200  # images whose size is looked at when none is given
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was asked for; the same settings give the same run."""
+    """The settings of a training; the same settings give the same run."""
 
     data: str
     test: str | None
@@ -82,7 +82,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A working folder that is open for training, with what was asked for."""
+    """An open working folder of a training, with its settings."""
 
     folder: Path
     settings: Settings
@@ -90,21 +90,21 @@ class Run:
 
     def read(self, progress: Callable[[int, int], None] | None = None) -> Dataset:
         """The images; those for the test are not looked at."""
-        wanted = self.settings
+        settings = self.settings
         return read_dataset(
-            wanted.data,
-            wanted.spec,
-            test=wanted.test,
-            validation_part=wanted.validation_part,
-            test_part=wanted.test_part,
-            seed=wanted.seed,
-            limit=wanted.limit,
+            settings.data,
+            settings.spec,
+            test=settings.test,
+            validation_part=settings.validation_part,
+            test_part=settings.test_part,
+            seed=settings.seed,
+            limit=settings.limit,
             progress=progress,
             cache=self.folder / "cache",
         )
 
     def trainer(self, data: Dataset, strategy: Any = None) -> Trainer:
-        """The training, where it was left.
+        """The training, continued from its newest checkpoint.
 
         Raises: ConfigurationError when the images are others than those it began with.
         """
@@ -229,7 +229,7 @@ def read_settings(folder: Path) -> Settings:
 
 
 def recipe_for(preset: str, **changes: Any) -> Recipe:
-    """A preset with what was given besides it; None leaves the preset's value."""
+    """A preset with other values; None keeps the preset's value."""
     return replace(PRESETS[preset], **{name: value for name, value in changes.items() if value is not None})
 
 
@@ -267,7 +267,7 @@ def machine() -> str:
 
 
 def _asked(settings: Settings) -> dict[str, Any]:
-    """What decides the training: not the words of the command."""
+    """The settings that decide the training: all but the command."""
     return {name: value for name, value in asdict(settings).items() if name != "command"}
 
 
@@ -283,7 +283,7 @@ def _empty(folder: Path) -> None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    """Whole or not at all: the power may go at any moment."""
+    """Atomic: a power failure leaves the old file or the new one."""
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     fresh.replace(path)

@@ -93,15 +93,15 @@ def classify(labels: Sequence[int | str], names: Sequence[str] | None, setting: 
     keys: Sequence[int | str] = labels
     if all(isinstance(label, int) or _NUMBER.fullmatch(label) for label in labels):
         keys = [int(label) for label in labels]
-    found: dict[int | str, str] = {}
+    names_by_key: dict[int | str, str] = {}
     for key, name in zip(keys, names if names is not None else map(str, keys), strict=True):
-        if found.setdefault(key, name) != name:
-            raise ConfigurationError(setting, f"label {key!r} is called both {found[key]!r} and {name!r}")
-    order = sorted(found, key=lambda key: key if isinstance(key, int) else found[key])
-    classes = tuple(_class_name(found[key], setting) for key in order)
+        if names_by_key.setdefault(key, name) != name:
+            raise ConfigurationError(setting, f"label {key!r} is called both {names_by_key[key]!r} and {name!r}")
+    order = sorted(names_by_key, key=lambda key: key if isinstance(key, int) else names_by_key[key])
+    classes = tuple(_class_name(names_by_key[key], setting) for key in order)
     for name, previous in zip(sorted(classes)[1:], sorted(classes), strict=False):
         if name == previous:
-            twice = [repr(key) for key in order if _class_name(found[key], setting) == name]
+            twice = [repr(key) for key in order if _class_name(names_by_key[key], setting) == name]
             raise ConfigurationError(setting, f"class {name!r} has more than one label: {', '.join(twice)}")
     index = {key: position for position, key in enumerate(order)}
     numbers = {key: name for key, name in zip(order, classes, strict=True) if isinstance(key, int)}
@@ -173,10 +173,10 @@ def _list_folder(root: Path, setting: str) -> Listing:
     else:
         for part, folder in zip(parts, folders, strict=True):
             if part == TRAIN and _folders(folder) and not _loose_files(folder):
-                others = ", ".join(
+                unexpected = ", ".join(
                     printable(other.name) for other, known in zip(folders, parts, strict=True) if not known
                 )
-                problem = f"beside {folder.name}/ there is {others}; expected nothing but validation/ and test/"
+                problem = f"beside {folder.name}/ there is {unexpected}; expected nothing but validation/ and test/"
                 raise ConfigurationError(setting, problem)
         places = [("", folder) for folder in folders]
     entries = sorted((file, folder.name, part) for part, folder in places for file in _files_below(folder, root))
@@ -241,9 +241,9 @@ def _list_csv(path: Path, setting: str) -> Listing:
 
     files, labels, classes, split = column("path", "file", "image"), column("label"), column("class"), column("split")
     if files is None or (labels is None and classes is None):
-        wanted = "path (or file, image)" if files is None else "label (or class)"
+        required = "path (or file, image)" if files is None else "label (or class)"
         raise ConfigurationError(
-            setting, f"{path.name}: no column {wanted}; there are: {one_line(', '.join(columns), 200)}"
+            setting, f"{path.name}: no column {required}; there are: {one_line(', '.join(columns), 200)}"
         )
     if not rows:
         raise ConfigurationError(setting, f"{path.name}: no rows in it")

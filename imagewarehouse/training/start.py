@@ -41,17 +41,17 @@ class Start:
         The last layer keeps its own first weights where the classes are others.
         Raises: ConfigurationError naming the layer that has another form, or that only one of the two has.
         """
-        here = {layer.name for layer in model.layers if layer.weights}
+        layer_names = {layer.name for layer in model.layers if layer.weights}
         for layer in self.model.layers:
-            if layer.weights and layer.name not in here:
+            if layer.weights and layer.name not in layer_names:
                 raise self._other(f"it has a layer {layer.name}, which is too many for pictures of this --input-size")
         for layer in model.layers:
             if not layer.weights or (layer.name == _HEAD and not self.same_classes):
                 continue
-            mine = [tuple(weight.shape) for weight in layer.weights]
-            theirs = [tuple(weight.shape) for weight in self._layer(layer.name).weights]
-            if mine != theirs:
-                raise self._other(f"its layer {layer.name} is {theirs[0]}, here it is {mine[0]}: give no --widths and no"
+            expected = [tuple(weight.shape) for weight in layer.weights]
+            received = [tuple(weight.shape) for weight in self._layer(layer.name).weights]
+            if expected != received:
+                raise self._other(f"its layer {layer.name} is {received[0]}, here it is {expected[0]}: give no --widths and no"
                                   f" --input-size, or those of it")  # fmt: skip
             layer.set_weights(self._layer(layer.name).get_weights())
 
@@ -74,8 +74,8 @@ class Start:
         except ValueError as err:
             raise self._other(f"it has no layer {name}: fewer blocks, or not made by `imagewarehouse train`") from err
 
-    def _other(self, what: str) -> ConfigurationError:
-        return ConfigurationError(OPTION, f"{self.manifest.name} version {self.manifest.version}: {what}")
+    def _other(self, difference: str) -> ConfigurationError:
+        return ConfigurationError(OPTION, f"{self.manifest.name} version {self.manifest.version}: {difference}")
 
 
 def find_start(model: Path) -> Manifest:
@@ -136,5 +136,5 @@ def keep(version: Path, kept: Path) -> None:
 
 
 def _object(value: Any) -> Mapping[str, Any]:
-    """A manifest's part may be anything: nobody has checked it."""
+    """The value as an object; a manifest is unchecked, so it may be of any type."""
     return value if isinstance(value, Mapping) else {}

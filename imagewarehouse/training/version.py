@@ -95,8 +95,8 @@ def make_version(
 
         timed = {file: draft.folder / file for file in files if file.endswith(".tflite")}
         times = latency(timed, spec, progress=progress)
-        for file, found in times["files"].items():
-            manifest["exports"][file]["median_ms"] = round(found["median_ms"], 3)
+        for file, timing in times["files"].items():
+            manifest["exports"][file]["median_ms"] = round(timing["median_ms"], 3)
         examples, found_problems = _test(data, run, progress)
         if began_with and not began_with["same_split"]:
             found_problems = (*found_problems, _SEEN.format(**began_with))

@@ -30,18 +30,18 @@ SKEW, SKEW_ROWS = 2.0, 1000
 
 
 def check_table(cluster: Cluster, name: str, now: datetime, as_json: bool) -> bool:
-    """Print what is found. True: nothing is to be done."""
+    """Print the findings. Returns True where there are none."""
     with cluster.connect(name) as writer:
         schema = writer.schema(name, refresh=True)
     progress("asking the tablet servers")
     try:
-        found = read_tablets(cluster.web, name, cluster.timeout)
+        survey = read_tablets(cluster.web, name, cluster.timeout)
     except KuduUnavailable as err:
         raise ConfigurationError("--web", f"give the web address of a master: {err}") from err
-    findings = [("", f"could not look at every tablet: {reason}") for reason in found.unread]
-    findings += [("", f"tablet {tablet} has no leader: nothing can be written to it") for tablet in found.leaderless]
+    findings = [("", f"could not look at every tablet: {reason}") for reason in survey.unread]
+    findings += [("", f"tablet {tablet} has no leader: nothing can be written to it") for tablet in survey.leaderless]
     notes, lines = [], []
-    groups = by_range(found.tablets)
+    groups = by_range(survey.tablets)
     for text, members in groups.items():
         label = _short_range(text)
         for tablet in members:
@@ -51,14 +51,14 @@ def check_table(cluster: Cluster, name: str, now: datetime, as_json: bool) -> bo
                 lines.append(_line(label, tablet, bool(bad)))
         if not any(tablet.rows for tablet in members):
             notes.append(f"{label or 'the table'}: {_empty(text, members, schema, now)}")
-    if not found.unread and not _takes_rows_of_now(schema, groups, now):
+    if not survey.unread and not _takes_rows_of_now(schema, groups, now):
         findings.append(("", "no range takes rows of now: `table partitions` adds it"))
     if as_json:
         answer = {
             "table": name,
             "fine": not findings,
             "findings": [{"where": place, "problem": line} for place, line in findings],
-            "tablets": [asdict(tablet) for tablet in found.tablets],
+            "tablets": [asdict(tablet) for tablet in survey.tablets],
         }
         print_json(answer, indent=2)
         return not findings
@@ -69,15 +69,15 @@ def check_table(cluster: Cluster, name: str, now: datetime, as_json: bool) -> bo
     for place, line in findings:
         click.echo(f"{f'{place}: ' if place else ''}{line}")
     verdict = counted(len(findings), "finding") if findings else "fine"
-    click.echo(f"table {name}: {verdict}, {counted(len(found.tablets), 'tablet')}")
+    click.echo(f"table {name}: {verdict}, {counted(len(survey.tablets), 'tablet')}")
     return not findings
 
 
 def problems(tablet: Tablet, siblings: Iterable[Tablet]) -> list[str]:
-    """What is to be done about a tablet, a line each. `siblings`: the tablets of its range."""
-    found = []
+    """The problems of a tablet, one line each. `siblings`: the tablets of its range."""
+    lines = []
     if tablet.state != "RUNNING":
-        found.append(f"is {tablet.state}, not RUNNING: see the log of {tablet.server}")
+        lines.append(f"is {tablet.state}, not RUNNING: see the log of {tablet.server}")
     if (tablet.height or 0) > MAX_HEIGHT and not tablet.compacting:
         if tablet.gain == 0:
             reason = "and Kudu plans no compaction: raise --tablet_compaction_budget_mb, or make smaller tablets"
@@ -85,17 +85,17 @@ def problems(tablet: Tablet, siblings: Iterable[Tablet]) -> list[str]:
             reason = "compaction does not keep up with the writes"
         else:
             reason = "compaction waits for its turn: if it stays so, raise --maintenance_manager_num_threads"
-        found.append(f"rowset height {tablet.height:.1f}, {reason}")
+        lines.append(f"rowset height {tablet.height:.1f}, {reason}")
     if (tablet.data or 0) > AIM_BYTES:
         limit = "over Kudu's limit of 50 GiB" if (tablet.data or 0) > MAX_BYTES else "more than the 10 GiB to aim at"
-        found.append(f"{size(tablet.data)} of data, {limit}: shorter ranges from now on, or a table with more buckets")
+        lines.append(f"{size(tablet.data)} of data, {limit}: shorter ranges from now on, or a table with more buckets")
     memory = (tablet.unflushed or 0) + (tablet.deltas or 0)
     if memory > FLUSH_BYTES:
-        found.append(f"{size(memory)} only in memory: flushes do not keep up, look at disks and memory")
+        lines.append(f"{size(memory)} only in memory: flushes do not keep up, look at disks and memory")
     least = min((t.rows for t in siblings if t.rows is not None), default=None)
     if least is not None and (tablet.rows or 0) >= SKEW_ROWS and (tablet.rows or 0) > SKEW * max(least, 1):
-        found.append(f"{tablet.rows:,} rows where another bucket has {least:,}: hash by a column of more values")
-    return found
+        lines.append(f"{tablet.rows:,} rows where another bucket has {least:,}: hash by a column of more values")
+    return lines
 
 
 def _line(label: str, tablet: Tablet, bad: bool) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ def _empty(text: str, members: Sequence[Tablet], schema: TableSchema, now: datet
 
 
 def _takes_rows_of_now(schema: TableSchema, texts: Iterable[str], now: datetime) -> bool:
-    """A range that cannot be read may; so may those that are not of time."""
+    """Whether a range takes rows of now. True where a range cannot be read or is not over time."""
     kind = time_kind(schema)
     if kind is None:
         return True
@@ -127,6 +127,6 @@ def _takes_rows_of_now(schema: TableSchema, texts: Iterable[str], now: datetime)
 
 
 def _short_range(text: str) -> str:
-    """Of `A <= VALUES < B` as people write it."""
-    found = re.fullmatch(r"(.+) <= VALUES < (.+)", text)
-    return f"{found[1]} to {found[2]}" if found else text
+    """`A <= VALUES < B` as `A to B`."""
+    match = re.fullmatch(r"(.+) <= VALUES < (.+)", text)
+    return f"{match[1]} to {match[2]}" if match else text

@@ -28,7 +28,7 @@ class Cluster:
 
     @contextmanager
     def connect(self, table: str | None = None) -> Iterator[KuduWriter]:
-        """A missing `table` is told with the names that were perhaps meant.
+        """A client of this cluster. Where `table` is missing, the error suggests similar names.
 
         Raises ConfigurationError or KuduUnavailable with one line that people understand.
         """
@@ -46,7 +46,7 @@ class Cluster:
             except KuduTableMissing as err:
                 if table is None:
                     raise
-                raise _missing(table, writer.tables()) from err
+                raise _missing_table(table, writer.tables()) from err
             finally:
                 writer.close()
         except KuduUnavailable as err:
@@ -105,13 +105,13 @@ def _unreachable(address: str, timeout: float) -> str:
 
 
 def readable(text: str, masters: str, timeout: float) -> str:
-    """What a client says when Kudu is away, without the trace of its calls."""
+    """The message of a client that cannot reach Kudu, without its call trace."""
     if re.search(r"timed out|before timeout", text, re.IGNORECASE):
         return f"Kudu at {masters} did not answer within {timeout:g} s"
     return re.sub(r"\bExceptions received: \[?(?:org\.[\w.]+: )?|\s*KuduRpc\(.*|\]$", "", text)
 
 
-def _missing(table: str, names: Sequence[str]) -> ConfigurationError:
+def _missing_table(table: str, names: Sequence[str]) -> ConfigurationError:
     close = difflib.get_close_matches(table, names, 3, 0.6)
     hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names[:10]) or 'none at all'}"
     return ConfigurationError("TABLE", f"Kudu has no table {table}; {hint}")

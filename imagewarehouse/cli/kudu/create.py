@@ -47,23 +47,23 @@ def declare(name: str | None, file: Path | None, layout: dict[str, int | None], 
 
 
 def create_table(cluster: Cluster, declared: TableSchema, now: datetime) -> bool:
-    """Make the table, or say how the one that is there differs. False: it does."""
-    name, made = declared.name, declared
+    """Create the table, or print how the existing one differs. Returns False where it differs."""
+    name, planned = declared.name, declared
     if declared.policy is not None:
         kind = declared.column(declared.policy.column).type
-        made = replace(declared, ranges=first_ranges(declared.policy, kind, now))
+        planned = replace(declared, ranges=first_ranges(declared.policy, kind, now))
     with cluster.connect() as writer:
         try:
-            there = writer.schema(name, refresh=True)
+            existing = writer.schema(name, refresh=True)
             created = False
         except KuduTableMissing:
-            created = writer.create(made)
-            there = writer.schema(name, refresh=True)
+            created = writer.create(planned)
+            existing = writer.schema(name, refresh=True)
         if created:
             click.echo(f"made table {name}")
-            describe(there, writer.ranges(name))
+            describe(existing, writer.ranges(name))
             return True
-    differing, notes = differences(there, declared)
+    differing, notes = differences(existing, declared)
     for line in differing:
         click.echo(f"table {name}: {line}")
     for line in notes:
@@ -72,30 +72,30 @@ def create_table(cluster: Cluster, declared: TableSchema, now: datetime) -> bool
     return not differing
 
 
-def differences(there: TableSchema, declared: TableSchema) -> tuple[list[str], list[str]]:
-    """What keeps declared rows from the table, as the writing processor sees it; and what is only laid out otherwise."""
-    found = []
-    if there.key != declared.key:
-        found.append(f"has the key {', '.join(there.key)}, expected {', '.join(declared.key)}")
-    columns = {column.name: column for column in there.columns}
+def differences(existing: TableSchema, declared: TableSchema) -> tuple[list[str], list[str]]:
+    """(problems, notes): differences that make the writing processor refuse the table, and different partitions or replicas."""
+    problems = []
+    if existing.key != declared.key:
+        problems.append(f"has the key {', '.join(existing.key)}, expected {', '.join(declared.key)}")
+    columns = {column.name: column for column in existing.columns}
     missing = [f"{column.name} {column.type_text}" for column in declared.columns if column.name not in columns]
     if missing:
-        found.append(f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+        problems.append(f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
     for column in declared.columns:
-        other = columns.get(column.name)
-        if other is not None and other.type_text != column.type_text:
-            found.append(f"column {column.name} is {other.type_text}, expected {column.type_text}")
+        column_there = columns.get(column.name)
+        if column_there is not None and column_there.type_text != column.type_text:
+            problems.append(f"column {column.name} is {column_there.type_text}, expected {column.type_text}")
     names = {column.name for column in declared.columns}
-    found += [f"column {c.name} needs a value, and is not declared" for c in there.columns
+    problems += [f"column {c.name} needs a value, and is not declared" for c in existing.columns
               if c.name not in names and c.required]  # fmt: skip
     notes = []
-    if there.hashes != declared.hashes:
+    if existing.hashes != declared.hashes:
         notes.append(
-            f"it has {hashes_text(there)}, declared is {hashes_text(declared)}; only a new table can be laid out so"
+            f"it has {hashes_text(existing)}, declared is {hashes_text(declared)}; only a new table can be laid out so"
         )
-    if there.range_columns != declared.range_columns:
-        ranges = [", ".join(s.range_columns) or "nothing" for s in (there, declared)]
+    if existing.range_columns != declared.range_columns:
+        ranges = [", ".join(s.range_columns) or "nothing" for s in (existing, declared)]
         notes.append(f"it has ranges over {ranges[0]}, declared are ranges over {ranges[1]}")
-    if declared.replicas is not None and there.replicas not in (None, declared.replicas):
-        notes.append(f"it has {there.replicas} replicas, declared are {declared.replicas}")
-    return found, notes
+    if declared.replicas is not None and existing.replicas not in (None, declared.replicas):
+        notes.append(f"it has {existing.replicas} replicas, declared are {declared.replicas}")
+    return problems, notes

@@ -37,7 +37,7 @@ _WEB_TIMEOUT_S = 2.0  # the web pages may be behind a firewall, and are a bonus 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What the options of the same names ask for. Raises ConfigurationError on construction."""
+    """The changes requested by the options of the same names. Raises ConfigurationError on construction."""
 
     add: tuple[str, ...] = ()
     add_until: str | None = None
@@ -58,15 +58,15 @@ class Changes:
         """The ranges to add, by time; some may be there already. Raises ConfigurationError."""
         kind, column = _time_kind(schema), schema.range_columns[0]
         usual = unit or usual_unit(schema, existing) or "month"
-        found = set()
+        ranges = set()
         for moment, form in (parse_time(text, "--add") for text in self.add):
-            found.add(range_of(moment, unit or form, kind))
+            ranges.add(range_of(moment, unit or form, kind))
         if self.add_until is not None:
             policy = RangePolicy(column, usual, _units_until(self.add_until, usual, now))
-            found.update(plan(policy, kind, existing, now).add)
+            ranges.update(plan(policy, kind, existing, now).add)
         if self.ahead is not None:
-            found.update(plan(RangePolicy(column, usual, self.ahead), kind, existing, now).add)
-        return sorted(found, key=lambda part: part.lower or ())
+            ranges.update(plan(RangePolicy(column, usual, self.ahead), kind, existing, now).add)
+        return sorted(ranges, key=lambda part: part.lower or ())
 
     def dropping(self, schema: TableSchema, existing: Sequence[Range], now: datetime) -> list[Range]:
         """Raises ConfigurationError."""
@@ -77,14 +77,14 @@ class Changes:
         return [part for part in existing if part in old]
 
     def doubt(self, writer: KuduWriter, schema: TableSchema, existing: Sequence[Range], now: datetime) -> Retention:
-        """What of the ranges that --keep-months drops is refused by `judge`, and --drop-before does not drop as well."""
+        """The ranges of --keep-months that `judge` refuses to drop and that --drop-before does not cover."""
         kind = _time_kind(schema)
         if self.keep_months is None or not plan(self._policy(schema), kind, existing, now).drop:
             return Retention()
         with_rows = writer.ranges_with_rows(schema.name, existing)
-        found = judge(self._policy(schema), kind, existing, with_rows, now, writer.clock())
+        retention = judge(self._policy(schema), kind, existing, with_rows, now, writer.clock())
         meant = self._before_the_cut(kind, existing, now)
-        return replace(found, refused=tuple(part for part in found.refused if part not in meant))
+        return replace(retention, refused=tuple(part for part in retention.refused if part not in meant))
 
     def _before_the_cut(self, kind: KuduType, existing: Sequence[Range], now: datetime) -> set[Range]:
         if self.drop_before is None:
@@ -110,13 +110,13 @@ def change_ranges(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Add and drop, and say so. `yes`: drop without asking."""
+    """Add and drop ranges, and print each change. `yes`: drop without asking."""
     would = "would be " if dry_run else ""
     done: dict[str, Any] = {"table": name, "dry_run": dry_run, "added": [], "dropped": []}
 
-    def say(part: Range, what: str) -> None:
+    def say(part: Range, outcome: str) -> None:
         if not as_json:
-            click.echo(f"{range_text(part)}  {what}")
+            click.echo(f"{range_text(part)}  {outcome}")
 
     with cluster.connect(name) as writer:
         schema, existing = writer.schema(name, refresh=True), writer.ranges(name)
@@ -155,8 +155,8 @@ def list_ranges(cluster: Cluster, name: str, unit: str | None, now: datetime, as
     sizes = _sizes(cluster, schema)
     if as_json:
         for part in existing:
-            rows, taken = sizes.get(part, (None, None))
-            print_json({**range_json(part), "rows": rows, "bytes": taken})
+            rows, data_bytes = sizes.get(part, (None, None))
+            print_json({**range_json(part), "rows": rows, "bytes": data_bytes})
         return
     if not schema.range_columns:
         click.echo(f"table {name} has no range partitions: {hashes_text(schema)}")
@@ -166,20 +166,20 @@ def list_ranges(cluster: Cluster, name: str, unit: str | None, now: datetime, as
     if existing:
         lines = []
         for part in existing:
-            rows, taken = sizes.get(part, (None, None))
+            rows, data_bytes = sizes.get(part, (None, None))
             lines.append((*ends(part), *([distance(part, now)] if kind else ()),
-                          *([number(rows), size(taken)] if sizes else ())))  # fmt: skip
+                          *([number(rows), size(data_bytes)] if sizes else ())))  # fmt: skip
         print_columns(("from", "to", *([""] if kind else ()), *(["rows", "data"] if sizes else ())), lines)
     else:
         click.echo("no range at all: no row can be written")
     if kind:
         policy = RangePolicy(schema.range_columns[0], unit or usual_unit(schema, existing) or "month")
-        wanted = f"this {policy.unit} and the next {policy.ahead}"
+        planned = f"this {policy.unit} and the next {policy.ahead}"
         missing = plan(policy, kind, existing, now).add
         if missing:
-            click.echo(f"missing of {wanted}: {', '.join(map(range_text, missing))}; add with --ahead {policy.ahead}")
+            click.echo(f"missing of {planned}: {', '.join(map(range_text, missing))}; add with --ahead {policy.ahead}")
         else:
-            click.echo(f"{wanted} are there")
+            click.echo(f"{planned} are there")
 
 
 def _time_kind(schema: TableSchema) -> KuduType:
@@ -199,29 +199,29 @@ def _units_until(text: str, unit: str, now: datetime) -> int:
     if last < start:
         raise ConfigurationError("--add-until", f"{last:%Y-%m-%d} is past; --add adds single ranges")
     years = last.year - start.year
-    found = {"day": (last - start).days, "month": 12 * years + last.month - start.month, "year": years}[unit]
-    if found > _MOST_RANGES:
+    units = {"day": (last - start).days, "month": 12 * years + last.month - start.month, "year": years}[unit]
+    if units > _MOST_RANGES:
         raise ConfigurationError(
             "--add-until", f"more than {_MOST_RANGES} ranges of a {unit} from now on; is it the right year?"
         )
-    return found
+    return units
 
 
 def _rows_in(writer: KuduWriter, cluster: Cluster, schema: TableSchema, parts: Sequence[Range]) -> dict[Range, int]:
-    """How many rows each range has: as its leaders tell, else counted by reading the keys."""
+    """The number of rows of each range: from the tablet leaders, else counted by reading the keys."""
     sizes = _sizes(cluster, schema) if parts else {}
-    found = {}
+    counts = {}
     for part in parts:
         if part in sizes:
-            found[part] = sizes[part][0]
+            counts[part] = sizes[part][0]
         else:
             progress(f"counting the rows of {range_text(part)}")
-            found[part] = writer.count(schema.name, part)
-    return found
+            counts[part] = writer.count(schema.name, part)
+    return counts
 
 
 def _sizes(cluster: Cluster, schema: TableSchema) -> dict[Range, tuple[int, int]]:
-    """(rows, bytes of data) of each range whose tablets all tell; nothing where the web pages do not answer."""
+    """(rows, bytes of data) of each range whose tablets all report them; empty where the web pages do not answer."""
     kind = time_kind(schema)
     if kind is None:
         return {}
@@ -230,30 +230,30 @@ def _sizes(cluster: Cluster, schema: TableSchema) -> dict[Range, tuple[int, int]
     except KuduUnavailable:
         return {}
     buckets = math.prod(level.buckets for level in schema.hashes)
-    found = {}
+    sizes = {}
     for text, members in by_range(tablets).items():
         part = parse_server_range(text, kind)
         if part is not None and len(members) == buckets and all(t.rows is not None for t in members):
-            found[part] = sum(t.rows or 0 for t in members), sum(t.data or 0 for t in members)
-    return found
+            sizes[part] = sum(t.rows or 0 for t in members), sum(t.data or 0 for t in members)
+    return sizes
 
 
 def _confirm(name: str, rows: dict[Range, int]) -> None:
-    what = f"{counted(len(rows), 'range')} of {name} with {counted(sum(rows.values()), 'row')}"
+    summary = f"{counted(len(rows), 'range')} of {name} with {counted(sum(rows.values()), 'row')}"
     if not _can_ask():
-        raise ConfigurationError("--yes", f"is needed to drop {what}, as nobody can be asked; --dry-run shows them")
+        raise ConfigurationError("--yes", f"is needed to drop {summary}, as nobody can be asked; --dry-run shows them")
     for part in rows:
         click.echo(f"{range_text(part)}  {counted(rows[part], 'row')}", err=True)
-    if not click.confirm(f"Drop {what} for good?", err=True):
+    if not click.confirm(f"Drop {summary} for good?", err=True):
         click.echo("nothing was changed", err=True)
         sys.exit(1)
 
 
-def _doubt_text(found: Retention, now: datetime, kudu_now: datetime | None) -> str:
+def _doubt_text(retention: Retention, now: datetime, kudu_now: datetime | None) -> str:
     kudu = f"Kudu's clock says {kudu_now:%Y-%m-%d %H:%M}, " if kudu_now is not None else ""
     return (
-        f"{found.refused_text} would be dropped; is the clock of this machine right? It says {now:%Y-%m-%d %H:%M}, "
-        f"{kudu}and the newest rows that count are of {found.newest}"
+        f"{retention.refused_text} would be dropped; is the clock of this machine right? It says {now:%Y-%m-%d %H:%M}, "
+        f"{kudu}and the newest rows that count are of {retention.newest}"
     )
 
 

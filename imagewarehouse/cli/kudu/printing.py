@@ -21,7 +21,7 @@ def print_json(value: Any, indent: int | None = None) -> None:
 
 
 def progress(text: str) -> None:
-    """Says on a terminal what takes its time."""
+    """Prints a step that takes time, on a terminal only."""
     if sys.stderr.isatty():
         click.echo(f"{text} ...", err=True)
 

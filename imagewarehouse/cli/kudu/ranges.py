@@ -39,10 +39,10 @@ def usual_unit(schema: TableSchema, existing: Sequence[Range]) -> str | None:
 
 def parse_time(text: str, option: str) -> tuple[datetime, str]:
     """(start, unit) of `2026`, `2026-12` or `2026-12-31`. Raises ConfigurationError."""
-    found = _TIME.fullmatch(text)
+    match = _TIME.fullmatch(text)
     try:
-        if found is not None:
-            year, month, day = found.groups()
+        if match is not None:
+            year, month, day = match.groups()
             start = datetime(int(year), int(month or 1), int(day or 1), tzinfo=timezone.utc)
             return start, "day" if day else "month" if month else "year"
     except ValueError:
@@ -52,8 +52,8 @@ def parse_time(text: str, option: str) -> tuple[datetime, str]:
 
 def parse_server_range(text: str, kind: KuduType | None) -> Range | None:
     """`2026-11-01 <= VALUES < 2026-12-01` as the range that a client knows; None where the column is no time."""
-    found = _BOUNDS.fullmatch(text)
-    if found is None or kind not in (KuduType.DATE, KuduType.UNIXTIME_MICROS):
+    match = _BOUNDS.fullmatch(text)
+    if match is None or kind not in (KuduType.DATE, KuduType.UNIXTIME_MICROS):
         return None
 
     def bound(value: str | None) -> tuple[Any, ...] | None:
@@ -65,7 +65,7 @@ def parse_server_range(text: str, kind: KuduType | None) -> Range | None:
         return (datetime.fromisoformat(full.replace("Z", "+00:00")),)
 
     try:
-        return Range(bound(found["lower"]), bound(found["upper"]))
+        return Range(bound(match["lower"]), bound(match["upper"]))
     except ValueError:
         return None
 

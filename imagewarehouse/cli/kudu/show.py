@@ -31,12 +31,12 @@ def list_tables(cluster: Cluster, as_json: bool) -> None:
                 statistics, ranges = writer.statistics(name), len(writer.ranges(name))
             except KuduTableMissing:
                 continue  # dropped meanwhile
-            rows, taken = statistics["rows"], statistics["bytes"]
+            rows, data_bytes = statistics["rows"], statistics["bytes"]
             if as_json:
-                print_json({"table": name, "rows": _known(rows), "bytes": _known(taken), "ranges": ranges,
+                print_json({"table": name, "rows": _known(rows), "bytes": _known(data_bytes), "ranges": ranges,
                             "replicas": schema.replicas})  # fmt: skip
             lines.append(
-                (name, number(rows), size(taken), str(ranges or ""), str(schema.replicas or ""), schema.comment)
+                (name, number(rows), size(data_bytes), str(ranges or ""), str(schema.replicas or ""), schema.comment)
             )
     if as_json:
         return
@@ -70,8 +70,8 @@ def show_declaration(cluster: Cluster, name: str) -> None:
 def show_rows(cluster: Cluster, name: str, rows: int, as_json: bool) -> None:
     with cluster.connect(name) as writer:
         writer.schema(name, refresh=True)
-        found = writer.scan(name, limit=rows).to_pylist()
-    shown = [{name: _cell(value) for name, value in row.items()} for row in found]
+        records = writer.scan(name, limit=rows).to_pylist()
+    shown = [{name: _cell(value) for name, value in row.items()} for row in records]
     if as_json:
         for row in shown:
             print_json(row)
@@ -118,7 +118,7 @@ def _known(value: int) -> int | None:
 
 
 def _cell(value: Any) -> Any:
-    """A value as JSON and people like it."""
+    """A value that JSON can hold and people can read."""
     if isinstance(value, bytes):
         return value.hex()
     return to_text(value) if isinstance(value, (date, datetime, Decimal)) else value

@@ -30,7 +30,7 @@ _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 @dataclass(frozen=True, slots=True)
 class Tablet:
-    """One tablet as its leader tells of it; None: it does not. Sizes in bytes."""
+    """One tablet as its leader reports it; None: not reported. Sizes in bytes."""
 
     id: str
     partition: str
@@ -49,8 +49,8 @@ class Tablet:
     @property
     def range(self) -> str:
         """`2026-11-01 <= VALUES < 2026-12-01`; empty for a table without ranges."""
-        found = _RANGE.search(self.partition)
-        return re.sub(r"T00:00:00\.000000Z", "", found[1]) if found else ""
+        match = _RANGE.search(self.partition)
+        return re.sub(r"T00:00:00\.000000Z", "", match[1]) if match else ""
 
     @property
     def bucket(self) -> str:
@@ -59,7 +59,7 @@ class Tablet:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class TabletSurvey:
     """The tablets that could be read. `leaderless`: ids that nobody serves. `unread`: why some servers are missing."""
 
     tablets: tuple[Tablet, ...]
@@ -67,7 +67,7 @@ class Found:
     unread: tuple[str, ...] = ()
 
 
-def read_tablets(addresses: Sequence[str], table: str, timeout: float) -> Found:
+def read_tablets(addresses: Sequence[str], table: str, timeout: float) -> TabletSurvey:
     """Ask web addresses (host:port) of masters, of which one knows all tablet servers, or of tablet servers themselves.
 
     Raises KuduUnavailable when nothing can be read.
@@ -97,27 +97,27 @@ def read_tablets(addresses: Sequence[str], table: str, timeout: float) -> Found:
         servers.update((uuid, known[uuid]) for uuid in set(leaders.values()) if uuid in known)
         unread = [f"tablet server {uuid} has no web pages" for uuid in sorted(set(leaders.values()) - set(known))]
         break
-    found: dict[str, Tablet] = {}
+    tablets_by_id: dict[str, Tablet] = {}
     for uuid, url in servers.items():
         try:
-            there = _tablets_of(url, table, timeout)
+            tablets_there = _tablets_of(url, table, timeout)
         except KuduUnavailable as err:
             unread.append(str(err))
             continue
-        for tablet in there:
+        for tablet in tablets_there:
             if not leaders or leaders.get(tablet.id) == uuid:
-                found.setdefault(tablet.id, tablet)
-    if not found:
+                tablets_by_id.setdefault(tablet.id, tablet)
+    if not tablets_by_id:
         raise KuduUnavailable("; ".join(unread) or f"no tablet of {table} at {', '.join(addresses)}")
-    by_place = sorted(found.values(), key=lambda t: (t.range, t.bucket))
-    return Found(tuple(by_place), leaderless, tuple(unread))
+    by_place = sorted(tablets_by_id.values(), key=lambda t: (t.range, t.bucket))
+    return TabletSurvey(tuple(by_place), leaderless, tuple(unread))
 
 
 def by_range(tablets: Iterable[Tablet]) -> dict[str, list[Tablet]]:
-    found: dict[str, list[Tablet]] = defaultdict(list)
+    groups: dict[str, list[Tablet]] = defaultdict(list)
     for tablet in tablets:
-        found[tablet.range].append(tablet)
-    return dict(found)
+        groups[tablet.range].append(tablet)
+    return dict(groups)
 
 
 # --- the pages ----------------------------------------------------------------------------------------------------
@@ -128,8 +128,8 @@ def _tablets_of(url: str, table: str, timeout: float) -> list[Tablet]:
     try:
         operations = maintenance(_get(f"{url}/maintenance-manager", timeout).decode("utf-8", "replace"))
     except KuduUnavailable:
-        operations = {}  # the page is HTML for people: what it tells is left out where it cannot be read
-    found = []
+        operations = {}  # the page is HTML for people: its values are omitted where it cannot be read
+    tablets = []
     for entity in entities:
         values = {m["name"]: m.get("value") for m in entity.get("metrics", ())}
         # Of a tablet that was dropped or has moved away, the metrics stay for minutes.
@@ -137,7 +137,7 @@ def _tablets_of(url: str, table: str, timeout: float) -> list[Tablet]:
             continue
         compaction = operations.get(("CompactRowSetsOp", entity["id"]))
         deltas = operations.get(("FlushDeltaMemStoresOp", entity["id"]))
-        found.append(
+        tablets.append(
             Tablet(
                 entity["id"],
                 entity["attributes"].get("partition", ""),
@@ -154,22 +154,22 @@ def _tablets_of(url: str, table: str, timeout: float) -> list[Tablet]:
                 compaction[1] if compaction else None,
             )
         )
-    return found
+    return tablets
 
 
 def maintenance(page: str) -> dict[tuple[str, str], tuple[int, float]]:
     """The operations that a tablet server may run: (memory held in bytes, expected gain) by (operation, tablet)."""
-    found = {}
-    for operation, tablet, rest in _OPERATION.findall(page):
-        cells = re.findall(r"<td>([^<]*)</td>", rest)
+    operations_by_tablet = {}
+    for operation, tablet, row_html in _OPERATION.findall(page):
+        cells = re.findall(r"<td>([^<]*)</td>", row_html)
         if len(cells) < 4:  # one that runs
             continue
         try:
             number, unit = re.fullmatch(r"([\d.]+)([KMGT]?)B?", cells[1].strip()).groups()  # type: ignore[union-attr]
-            found[operation, tablet] = int(float(number) * _SIZES[unit]), float(cells[3])
+            operations_by_tablet[operation, tablet] = int(float(number) * _SIZES[unit]), float(cells[3])
         except (AttributeError, ValueError):
             continue
-    return found
+    return operations_by_tablet
 
 
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a cluster is not behind the proxy of the web

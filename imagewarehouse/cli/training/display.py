@@ -19,7 +19,7 @@ _LINE_EVERY_S = 30.0
 
 
 class Display:
-    """What a training says while it runs, on standard error.
+    """The progress of a training, on standard error.
 
     Without a terminal: one line when an epoch ends, and one every half minute in between, so that a log can be followed.
     """
@@ -29,11 +29,11 @@ class Display:
         self._console = Console(stderr=True)
         self._progress: Progress | None = None
         self._tasks: dict[str, Any] = {}
-        self._what, self._said = "", time.monotonic()
+        self._task, self._printed_at = "", time.monotonic()
 
     @contextmanager
     def shown(self) -> Iterator[Display]:
-        """Bars live within this block."""
+        """Shows the progress bars within this block."""
         if not self.bars:
             yield self
             return
@@ -52,38 +52,42 @@ class Display:
         else:
             click.echo(text, err=True)
 
-    def step(self, what: str, done: int, total: int, note: str = "") -> None:
-        """`done` of `total` of something; without bars it is said every half minute."""
+    def step(self, task: str, done: int, total: int, note: str = "") -> None:
+        """Show `done` of `total` of a task; without bars, a line every half minute."""
         if self._progress is not None:
-            if what not in self._tasks:
-                self._tasks[what] = self._progress.add_task(what, total=total, note=note)
-            self._progress.update(self._tasks[what], completed=done, total=total, note=note)
-        elif what != self._what:  # what is over within half a minute needs no line
-            self._what, self._said = what, time.monotonic()
-        elif time.monotonic() - self._said > _LINE_EVERY_S:
-            self._said = time.monotonic()
-            self.say(f"{what}: {done:,} of {total:,}  {note}".rstrip())
+            if task not in self._tasks:
+                self._tasks[task] = self._progress.add_task(task, total=total, note=note)
+            self._progress.update(self._tasks[task], completed=done, total=total, note=note)
+        elif task != self._task:  # what is over within half a minute needs no line
+            self._task, self._printed_at = task, time.monotonic()
+        elif time.monotonic() - self._printed_at > _LINE_EVERY_S:
+            self._printed_at = time.monotonic()
+            self.say(f"{task}: {done:,} of {total:,}  {note}".rstrip())
 
     def trained(self, now: Trained) -> None:
         """After each step of a training."""
-        left = minutes(now.seconds_left)
+        remaining = minutes(now.seconds_left)
         speed = f"{now.images_per_second:,.0f} images/s"
         if now.validation_accuracy is None:
             note = f"epoch {now.epoch}/{now.epochs}  loss {now.loss:.3f}  accuracy {now.accuracy:.1%}  {speed}"
-            self.step("training", now.step, now.steps, note if self.bars else f"{note}  {left} left")
+            self.step("training", now.step, now.steps, note if self.bars else f"{note}  {remaining} left")
             return
-        self._said = time.monotonic()
-        held = (
+        self._printed_at = time.monotonic()
+        validation = (
             "" if now.validation_accuracy != now.validation_accuracy else f"  validation {now.validation_accuracy:.2%}"
         )
         self.say(
-            f"epoch {now.epoch}/{now.epochs}  loss {now.loss:.4f}  accuracy {now.accuracy:.2%}{held}  {speed}  "
-            f"{left} left"
+            f"epoch {now.epoch}/{now.epochs}  loss {now.loss:.4f}  accuracy {now.accuracy:.2%}{validation}  {speed}  "
+            f"{remaining} left"
         )
 
 
 def minutes(seconds: float) -> str:
     """3:05 for 185 seconds, 1:02:00 for an hour and two minutes."""
     whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+    hours, seconds_of_hour = divmod(whole, 3600)
+    return (
+        f"{hours}:{seconds_of_hour // 60:02}:{seconds_of_hour % 60:02}"
+        if hours
+        else f"{seconds_of_hour // 60}:{seconds_of_hour % 60:02}"
+    )

@@ -23,7 +23,7 @@ _MOST_COMPARED = 2_000
 
 
 def write_files(source: Path, version: str, formats: Sequence[str], out: Path, data: str | None) -> None:
-    """Write the files, none over another, and say how far each is from the Keras network."""
+    """Write the files, overwrite none, and print how far each is from the Keras network."""
     try:
         manifest = read_manifest(find_version(source, version))
     except ConfigurationError as err:
@@ -46,21 +46,21 @@ def write_files(source: Path, version: str, formats: Sequence[str], out: Path, d
         out.mkdir(parents=True, exist_ok=True)
         # In place at the end only: what can't be written or compared leaves nothing.
         with tempfile.TemporaryDirectory(prefix=".export-", dir=out) as folder:
-            found = export(model, names, Path(folder), manifest.spec, examples, manifest.output)
-            table = _table(found, out)
-            for name, exported in found.items():
+            files = export(model, names, Path(folder), manifest.spec, examples, manifest.output)
+            table = _table(files, out)
+            for name, exported in files.items():
                 exported.path.rename(out / name)
     except OSError as err:
         raise ConfigurationError("--out", f"{err.filename or out}: {err.strerror or err}") from err
     Console(highlight=False).print(table)
 
 
-def _table(found: Mapping[str, Exported], out: Path) -> Table:
-    labelled = any(exported.accuracy is not None for exported in found.values())
+def _table(files: Mapping[str, Exported], out: Path) -> Table:
+    labelled = any(exported.accuracy is not None for exported in files.values())
     table = Table(box=None, pad_edge=False)
     for column in ("file", "bytes", "same class as Keras", "largest difference", *(["accuracy"] if labelled else [])):
         table.add_column(column, justify="left" if column == "file" else "right")
-    for name, exported in found.items():
+    for name, exported in files.items():
         accuracy = [] if exported.accuracy is None else [f"{exported.accuracy:.2%}"]
         same, difference = f"{exported.agreement:.2%}", f"{exported.largest_difference:.6f}"
         table.add_row(str(out / name), f"{exported.size:,}", same, difference, *accuracy)

@@ -36,22 +36,22 @@ _OF_ANY_RUN = {"out", "work", "name", "resume", "strategy", "progress"}
 _SPOKEN = {"start": "--from", "validation_part": "--validation"}  # options that are not called as they are typed
 
 
-def run(given: Mapping[str, Any], explicit: Set[str], command: str) -> int:
+def run(options: Mapping[str, Any], explicit: Set[str], command: str) -> int:
     """Train, export, test, report; returns the exit code."""
-    out: Path | None = given["out"]
+    out: Path | None = options["out"]
     if out is None:
         raise ConfigurationError("--out", "name the model's folder, such as model/flowers")
-    if given["resume"] and given["restart"]:
+    if options["resume"] and options["restart"]:
         raise ConfigurationError("--restart", "either that or --resume")
     _check_out(out)
-    strategy = _strategy(given["strategy"])  # first: TensorFlow wants it before anything else is computed
+    strategy = _strategy(options["strategy"])  # first: TensorFlow wants it before anything else is computed
     chief = strategy is None or strategy.cluster_resolver is None or strategy.cluster_resolver.task_id in (0, None)
-    work: Path = given["work"] or RUNS / (given["name"] or out.resolve().name)
+    work: Path = options["work"] or RUNS / (options["name"] or out.resolve().name)
     if not chief:
         work = work / f"worker-{strategy.cluster_resolver.task_id}"
-    settings = _settings(given, explicit, work, command)
-    display = Display(given["progress"] if chief else False)
-    with open_run(work, settings, resume=given["resume"], restart=given["restart"]) as opened:
+    settings = _settings(options, explicit, work, command)
+    display = Display(options["progress"] if chief else False)
+    with open_run(work, settings, resume=options["resume"], restart=options["restart"]) as opened:
         if opened.version is not None:
             raise ConfigurationError(
                 "--resume",
@@ -62,26 +62,26 @@ def run(given: Mapping[str, Any], explicit: Set[str], command: str) -> int:
             with display.shown():
                 data = opened.read(lambda done, total: display.step("reading images", done, total))
                 trainer = opened.trainer(data, strategy)
-                _introduce(display, data, trainer, opened)
+                _print_data(display, data, trainer, opened)
                 opened.train(trainer, display.trained)
         except KeyboardInterrupt:
             if not any(work.glob("checkpoints/*.index")):
                 click.echo("\nStopped before anything was learnt.", err=True)
                 return 130
-            click.echo(f"\nStopped; what was learnt is kept in {work}. {_how_on(work, out)}", err=True)
+            click.echo(f"\nStopped; what was learnt is kept in {work}. {_resume_hint(work, out)}", err=True)
             return 130
         if not chief:
             return 0
         try:
-            finish(opened, trainer, data, out, given["name"], display)
+            finish(opened, trainer, data, out, options["name"], display)
         except (WarehouseError, OSError, KeyboardInterrupt):
-            click.echo(f"What was learnt is kept in {work}. {_how_on(work, out)}", err=True)
+            click.echo(f"What was learnt is kept in {work}. {_resume_hint(work, out)}", err=True)
             raise
     return 0
 
 
 def finish(opened: Run, trainer: Trainer, data: Dataset, out: Path, name: str | None, display: Display) -> Manifest:
-    """Write the version and say what it is worth."""
+    """Write the version and print its test accuracy."""
     done = trainer.step
     with display.shown():
         display.say(f"trained for {minutes(opened.seconds)}; writing the files, then reading the test images")
@@ -92,7 +92,7 @@ def finish(opened: Run, trainer: Trainer, data: Dataset, out: Path, name: str | 
     opened.finished(manifest.version)
     for line in problems[len(data.problems) :]:
         click.echo(f"  ! {line}", err=True)
-    _conclude(manifest, evaluation, out)
+    _print_result(manifest, evaluation, out)
     return manifest
 
 
@@ -113,15 +113,15 @@ def finish_stopped(work: Path, out: Path, name: str | None, display: Display) ->
 
 
 def _check_out(out: Path) -> None:
-    """Before the training, not after it. Raises: ConfigurationError when no version can be written there."""
+    """Runs before the training. Raises: ConfigurationError when no version can be written there."""
     next_version(out)
-    made = [path for path in (out, *out.parents) if not path.exists()]
+    created = [path for path in (out, *out.parents) if not path.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise ConfigurationError("--out", f"{out}: {err.strerror or err}") from err
     finally:
-        for path in made:
+        for path in created:
             with suppress(OSError):
                 path.rmdir()
 
@@ -130,21 +130,21 @@ def _stop_once() -> None:
     """The first Ctrl-C, or SIGTERM of batch systems and containers, stops; a second one must not stop the saving."""
 
     def stop(*_: object) -> None:
-        for one in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(one, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for one in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(one) is not signal.SIG_IGN:
-            signal.signal(one, stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
 
 
-def _how_on(work: Path, out: Path) -> str:
+def _resume_hint(work: Path, out: Path) -> str:
     words = shlex.join(["imagewarehouse", "export", str(work), "--out", str(out)])
     return f"Go on with --resume, or make a version of it:\n  {words}"
 
 
-def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -> None:
+def _print_data(display: Display, data: Dataset, trainer: Trainer, opened: Run) -> None:
     counts = data.facts["images"]
     recipe, spec = trainer.recipe, opened.settings.spec
     display.say(
@@ -168,15 +168,15 @@ def _introduce(display: Display, data: Dataset, trainer: Trainer, opened: Run) -
     display.say(f"checkpoints and TensorBoard logs: {opened.folder}")
 
 
-def _conclude(manifest: Manifest, evaluation: Evaluation | None, out: Path) -> None:
+def _print_result(manifest: Manifest, evaluation: Evaluation | None, out: Path) -> None:
     shown = manifest.folder
     if evaluation is None:
         click.echo(f"{manifest.name} version {manifest.version}: {shown}, not tested: there was no image to test on")
     else:
-        found = evaluation.metrics
-        low, high = found["accuracy_interval"]
+        metrics = evaluation.metrics
+        low, high = metrics["accuracy_interval"]
         click.echo(
-            f"{manifest.name} version {manifest.version}: test accuracy {found['accuracy']:.2%} on {found['images']:,} "
+            f"{manifest.name} version {manifest.version}: test accuracy {metrics['accuracy']:.2%} on {metrics['images']:,} "
             f"images (95 % interval {low:.1%} to {high:.1%})"
         )
         click.echo(f"  report   {shown / 'report' / 'index.html'}")
@@ -184,50 +184,50 @@ def _conclude(manifest: Manifest, evaluation: Evaluation | None, out: Path) -> N
     click.echo(f"  serve    imagewarehouse run --set model.folder={out}")
 
 
-def _settings(given: Mapping[str, Any], explicit: Set[str], work: Path, command: str) -> Settings | None:
+def _settings(options: Mapping[str, Any], explicit: Set[str], work: Path, command: str) -> Settings | None:
 
-    if given["resume"] and given["data"] is None:
-        others = sorted(_SPOKEN.get(name, f"--{name.replace('_', '-')}") for name in explicit - _OF_ANY_RUN)
-        if others:
+    if options["resume"] and options["data"] is None:
+        rejected = sorted(_SPOKEN.get(name, f"--{name.replace('_', '-')}") for name in explicit - _OF_ANY_RUN)
+        if rejected:
             raise ConfigurationError(
-                "--resume", f"goes on with the options it began with; leave out {', '.join(others)}"
+                "--resume", f"goes on with the options it began with; leave out {', '.join(rejected)}"
             )
         return None
-    if given["data"] is None:
+    if options["data"] is None:
         raise ConfigurationError("--data", "name the images to train on, or give --resume")
-    start = find_start(given["start"]) if given["start"] else None
-    widths = _widths(given["widths"])
-    colour, fit = given["colour"], given["fit"]
+    start = find_start(options["start"]) if options["start"] else None
+    widths = _widths(options["widths"])
+    colour, fit = options["colour"], options["fit"]
     if start:  # what is not said is as it was
         widths = widths or widths_of(start)
         colour = colour if "colour" in explicit else start.spec.colour_order
         fit = fit if "fit" in explicit else start.spec.fit
     recipe = recipe_for(
-        given["preset"],
-        epochs=given["epochs"],
-        batch=given["batch"],
-        rate=given["rate"],
-        smoothing=given["smoothing"],
+        options["preset"],
+        epochs=options["epochs"],
+        batch=options["batch"],
+        rate=options["rate"],
+        smoothing=options["smoothing"],
         widths=widths,
-        flip=False if given["no_flip"] or (start and not mirrors(start)) else None,
+        flip=False if options["no_flip"] or (start and not mirrors(start)) else None,
     )
-    if given["input_size"]:
-        height, width = parse_size(given["input_size"])
+    if options["input_size"]:
+        height, width = parse_size(options["input_size"])
     elif start:
         height, width = start.spec.height, start.spec.width
-    elif given["resume"]:
+    elif options["resume"]:
         height, width = (before := read_settings(work)).height, before.width
     else:
-        height, width = typical_size(given["data"], _LARGEST_DEFAULT)
+        height, width = typical_size(options["data"], _LARGEST_DEFAULT)
     if min(height, width) < 8 or max(height, width) > 1024:
         raise ConfigurationError("--input-size", f"expected 8 to 1024 pixels, received {height} x {width}")
     return Settings(
-        data=given["data"], test=given["test"], recipe=recipe, epochs_given="epochs" in explicit,
-        batch_given="batch" in explicit, seed=given["seed"],
+        data=options["data"], test=options["test"], recipe=recipe, epochs_given="epochs" in explicit,
+        batch_given="batch" in explicit, seed=options["seed"],
         height=height, width=width, colour=colour, fit=fit,
-        start=str(start.folder.resolve()) if start else None, validation_part=given["validation_part"],
-        test_part=given["test_part"], limit=given["limit"],
-        precision="mixed_bfloat16" if given["precision"] == "bfloat16" else "float32", command=command,
+        start=str(start.folder.resolve()) if start else None, validation_part=options["validation_part"],
+        test_part=options["test_part"], limit=options["limit"],
+        precision="mixed_bfloat16" if options["precision"] == "bfloat16" else "float32", command=command,
     )  # fmt: skip
 
 
@@ -247,8 +247,8 @@ def _strategy(name: str) -> Any:
         if not os.environ.get("TF_CONFIG"):
             raise ConfigurationError("--strategy", "multiworker needs the workers in TF_CONFIG; see docs/models.md")
         try:
-            wanted = json.loads(os.environ["TF_CONFIG"])
-            wanted["cluster"]["worker"][int(wanted["task"]["index"])]
+            configuration = json.loads(os.environ["TF_CONFIG"])
+            configuration["cluster"]["worker"][int(configuration["task"]["index"])]
         except (ValueError, LookupError, TypeError) as err:
             raise ConfigurationError("TF_CONFIG", f"names no worker: {err}; see docs/models.md") from err
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -257,8 +257,8 @@ def _strategy(name: str) -> Any:
 
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) of `64` or `48x64`, which is height x width."""
-    found = re.fullmatch(r"(\d{1,5})(?:\s*[xX]\s*(\d{1,5}))?", text.strip())
-    if not found:
+    match = re.fullmatch(r"(\d{1,5})(?:\s*[xX]\s*(\d{1,5}))?", text.strip())
+    if not match:
         raise ConfigurationError("--input-size", f"expected a number of pixels or HEIGHTxWIDTH, received {text!r}")
-    height = int(found[1])
-    return height, int(found[2] or height)
+    height = int(match[1])
+    return height, int(match[2] or height)

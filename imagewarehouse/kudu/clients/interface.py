@@ -76,7 +76,7 @@ class KuduSettings:
     @property
     def addresses(self) -> tuple[str, ...]:
         """host:port of each master."""
-        found = []
+        addresses = []
         for part in self.masters.split(","):
             address = _ADDRESS.fullmatch(part.strip())
             port = int(address["port"] or DEFAULT_PORT) if address else 0
@@ -84,13 +84,13 @@ class KuduSettings:
                 raise ConfigurationError(
                     "Kudu Masters", f"expected host:port of each master, separated by commas, received {self.masters!r}"
                 )
-            found.append(f"{address['host']}:{port}")
-        return tuple(found)
+            addresses.append(f"{address['host']}:{port}")
+        return tuple(addresses)
 
 
 @dataclass(frozen=True, slots=True)
 class RowFailure:
-    """A row that was not written: which batch of the call, which row of that batch, and why."""
+    """A row that was not written: number of the batch in the call, number of the row in the batch, and the error."""
 
     batch: int
     row: int
@@ -105,7 +105,7 @@ class KuduWriter(Protocol):
     """
 
     def write(self, table: str, batches: Sequence[RowBatch]) -> list[RowFailure]:
-        """Write every row that can be written; the others come back. Rows that share a key are written in order.
+        """Write every row that can be written and return the failures. Rows that share a key are written in order.
 
         A failure whose error is `SchemaChanged` says that the table was altered since it was opened: `schema` again,
         convert again, write again.

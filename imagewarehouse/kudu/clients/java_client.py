@@ -102,7 +102,7 @@ class JavaKuduWriter:
             if reason:  # Java would read the cells as what they are not; what comes after them must not overtake them
                 fitting = fitting[:number]
                 break
-        found = [
+        failures = [
             RowFailure(number, row, SchemaChanged(reason))
             for number in range(len(fitting), len(batches))
             for row in range(len(batches[number]))
@@ -134,8 +134,8 @@ class JavaKuduWriter:
         starts = np.cumsum([0, *(len(batch) for batch in batches)])
         for number, reason in zip(failed, reasons, strict=True):
             at = int(np.searchsorted(starts, number, side="right")) - 1
-            found.append(RowFailure(at, number - int(starts[at]), self._fate(error_from_status(reason))))
-        return found
+            failures.append(RowFailure(at, number - int(starts[at]), self._final_error(error_from_status(reason))))
+        return failures
 
     def _add(self, writer: Any, batch: RowBatch, index: dict[str, int]) -> None:
         """Hand the rows over in portions that fit the JVM's heap."""
@@ -174,7 +174,7 @@ class JavaKuduWriter:
             for part in schema.ranges:
                 options.addRangePartition(*(java_bound(java_schema, schema, b) for b in (part.lower, part.upper)))
             try:
-                self._answer(self._async.createTable(schema.name, java_schema, options))
+                self._wait_for(self._async.createTable(schema.name, java_schema, options))
             except self._kudu.client.KuduException as err:
                 if not err.getStatus().isAlreadyPresent():
                     raise
@@ -221,7 +221,7 @@ class JavaKuduWriter:
         with self._errors(table):
             options.dropRangePartition(*(java_bound(handle.getSchema(), schema, b) for b in (part.lower, part.upper)))
             try:
-                self._answer(self._async.alterTable(table, options))
+                self._wait_for(self._async.alterTable(table, options))
             except self._kudu.client.KuduException as err:
                 if part not in self.ranges(table):
                     return False
@@ -262,16 +262,16 @@ class JavaKuduWriter:
     def ranges_with_rows(self, table: str, parts: Sequence[Range]) -> set[Range]:
         handle, schema = self._open(table, refresh=True)  # what is open remembers for minutes which ranges were missing
         wanted = set(parts)
-        found: set[Range] = set()
+        non_empty: set[Range] = set()
         if not wanted:
-            return found
+            return non_empty
         with self._errors(table):
             builder = self._client.newScanTokenBuilder(handle).setProjectedColumnNames(java_list(schema.key[:1]))
             for token in builder.limit(1).build():  # one for each tablet, and the limit is for each of them
                 part = range_of(token.getTablet().getPartition(), handle, schema)
-                if part in wanted and part not in found and self._has_row(token):
-                    found.add(part)
-        return found
+                if part in wanted and part not in non_empty and self._has_row(token):
+                    non_empty.add(part)
+        return non_empty
 
     def clock(self) -> datetime | None:
         stamp = int(self._async.getLastPropagatedTimestamp())  # microseconds, and 12 bits that count within one
@@ -279,8 +279,8 @@ class JavaKuduWriter:
 
     def statistics(self, table: str) -> dict[str, Any]:
         with self._errors(table):
-            found = self._client.getTableStatistics(table)
-            return {"rows": int(found.getLiveRowCount()), "bytes": int(found.getOnDiskSize())}
+            numbers = self._client.getTableStatistics(table)
+            return {"rows": int(numbers.getLiveRowCount()), "bytes": int(numbers.getOnDiskSize())}
 
     def close(self) -> None:
         self._closed = True
@@ -336,13 +336,13 @@ class JavaKuduWriter:
             with _java_errors(table):
                 yield
         except (KuduNotAuthorized, KuduRefused, KuduUnavailable) as err:
-            fate = self._fate(err)
-            if fate is err or isinstance(err.__cause__, WarehouseError):  # the latter: said by a call within this one
+            final = self._final_error(err)
+            if final is err or isinstance(err.__cause__, WarehouseError):  # the latter: said by a call within this one
                 raise
-            raise fate from err
+            raise final from err
 
-    def _fate(self, error: WarehouseError) -> WarehouseError:
-        """What the client does not know of a refusal: whether it may pass, and which settings are behind it."""
+    def _final_error(self, error: WarehouseError) -> WarehouseError:
+        """The error with what the client does not know: whether a retry may succeed, and which settings cause it."""
         if self._closed and type(error) is KuduRefused:
             return KuduUnavailable(f"the connection to Kudu was closed: {error}")  # nothing is known about the rows
         if type(error) not in (KuduNotAuthorized, KuduUnavailable):
@@ -365,20 +365,20 @@ class JavaKuduWriter:
         opened = None if refresh else self._opened.get(table)
         if opened is None:
             with self._errors(table):
-                handle = self._answer(self._async.openTable(table))
+                handle = self._wait_for(self._async.openTable(table))
                 opened = handle, table_schema(handle)
             with self._lock:
                 self._opened[table] = opened
         return opened
 
-    def _answer(self, deferred: Any) -> Any:
-        """Of a call to the master. A client that is closed meanwhile never gives it; its own calls would wait for ever."""
+    def _wait_for(self, deferred: Any) -> Any:
+        """The result of a call to the master. The time-out is ours: a client that is closed meanwhile never answers."""
         return deferred.join(java_long(round(self.settings.admin_timeout_s * 1000) + _GRACE_MS))
 
     def _alter(self, table: str, options: Any) -> bool:
         """False where what is to be added is there already."""
         try:
-            self._answer(self._async.alterTable(table, options))
+            self._wait_for(self._async.alterTable(table, options))
         except self._kudu.client.KuduException as err:
             if not err.getStatus().isAlreadyPresent():
                 raise
@@ -405,20 +405,20 @@ class JavaKuduWriter:
             scanner.close()
 
     def _rows(self, scanner: Any, limit: int | None) -> Iterator[Any]:
-        left = limit
-        while scanner.hasMoreRows() and left != 0:
+        remaining = limit
+        while scanner.hasMoreRows() and remaining != 0:
             for row in scanner.nextRows():
                 yield row
-                if left is not None:
-                    left -= 1
-                    if left == 0:
+                if remaining is not None:
+                    remaining -= 1
+                    if remaining == 0:
                         break
         scanner.close()
 
 
 @contextlib.contextmanager
 def _java_errors(table: str = "") -> Iterator[None]:
-    """Java's exceptions as errors of ours; the class says little (a plain time-out is "non-recoverable"), the status all."""
+    """Translates Java's exceptions by their status; their class is of little use (a plain time-out is "non-recoverable")."""
     try:
         yield
     except WarehouseError:
@@ -428,8 +428,8 @@ def _java_errors(table: str = "") -> Iterator[None]:
         where = f"table {table}: " if table else ""
         if status is not None:
             text = str(status().toString())
-            found = _refusal(text) or error_from_status(text)
-            raise type(found)(f"{where}{found}") from err
+            error = _refusal(text) or error_from_status(text)
+            raise type(error)(f"{where}{error}") from err
         if "java.lang.IllegalArgumentException" in str(type(err)) or "java.lang.IllegalStateException" in str(
             type(err)
         ):
@@ -442,7 +442,7 @@ def _java_errors(table: str = "") -> Iterator[None]:
 def _refusal(status: str) -> WarehouseError | None:
     if "find a valid master" in status:
         for pattern, setting in _REFUSALS:
-            found = re.search(pattern, status)
-            if found is not None:
-                return KuduNotAuthorized(f"{setting}: {found[0].rstrip(']')}")
+            match = re.search(pattern, status)
+            if match is not None:
+                return KuduNotAuthorized(f"{setting}: {match[0].rstrip(']')}")
     return None

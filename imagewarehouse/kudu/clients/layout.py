@@ -26,7 +26,7 @@ def row_bytes(columns: Sequence[ColumnValues], rows: int) -> np.ndarray:
 def pack(columns: Sequence[ColumnValues], start: int, stop: int) -> tuple[list[int], bytes]:
     """Rows `start` to `stop` as `RowWriter.add` takes them: (layout, cells).
 
-    Six numbers a column: the first row's bit in bitmaps, then where given, validity, offsets and data begin (-1: absent),
+    Six numbers a column: the first row's bit in bitmaps, then where presence, validity, offsets and data begin (-1: absent),
     then what the first offset counts from.
     """
     layout: list[int] = []
@@ -47,7 +47,7 @@ def pack(columns: Sequence[ColumnValues], start: int, stop: int) -> tuple[list[i
         values = column.values
         offset = values.offset + start
         buffers = values.buffers()
-        given = -1 if column.given is None else put(column.given[start:stop].tobytes(), stop - start)
+        present = -1 if column.present is None else put(column.present[start:stop].tobytes(), stop - start)
         first_byte, bit = divmod(offset, 8)
         last_byte = (offset + stop - start + 7) // 8
         validity = offsets = -1
@@ -64,7 +64,7 @@ def pack(columns: Sequence[ColumnValues], start: int, stop: int) -> tuple[list[i
         else:
             width = values.type.bit_width // 8
             data = put(buffers[1][width * offset : width * (offset + stop - start)], width * (stop - start))
-        layout += (bit, given, validity, offsets, data, base)
+        layout += (bit, present, validity, offsets, data, base)
     return layout, b"".join(parts)
 
 

@@ -114,7 +114,7 @@ class NativeKuduWriter:
 
     def ranges(self, table: str) -> list[Range]:
         with self._errors(table):
-            opened = self._look(table)  # the handle that is open keeps to the ranges that it saw first
+            opened = self._read_table(table)  # the handle that is open keeps to the ranges that it saw first
             return self._ranges(table, opened)
 
     def add_range(self, table: str, part: Range) -> bool:
@@ -185,24 +185,24 @@ class NativeKuduWriter:
 
     def ranges_with_rows(self, table: str, parts: Sequence[Range]) -> set[Range]:
         wanted = set(parts)
-        found: set[Range] = set()
+        non_empty: set[Range] = set()
         if not wanted:
-            return found
+            return non_empty
         with self._errors(table):
             for token, part in self._tokens(table):
-                if part in wanted and part not in found and _has_row(token.into_kudu_scanner()):
-                    found.add(part)
-        return found
+                if part in wanted and part not in non_empty and _has_row(token.into_kudu_scanner()):
+                    non_empty.add(part)
+        return non_empty
 
     def clock(self) -> datetime | None:
         with self._errors():
-            found = self._client().latest_observed_timestamp().replace(tzinfo=timezone.utc)
-        return found if found.year > 1970 else None  # 0 where no server has answered yet
+            observed = self._client().latest_observed_timestamp().replace(tzinfo=timezone.utc)
+        return observed if observed.year > 1970 else None  # 0 where no server has answered yet
 
     def statistics(self, table: str) -> dict[str, Any]:
-        """Nothing is known: kudu-python has no call for it."""
+        """Unknown (-1): kudu-python has no call for it."""
         with self._errors(table):
-            self._client().table(table)  # one that is missing is told
+            self._client().table(table)  # raises where the table is missing
         return {"rows": -1, "bytes": -1}
 
     def close(self) -> None:
@@ -234,19 +234,19 @@ class NativeKuduWriter:
 
     @contextlib.contextmanager
     def _errors(self, table: str = "") -> Iterator[None]:
-        """kudu-python's exceptions as errors of ours, and those of Python that it raises for values it cannot take."""
+        """Translates kudu-python's exceptions, and Python's own that it raises for values it cannot convert."""
         where = f"table {table}: " if table else ""
         try:
             yield
         except WarehouseError:
             raise
         except self._kudu.KuduException as err:
-            found = error_from_status(status_text(err))
-            raise type(found)(f"{where}{found}") from err
+            error = error_from_status(status_text(err))
+            raise type(error)(f"{where}{error}") from err
         except (ValueError, TypeError, OverflowError, ArithmeticError) as err:
             raise KuduRefused(f"{where}kudu-python cannot take or give a value: {err}") from err
 
-    def _look(self, table: str) -> OpenedTable:
+    def _read_table(self, table: str) -> OpenedTable:
         handle = self._client().table(table)
         return opened_table(handle, self._kudu.Schema.get_auto_incrementing_column_name())
 
@@ -254,7 +254,7 @@ class NativeKuduWriter:
         opened = None if refresh else self._opened.get(table)
         if opened is None:
             with self._errors(table):
-                opened = self._look(table)
+                opened = self._read_table(table)
             with self._lock:
                 self._opened[table] = opened
         return opened
@@ -270,15 +270,15 @@ class NativeKuduWriter:
         if not schema.range_columns:
             return []
         columns = [schema.column(name) for name in schema.range_columns]
-        found = set()
+        range_bounds = set()
         with unreadable(table):
             for token in opened.handle.scan_token_builder().build():
-                found.add(range_keys(token))
-            return [Range(*(bound_values(key, columns) for key in keys)) for keys in sorted(found)]
+                range_bounds.add(range_keys(token))
+            return [Range(*(bound_values(key, columns) for key in keys)) for keys in sorted(range_bounds)]
 
     def _tokens(self, table: str) -> list[tuple[Any, Range]]:
         """A scan token for each tablet as it is now, with the range partition of the tablet. They give the first key."""
-        opened = self._look(table)  # the handle that is open keeps to the ranges that it saw first
+        opened = self._read_table(table)  # the handle that is open keeps to the ranges that it saw first
         schema = self._schema(table, opened)
         columns = [schema.column(name) for name in schema.range_columns]
         builder = opened.handle.scan_token_builder()
@@ -319,7 +319,7 @@ def _has_row(scanner: Any) -> bool:
 
 
 def _refuse_settings(settings: KuduSettings) -> None:
-    """Raises ConfigurationError for what kudu-python has no setting for."""
+    """Raises ConfigurationError for settings that kudu-python does not support."""
     if settings.keytab:
         raise ConfigurationError(
             "Kerberos Keytab", "kudu-python only takes tickets that are there; run kinit, or choose java"

@@ -69,8 +69,8 @@ def first_token(table: str, handle: Any) -> dict[int, list[Any]]:
 def table_schema(opened: OpenedTable, token: Mapping[int, list[Any]]) -> TableSchema:
     table = _fields(_only(token, 21))
     described = [_fields(column) for column in _fields(_only(table, 4))[1]]
-    columns = tuple(_filled(column, told) for column, told in zip(opened.columns, described, strict=True))
-    names = {_only(told, 1): column.name for told, column in zip(described, columns, strict=True)}
+    columns = tuple(_with_details(column, message) for column, message in zip(opened.columns, described, strict=True))
+    names = {_only(message, 1): column.name for message, column in zip(described, columns, strict=True)}
 
     def named(level: Mapping[int, list[Any]]) -> tuple[str, ...]:
         return tuple(names[_only(_fields(identifier), 1)] for identifier in level.get(1, ()))
@@ -84,12 +84,12 @@ def table_schema(opened: OpenedTable, token: Mapping[int, list[Any]]) -> TableSc
     return TableSchema(handle.name, columns, hashes, range_columns, replicas=replicas, comment=comment)
 
 
-def _filled(column: KuduColumn, told: Mapping[int, list[Any]]) -> KuduColumn:
-    """With what ColumnSchemaPB says and kudu-python does not."""
-    if _only(told, 2) != column.name.encode():
+def _with_details(column: KuduColumn, message: Mapping[int, list[Any]]) -> KuduColumn:
+    """The column with the values of ColumnSchemaPB that kudu-python does not expose."""
+    if _only(message, 2) != column.name.encode():
         raise ValueError("another column")
-    encoding, compression = ENCODINGS[_only(told, 8, 0)], COMPRESSIONS[_only(told, 9, 0)]
-    default = told.get(7) or told.get(6)
+    encoding, compression = ENCODINGS[_only(message, 8, 0)], COMPRESSIONS[_only(message, 9, 0)]
+    default = message.get(7) or message.get(6)
     return replace(
         column,
         encoding=None if encoding == "auto" else encoding,  # what a declaration leaves out
@@ -151,7 +151,7 @@ def bound_values(key: bytes, columns: Sequence[KuduColumn]) -> tuple[Any, ...] |
     """
     if not key:
         return None
-    found: list[Any] = []
+    values: list[Any] = []
     for column in columns:
         if column.type in TEXTS:
             if column is columns[-1]:
@@ -161,16 +161,16 @@ def bound_values(key: bytes, columns: Sequence[KuduColumn]) -> tuple[Any, ...] |
                 while key[end : end + 2] != b"\0\0":
                     end += 2 if key[end] == 0 else 1
                 text, key = key[:end].replace(b"\0\1", b"\0"), key[end + 2 :]
-            found.append(text if column.type is KuduType.BINARY else text.decode("utf-8"))
+            values.append(text if column.type is KuduType.BINARY else text.decode("utf-8"))
             continue
         width = decimal_bytes(column) if column.type is KuduType.DECIMAL else _INTEGERS.get(column.type, 8)
         if column.type is KuduType.DATE:
             width = 4
         if len(key) < width:
             raise ValueError("cut off")
-        found.append(_from_integer(int.from_bytes(key[:width], "big") - (1 << (8 * width - 1)), column))
+        values.append(_from_integer(int.from_bytes(key[:width], "big") - (1 << (8 * width - 1)), column))
         key = key[width:]
-    return tuple(found)
+    return tuple(values)
 
 
 # --- protocol buffers -------------------------------------------------------------------------------------------
@@ -186,7 +186,7 @@ def unreadable(table: str) -> Iterator[None]:
 
 def _fields(message: bytes) -> dict[int, list[Any]]:
     """The values of each field of a protocol buffer; strings and messages as bytes. Raises ValueError, IndexError."""
-    found: dict[int, list[Any]] = {}
+    values: dict[int, list[Any]] = {}
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)
@@ -202,8 +202,8 @@ def _fields(message: bytes) -> dict[int, list[Any]]:
             position += length
             if position > len(message):
                 raise ValueError("cut off")
-        found.setdefault(tag >> 3, []).append(value)
-    return found
+        values.setdefault(tag >> 3, []).append(value)
+    return values
 
 
 def _varint(message: bytes, position: int) -> tuple[int, int]:

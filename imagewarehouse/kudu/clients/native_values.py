@@ -64,7 +64,7 @@ def kudu_bound(schema: TableSchema, values: tuple[Any, ...] | None) -> dict[str,
 
 
 def describe_column(spec: Any, column: KuduColumn) -> None:
-    """Say about a column that is being made whatever is more than name, type and whether it is nullable."""
+    """Set the options of a new column beyond name, type and nullability."""
     if column.auto_incrementing:
         raise KuduRefused(f"column {column.name}: the server makes it, nobody else")
     if column.type is KuduType.DECIMAL:

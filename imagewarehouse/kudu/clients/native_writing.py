@@ -45,7 +45,7 @@ _BINARY_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 2
 
 
 class Writing:
-    """One call of `write`: rows become operations, operations travel in flushes, and failures find their rows again.
+    """One call of `write`: turns rows into operations, flushes them, and maps failures back to rows.
 
     The client names a failed operation by its text only, in any order. The text begins with the key, so a flush never
     holds two rows with one key; that also keeps their order.
@@ -83,19 +83,19 @@ class Writing:
         with localcontext(EVERY_DIGIT):
             for start in range(0, len(batch), step):
                 if self._stopped is not None:
-                    self._leave(number, start, len(batch))
+                    self._skip(number, start, len(batch))
                     break
                 self._add(number, batch, start, min(start + step, len(batch)))
 
     def finish(self) -> list[RowFailure]:
         self._flush()
-        return sorted(self._failures, key=_place)
+        return sorted(self._failures, key=_position)
 
     def _add(self, number: int, batch: RowBatch, start: int, stop: int) -> None:
         part = RowBatch(
             batch.operations[start:stop],
             tuple(
-                ColumnValues(c.name, c.values[start:stop], None if c.given is None else c.given[start:stop])
+                ColumnValues(c.name, c.values[start:stop], None if c.present is None else c.present[start:stop])
                 for c in batch.columns
             ),
         )
@@ -105,23 +105,23 @@ class Writing:
         for column in part.columns:
             index = self._index[column.name]
             sizes += cell_sizes(column.values)
-            given = None if column.given is None or column.given.all() else column.given.tolist()
-            cells.append((index, kudu_cells(column.values, self._opened.columns[index]), given))
+            present = None if column.present is None or column.present.all() else column.present.tolist()
+            cells.append((index, kudu_cells(column.values, self._opened.columns[index]), present))
         key = self._opened.key
-        keys = [each for each in cells if each[0] in key]
+        keys = [cell for cell in cells if cell[0] in key]
         for row, (operation, row_size) in enumerate(zip(part.operations.tolist(), sizes.tolist(), strict=True)):
             if row in refused:
                 self._failures.append(RowFailure(number, start + row, refused[row]))
                 continue
             # Of a delete only the key is sent: a server refuses one with more, and Java's client leaves it out too.
             sent = keys if operation >= Operation.DELETE else cells
-            record = {index: values[row] for index, values, given in sent if given is None or given[row]}
+            record = {index: values[row] for index, values, present in sent if present is None or present[row]}
             identity = tuple([record.get(index) for index in key])
             full = len(self._pending) >= self._most_rows or self._bytes + row_size > self._most_bytes
             if full or identity in self._pending:
                 self._flush()
             if self._stopped is not None:
-                self._leave(number, start + row, start + len(part))
+                self._skip(number, start + row, start + len(part))
                 return
             try:
                 prepared = self._new[operation](record)
@@ -132,9 +132,9 @@ class Writing:
                 self._session.apply(prepared)
             except self._exception as err:
                 # kudu-python frees what is in such an operation twice and dies; one that is never freed is lost memory,
-                # so what can be told before is told in `_refused`.
+                # so `_refused` finds what it can before.
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(prepared))
-                self._session.get_pending_errors()  # it is told there once more
+                self._session.get_pending_errors()  # it is listed there as well
                 status = status_text(err).replace(
                     "Illegal state:", "Invalid argument:", 1
                 )  # of the row, not of a server
@@ -144,43 +144,47 @@ class Writing:
             self._bytes += row_size
 
     def _refused(self, part: RowBatch) -> dict[int, WarehouseError]:
-        """The rows that the client would not take, or would cut, or that would end this process."""
+        """The rows that the client would refuse or truncate, or that would crash this process, with their errors."""
         refused: dict[int, WarehouseError] = {}
         values = {column.name: column for column in part.columns}
         inserts = part.operations <= Operation.UPSERT_IGNORE
-        nothing, everything = np.zeros(len(part), dtype=bool), np.ones(len(part), dtype=bool)
+        none_present, all_present = np.zeros(len(part), dtype=bool), np.ones(len(part), dtype=bool)
 
         def refuse(rows: Any, error: WarehouseError) -> None:
             for row in np.flatnonzero(rows).tolist():
                 refused.setdefault(row, error)
 
         for index, column in enumerate(self._opened.columns):
-            found = values.get(column.name)
-            if found is None:
-                given = null = nothing
+            cells = values.get(column.name)
+            if cells is None:
+                present = null = none_present
             else:
-                given = everything if found.given is None else found.given.astype(bool)
-                null = found.values.is_null().to_numpy(zero_copy_only=False) if found.values.null_count else nothing
+                present = all_present if cells.present is None else cells.present.astype(bool)
+                null = (
+                    cells.values.is_null().to_numpy(zero_copy_only=False) if cells.values.null_count else none_present
+                )
             if column.auto_incrementing:
                 word = "Invalid argument: Auto-Incrementing column should"
                 numbered = part.operations <= Operation.INSERT_IGNORE  # by the server
-                refuse(numbered & given, error_from_status(f"{word} not be specified for INSERT operation"))
-                refuse(~numbered & (null | ~given), error_from_status(f"{word} be specified for this operation"))
+                refuse(numbered & present, error_from_status(f"{word} not be specified for INSERT operation"))
+                refuse(~numbered & (null | ~present), error_from_status(f"{word} be specified for this operation"))
             elif not column.nullable:
-                refuse(given & null, error_from_status(f"Invalid argument: {column.name} cannot be set to null"))
+                refuse(present & null, error_from_status(f"Invalid argument: {column.name} cannot be set to null"))
                 if column.key:
-                    refuse(~given, error_from_status(f"Invalid argument: Primary key column {column.name} is not set"))
-                elif (inserts & ~given).any() and self._required(index):
+                    refuse(
+                        ~present, error_from_status(f"Invalid argument: Primary key column {column.name} is not set")
+                    )
+                elif (inserts & ~present).any() and self._required(index):
                     text = f"No value provided for required column: {column.name} {column.type.name} NOT NULL"
-                    refuse(inserts & ~given, error_from_status(f"Invalid argument: {text}"))
-            if found is not None and column.type is KuduType.VARCHAR:
-                long = pc.utf8_length(found.values).fill_null(0).to_numpy(zero_copy_only=False) > column.length
-                refuse(given & long, KuduCellTooLong(f"{column.name}: longer than {column.type_text}"))
-            elif found is not None and column.type is KuduType.UNIXTIME_MICROS:
-                micros = found.values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+                    refuse(inserts & ~present, error_from_status(f"Invalid argument: {text}"))
+            if cells is not None and column.type is KuduType.VARCHAR:
+                long = pc.utf8_length(cells.values).fill_null(0).to_numpy(zero_copy_only=False) > column.length
+                refuse(present & long, KuduCellTooLong(f"{column.name}: longer than {column.type_text}"))
+            elif cells is not None and column.type is KuduType.UNIXTIME_MICROS:
+                micros = cells.values.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
                 outside = (micros < FIRST_MICROS) | (micros > LAST_MICROS)
                 reason = f"{column.name}: kudu-python takes times from year 1 to 9999"
-                refuse(given & outside, KuduWrongValue(reason))
+                refuse(present & outside, KuduWrongValue(reason))
         return refused
 
     def _required(self, index: int) -> bool:
@@ -196,26 +200,26 @@ class Writing:
         try:
             self._session.flush()
         except self._exception as err:
-            self._failed(status_text(err))
+            self._collect_failures(status_text(err))
         self._pending = {}
         self._bytes = 0
 
-    def _failed(self, status: str) -> None:
+    def _collect_failures(self, status: str) -> None:
         errors, overflowed = self._session.get_pending_errors()
         key = [self._opened.columns[number] for number in self._opened.key]
         rows = {_key_text(cells, key): row for cells, row in self._pending.items()}
-        found = []
+        failures = []
         for error in errors:
             row = rows.pop(self._failed_key(error), None)
             if row is None:
                 break
-            found.append(RowFailure(*row, error_from_status(_row_status(error))))
-        if overflowed or not errors or len(found) < len(errors):
-            # Told for every row although some are written: an upsert may be sent again, a row lost may not.
+            failures.append(RowFailure(*row, error_from_status(_row_status(error))))
+        if overflowed or not errors or len(failures) < len(errors):
+            # Reported for every row although some are written: an upsert may be repeated, a row must not be lost.
             reason = _row_status(errors[0]) if errors else status
             error = KuduUnavailable(f"kudu-python does not say which rows were not written: {reason}")
-            found = [RowFailure(*row, error) for row in self._pending.values()]
-        for failure in sorted(found, key=_place):
+            failures = [RowFailure(*row, error) for row in self._pending.values()]
+        for failure in sorted(failures, key=_position):
             self._fail(failure)
 
     def _fail(self, failure: RowFailure) -> None:
@@ -223,20 +227,20 @@ class Writing:
         if self._stopped is None and failure.error.retryable:
             self._stopped = failure.error
 
-    def _leave(self, number: int, start: int, stop: int) -> None:
-        """Rows that are not sent because of one in front of them."""
+    def _skip(self, number: int, start: int, stop: int) -> None:
+        """Add the rows that are not sent because an earlier row failed."""
         assert self._stopped is not None
         self._failures += [RowFailure(number, row, self._stopped) for row in range(start, stop)]
 
     def _failed_key(self, error: Any) -> str:
         try:
-            found = self._pattern.match(error.failed_op())
+            match = self._pattern.match(error.failed_op())
         except UnicodeDecodeError:
             return ""
-        return found[1] if found else ""
+        return match[1] if match else ""
 
 
-def _place(failure: RowFailure) -> tuple[int, int]:
+def _position(failure: RowFailure) -> tuple[int, int]:
     return failure.batch, failure.row
 
 
@@ -280,18 +284,18 @@ def _cell_text(cell: Any, column: KuduColumn) -> str:
 
 
 def _binary_text(cell: bytes) -> str:
-    found, behind = "", False
+    escaped, behind = "", False
     for byte in cell:
         sign = _BINARY_ESCAPES.get(byte, chr(byte))
         if behind and sign in _HEXADECIMAL:
             sign = f"\\x{byte:02x}"  # or else it would read as a third digit of the one before
         behind = sign.startswith("\\x")
-        found += sign
-    return found
+        escaped += sign
+    return escaped
 
 
 def status_text(err: Exception) -> str:
-    """What kudu-python raises as Kudu prints it; it leaves the code out where it has a class for it."""
+    """The status text of an exception as Kudu prints it; kudu-python omits the code where it has a class for it."""
     text = err.args[0] if err.args else ""
     text = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
     names = {
@@ -307,7 +311,7 @@ def _row_status(error: Any) -> str:
     """`Not found: key not found` out of `KuduError('b'Not found: key not found'')`, the only place where it stands."""
     text = repr(error).removeprefix("KuduError('").removesuffix("')")
     try:
-        found = ast.literal_eval(text)
+        message = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-    return found.decode("utf-8", "replace") if isinstance(found, bytes) else text
+    return message.decode("utf-8", "replace") if isinstance(message, bytes) else text

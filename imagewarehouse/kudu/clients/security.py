@@ -56,7 +56,7 @@ class KerberosLogin:
         self._failed = ""  # why there is no new ticket, where there should be one
         self._renew(first=True)
         self._closed = threading.Event()
-        threading.Thread(target=self._keep, name="kudu-kerberos", daemon=True).start()
+        threading.Thread(target=self._renew_until_closed, name="kudu-kerberos", daemon=True).start()
 
     def build(self, builder: Any) -> Any:
         """The client of this builder, logged in."""
@@ -64,15 +64,15 @@ class KerberosLogin:
 
     @property
     def problem(self) -> str:
-        """Why servers refuse us for now; empty while the ticket is valid."""
+        """Why servers refuse this login at present; empty while the ticket is valid."""
         return "" if self._java.isValid() else self._failed or "the ticket has expired"
 
     def close(self) -> None:
-        """Renew no more."""
+        """Stop the renewal."""
         self._closed.set()
 
     def _check(self, java: Any) -> None:
-        """What the JVM would report as a password that it cannot ask for."""
+        """Checks that the keytab or the ticket cache is usable: the JVM would report a missing password instead."""
         setting = "Kerberos Keytab" if self._from_keytab else "Kerberos Ticket Cache"
         try:
             with Path(self._source.removeprefix("FILE:")).open("rb"):
@@ -84,11 +84,11 @@ class KerberosLogin:
         try:
             keys = int(java.keys(self._principal, self._source))
         except Exception as err:  # a name that is none, or a realm that has to be guessed and cannot be
-            raise ConfigurationError("Kerberos Principal", f"{self._principal}: {_said(err)}") from err
+            raise ConfigurationError("Kerberos Principal", f"{self._principal}: {_message(err)}") from err
         if keys == 0:
             raise ConfigurationError("Kerberos Keytab", f"{self._source} holds no key of {self._principal}")
 
-    def _keep(self) -> None:
+    def _renew_until_closed(self) -> None:
         pause = _AGAIN_S[0]
         while True:
             due = self._java.renewInMs() / 1000
@@ -102,7 +102,7 @@ class KerberosLogin:
                 self._renew()
 
     def _renew(self, first: bool = False) -> None:
-        """Log in. One line when that begins to fail, one when it works again."""
+        """Log in. Logs the first failure and the recovery, one line each."""
         try:
             self._java.login()
             failed = "" if self._java.renewInMs() > 0 else f"{self._source} has no newer ticket"
@@ -110,7 +110,7 @@ class KerberosLogin:
             error = self._error(err)
             if first and error is not None:
                 raise error from err
-            failed = str(error or _said(err))
+            failed = str(error or _message(err))
         name = self._java.principal() or self._principal
         if failed and not self._failed:
             log.warning("Kerberos: no new ticket for %s, trying again: %s", name, failed)
@@ -119,17 +119,17 @@ class KerberosLogin:
         self._failed = failed
 
     def _error(self, err: Any) -> WarehouseError | None:
-        """What is wrong with a setting; None where the KDC is only away."""
-        said, cause = _said(err), err.getCause() if hasattr(err, "getCause") else None
+        """The error of a setting; None where only the KDC is unreachable."""
+        message, cause = _message(err), err.getCause() if hasattr(err, "getCause") else None
         if cause is not None and str(cause.getClass().getName()).startswith(_AWAY):
             return None
         for pattern, setting, problem in _REFUSED:
-            if re.search(pattern, said):
+            if re.search(pattern, message):
                 text = problem.format(principal=self._principal or "its principal", source=self._source)
-                return ConfigurationError(setting, f"{text} ({said})")
+                return ConfigurationError(setting, f"{text} ({message})")
         if not self._from_keytab:
-            return ConfigurationError("Kerberos Ticket Cache", f"{self._source} holds no valid ticket ({said})")
-        return ConfigurationError("Kerberos Keytab", f"the login of {self._principal} was refused ({said})")
+            return ConfigurationError("Kerberos Ticket Cache", f"{self._source} holds no valid ticket ({message})")
+        return ConfigurationError("Kerberos Keytab", f"the login of {self._principal} was refused ({message})")
 
 
 def read_certificates(path: str) -> list[bytes]:
@@ -137,18 +137,18 @@ def read_certificates(path: str) -> list[bytes]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:
-        raise ConfigurationError("Trusted Certificates", f"{path} cannot be read: {_said(err)}") from err
-    found = re.findall(f"{ssl.PEM_HEADER}.*?{ssl.PEM_FOOTER}", text, re.DOTALL)
-    if not found:
+        raise ConfigurationError("Trusted Certificates", f"{path} cannot be read: {_message(err)}") from err
+    certificates = re.findall(f"{ssl.PEM_HEADER}.*?{ssl.PEM_FOOTER}", text, re.DOTALL)
+    if not certificates:
         raise ConfigurationError("Trusted Certificates", f"{path} holds no certificate in PEM")
     try:
-        return [ssl.PEM_cert_to_DER_cert(certificate) for certificate in found]
+        return [ssl.PEM_cert_to_DER_cert(certificate) for certificate in certificates]
     except ValueError as err:
         raise ConfigurationError("Trusted Certificates", f"{path} holds a damaged certificate: {err}") from err
 
 
 def check_token(token: str, now: float) -> None:
-    """Raises ConfigurationError for what no server takes: the client would try it until the time is out.
+    """Raises ConfigurationError for a token that no server accepts: the client would retry until its time-out.
 
     Whether the token is true is the servers' to say. `now` in seconds since 1970.
     """
@@ -163,7 +163,7 @@ def check_token(token: str, now: float) -> None:
         raise ConfigurationError("JSON Web Token", f"has expired, at {when}")
 
 
-def _said(err: Any) -> str:
+def _message(err: Any) -> str:
     if isinstance(err, OSError):
         return err.strerror or str(err)
     message = err.getMessage() if hasattr(err, "getMessage") else None

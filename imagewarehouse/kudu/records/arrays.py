@@ -55,7 +55,7 @@ def from_list(cells: list[Any], column: KuduColumn, conversion: Conversion) -> t
         array = None
     if isinstance(array, pa.Array):
         return array, {}
-    found: list[Any] = []
+    converted: list[Any] = []
     wrong: dict[int, ValueError] = {}
     convert = CELL_RULES[column.type]
     for row, value in enumerate(cells):
@@ -65,8 +65,8 @@ def from_list(cells: list[Any], column: KuduColumn, conversion: Conversion) -> t
                 cell = convert(value, column, conversion)
             except ValueError as err:
                 wrong[row] = err
-        found.append(cell)
-    return pa.array(found, type=column.arrow_type), wrong
+        converted.append(cell)
+    return pa.array(converted, type=column.arrow_type), wrong
 
 
 # Each takes cells with the set of their types and answers with the array, or with None or an error where a look at
@@ -168,7 +168,7 @@ def _large(kind: pa.DataType) -> pa.DataType:
 
 
 def from_array(array: pa.Array, column: KuduColumn, conversion: Conversion) -> tuple[pa.Array, dict[int, ValueError]]:
-    """As from_list, without Python for the types that fit each other by nature."""
+    """As from_list, but converts compatible Arrow types without Python objects."""
     kind = array.type
     if pa.types.is_null(kind):
         return pa.nulls(len(array), column.arrow_type), {}
@@ -178,11 +178,11 @@ def from_array(array: pa.Array, column: KuduColumn, conversion: Conversion) -> t
     if timed and (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         return _times_of_times(array, column)
     try:
-        found = _cast(array, column, conversion)
+        converted = _cast(array, column, conversion)
     except _REFUSALS:
-        found = None
-    if isinstance(found, pa.Array):
-        return found, {}
+        converted = None
+    if isinstance(converted, pa.Array):
+        return converted, {}
     return from_list(_cells_of(array), column, conversion)
 
 
@@ -194,34 +194,34 @@ def _cells_of(array: pa.Array) -> list[Any]:
 
 
 def _cast(array: pa.Array, column: KuduColumn, conversion: Conversion) -> pa.Array | None:
-    kind, target, wanted = array.type, column.arrow_type, column.type
-    if wanted in (KuduType.STRING, KuduType.VARCHAR):
+    kind, target, kudu_type = array.type, column.arrow_type, column.type
+    if kudu_type in (KuduType.STRING, KuduType.VARCHAR):
         if _is_text(kind) or is_binary(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
             return _short_enough(array.cast(target), column)
-    elif wanted is KuduType.BINARY:
+    elif kudu_type is KuduType.BINARY:
         if is_binary(kind) or (_is_text(kind) and conversion.binary_text == "utf-8"):
             return _short_enough(array.cast(target), column)
-    elif wanted is KuduType.UNIXTIME_MICROS:
+    elif kudu_type is KuduType.UNIXTIME_MICROS:
         if _is_text(kind):
             return _timestamps_of_text(array.cast(pa.string()))
         if pa.types.is_integer(kind):
             return _timestamps_of_ints(array.cast(pa.int64()), conversion)
-    elif wanted is KuduType.DATE:
+    elif kudu_type is KuduType.DATE:
         if _is_text(kind):
             return _dates_of_text(array.cast(pa.string()))
         if pa.types.is_integer(kind):
             return _dates_of_ints(array.cast(pa.int64()))
     elif kind == target:
         return array
-    elif wanted in INTEGER_BITS and pa.types.is_integer(kind):
+    elif kudu_type in INTEGER_BITS and pa.types.is_integer(kind):
         return array.cast(target)
-    elif wanted in (KuduType.FLOAT, KuduType.DOUBLE) and pa.types.is_integer(kind):
+    elif kudu_type in (KuduType.FLOAT, KuduType.DOUBLE) and pa.types.is_integer(kind):
         return array.cast(pa.float64(), safe=False).cast(
             target, safe=False
         )  # twice, as the cells do: the same rounding
-    elif wanted is KuduType.DECIMAL and pa.types.is_decimal(kind):
+    elif kudu_type is KuduType.DECIMAL and pa.types.is_decimal(kind):
         return array.cast(target)
-    elif wanted is KuduType.DECIMAL and pa.types.is_integer(kind) and (column.scale or 0) <= 18:
+    elif kudu_type is KuduType.DECIMAL and pa.types.is_integer(kind) and (column.scale or 0) <= 18:
         return array.cast(pa.decimal128(38, column.scale or 0)).cast(target)
     return None
 
@@ -241,11 +241,11 @@ def is_binary(kind: pa.DataType) -> bool:
 
 
 def _floats_of_floats(array: pa.Array, column: KuduColumn) -> tuple[pa.Array, dict[int, ValueError]]:
-    """Infinities stay; only what becomes one is wrong."""
-    found = array.cast(column.arrow_type, safe=False)
+    """Infinities are kept; a finite value that becomes infinite is an error."""
+    floats = array.cast(column.arrow_type, safe=False)
     if column.type is KuduType.DOUBLE or not pa.types.is_float64(array.type):
-        return found, {}
-    return _without(found, pc.and_not(pc.is_inf(found), pc.is_inf(array)), array, column)
+        return floats, {}
+    return _without(floats, pc.and_not(pc.is_inf(floats), pc.is_inf(array)), array, column)
 
 
 def _times_of_times(array: pa.Array, column: KuduColumn) -> tuple[pa.Array, dict[int, ValueError]]:
@@ -274,18 +274,18 @@ def _times_of_times(array: pa.Array, column: KuduColumn) -> tuple[pa.Array, dict
         wrong = cut if wrong is None else pc.or_(wrong, cut)
         ticks = whole
     target = column.arrow_type
-    found = ticks.cast(pa.int32()).view(target) if column.type is KuduType.DATE else ticks.view(target)
-    return (found, {}) if wrong is None else _without(found, wrong, array, column)
+    values = ticks.cast(pa.int32()).view(target) if column.type is KuduType.DATE else ticks.view(target)
+    return (values, {}) if wrong is None else _without(values, wrong, array, column)
 
 
 def _without(
-    found: pa.Array, wrong: pa.Array, array: pa.Array, column: KuduColumn
+    values: pa.Array, wrong: pa.Array, array: pa.Array, column: KuduColumn
 ) -> tuple[pa.Array, dict[int, ValueError]]:
     rows = np.flatnonzero(mask(pc.fill_null(wrong, False)))
     if not len(rows):
-        return found, {}
+        return values, {}
     errors = {row: wrong_value(column, _shown(array[row])) for row in rows.tolist()}
-    return pc.if_else(wrong, pa.scalar(None, found.type), found), errors
+    return pc.if_else(wrong, pa.scalar(None, values.type), values), errors
 
 
 def _shown(cell: pa.Scalar) -> Any:
@@ -316,10 +316,10 @@ def _in_range(array: pa.Array, integer: pa.DataType, first: int, last: int) -> p
 
 def _timestamps_of_text(array: pa.Array) -> pa.Array | None:
     try:
-        found = array.cast(_MICROS)
+        timestamps = array.cast(_MICROS)
     except pa.ArrowInvalid:  # it wants a zone in all of them, or, for the other type, in none
-        found = array.cast(pa.timestamp("us")).view(_MICROS)
-    return _in_range(found, pa.int64(), _FIRST_MICROS, _LAST_MICROS)
+        timestamps = array.cast(pa.timestamp("us")).view(_MICROS)
+    return _in_range(timestamps, pa.int64(), _FIRST_MICROS, _LAST_MICROS)
 
 
 def _timestamps_of_ints(array: pa.Array, conversion: Conversion) -> pa.Array | None:

@@ -51,7 +51,7 @@ _ISO = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """How to read what could be read in more than one way. Raises ValueError on construction.
+    """How to convert ambiguous values. Raises ValueError on construction.
 
     `binary_text`: what text is for a binary column; its own UTF-8 bytes are what NiFi 1's PutKudu wrote.
     `time_unit`: what a whole number counts for a unixtime_micros column; NiFi's own records count milliseconds.
@@ -99,45 +99,45 @@ def _cell_bool(value: Any, column: KuduColumn, conversion: Conversion) -> bool:
 
 
 def _cell_int(value: Any, column: KuduColumn, conversion: Conversion) -> int:
-    found: int | None = None
+    number: int | None = None
     if isinstance(value, int) and not isinstance(value, bool):
-        found = value
+        number = value
     elif isinstance(value, float) and value.is_integer():
-        found = int(value)
+        number = int(value)
     elif isinstance(value, Decimal) and value.is_finite():
         # adjusted: the exponent of the first digit; int() would write out every zero of 1e999999999
         if not value:
-            found = 0
+            number = 0
         elif 0 <= value.adjusted() <= 20 and value == value.to_integral_value():
-            found = int(value)
+            number = int(value)
     elif isinstance(value, str) and _INTEGER.fullmatch(value):
-        found = int(value)
+        number = int(value)
     half = 1 << (INTEGER_BITS[column.type] - 1)
-    if found is None or not -half <= found < half:
+    if number is None or not -half <= number < half:
         raise wrong_value(column, value, f"{column.type_text}, a whole number from {-half} to {half - 1}")
-    return found
+    return number
 
 
 def _cell_float(value: Any, column: KuduColumn, conversion: Conversion) -> float:
-    found: float | None = None
+    number: float | None = None
     if isinstance(value, str):
         if value.lower() in _INFINITE:
             return float(_INFINITE[value.lower()])
         if _NUMBER.fullmatch(value):
-            found = float(value)
+            number = float(value)
     elif isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
         try:
-            found = float(value)
+            number = float(value)
         except (OverflowError, ValueError):
-            found = None
-    if found is not None and column.type is KuduType.FLOAT:
+            number = None
+    if number is not None and column.type is KuduType.FLOAT:
         try:
-            found = float(struct.unpack("f", struct.pack("f", found))[0])
+            number = float(struct.unpack("f", struct.pack("f", number))[0])
         except OverflowError:
-            found = None
-    if found is None or found in (float("inf"), float("-inf")):  # JSON cannot say infinity: 1e400 became one
+            number = None
+    if number is None or number in (float("inf"), float("-inf")):  # JSON cannot say infinity: 1e400 became one
         raise wrong_value(column, value, f"a number for {column.type_text}")
-    return found
+    return number
 
 
 def _cell_text(value: Any, column: KuduColumn, conversion: Conversion) -> str:
@@ -176,22 +176,22 @@ def _cell_binary(value: Any, column: KuduColumn, conversion: Conversion) -> byte
     mode = conversion.binary_text
     try:
         if isinstance(value, (bytes, bytearray, memoryview)):
-            found = bytes(value)
+            data = bytes(value)
         elif isinstance(value, list) and all(type(v) is int and -128 <= v <= 255 for v in value):
-            found = bytes(v & 255 for v in value)
+            data = bytes(v & 255 for v in value)
         elif not isinstance(value, str):
             raise wrong_value(column, value, f"bytes or text ({mode})")
         elif mode == "base64":
-            found = base64.b64decode(value, validate=True)
+            data = base64.b64decode(value, validate=True)
         else:
-            found = value.encode() if mode == "utf-8" else base64.b16decode(value.upper())
+            data = value.encode() if mode == "utf-8" else base64.b16decode(value.upper())
     except UnicodeEncodeError:
         raise wrong_value(column, value, "text without half characters (lone surrogates)") from None
     except ValueError:
         raise wrong_value(column, value, f"bytes or text ({mode})") from None
-    if len(found) > MAX_CELL_BYTES:
-        raise _too_long(column, f"{MAX_CELL_BYTES} bytes", len(found), str(value[:80]))
-    return found
+    if len(data) > MAX_CELL_BYTES:
+        raise _too_long(column, f"{MAX_CELL_BYTES} bytes", len(data), str(value[:80]))
+    return data
 
 
 def _cell_timestamp(value: Any, column: KuduColumn, conversion: Conversion) -> datetime:
@@ -202,8 +202,8 @@ def _cell_timestamp(value: Any, column: KuduColumn, conversion: Conversion) -> d
             return datetime.combine(value, time(), timezone.utc)
         if isinstance(value, int) and not isinstance(value, bool):
             return _EPOCH + timedelta(microseconds=value * TIME_UNITS[conversion.time_unit])
-        if isinstance(value, str) and (found := _ISO.fullmatch(value)):
-            return _moment(found)
+        if isinstance(value, str) and (match := _ISO.fullmatch(value)):
+            return _moment(match)
     except (ValueError, OverflowError):
         pass
     if isinstance(value, int):
@@ -211,19 +211,19 @@ def _cell_timestamp(value: Any, column: KuduColumn, conversion: Conversion) -> d
     raise wrong_value(column, value, "a time such as 2026-12-31T23:59:59.123456Z")
 
 
-def _moment(found: re.Match[str]) -> datetime:
+def _moment(match: re.Match[str]) -> datetime:
     """Raises ValueError, OverflowError."""
-    year, month, day, hour, minute, second = (int(g or 0) for g in found.groups()[:6])
-    fraction = (found[7] or "").rstrip("0")
+    year, month, day, hour, minute, second = (int(g or 0) for g in match.groups()[:6])
+    fraction = (match[7] or "").rstrip("0")
     if len(fraction) > 6:
         raise ValueError
     moment = datetime(year, month, day, hour, minute, second, int(fraction.ljust(6, "0")), timezone.utc)
-    if found[8]:
-        hours, minutes = int(found[9]), int(found[10] or 0)
+    if match[8]:
+        hours, minutes = int(match[9]), int(match[10] or 0)
         if hours > 23 or minutes > 59:
             raise ValueError
         offset = timedelta(hours=hours, minutes=minutes)
-        moment = moment - offset if found[8] == "+" else moment + offset
+        moment = moment - offset if match[8] == "+" else moment + offset
     return moment
 
 
@@ -237,8 +237,8 @@ def _cell_date(value: Any, column: KuduColumn, conversion: Conversion) -> date:
             return value
         elif isinstance(value, int) and not isinstance(value, bool):
             return _EPOCH.date() + timedelta(days=value)
-        elif isinstance(value, str) and (found := _DATE.fullmatch(value)):
-            return date(int(found[1]), int(found[2]), int(found[3]))
+        elif isinstance(value, str) and (match := _DATE.fullmatch(value)):
+            return date(int(match[1]), int(match[2]), int(match[3]))
     except (ValueError, OverflowError):
         pass
     if isinstance(value, int) and not isinstance(value, bool):
@@ -248,19 +248,19 @@ def _cell_date(value: Any, column: KuduColumn, conversion: Conversion) -> date:
 
 def _cell_decimal(value: Any, column: KuduColumn, conversion: Conversion) -> Decimal:
     context, unit = exact_context(column.precision or 1, column.scale or 0)
-    found: Decimal | None = None
+    number: Decimal | None = None
     try:
         if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-            found = context.quantize(value, unit)
+            number = context.quantize(value, unit)
         elif isinstance(value, float):
-            found = context.quantize(Decimal(repr(value)), unit)
+            number = context.quantize(Decimal(repr(value)), unit)
         elif isinstance(value, str) and _NUMBER.fullmatch(value):
-            found = context.quantize(Decimal(value), unit)
+            number = context.quantize(Decimal(value), unit)
     except (ArithmeticError, ValueError):
         pass
-    if found is None or not found.is_finite():
+    if number is None or not number.is_finite():
         raise wrong_value(column, value, f"a number for {column.type_text}")
-    return found
+    return number
 
 
 @lru_cache(maxsize=256)

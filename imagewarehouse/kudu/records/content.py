@@ -79,23 +79,23 @@ def read_records(content: bytes, format: str = "auto", *, exact: bool = False) -
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in content[:2]:
         raise RecordsMalformed("content is not UTF-8; it looks like UTF-16 or UTF-32")
     try:
-        found = _parse(content, exact)
+        values = _parse(content, exact)
     except _NotJson as err:
         whole = RecordsMalformed(f"line {err.line}, column {err.column}: {err.problem}")
         if format == "json" or (format == "auto" and content.lstrip()[:1] == b"["):
             raise whole from None
-        found = _parse_lines(content, exact)
-        if format == "auto" and 2 * sum(type(v) is dict for v in found) < len(found):
+        values = _parse_lines(content, exact)
+        if format == "auto" and 2 * sum(type(v) is dict for v in values) < len(values):
             raise whole from None
-    if set(map(type, found)) <= {dict}:
-        return Records(found, range(len(found)))
-    errors = tuple(BadRow(n, RecordsMalformed(v.reason), v.text()) for n, v in enumerate(found) if type(v) is _Refused)
-    numbers = [n for n, v in enumerate(found) if type(v) is dict]
-    return Records([found[n] for n in numbers], numbers, errors=errors)
+    if set(map(type, values)) <= {dict}:
+        return Records(values, range(len(values)))
+    errors = tuple(BadRow(n, RecordsMalformed(v.reason), v.text()) for n, v in enumerate(values) if type(v) is _Refused)
+    numbers = [n for n, v in enumerate(values) if type(v) is dict]
+    return Records([values[n] for n in numbers], numbers, errors=errors)
 
 
 class _NotJson(Exception):
-    """Text that no reading makes JSON; `line` and `column` count from 1."""
+    """Text that is not JSON; `line` and `column` count from 1."""
 
     def __init__(self, line: int, column: int, problem: str) -> None:
         super().__init__(problem)
@@ -103,7 +103,7 @@ class _NotJson(Exception):
 
 
 class _Refused:
-    """Stands in parsed JSON for what is JSON but not taken. `source`: its text, or the pairs of an object as a tuple."""
+    """Placeholder in parsed JSON for a value that is refused. `source`: its text, or the pairs of an object as a tuple."""
 
     __slots__ = ("reason", "source")
 
@@ -117,7 +117,7 @@ class _Refused:
 
 
 def _parse(content: bytes, exact: bool) -> list[Any]:
-    """For each record of JSON a dict or, where it is not taken, a _Refused. Raises _NotJson."""
+    """A dict for each JSON record, or a _Refused where it is refused. Raises _NotJson."""
     try:
         text = content.decode()
     except UnicodeDecodeError as err:
@@ -143,7 +143,7 @@ class _JsonReader:
         self._fraction: Any = Decimal if exact else float
 
     def scan(self, text: str, keys: bool = False, numbers: bool = False) -> list[Any]:
-        """Values of objects and arrays one behind the other. Python checks keys or numbers where it is told to.
+        """The values of concatenated objects and arrays. `keys`, `numbers`: check these in Python.
 
         Raises: _NotJson; ValueError, ArithmeticError: a number that cannot be read, unless `numbers`.
         """
@@ -154,13 +154,13 @@ class _JsonReader:
             parse_int=(lambda literal: self._number(int, literal)) if numbers else None,
         )
         scan, skip, size = decoder.scan_once, WHITESPACE.match, len(text)  # type: ignore[attr-defined]
-        found: list[Any] = []
+        values: list[Any] = []
         at = skip(text, 0).end()
         lists = False
         try:
             while at < size:
                 value, at = scan(text, at)
-                found.append(value)
+                values.append(value)
                 lists = lists or type(value) is list
                 if not (
                     text[at : at + 2] == "\n{" and (at := at + 1)
@@ -173,19 +173,19 @@ class _JsonReader:
         except RecursionError:
             raise _NotJson(*_position(text, at), "is nested too deeply") from None
         if lists:
-            return [v for value in found for v in (value if type(value) is list else (value,))]
-        return found
+            return [v for value in values for v in (value if type(value) is list else (value,))]
+        return values
 
     def _refuse(self, reason: str, source: Any) -> _Refused:
         self.refused += 1
         return _Refused(reason, source)
 
     def _pairs(self, pairs: list[tuple[str, Any]]) -> Any:
-        made = dict(pairs)
-        if len(made) == len(pairs):
-            return made
-        seen: set[str] = set()
-        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        members = dict(pairs)
+        if len(members) == len(pairs):
+            return members
+        keys: set[str] = set()
+        twice = next(name for name, _ in pairs if name in keys or keys.add(name))  # type: ignore[func-returns-value]
         return self._refuse(f"key {shorten(twice)} stands twice in one object", tuple(pairs))
 
     def _number(self, kind: Any, literal: str) -> Any:
@@ -196,7 +196,7 @@ class _JsonReader:
 
 
 def _keys_are_single(content: bytes, values: list[Any]) -> bool:
-    """Whether it is certain, without a look at each object, that no key stands twice in one.
+    """Whether no object can have a duplicate key, decided without a check of each object.
 
     A key ends with a quote or a blank in front of a colon. Text may hold the same, so there are at most as many keys
     as such places; and at least as many as were read. Where both counts are equal, none was lost.
@@ -209,7 +209,7 @@ def _keys_are_single(content: bytes, values: list[Any]) -> bool:
 
 
 def _checked(value: Any) -> Any:
-    """A record, or a _Refused for what has one in it or is no object."""
+    """The record, or a _Refused where the value is no object or contains a _Refused."""
     if type(value) is _Refused:
         return value
     if type(value) is not dict:
@@ -229,7 +229,7 @@ def _checked(value: Any) -> Any:
 def _parse_lines(content: bytes, exact: bool) -> list[Any]:
     """As _parse, but a line that is not JSON becomes a _Refused. Good lines are still read many at a time."""
     lines = [(n, line) for n, line in enumerate(content.split(b"\n"), 1) if line.strip()]
-    found: list[Any] = []
+    records: list[Any] = []
     pending = [lines]
     while pending:
         part = pending.pop()
@@ -243,11 +243,11 @@ def _parse_lines(content: bytes, exact: bool) -> list[Any]:
             else:
                 values = []
         if len(part) == 1 or len(values) == len(part):
-            found += values
+            records += values
         else:
             half = len(part) // 2
             pending += [part[half:], part[:half]]
-    return found
+    return records
 
 
 def _position(text: str, at: int) -> tuple[int, int]:
@@ -304,17 +304,17 @@ def remaining(records: Records, numbers: Iterable[int]) -> bytes:
 
     Raises: KeyError: there is no record of this number.
     """
-    wanted = sorted(set(numbers))
+    selected = sorted(set(numbers))
     if records.table is not None:
-        if wanted and not 0 <= wanted[0] <= wanted[-1] < records.table.num_rows:
-            raise KeyError(wanted[-1])
+        if selected and not 0 <= selected[0] <= selected[-1] < records.table.num_rows:
+            raise KeyError(selected[-1])
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, records.table.schema) as writer:
-            writer.write_table(table_rows(records.table, wanted))
+            writer.write_table(table_rows(records.table, selected))
         return bytes(sink.getvalue())
     at = {n: row for row, n in enumerate(records.numbers)}
     texts = {bad.record: bad.values for bad in records.errors}
-    lines = [_whole_text(records.items[at[n]]) if n in at else str(texts[n]).replace("\n", " ") for n in wanted]
+    lines = [_whole_text(records.items[at[n]]) if n in at else str(texts[n]).replace("\n", " ") for n in selected]
     return b"".join(_utf8(line) + b"\n" for line in lines)
 
 
@@ -344,7 +344,7 @@ def _safe_text(value: Any) -> str:
 
 
 def _whole_text(value: Any) -> str:
-    """As json_text, but at any depth: a record that is tried again may not lose what is in it."""
+    """As json_text, but without a depth limit: a record that is retried must keep all of its values."""
     try:
         return json_text(value)
     except RecursionError:
@@ -437,7 +437,7 @@ def table_row(table: pa.Table, row: int) -> Record:
 
 
 class Unreadable(str):
-    """Says of what type an Arrow cell is that Python has no value for. Fit for a report, never for a table."""
+    """The type of an Arrow cell that Python cannot represent. For reports only, never for a table."""
 
     __slots__ = ()
 

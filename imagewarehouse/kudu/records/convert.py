@@ -58,29 +58,29 @@ def to_batch(
     values, operations = rows.values, rows.operations
     wide = bool(values) and len(schema.columns) > 2 * len(values[0])
     names = set().union(*values) if wide else None
-    seen = 0
+    fields_read = 0
 
     def take(column: KuduColumn, drop: np.ndarray | None) -> _Cells | None:
-        nonlocal seen
+        nonlocal fields_read
         if names is not None and column.name not in names:
             return None
-        given = None
+        present = None
         try:
             cells = list(map(itemgetter(column.name), values))
         except KeyError:
             cells = [row.get(column.name, _MISSING) for row in values]
-            given = np.fromiter((c is not _MISSING for c in cells), dtype=bool, count=len(cells))
+            present = np.fromiter((c is not _MISSING for c in cells), dtype=bool, count=len(cells))
             cells = [None if c is _MISSING else c for c in cells]
-        seen += len(cells) if given is None else int(given.sum())
+        fields_read += len(cells) if present is None else int(present.sum())
         if drop is not None:
-            given = ~drop if given is None else given & ~drop
-            cells = [c if g else None for c, g in zip(cells, given.tolist(), strict=True)]
-        if given is not None and not given.any():
+            present = ~drop if present is None else present & ~drop
+            cells = [c if g else None for c, g in zip(cells, present.tolist(), strict=True)]
+        if present is not None and not present.any():
             return None
-        return _Cells(*from_list(cells, column, conversion), given)
+        return _Cells(*from_list(cells, column, conversion), present)
 
     bad, columns = _take_columns(operations, schema, take)
-    if unknown != "ignore" and seen < sum(map(len, values)):
+    if unknown != "ignore" and fields_read < sum(map(len, values)):
         bad |= _unknown_fields(values, operations, schema, nulls=unknown == "refuse")
     return _finish(operations, columns, bad)
 
@@ -102,15 +102,15 @@ def table_to_batch(
         if column.name not in names or (drop is not None and drop.all()):
             return None
         array = plain_array(table.column(column.name))
-        given = None
+        present = None
         if ignore_nulls and array.null_count:
-            given = mask(array.is_valid())
+            present = mask(array.is_valid())
         if drop is not None:
-            given = ~drop if given is None else given & ~drop
-            array = pc.if_else(pa.array(given), array, pa.scalar(None, array.type))
-        if given is not None and not given.any():
+            present = ~drop if present is None else present & ~drop
+            array = pc.if_else(pa.array(present), array, pa.scalar(None, array.type))
+        if present is not None and not present.any():
             return None
-        return _Cells(*from_array(array, column, conversion), given)
+        return _Cells(*from_array(array, column, conversion), present)
 
     bad, columns = _take_columns(operations, schema, take)
     if unknown != "ignore":
@@ -129,11 +129,11 @@ def table_to_batch(
 
 
 class _Cells(NamedTuple):
-    """One column of all rows. `given`: bool for each row, None: all. Cells in `wrong` are null in `values`."""
+    """One column of all rows. `present`: bool for each row, None: all. Cells in `wrong` are null in `values`."""
 
     values: pa.Array
     wrong: dict[int, ValueError]
-    given: np.ndarray | None
+    present: np.ndarray | None
 
 
 _Take = Callable[[KuduColumn, "np.ndarray | None"], "_Cells | None"]
@@ -142,9 +142,9 @@ _Take = Callable[[KuduColumn, "np.ndarray | None"], "_Cells | None"]
 def _take_columns(
     operations: np.ndarray, schema: TableSchema, take: _Take
 ) -> tuple[dict[int, WarehouseError], list[tuple[str, _Cells]]]:
-    """All columns that rows give, and for each bad row its first error.
+    """All columns that have values, and the first error of each bad row.
 
-    `take` is told in which rows a column does not count: rows that delete have their key only.
+    `take` receives the rows to ignore: of a delete only the key columns count.
     """
     inserts = operations <= Operation.UPSERT_IGNORE
     deletes = operations >= Operation.DELETE
@@ -155,16 +155,16 @@ def _take_columns(
     columns: list[tuple[str, _Cells]] = []
     for column in schema.columns:
         cells = take(column, None if column.key else drop)
-        given = np.zeros_like(everywhere) if cells is None else everywhere if cells.given is None else cells.given
+        present = np.zeros_like(everywhere) if cells is None else everywhere if cells.present is None else cells.present
         needed: np.ndarray | None
         if column.auto_incrementing:
             needed = ~inserts
-            for row in np.flatnonzero(given & inserts).tolist():
+            for row in np.flatnonzero(present & inserts).tolist():
                 bad.setdefault(row, KuduWrongValue(f"column {column.name}: expected no value, the server gives one"))
         else:
             needed = everywhere if column.key else inserts if column.required else None
-        if needed is not None and (cells is None or cells.given is not None):
-            for row in np.flatnonzero(needed & ~given).tolist():
+        if needed is not None and (cells is None or cells.present is not None):
+            for row in np.flatnonzero(needed & ~present).tolist():
                 missing.setdefault(row, []).append(column.name)
         if cells is None:
             continue
@@ -172,7 +172,7 @@ def _take_columns(
             kind = KuduCellTooLong if isinstance(err, TooLong) else KuduWrongValue
             bad.setdefault(row, kind(str(err)))
         if not column.nullable and cells.values.null_count:
-            for row in np.flatnonzero(mask(cells.values.is_null()) & given).tolist():
+            for row in np.flatnonzero(mask(cells.values.is_null()) & present).tolist():
                 if row not in cells.wrong:
                     missing.setdefault(row, []).append(f"{column.name} (null)")
         columns.append((column.name, cells))
@@ -189,18 +189,18 @@ def _finish(operations: np.ndarray, columns: list[tuple[str, _Cells]], bad: dict
         keep = np.ones(len(operations), dtype=bool)
         keep[list(bad)] = False
         kept, operations = kept[keep], operations[keep]
-    found = []
+    written = []
     for name, cells in columns:
-        values, given = cells.values, cells.given
+        values, present = cells.values, cells.present
         if keep is not None:
             values = values.filter(pa.array(keep))
-            given = None if given is None else given[keep]
-        if given is not None:
-            if not given.any():
+            present = None if present is None else present[keep]
+        if present is not None:
+            if not present.any():
                 continue
-            given = None if given.all() else given.astype(np.uint8)
-        found.append(ColumnValues(name, values, given))
-    return Converted(RowBatch(operations.astype(np.uint8), tuple(found)), kept, sorted(bad.items()))
+            present = None if present.all() else present.astype(np.uint8)
+        written.append(ColumnValues(name, values, present))
+    return Converted(RowBatch(operations.astype(np.uint8), tuple(written)), kept, sorted(bad.items()))
 
 
 def _unknown_fields(
@@ -209,7 +209,7 @@ def _unknown_fields(
     """`nulls`: whether a null counts as well."""
     known = {c.name for c in schema.columns}
     errors: dict[tuple[str, ...], WarehouseError] = {}
-    found: dict[int, WarehouseError] = {}
+    bad: dict[int, WarehouseError] = {}
     for row, (record, operation) in enumerate(zip(values, operations.tolist(), strict=True)):
         if operation >= Operation.DELETE or record.keys() <= known:
             continue
@@ -217,15 +217,15 @@ def _unknown_fields(
         if names:
             if names not in errors:
                 errors[names] = KuduUnknownColumn(_unknown_text(names, known if len(errors) < 20 else ()))
-            found[row] = errors[names]
-    return found
+            bad[row] = errors[names]
+    return bad
 
 
 def _unknown_text(names: Sequence[str], known: Mapping[str, Any] | set[str] | tuple[()]) -> str:
-    """Which fields have no column, and a column that one of them may have meant; `known` is empty where many asked."""
+    """The fields without a column, with a similar column name for each; an empty `known` suppresses the suggestions."""
     shown = []
     for name in names[:5]:
-        near = difflib.get_close_matches(name[:256], known, 1) if known else []
-        shown.append(shorten(name) + (f" (did you mean {near[0]}?)" if near else ""))
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"no column for field {', '.join(shown)}{more}"
+        similar = difflib.get_close_matches(name[:256], known, 1) if known else []
+        shown.append(shorten(name) + (f" (did you mean {similar[0]}?)" if similar else ""))
+    others = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"no column for field {', '.join(shown)}{others}"

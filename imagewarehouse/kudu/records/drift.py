@@ -43,8 +43,8 @@ def drift_columns(rows: Rows | pa.Table, schema: TableSchema) -> tuple[KuduColum
     for row in values:
         for name in cells.keys() & row.keys():
             cells[name].append(row[name])
-    found = ((name, _field_type(column)) for name, column in cells.items())
-    return tuple(KuduColumn(name, kind, nullable=True) for name, kind in found if kind is not None)
+    typed = ((name, _field_type(column)) for name, column in cells.items())
+    return tuple(KuduColumn(name, kind, nullable=True) for name, kind in typed if kind is not None)
 
 
 def _usable(name: str) -> bool:

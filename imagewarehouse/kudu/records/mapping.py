@@ -55,7 +55,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class RecordMapping:
-    """How rows come out of records. Raises ValueError on construction.
+    """How records map to rows. Raises ValueError on construction.
 
     `data_path`: the part of a record that is its row, or its rows; empty: the record. `operation_path`: where a record
     names its operation, by the name of an Operation or as Debezium does (c and r: INSERT, u: UPDATE, d: DELETE);
@@ -92,12 +92,12 @@ def map_records(records: Records, mapping: RecordMapping, operation: Operation) 
     if records.table is not None:
         if not mapping.data_path and not mapping.operation_path:
             table = _rename(records.table, mapping)
-            return Rows(numbers, _filled(operation, table.num_rows), [], table, mapping.ignore_nulls, records.errors)
+            return Rows(numbers, _repeated(operation, table.num_rows), [], table, mapping.ignore_nulls, records.errors)
         items = table_records(records.table)
     if mapping.data_path or mapping.operation_path:
-        items, numbers, operations = _take_out(items, numbers, mapping, operation, errors)
+        items, numbers, operations = _extract(items, numbers, mapping, operation, errors)
     else:
-        operations = _filled(operation, len(items))
+        operations = _repeated(operation, len(items))
     if mapping.renames:
         items, good = _rename_records(items, numbers, mapping, errors)
         operations, numbers = operations[good], [numbers[row] for row in good]
@@ -120,7 +120,7 @@ def attributes_record(
         raise RecordsMalformed(str(err)) from None
 
 
-def _filled(operation: Operation, rows: int) -> np.ndarray:
+def _repeated(operation: Operation, rows: int) -> np.ndarray:
     return np.full(rows, operation, dtype=np.uint8)
 
 
@@ -139,20 +139,20 @@ def _rename_records(
 ) -> tuple[list[Record], list[int]]:
     """The renamed rows and which of `items` they were; the others go to `errors`."""
     shapes: dict[tuple[str, ...], list[str]] = {}
-    found: list[Record] = []
+    renamed: list[Record] = []
     good: list[int] = []
     for row, values in enumerate(items):
         try:
-            found.append(_rename_record(values, mapping, shapes))
+            renamed.append(_rename_record(values, mapping, shapes))
         except ValueError as err:
             errors.append(BadRow(numbers[row], RecordsMalformed(str(err)), values))
             continue
         good.append(row)
-    return found, good
+    return renamed, good
 
 
 def _rename_record(values: Record, mapping: RecordMapping, shapes: dict[tuple[str, ...], list[str]]) -> Record:
-    """`shapes` remembers what the fields of a record become: records are mostly alike. Raises ValueError."""
+    """`shapes` caches the renamed fields by the fields of a record: most records have the same. Raises ValueError."""
     shape = tuple(values)
     names = shapes.get(shape)
     if names is None:
@@ -164,51 +164,53 @@ def _rename_record(values: Record, mapping: RecordMapping, shapes: dict[tuple[st
     return {name: value for name, value in zip(names, values.values(), strict=True) if name}
 
 
-def _take_out(
+def _extract(
     items: list[Record], numbers: Sequence[int], mapping: RecordMapping, operation: Operation, errors: list[BadRow]
 ) -> tuple[list[Record], list[int], np.ndarray]:
-    """Rows and operations by the paths of the mapping; records without go to `errors`."""
+    """Rows and operations at the paths of the mapping; records that lack them go to `errors`."""
     data, names = _parse_path(mapping.data_path), _parse_path(mapping.operation_path)
     known: dict[str, Operation] = {}
-    found: list[Record] = []
-    records: list[int] = []
+    objects: list[Record] = []
+    origins: list[int] = []
     operations: list[int] = []
     for number, item in zip(numbers, items, strict=True):
         try:
-            wanted = _operation(item, names, mapping.operation_path, known) if names else operation
+            row_operation = _operation(item, names, mapping.operation_path, known) if names else operation
             rows = _objects(item, data, mapping.data_path) if data else [item]
         except WarehouseError as err:
             errors.append(BadRow(number, err, item))
             continue
-        found += rows
-        records += [number] * len(rows)
-        operations += [wanted] * len(rows)
-    return found, records, np.array(operations, dtype=np.uint8)
+        objects += rows
+        origins += [number] * len(rows)
+        operations += [row_operation] * len(rows)
+    return objects, origins, np.array(operations, dtype=np.uint8)
 
 
 def _operation(item: Record, paths: _Paths, shown: str, known: dict[str, Operation]) -> Operation:
-    found = next((values for path in paths if (values := [v for v in _select(item, path) if v is not None])), [])
-    if len(found) != 1 or not isinstance(found[0], str):
-        received = shorten(found[0]) if len(found) == 1 else ("nothing" if not found else f"{len(found)} values")
+    selected = next((values for path in paths if (values := [v for v in _select(item, path) if v is not None])), [])
+    if len(selected) != 1 or not isinstance(selected[0], str):
+        received = (
+            shorten(selected[0]) if len(selected) == 1 else ("nothing" if not selected else f"{len(selected)} values")
+        )
         raise KuduUnknownOperation(f"{shown}: expected the name of an operation, received {received}")
-    name = found[0]
+    name = selected[0]
     if name not in known:
-        made = _OPERATIONS.get(_SEPARATORS.sub("_", name.strip()).upper())
-        if made is None:
+        operation = _OPERATIONS.get(_SEPARATORS.sub("_", name.strip()).upper())
+        if operation is None:
             choice = ", ".join(o.name for o in Operation)
             raise KuduUnknownOperation(f"{shown}: expected {choice} or c, r, u, d, received {shorten(name)}")
-        known[name] = made
+        known[name] = operation
     return known[name]
 
 
 def _objects(item: Record, paths: _Paths, shown: str) -> list[Record]:
     other: list[Any] = []
     for path in paths:
-        found = _select(item, path)
-        other = [v for v in found if not isinstance(v, dict)]
-        if found and not other:
-            return found
-        if found and len(other) < len(found):
+        values = _select(item, path)
+        other = [v for v in values if not isinstance(v, dict)]
+        if values and not other:
+            return values
+        if values and len(other) < len(values):
             break
     received = shorten(other[0]) if other else "nothing"
     raise RecordsMalformed(f"{shown}: expected an object for every row, received {received}")
@@ -221,13 +223,13 @@ _Paths = tuple[tuple[Any, ...], ...]  # alternatives, each a tuple of names and 
 
 
 def _select(item: Record, path: tuple[Any, ...]) -> list[Any]:
-    found: list[Any] = [item]
+    values: list[Any] = [item]
     for step in path:
         if step is _ALL:
-            found = [part for value in found if isinstance(value, list) for part in value]
+            values = [part for value in values if isinstance(value, list) for part in value]
         else:
-            found = [value[step] for value in found if isinstance(value, dict) and step in value]
-    return found
+            values = [value[step] for value in values if isinstance(value, dict) and step in value]
+    return values
 
 
 @lru_cache(maxsize=64)
@@ -235,10 +237,10 @@ def _parse_path(text: str) -> _Paths:
     """Raises ValueError."""
     if not text.strip():
         return ()
-    found: list[tuple[Any, ...]] = []
+    paths: list[tuple[Any, ...]] = []
     at = 0
     while True:
-        at = _behind_blanks(text, at)
+        at = _skip_blanks(text, at)
         steps: list[Any] = []
         start = at
         while step := _STEP.match(text, at):
@@ -249,16 +251,16 @@ def _parse_path(text: str) -> _Paths:
             if text[at : at + 1] != "/":
                 raise ValueError(f"{_SYNTAX}, received {text[:80]!r}")
             at += 1
-        found.append(tuple(steps))
-        at = _behind_blanks(text, at)
+        paths.append(tuple(steps))
+        at = _skip_blanks(text, at)
         if at == len(text):
-            return tuple(found)
+            return tuple(paths)
         if text[at] != "|":
             raise ValueError(f"{_SYNTAX}, received {text[:80]!r}")
         at += 1
 
 
-def _behind_blanks(text: str, at: int) -> int:
+def _skip_blanks(text: str, at: int) -> int:
     while text[at : at + 1] in (" ", "\t", "\n", "\r"):
         at += 1
     return at

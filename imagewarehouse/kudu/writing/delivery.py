@@ -45,7 +45,10 @@ class Delivery:
 
 
 def sort_out(records: Records, rows: Rows, outcomes: Sequence[WarehouseError | None]) -> Delivery:
-    """Tell written, refused and waiting rows apart. Raises the error that is no row's, where it left none to write."""
+    """Split the rows into written, refused and waiting ones.
+
+    Raises the error of the table or of a defect, where it stopped all rows.
+    """
     errors = [error for error in outcomes if error is not None and not error.retryable]
     if len(errors) == len(outcomes):
         for error in errors:
@@ -61,5 +64,5 @@ def sort_out(records: Records, rows: Rows, outcomes: Sequence[WarehouseError | N
     if len({int(number) for number in rows.records}) < len(rows):
         # A record with several rows goes again as a whole, and must not undo what records behind it have written.
         numbers |= {int(number) for number in rows.records if number > min(waiting)}
-    rest = None if len(numbers) == len(records) else remaining(records, numbers)
-    return Delivery(written, bad, next(iter(waiting.values())), rest)
+    remainder = None if len(numbers) == len(records) else remaining(records, numbers)
+    return Delivery(written, bad, next(iter(waiting.values())), remainder)

@@ -17,7 +17,7 @@ _CLOCKS_DIFFER = timedelta(minutes=10)  # this far a node's clock may be ahead o
 
 @dataclass(frozen=True, slots=True)
 class RangeChanges:
-    """What a table needs by the clock: ranges to add, by time, and ranges past retention. See `judge` about those."""
+    """The changes that a table needs at a time: ranges to add, in order, and ranges past retention, for `judge`."""
 
     add: tuple[Range, ...] = ()
     drop: tuple[Range, ...] = ()
@@ -25,10 +25,10 @@ class RangeChanges:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """What becomes of the ranges that are past retention by a node's clock, by time.
+    """The ranges past retention by a node's clock, split into dropped and refused, in order.
 
-    `drop`: they are past retention by all else too. `refused`: ranges with rows that are not. Ranges that are not and have
-    no rows are in neither: they may wait. `newest`: the unit of the newest rows that count, 2026-11 for a month; empty
+    `drop`: past retention by every clock. `refused`: past retention by the node's clock only, with rows. Such ranges without
+    rows are in neither: they can wait. `newest`: the unit of the newest rows that count, 2026-11 for a month; empty
     where no range is past retention by the clock.
     """
 
@@ -63,9 +63,9 @@ def plan(policy: RangePolicy, kind: KuduType, existing: Sequence[Range], now: da
     current = unit_start(now, policy.unit)
     add = []
     for number in range(policy.ahead + 1):
-        wanted = _range(_shift(current, policy.unit, number), policy.unit, kind)
-        if not any(_overlap(wanted, part) for part in existing):
-            add.append(wanted)
+        planned = _range(_shift(current, policy.unit, number), policy.unit, kind)
+        if not any(_overlap(planned, part) for part in existing):
+            add.append(planned)
     drop: list[Range] = []
     if policy.keep is not None:
         cut = _bound(_shift(current, policy.unit, -policy.keep), kind)
@@ -104,13 +104,13 @@ def judge(
     return Retention(drop, refused, _unit_text(_shift(unit_start(trusted, unit), unit, newest - current), unit))
 
 
-def refusal(found: Retention, table: str, now: datetime, kudu_now: datetime | None) -> str:
+def refusal(retention: Retention, table: str, now: datetime, kudu_now: datetime | None) -> str:
     """One line for an operator: which ranges are not dropped, why, and what to do."""
     return (
-        f"table {table}: range partitions with rows are not dropped: {found.refused_text} ({len(found.refused)}). They "
+        f"table {table}: range partitions with rows are not dropped: {retention.refused_text} ({len(retention.refused)}). They "
         f"are past retention by this node's clock, {_clock_text(now)}, but Kudu's clock says {_clock_text(kudu_now)} "
-        f"and the newest rows that count are of {found.newest}. Check the clock. If it is right, drop them with: "
-        f"imagewarehouse table partitions {table} --drop-before {found.drop_before}"
+        f"and the newest rows that count are of {retention.newest}. Check the clock. If it is right, drop them with: "
+        f"imagewarehouse table partitions {table} --drop-before {retention.drop_before}"
     )
 
 
@@ -137,10 +137,10 @@ def _newest_that_counts(spans: Iterable[tuple[int, int]], policy: RangePolicy) -
     keep = policy.keep or 0
     # At most half: were such a pause the work of a clock that is ahead, the unit that is really the current one stays.
     ordinary = min(_ORDINARY_PAUSE[policy.unit], keep // 2)
-    found = sorted(set(spans))
-    starts = sorted({first for first, _ in found})
-    newest, top = found[0]
-    for first, last in found[1:]:
+    ordered = sorted(set(spans))
+    starts = sorted({first for first, _ in ordered})
+    newest, top = ordered[0]
+    for first, last in ordered[1:]:
         if first - top - 1 > ordinary and _filled_from(first, starts, keep) < keep + 2:
             break
         newest, top = first, max(top, last)
@@ -154,8 +154,8 @@ def _filled_from(first: int, starts: Sequence[int], keep: int) -> int:
     """
     later = [start for start in starts if start >= first]
     count = 1
-    for one, other in pairwise(later):
-        if other - one - 1 > keep:
+    for unit, following in pairwise(later):
+        if following - unit - 1 > keep:
             break
         count += 1
     return count
@@ -216,8 +216,8 @@ def _bound(moment: datetime, kind: KuduType) -> datetime | date:
     return moment.date() if kind is KuduType.DATE else moment
 
 
-def _overlap(one: Range, other: Range) -> bool:
-    return _before(one.lower, other.upper) and _before(other.lower, one.upper)
+def _overlap(first: Range, second: Range) -> bool:
+    return _before(first.lower, second.upper) and _before(second.lower, first.upper)
 
 
 def _before(lower: tuple[Any, ...] | None, upper: tuple[Any, ...] | None) -> bool:

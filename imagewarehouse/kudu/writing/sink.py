@@ -35,7 +35,7 @@ _LOOK_AGAIN_S = 5.0  # between two looks at a table whose rows have fields that 
 
 @dataclass(frozen=True, slots=True)
 class SinkSettings:
-    """How a table is kept, and how often a row is tried that did not pass but may pass later.
+    """How to maintain a table, and how often to retry a row after a transient failure.
 
     `declared`: what the table has to look like. It is made if it is not there, gets the columns that it lacks, and its
     range partitions are kept. None: the table is taken as it is.
@@ -97,9 +97,9 @@ class TableSink:
             kinds = {type(outcomes[number][row]) for number, rows in failed.items() for row in rows}
             if repairs < _MOST_REPAIRS and self._repair_table(kinds, repairs):
                 repairs += 1
-                pending = _only(failed, outcomes, lambda outcome: _repairable(outcome) or _retryable(outcome))
+                pending = _select(failed, outcomes, lambda outcome: _repairable(outcome) or _retryable(outcome))
                 continue
-            pending = _only(failed, outcomes, _retryable)
+            pending = _select(failed, outcomes, _retryable)
             if not pending or tries >= self.settings.retries:
                 break
             self._sleep(min(self.settings.backoff_s * 2**tries, _LONGEST_PAUSE_S))
@@ -107,10 +107,10 @@ class TableSink:
         return outcomes
 
     def prepare(self) -> TableSchema:
-        """Open the table, or make it; afterwards it has what was declared. Raises what keeps it from that."""
-        asked = time.monotonic()
+        """Open or create the table, with all declared columns. Raises the error that prevents it."""
+        asked_at = time.monotonic()
         with self._lock:
-            if self._failed is not None and self._failed[0] > asked:
+            if self._failed is not None and self._failed[0] > asked_at:
                 raise self._failed[1]  # found out while we waited: many tasks take no longer than one
             try:
                 schema = self._open() if not self._ready else self.writer.schema(self.table)
@@ -128,12 +128,12 @@ class TableSink:
     def _attempt(
         self, sources: Sequence[Source], pending: dict[int, list[int]], outcomes: list[list[Outcome]]
     ) -> dict[int, list[int]]:
-        """Try the pending rows once, note every outcome, and give the rows that failed in the cluster."""
+        """Write the pending rows once, record every outcome, and return the rows that failed in the cluster."""
         places: list[tuple[int, Sequence[int]]] = []
         batches: list[RowBatch] = []
         try:
             schema = self.prepare()
-            schema = self._widen(schema, [sources[number] for number in pending])
+            schema = self._add_missing_columns(schema, [sources[number] for number in pending])
             for number, rows in pending.items():
                 batch, kept, errors = sources[number].batch(schema, rows)
                 for row in rows:
@@ -157,7 +157,7 @@ class TableSink:
         return failed
 
     def _repair_table(self, kinds: set[type[WarehouseError | None]], repairs: int) -> bool:
-        """Do what lets rows pass that failed for such reasons; False where nothing can be done."""
+        """Repair the table for these kinds of failure; False where no repair is possible."""
         # A missing table can be made, or it was open and another one has its name by now.
         if SchemaChanged in kinds or (KuduTableMissing in kinds and (self.settings.declared or self._ready)):
             with self._lock:
@@ -197,7 +197,7 @@ class TableSink:
 
     def _compare(self, schema: TableSchema, declared: TableSchema) -> TableSchema:
         """Refuse a table that cannot hold the declared rows; add nullable columns that it lacks."""
-        there = {column.name: column for column in schema.columns}
+        columns = {column.name: column for column in schema.columns}
         if schema.key != declared.key:
             raise ConfigurationError(
                 "Table Name",
@@ -205,20 +205,20 @@ class TableSink:
             )
         missing = []
         for column in declared.columns:
-            found = there.get(column.name)
-            if found is None:
+            existing = columns.get(column.name)
+            if existing is None:
                 missing.append(column)
-            elif found.type_text != column.type_text:
+            elif existing.type_text != column.type_text:
                 raise ConfigurationError(
                     "Table Name",
-                    f"column {column.name} of table {self.table} is {found.type_text}, expected {column.type_text}",
+                    f"column {column.name} of table {self.table} is {existing.type_text}, expected {column.type_text}",
                 )
         return self._add(schema, missing) if missing else schema
 
-    def _widen(self, schema: TableSchema, sources: Sequence[Source]) -> TableSchema:
-        """The table once it has the columns that the sources want of it.
+    def _add_missing_columns(self, schema: TableSchema, sources: Sequence[Source]) -> TableSchema:
+        """The table with the columns that the sources need.
 
-        Where that cannot be, it stays as it is, and the rows with such fields are refused one by one.
+        Where a column cannot be added, the rows with its field are refused one by one.
         """
         if any(source.has_unknown_fields(schema) for source in sources) and time.monotonic() >= self._look_again:
             self._look_again = time.monotonic() + _LOOK_AGAIN_S
@@ -256,16 +256,16 @@ class TableSink:
         kind = schema.column(policy.column).type
         try:
             now, existing = self._now(), self.writer.ranges(self.table)
-            wanted = plan(policy, kind, existing, now)
+            changes = plan(policy, kind, existing, now)
             added = 0
-            for part in wanted.add:
+            for part in changes.add:
                 added += self.writer.add_range(self.table, part)
                 log.info("table %s: range from %s", self.table, part.lower)
             if added:
                 self.writer.schema(
                     self.table, refresh=True
                 )  # the client remembers for minutes which ranges were missing
-            if drop and wanted.drop:
+            if drop and changes.drop:
                 self._drop_ranges(policy, kind, existing, now)
         except WarehouseError as err:
             log.warning("table %s: range partitions: %s", self.table, err)
@@ -274,10 +274,10 @@ class TableSink:
         """Drop what is past retention, unless the rows say that this node's clock may be wrong."""
         with_rows = self.writer.ranges_with_rows(self.table, existing)
         kudu_now = self.writer.clock()  # behind the reading, so that it is of now
-        found = judge(policy, kind, existing, with_rows, now, kudu_now)
-        if found.refused:
-            log.error("%s", refusal(found, self.table, now, kudu_now))
-        for part in found.drop:
+        retention = judge(policy, kind, existing, with_rows, now, kudu_now)
+        if retention.refused:
+            log.error("%s", refusal(retention, self.table, now, kudu_now))
+        for part in retention.drop:
             if self.writer.drop_range(self.table, part):
                 log.warning("table %s: dropped the range up to %s, past retention", self.table, part.upper)
 
@@ -294,9 +294,9 @@ def _is_final(outcome: Outcome) -> bool:
     return outcome is not None and not outcome.retryable and not _repairable(outcome)
 
 
-def _only(
+def _select(
     failed: dict[int, list[int]], outcomes: list[list[Outcome]], passes: Callable[[Outcome], bool]
 ) -> dict[int, list[int]]:
     # In the order in which they came, however the client told of them: rows of one key must not change places.
-    found = {number: sorted(row for row in rows if passes(outcomes[number][row])) for number, rows in failed.items()}
-    return {number: rows for number, rows in found.items() if rows}
+    passing = {number: sorted(row for row in rows if passes(outcomes[number][row])) for number, rows in failed.items()}
+    return {number: rows for number, rows in passing.items() if rows}

@@ -56,7 +56,7 @@ class Put:
 
 
 class KuduTables:
-    """Commits puts, as GroupCommit wants it. The result of a put is the outcome of each of its rows."""
+    """Commits puts for GroupCommit. The result of a put is the outcome of each of its rows."""
 
     def __init__(self, writer: KuduWriter, settings: Callable[[str], SinkSettings]) -> None:
         """`settings`: how a table of this name is kept."""
@@ -71,30 +71,33 @@ class KuduTables:
         for number, put in enumerate(puts):
             by_table.setdefault(put.table, []).append(number)
         for table, numbers in by_table.items():
-            for number, found in zip(numbers, self._write_table(table, [puts[n] for n in numbers]), strict=True):
-                outcomes[number] = found
+            for number, results in zip(numbers, self._write_table(table, [puts[n] for n in numbers]), strict=True):
+                outcomes[number] = results
         return outcomes
 
     def schema(self, table: str) -> TableSchema:
-        """The table, made first where that was asked for."""
+        """The table, created first where the settings declare it."""
         return self._sink(table).prepare()
 
     def close(self) -> None:
         self.writer.close()
 
     def _write_table(self, table: str, puts: list[Put]) -> list[list[Outcome]]:
-        """One write for all puts; where it fails in a way nobody foresaw, one for each, so that one cannot hold up others."""
+        """One write for all puts.
+
+        After an unexpected error, one write for each: a single put cannot block the others.
+        """
         sink = self._sink(table)
         groups = _groups(puts)
         try:
             written = sink.write([_merged([puts[n] for n in group]) for group in groups])
-            found: list[list[Outcome]] = [[] for _ in puts]
+            results: list[list[Outcome]] = [[] for _ in puts]
             for group, outcomes in zip(groups, written, strict=True):
                 start = 0
                 for number in group:
-                    found[number] = outcomes[start : start + len(puts[number])]
+                    results[number] = outcomes[start : start + len(puts[number])]
                     start += len(puts[number])
-            return found
+            return results
         except Exception as err:
             if len(puts) == 1:
                 log.exception("table %s: %d rows", table, len(puts[0]))
@@ -112,7 +115,7 @@ class KuduTables:
 
 
 def _groups(puts: Sequence[Put]) -> list[list[int]]:
-    """Numbers of the puts that are converted as one: a hundred FlowFiles with a row each, at the price of one."""
+    """The numbers of the puts to convert together: a hundred FlowFiles of one row cost one conversion."""
     groups: dict[object, list[int]] = {}
     for number, put in enumerate(puts):
         kind = number if put.rows.table is not None else (put.unknown, put.conversion)

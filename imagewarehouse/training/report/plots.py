@@ -32,7 +32,7 @@ _THEME = (Path(__file__).parent / "templates" / "theme.css").read_text(encoding=
 
 
 def photo(pixels: UInt8Array, spec: InputSpec) -> tuple[str, bool]:
-    """One image as the model got it, and whether it is so small that it is shown enlarged."""
+    """One image as the model received it, and whether it is small and so shown enlarged."""
     picture = to_picture(pixels, spec)
     small = max(picture.size) <= PICTURE // 2
     picture.thumbnail((PICTURE, PICTURE), Image.Resampling.LANCZOS)
@@ -64,8 +64,8 @@ def _svg(figure: Figure) -> str:
     drawn = file.getvalue()
     for colour, variable in _VARIABLES.items():
         drawn = drawn.replace(colour, f"var({variable})")
-    head, tag, rest = drawn.partition("<defs>")
-    return _data_uri("image/svg+xml", f"{head}<style>{_THEME}</style>{tag}{rest}".encode())
+    head, tag, tail = drawn.partition("<defs>")
+    return _data_uri("image/svg+xml", f"{head}<style>{_THEME}</style>{tag}{tail}".encode())
 
 
 def _styled() -> Any:

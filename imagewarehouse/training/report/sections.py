@@ -89,12 +89,12 @@ class Photo:
 def sections(
     metrics: Mapping[str, Any], mistakes: Sequence[Mistake], manifest: Manifest, examples: Examples
 ) -> Iterator[Section]:
-    """Those that have something to say, in the order of the page."""
+    """The sections that have content, in the order of the page."""
     for name, title, values in (
         ("result", "Result", _result(metrics, manifest)),
         ("problems", "Problems found", _problems(metrics.get("problems", []))),
-        ("training", "How it was trained", _training(manifest)),
-        ("history", "Course of the training", _history(metrics.get("history", {}))),
+        ("training", "Training", _training(manifest)),
+        ("history", "Training curves", _history(metrics.get("history", {}))),
         ("classes", "Classes", _classes(metrics["by_class"])),
         ("confusion", "Confusion matrix", _confusion(metrics)),
         ("calibration", "Calibration", _calibration(metrics)),
@@ -110,7 +110,7 @@ def _result(metrics: Mapping[str, Any], manifest: Manifest) -> Values:
     low, high = metrics["accuracy_interval"]
     tiles = [Tile("Accuracy", percent(metrics["accuracy"]), f"95 %: {percent(low)} to {percent(high)}")]
     if "top_2_accuracy" in metrics:
-        tiles.append(Tile("Among the first two", percent(metrics["top_2_accuracy"]), "top-2 accuracy"))
+        tiles.append(Tile("Top-2 accuracy", percent(metrics["top_2_accuracy"]), "true class among the first two"))
     tiles.append(Tile("Macro F1", number(metrics["macro_f1"]), "mean over the classes"))
     if manifest.output == "logits":
         scaled = f"{number(metrics['ece_unscaled'])} before, temperature {metrics['temperature']:.4g}"
@@ -122,10 +122,10 @@ def _result(metrics: Mapping[str, Any], manifest: Manifest) -> Values:
         Tile("Log loss, Brier", number(metrics["nll"]), f"Brier {number(metrics['brier'])} of at most 2"),
         Tile("Size", file_size(manifest.runtimes[metrics["runtime"]].stat().st_size), short(metrics["file"])),
     ]
-    timed = metrics.get("latency", {}).get("files", {}).get(metrics["file"])
-    if timed:
-        more = f"median on one thread, p99 {ms(timed['p99_ms'])} ms"
-        tiles.append(Tile("One image", f"{ms(timed['median_ms'])} ms", more))
+    timing = metrics.get("latency", {}).get("files", {}).get(metrics["file"])
+    if timing:
+        note = f"median on one thread, p99 {ms(timing['p99_ms'])} ms"
+        tiles.append(Tile("One image", f"{ms(timing['median_ms'])} ms", note))
     return {"tiles": tiles, "noise": noise(metrics)}
 
 
@@ -233,7 +233,7 @@ def _calibration(metrics: Mapping[str, Any]) -> Values:
     charts = [
         Picture(
             plots.reliability(metrics[bins]),
-            f"Reliability diagram, {title.lower()}: {_said(metrics[bins])}",
+            f"Reliability diagram, {title.lower()}: {_reliability_text(metrics[bins])}",
             f"{title}: expected calibration error {number(metrics[error])}",
         )
         for bins, error, title in diagrams
@@ -241,7 +241,7 @@ def _calibration(metrics: Mapping[str, Any]) -> Values:
     return {"charts": charts, "bins": metrics["reliability"]}
 
 
-def _said(bins: Sequence[Mapping[str, Any]]) -> str:
+def _reliability_text(bins: Sequence[Mapping[str, Any]]) -> str:
     last = bins[-1]
     return (
         f"the {last['images']:,} most confident answers have {percent(last['confidence'])} mean confidence and are "
@@ -249,53 +249,54 @@ def _said(bins: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _robustness(found: Mapping[str, Any] | None) -> Values | None:
-    if not found:
+def _robustness(robustness: Mapping[str, Any] | None) -> Values | None:
+    if not robustness:
         return None
-    clean = found["clean"]
+    clean = robustness["clean"]
     charts = [
         Picture(
-            plots.severities(one, clean),
-            f"{one['name']}: accuracy {percent(one['levels'][-1]['accuracy'])} at {one['levels'][-1]['severity']:g}.",
-            f"{short(one['name'])} ({short(one['unit'])})",
+            plots.severities(corruption, clean),
+            f"{corruption['name']}: accuracy {percent(corruption['levels'][-1]['accuracy'])} "
+            f"at {corruption['levels'][-1]['severity']:g}.",
+            f"{short(corruption['name'])} ({short(corruption['unit'])})",
         )
-        for one in found["corruptions"]
+        for corruption in robustness["corruptions"]
     ]
     changes = [
         {
-            "name": one["name"],
-            "unit": one["unit"],
+            "name": corruption["name"],
+            "unit": corruption["unit"],
             "levels": [
                 (f"{level['severity']:g}", level["accuracy"], f"{100 * (level['accuracy'] - clean):+.1f}")
-                for level in one["levels"]
+                for level in corruption["levels"]
             ],
         }
-        for one in found["corruptions"]
+        for corruption in robustness["corruptions"]
     ]
-    known = {"clean": clean, "images": found["images"], "seed": found["seed"]}
-    return {**known, "charts": charts, "changes": changes}
+    facts = {"clean": clean, "images": robustness["images"], "seed": robustness["seed"]}
+    return {**facts, "charts": charts, "changes": changes}
 
 
 def _files(metrics: Mapping[str, Any]) -> Values | None:
-    timed = metrics.get("latency", {})
-    exports, times = metrics.get("exports", {}), timed.get("files", {})
+    latency = metrics.get("latency", {})
+    exports, times = metrics.get("exports", {}), latency.get("files", {})
     if not exports and not times:
         return None
     rows = []
     for name in dict.fromkeys([*exports, *times]):
-        export, took = exports.get(name) or {}, times.get(name) or {}
-        known = {**took, **{key: value for key, value in export.items() if value is not None}}
+        export, timing = exports.get(name) or {}, times.get(name) or {}
+        facts = {**timing, **{key: value for key, value in export.items() if value is not None}}
         cells = (
-            _maybe(known.get("bytes"), lambda value: f"{value:,}"),
-            _maybe(known.get("agreement"), lambda value: f"{100 * value:.2f} %"),
-            _maybe(known.get("largest_difference"), lambda value: f"{value:.2g}"),
-            _maybe(known.get("accuracy"), percent),
-            _maybe(known.get("median_ms"), ms),
-            _maybe(took.get("p99_ms"), ms),
-            _maybe(took.get("ratio"), lambda value: f"× {value:.2f}"),  # noqa: RUF001 - times
+            _maybe(facts.get("bytes"), lambda value: f"{value:,}"),
+            _maybe(facts.get("agreement"), lambda value: f"{100 * value:.2f} %"),
+            _maybe(facts.get("largest_difference"), lambda value: f"{value:.2g}"),
+            _maybe(facts.get("accuracy"), percent),
+            _maybe(facts.get("median_ms"), ms),
+            _maybe(timing.get("p99_ms"), ms),
+            _maybe(timing.get("ratio"), lambda value: f"× {value:.2f}"),  # noqa: RUF001 - times
         )
         rows.append((name, cells))
-    return {"rows": rows, "runs": timed["runs"] if timed else 0}
+    return {"rows": rows, "runs": latency["runs"] if latency else 0}
 
 
 def _maybe(value: Any, write: Callable[[Any], str]) -> str:
@@ -304,9 +305,9 @@ def _maybe(value: Any, write: Callable[[Any], str]) -> str:
 
 def _mistakes(mistakes: Sequence[Mistake], examples: Examples, manifest: Manifest) -> Values:
     photos = []
-    for one in mistakes[:MISTAKES]:
-        source, small = plots.photo(examples.images[one.index], manifest.spec)
-        alt = f"{one.true} taken for {one.predicted}"
-        name = examples.names[one.index]
-        photos.append(Photo(source, alt, small, one.predicted, one.confidence, one.true, name))
+    for mistake in mistakes[:MISTAKES]:
+        source, small = plots.photo(examples.images[mistake.index], manifest.spec)
+        alt = f"{mistake.true} taken for {mistake.predicted}"
+        name = examples.names[mistake.index]
+        photos.append(Photo(source, alt, small, mistake.predicted, mistake.confidence, mistake.true, name))
     return {"photos": photos, "wrong": len(mistakes), "images": len(examples.labels)}
