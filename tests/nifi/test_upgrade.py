@@ -20,7 +20,8 @@ from imagewarehouse.resources import FLOW
 from tests.conftest import until
 from tests.nifi.conftest import Command, Warehouse
 from tests.nifi.test_deploy import changed, renumbered
-from tests.nifi.test_flow import JPEG, key, picture
+from tests.nifi.test_flow import JPEG, key
+from tests.pictures import numbered as picture
 from tests.test_upgrade import OLD
 from tools.local_nifi import LocalNifi
 
