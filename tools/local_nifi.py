@@ -120,7 +120,7 @@ def _java_homes(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _java_version(home: Path) -> int | None:
-    """25 for 25.0.1; None when it cannot be told."""
+    """25 for 25.0.1; None when it is unknown."""
     try:
         release = (home / "release").read_text(encoding="utf-8", errors="replace")
     except OSError:

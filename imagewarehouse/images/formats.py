@@ -1,4 +1,4 @@
-"""Image formats told from their bytes, and where each picture ends.
+"""Image formats recognised by their bytes, and the end of each picture.
 
 A decoder stops reading at the end of the picture, so it says nothing about what follows; a browser or a ZIP tool may
 well read on. Each walker here follows a format's own structure to the byte where the picture ends, counts its frames
@@ -50,7 +50,7 @@ class ImageFormat:
     media_types: tuple[str, ...]  # the registered one first; the others are seen in the wild
     extension: str
     file_suffixes: tuple[str, ...]
-    walk: Callable[[bytes, Ceilings], Extent] | None = None  # None: told apart, but not walked and not decoded here
+    walk: Callable[[bytes, Ceilings], Extent] | None = None  # None: recognised, but not walked and not decoded here
     bytes_per_pixel: int = 4  # what Pillow's decoder holds at its peak, measured at 50 megapixels
 
 
@@ -544,7 +544,7 @@ FORMATS: dict[str, ImageFormat] = {
         ImageFormat("BMP", ("image/bmp", "image/x-bmp", "image/x-ms-bmp"), "bmp", ("bmp", "dib"), _walk_bmp),
         ImageFormat("TIFF", ("image/tiff", "image/tif", "image/x-tiff"), "tiff", ("tif", "tiff"), _walk_tiff),
         ImageFormat("AVIF", ("image/avif",), "avif", ("avif",), _walk_bmff, 10),
-        # Told apart so that the answer can name them; accepting them by setting ends in image.no_decoder.
+        # Recognised so that the answer can name them; accepting them by setting ends in image.no_decoder.
         ImageFormat("HEIF", ("image/heic", "image/heif"), "heic", ("heic", "heif")),
         ImageFormat("JXL", ("image/jxl",), "jxl", ("jxl",)),
         ImageFormat("JPEG2000", ("image/jp2", "image/jpx"), "jp2", ("jp2", "j2k")),

@@ -187,7 +187,7 @@ def _litert(path: Path, manifest: Manifest) -> Infer:
     idle: list[Any] = []
     lock = threading.Lock()
 
-    def new() -> Any:
+    def new_interpreter() -> Any:
         try:
             interpreter = Interpreter(model_content=content, num_threads=1)
             spec = manifest.spec
@@ -202,12 +202,12 @@ def _litert(path: Path, manifest: Manifest) -> Infer:
             raise ModelBroken(f"{path.name}: {one_line(err)}") from err
         return interpreter, details["index"], interpreter.get_output_details()[0]["index"]
 
-    idle.append(new())
+    idle.append(new_interpreter())
 
     def infer(batch: Float32Array) -> Float32Array:
         with lock:
             interpreter = idle.pop() if idle else None
-        runner, input_index, output_index = interpreter or new()
+        runner, input_index, output_index = interpreter or new_interpreter()
         # One at a time: this runtime gains nothing from batches (386 against 385 us an image), and a fixed shape
         # needs no new allocation.
         rows = []

@@ -57,8 +57,8 @@ class State:
 
     def begin(self, key: str, now: datetime) -> str:
         """The Idempotency-Key for an image: the one of an earlier run, or a fresh one where that has grown too old."""
-        known = self._pending.pop(_digest(key), None)
-        request_id = known if known is not None and _is_usable(known, now) else new_request_id(now)
+        earlier = self._pending.pop(_digest(key), None)
+        request_id = earlier if earlier is not None and _is_usable(earlier, now) else new_request_id(now)
         self.end(key, request_id, "sending")
         return request_id
 
@@ -84,12 +84,14 @@ class State:
 def _check_header(line: str, path: Path, url: str) -> None:
     try:
         header = json.loads(line)
-        known, _ = header["url"], header["imagewarehouse_send"]
+        recorded_url, _ = header["url"], header["imagewarehouse_send"]
     except (ValueError, KeyError, TypeError) as err:
         problem = f"{path} exists and is no state file of `imagewarehouse send`"
         raise ConfigurationError("--state", problem) from err
-    if known != url:
-        problem = f"{path} belongs to {known}; take another file, or edit its first line if the service has moved"
+    if recorded_url != url:
+        problem = (
+            f"{path} belongs to {recorded_url}; take another file, or edit its first line if the service has moved"
+        )
         raise ConfigurationError("--state", problem)
 
 

@@ -281,9 +281,9 @@ def _test_rows(listing: Listing, problems: Problems) -> IntArray:
 
 def _known(listing: Listing, rows: IntArray, classes: Sequence[str], setting: str, problems: Problems) -> IntArray:
     """Those of `rows` whose class is one of `classes`. Raises ConfigurationError when there are some, but none of them is."""
-    known = np.isin(listing.labels[rows], [at for at, name in enumerate(listing.classes) if name in set(classes)])
-    unknown = np.bincount(listing.labels[rows[~known]], minlength=len(listing.classes))
-    if len(rows) and not known.any():
+    in_classes = np.isin(listing.labels[rows], [at for at, name in enumerate(listing.classes) if name in set(classes)])
+    unknown = np.bincount(listing.labels[rows[~in_classes]], minlength=len(listing.classes))
+    if len(rows) and not in_classes.any():
         source_classes, model_classes = (", ".join(names[:5]) for names in (listing.classes, tuple(classes)))
         raise ConfigurationError(
             setting, f"none of its classes ({source_classes}) is one of the model's ({model_classes})"
@@ -293,7 +293,7 @@ def _known(listing: Listing, rows: IntArray, classes: Sequence[str], setting: st
             f"class {listing.classes[label]!r} of {listing.source} is not trained on: {images(unknown[label])} left out"
         )
         problems.add("classes left out", line)
-    return rows[known]
+    return rows[in_classes]
 
 
 def _too_few_classes(listing: Listing, usable: IntArray, problems: Problems) -> str:

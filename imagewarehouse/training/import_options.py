@@ -1,4 +1,4 @@
-"""What the caller of an import says of a model: pixel scale and labels, from the words of the command line."""
+"""Options of an import: pixel scale and labels, parsed from the command line."""
 
 from __future__ import annotations
 

@@ -111,8 +111,8 @@ _RUNTIME_FILES = {"litert": LITERT_FILE, "tensorflow": KERAS_FILE}
 def input_spec(shape: Shape, wishes: Wishes) -> InputSpec:
     """The model's input, from what it says itself and what the caller says. Raises ConfigurationError."""
     height, width, channels = shape
-    usual: Colour = "BGR" if wishes.scale == "caffe" else "RGB"
-    colour: Colour = wishes.colour or ("L" if channels == 1 else usual)
+    default_colour: Colour = "BGR" if wishes.scale == "caffe" else "RGB"
+    colour: Colour = wishes.colour or ("L" if channels == 1 else default_colour)
     if channels not in (None, 1 if colour == "L" else 3):
         raise ConfigurationError("--colour", f"{colour}, but the model takes {channels} channel{'s'[: channels > 1]}")
     if wishes.size is None and (height is None or width is None):

@@ -144,9 +144,9 @@ class Trainer:
                 "--work", f"the checkpoint in {self._manager.directory} can't be read; --restart begins anew"
             ) from err
         if self._history_file.is_file():
-            kept: dict[str, Any] = json.loads(self._history_file.read_text(encoding="utf-8"))
-            running = kept.pop(_RUNNING, [])
-            self.history = {name: values[: self.step // self.steps_per_epoch] for name, values in kept.items()}
+            history: dict[str, Any] = json.loads(self._history_file.read_text(encoding="utf-8"))
+            running = history.pop(_RUNNING, [])
+            self.history = {name: values[: self.step // self.steps_per_epoch] for name, values in history.items()}
             self._running = running[: self.step - len(self.history["loss"]) * self.steps_per_epoch]
         return True
 

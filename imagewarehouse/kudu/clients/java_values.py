@@ -168,7 +168,7 @@ def _column(java: Any) -> KuduColumn:
 
 def _known(names: dict[str, str], java: Any) -> str | None:
     text = None if java is None else str(java.name())
-    name = next((ours for ours, theirs in names.items() if theirs == text), None)
+    name = next((kudu_name for kudu_name, java_name in names.items() if java_name == text), None)
     return None if name in ("auto", "default") else name  # what a declaration leaves out
 
 

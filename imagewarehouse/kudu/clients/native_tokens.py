@@ -23,7 +23,7 @@ _INTEGERS = {KuduType.INT8: 1, KuduType.INT16: 2, KuduType.INT32: 4, KuduType.IN
 
 @dataclass(slots=True)
 class OpenedTable:
-    """A table as it was when it was opened. `schema` is read when it is asked for first."""
+    """A table as it was when it was opened. `schema` is read at its first use."""
 
     handle: Any
     columns: tuple[KuduColumn, ...]  # without defaults, encodings and compressions
