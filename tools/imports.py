@@ -1,4 +1,4 @@
-"""`python -m tools.imports`: holds the code to the rules of docs/architecture.md: who imports whom, and no circles.
+"""`python -m tools.imports`: checks the import rules of docs/architecture.md: allowed imports, and no cycles.
 
 Every import counts, also one inside a function or for type checkers only: what is late is still a dependency.
 """
@@ -85,7 +85,7 @@ def broken_rules(edges: Mapping[str, set[str]]) -> list[str]:
     return violations
 
 
-def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
+def import_cycles(edges: Mapping[str, set[str]]) -> list[list[str]]:
     """Modules that import each other, directly or by way of others: each group once (Tarjan)."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
@@ -118,7 +118,7 @@ def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
 
 def problems(root: Path = REPOSITORY) -> Sequence[str]:
     edges = graph(root)
-    return [*broken_rules(edges), *(f"import circle: {', '.join(group)}" for group in circles(edges))]
+    return [*broken_rules(edges), *(f"import cycle: {', '.join(group)}" for group in import_cycles(edges))]
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ def pack(target: Target, output: Path, repository: Path = REPOSITORY) -> Path:
     return path
 
 
-# --- what goes in -------------------------------------------------------------------------------------------------
+# --- contents -------------------------------------------------------------------------------------------------
 
 
 def own_files(target: Target, repository: Path = REPOSITORY) -> dict[str, Content]:

@@ -1,4 +1,4 @@
-"""`imagewarehouse import`: a model that was made elsewhere becomes a version of a model folder."""
+"""`imagewarehouse import`: writes a foreign model as a version of a model folder."""
 
 from __future__ import annotations
 

@@ -302,10 +302,10 @@ def _loops(subject: _Subject) -> Iterator[str]:
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as err:
-            circle: list[str] = err.args[1]
-            names = (_where(subject.flow.components[i]) if i in subject.flow.components else i for i in circle)
+            loop: list[str] = err.args[1]
+            names = (_where(subject.flow.components[i]) if i in subject.flow.components else i for i in loop)
             yield f"loop without a penalised retry: {' -> '.join(names)}"
-            edges -= set(itertools.pairwise(circle))
+            edges -= set(itertools.pairwise(loop))
         else:
             return
 

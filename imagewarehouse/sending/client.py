@@ -1,4 +1,4 @@
-"""One image posted, with retries, and what its answer means."""
+"""Posts one image, with retries, and interprets the answer."""
 
 from __future__ import annotations
 

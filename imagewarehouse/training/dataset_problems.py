@@ -1,4 +1,4 @@
-"""What is wrong with a data set, in lines that somebody reads before a training and in its report."""
+"""Problems of a data set, one line each, shown before a training and in its report."""
 
 from __future__ import annotations
 

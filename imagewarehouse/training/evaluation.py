@@ -1,4 +1,4 @@
-"""What a model is worth: scores with their uncertainty, calibration, robustness and speed.
+"""Evaluation of a model: scores with confidence intervals, calibration, robustness and speed.
 
 Everything is measured on what is served: the file and the runtime that answer in NiFi, temperature included.
 """

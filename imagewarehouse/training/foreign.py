@@ -1,4 +1,4 @@
-"""Models that were made elsewhere: what kind a file is, whether it may be loaded, and one way to ask them all.
+"""Foreign models: detects the kind of a file, checks whether it may be loaded, and gives all one interface.
 
 The content says the kind, not the name: Keras file, Keras H5 file, SavedModel folder or TFLite file.
 """

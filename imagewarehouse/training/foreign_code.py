@@ -1,4 +1,4 @@
-"""Whether somebody else's model holds code, found out by reading it and before anything in it is loaded.
+"""Detects code in a foreign model by reading it, before anything in it is loaded.
 
 A Keras file may hold Python bytecode (Lambda) or name classes from anywhere, a SavedModel may hold operations that
 run Python or read and write files. Either would run wherever the model is loaded.

@@ -1,4 +1,4 @@
-"""Importing a model that was made elsewhere: every question that can be asked of it is asked before it is written.
+"""Imports a foreign model: all checks run before the version is written.
 
 A wrong size, colour order or list of labels does not fail in the service, it answers wrongly; so whatever the model
 itself says about them is compared with what the caller says.
@@ -105,7 +105,7 @@ def import_model(
 _RUNTIME_FILES = {"litert": LITERT_FILE, "tensorflow": KERAS_FILE}
 
 
-# --- what goes in -------------------------------------------------------------------------------------------------
+# --- input -------------------------------------------------------------------------------------------------
 
 
 def input_spec(shape: Shape, wishes: Wishes) -> InputSpec:
@@ -156,7 +156,7 @@ def _check_labels(wishes: Wishes, outputs: int) -> None:
     raise ConfigurationError("--labels", text)
 
 
-# --- what comes out -----------------------------------------------------------------------------------------------
+# --- output -----------------------------------------------------------------------------------------------
 
 
 def _check_wishes(network: Network, wishes: Wishes) -> None:

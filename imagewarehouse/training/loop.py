@@ -1,4 +1,4 @@
-"""The training itself: steps, checkpoints, and going on after an interruption as if there had been none.
+"""The training loop: steps, checkpoints, and exact resumption after an interruption.
 
 A custom loop rather than `Model.fit`: the order of the pictures, two learning rates, averaged weights and a stop in the
 middle of an epoch are all part of what a resumed run has to repeat.
@@ -273,7 +273,7 @@ class Trainer:
             weight_decay=weight_decay,
         )
 
-    # --- around it ----------------------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------------------------
 
     def _logits(self, images: UInt8Array) -> Float32Array:
         parts = []

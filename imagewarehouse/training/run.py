@@ -1,4 +1,4 @@
-"""One training from the images to the model's new version, in a folder that it can be taken up again from.
+"""One training, from the images to a new version, in a working folder from which it can be resumed.
 
 The working folder holds `run.json` (its settings), `start/` (the version that it began with), `checkpoints/`,
 `tensorboard/`, `history.json` and `cache/` with the decoded images. Nothing in it is served; the version is written by

@@ -1,4 +1,4 @@
-"""Going on from a version that is there: its network's weights are the first weights of a new training."""
+"""Fine-tuning: a new training begins with the weights of an existing version."""
 
 from __future__ import annotations
 

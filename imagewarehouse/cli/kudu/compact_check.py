@@ -1,4 +1,4 @@
-"""`imagewarehouse table compact-check`: what an operator should do about a table."""
+"""`imagewarehouse table compact-check`: checks the compaction and partitions of a table."""
 
 from __future__ import annotations
 

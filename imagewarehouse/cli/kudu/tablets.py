@@ -1,4 +1,4 @@
-"""The tablets of a Kudu table as the web pages of Kudu's servers tell of them.
+"""The tablets of a Kudu table, read from the web pages of Kudu's servers.
 
 Kudu's clients know neither rowsets nor memory. The servers do: each has web pages, some of them JSON.
 """

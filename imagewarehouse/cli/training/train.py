@@ -1,4 +1,4 @@
-"""`imagewarehouse train` and the end of it, once its words are read."""
+"""`imagewarehouse train` and its final steps, after the options are parsed."""
 
 from __future__ import annotations
 

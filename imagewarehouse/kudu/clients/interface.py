@@ -1,4 +1,4 @@
-"""`KuduWriter`: what every client of Kudu does for us, and the settings that all of them take."""
+"""`KuduWriter`: the interface of all Kudu clients, and their settings."""
 
 from __future__ import annotations
 

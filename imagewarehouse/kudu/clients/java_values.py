@@ -1,4 +1,4 @@
-"""Values, columns and tables of ours as Kudu's Java client has them, and back. The JVM runs already."""
+"""Converts values, columns and tables to the types of Kudu's Java client, and back. Needs a running JVM."""
 
 from __future__ import annotations
 

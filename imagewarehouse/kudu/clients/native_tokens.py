@@ -1,4 +1,4 @@
-"""What kudu-python knows about a table: out of its handle, and what the handle does not tell out of its scan tokens.
+"""Table metadata from kudu-python: from the table handle, and from scan tokens where the handle lacks it.
 
 A scan token is a message (ScanTokenPB) that carries the table along, so that another process needs no master.
 """

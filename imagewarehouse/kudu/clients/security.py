@@ -1,4 +1,4 @@
-"""Who the Java client is to Kudu, and whom it believes: Kerberos logins that stay valid, tokens, certificates."""
+"""Authentication of the Java client and its trust: Kerberos logins with renewal, tokens, certificates."""
 
 from __future__ import annotations
 

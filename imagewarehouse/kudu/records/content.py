@@ -1,4 +1,4 @@
-"""The content of a FlowFile as records, and records as a content or a report again.
+"""Parses the content of a FlowFile into records, and writes records as a content or a report.
 
 Content: a JSON object, an array of objects, JSON lines (or objects one behind the other), an Arrow IPC stream or file.
 JSON is read strictly: UTF-8, no key twice in one object, no NaN or Infinity outside of quotes. Integers keep every

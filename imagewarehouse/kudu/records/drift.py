@@ -1,4 +1,4 @@
-"""Columns for fields that a table lacks, by the values that the fields have."""
+"""Derives columns for fields that a table lacks, from the values of the fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records as rows: one operation and its fields a row, taken out of a record by paths and renamed.
+"""Maps records to rows: an operation and renamed fields, selected by paths.
 
 Paths, a small part of NiFi's RecordPath: `/name/name`, `[*]` behind a name for every element of a list, quotes around
 a name with other signs (`/'a b'`), `/` for the record itself, and `|` between alternatives, of which the first that

@@ -1,4 +1,4 @@
-"""What became of the records of one FlowFile."""
+"""The outcome of the records of one FlowFile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Range partitions over time: which ones to make ahead of need, and which ones are past retention."""
+"""Time range partitions: those to create in advance, and those past retention."""
 
 from __future__ import annotations
 

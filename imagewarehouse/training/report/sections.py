@@ -1,4 +1,4 @@
-"""What each section of the page says, as values; the templates only write them down.
+"""The values of each section of the page; the templates only render them.
 
 A section is a function of what was measured. One that has nothing to say returns None and is not shown.
 """
