@@ -38,14 +38,14 @@ class State:
             except OSError:
                 pass  # a file system without locks
             self._file.seek(0)
-            last = self._file.readline()
-            if last:
-                _check_header(last, path, url)
+            line = self._file.readline()
+            if line:
+                _check_header(line, path, url)
             else:
                 self._write(imagewarehouse_send=1, url=url)
-            for last in self._file:
-                self._remember(last, answered)
-            if last and not last.endswith("\n"):  # cut off by a crash; the next line must not be glued to it
+            for line in self._file:
+                self._remember(line, answered)
+            if line and not line.endswith("\n"):  # cut off by a crash; the next line must not be glued to it
                 self._file.write("\n")
             self.close = stack.pop_all().close
         self._answered = array("Q", sorted(answered))

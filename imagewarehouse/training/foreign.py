@@ -197,7 +197,7 @@ def _load(kind: str, path: Path, config: dict[str, Any], trust: bool) -> Network
     return Network(kind, shape, _caller(model), None if code or single else model, _activation(model), facts=facts)
 
 
-def saved_again(model: Any, path: Path) -> Callable[[Float32Array], Float32Array]:
+def save_and_reload(model: Any, path: Path) -> Callable[[Float32Array], Float32Array]:
     """Save a model as a Keras file, uncompiled, load that as the service does, and return it as a function."""
     keras = _import_keras()
     with quiet():

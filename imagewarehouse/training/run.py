@@ -29,7 +29,7 @@ from imagewarehouse.training.listing import TEST
 from imagewarehouse.training.loop import Progress, Trainer
 from imagewarehouse.training.recipe import PRESETS, Recipe
 from imagewarehouse.training.sources import list_source
-from imagewarehouse.training.start import Start, keep, read_start
+from imagewarehouse.training.start import Start, copy_version, read_start
 
 RUN_FILE, FINISHED_FILE = "run.json", "finished.json"
 _START = "start"
@@ -209,7 +209,7 @@ def open_run(folder: Path, settings: Settings | None, *, resume: bool, restart: 
         if settings is None:
             raise ConfigurationError("--resume", f"there is no training in {folder}")
         if settings.start is not None:
-            keep(Path(settings.start), folder / _START)
+            copy_version(Path(settings.start), folder / _START)
         _write_json(run_file, asdict(settings))
         yield Run(folder, settings, resumed=False)
 

@@ -62,7 +62,7 @@ def list_source(source: str, setting: str) -> Listing:
     raise ConfigurationError(setting, f"{source}: expected a .parquet, .csv or .tsv file, a folder, or one of {sets}")
 
 
-def renamed(listing: Listing, numbers: Mapping[int, str], classes: Sequence[str]) -> Listing:
+def with_class_names(listing: Listing, numbers: Mapping[int, str], classes: Sequence[str]) -> Listing:
     """The listing with names for its numbers from `numbers`, if it has none itself and none of `classes` is one."""
     if listing.has_names or set(listing.classes) & set(classes) or not set(listing.numbers) & set(numbers):
         return listing

@@ -120,7 +120,7 @@ def mirrors(version: Manifest) -> bool:
     return _object(_object(version.training).get("recipe")).get("flip") is not False
 
 
-def keep(version: Path, copy: Path) -> None:
+def copy_version(version: Path, copy: Path) -> None:
     """Copy a version, without its report, so that a training can be resumed whatever becomes of the version.
 
     Raises: ConfigurationError.
