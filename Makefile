@@ -24,7 +24,7 @@ PLATFORM := linux-x86_64
 VARIANT := core
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-rows bench-training bench-nifi bench-peers mutated soak soak-nifi clean
+.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-rows bench-training bench-nifi bench-peers bench-filled mutated soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ mutated: $(VENV)/.dev ## Post 10,000 damaged images to the service and look at e
 
 bench-peers: $(VENV)/.dev ## Measure /classify beside other model servers (needs a C compiler; about twenty minutes)
 	$(BIN)/python -m benchmarks.peers $(ARGS)
+
+bench-filled: $(VENV)/.dev ## Measure the service with a million rows and objects against an empty one (4 GB, needs a C compiler)
+	$(BIN)/python -m benchmarks.filled $(ARGS)
 
 soak: $(VENV)/.dev ## Watch the memory over 20,000 requests (about a minute)
 	$(BIN)/python -m benchmarks.soak

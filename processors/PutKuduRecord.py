@@ -102,6 +102,18 @@ class PutKuduRecord(FlowFileTransform):
         dependencies=[PropertyDependency(RECORD_SOURCE, "image record")],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )
+    PASS_IMAGES_ON = PropertyDescriptor(
+        name="Pass Images On",
+        description="""true: what leaves on success is a package of the images whose rows are written, rejected and failed ones
+            included, each with its record as attributes, and behind them the answers, each with http.response.status. The
+            attribute images of the package counts the images, and answers is empty then. For packages only: the images
+            cross the bridge to Python and back. false: as FlowFile Packages says.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
+        dependencies=[PropertyDependency(RECORD_SOURCE, "image record"), PropertyDependency(PACKAGES, "true")],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
     RECORD_FORMAT = PropertyDescriptor(
         name="Record Format",
         description="""What the content is: json (an object, an array of objects, or objects one behind the other), json-lines
@@ -394,7 +406,7 @@ class PutKuduRecord(FlowFileTransform):
     def getPropertyDescriptors(self):
         return [
             self.KUDU_MASTERS, self.LOCAL_DATABASE, self.TABLE_NAME, self.RECORD_SOURCE, self.PACKAGES,
-            self.RECORD_FORMAT, self.OPERATION,
+            self.PASS_IMAGES_ON, self.RECORD_FORMAT, self.OPERATION,
             self.OPERATION_PATH, self.DATA_PATH, self.FIELD_MAPPING, self.LOWERCASE_FIELD_NAMES, self.IGNORE_NULLS,
             self.UNKNOWN_FIELDS, self.INTEGER_TIMESTAMPS, self.BINARY_TEXT, self.TABLE_SCHEMA, self.MONTHS_TO_KEEP,
             self.BATCH_SIZE, self.FLUSH_MODE, self.OPERATION_TIMEOUT, self.ADMIN_TIMEOUT, self.RETRIES, self.RETRY_BACKOFF,

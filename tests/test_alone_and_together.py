@@ -12,7 +12,7 @@ import pytest
 
 from imagewarehouse.flows.definition import Component, Retry
 from imagewarehouse.nifi.packages import Packed
-from imagewarehouse.standalone import java
+from imagewarehouse.standalone import components
 from imagewarehouse.standalone.flowfile import FlowFile
 from imagewarehouse.standalone.python_host import PythonProcessor
 from tests import hostile
@@ -113,9 +113,9 @@ def through(way: Way, sent: Sequence[Sent], mode: str) -> tuple[Left, dict[str, 
 
 def unpacked(flow_file: FlowFile) -> dict[str, Packed]:
     values = {"Packaging Format": "flowfile-stream-v3"}
-    component = Component("unpack", "unpack", "PROCESSOR", java.UNPACK, ("", "", ""), (), values, frozenset(),
+    component = Component("unpack", "unpack", "PROCESSOR", components.UNPACK, ("", "", ""), (), values, frozenset(),
                           frozenset({"original"}), 1, 0, 0, Retry(0, frozenset(), 0, True), True)  # fmt: skip
-    made = [one for _, one in java.unpack_content(component, {})(flow_file)]
+    made = [one for _, one in components.unpack_content(component, {})(flow_file)]
     return {one.attributes["http.context.identifier"]: Packed(one.attributes, one.content or b"") for one in made}
 
 

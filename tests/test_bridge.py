@@ -249,10 +249,16 @@ def test_a_package_of_the_jvm_is_not_taken_for_one_of_this_process(java: Bridge)
 class Result:
     """What a processor gives back, with NiFi's way of handing over attributes."""
 
-    def __init__(self, attributes: dict[str, Any] | None, gateway: JavaGateway | None = None) -> None:
+    def __init__(
+        self, attributes: dict[str, Any] | None, gateway: JavaGateway | None = None, contents: bytes | None = None
+    ) -> None:
         self.relationship = "success"
         self.attributes = attributes
+        self.contents = contents
         self._gateway = gateway
+
+    def getContents(self) -> bytes | None:
+        return self.contents
 
     def getAttributes(self) -> Any:
         if self.attributes is None or self._gateway is None:
@@ -305,6 +311,50 @@ def test_in_plain_mode_and_with_other_hosts_results_are_left_alone(java: Bridge,
     mode("plain")
     plain = bridge.send_attributes_together(Result({"a": "b"}), java.flow_file(10))
     assert "getAttributes" not in vars(other) | vars(plain)
+
+
+@pytest.mark.parametrize("size", [6_001, 64 << 10, 20 << 20])
+def test_contents_are_read_out_of_this_process(java: Bridge, caplog: pytest.LogCaptureFixture, size: int) -> None:
+    for number in range(3):
+        flow_file, sent = java.flow_file(10), content(size + number % 2, number)
+        result = bridge.send_contents_in_memory(Result(None, contents=sent), flow_file)
+        assert java.gateway.entry_point.imported(flow_file) is None, "not before NiFi asks for it"
+        assert result.getContents() is None
+        assert java.gateway.entry_point.imported(flow_file) == sent
+    (slot,) = bridge._handover._idle
+    assert os.fstat(slot.descriptor).st_size == 0
+    assert told(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("handover", 6_000), ("handover", 0), ("quickack", 7_000), ("plain", 7_000)]
+)
+def test_small_contents_and_those_of_other_modes_cross_as_nifi_does_it(
+    java: Bridge, mode: Callable[[str], None], name: str, size: int
+) -> None:
+    mode(name)
+    result = bridge.send_contents_in_memory(Result(None, contents=content(size, 1)), java.flow_file(10))
+    assert "getContents" not in vars(result)
+
+
+def test_no_contents_and_those_for_other_hosts_are_left_alone(java: Bridge) -> None:
+    none = bridge.send_contents_in_memory(Result(None), java.flow_file(10))
+    other = Result(None, contents=content(7_000, 1))
+    other = bridge.send_contents_in_memory(other, InputFlowFile(FlowFile({}, b"", 0, Ticket())))
+    assert "getContents" not in vars(none) | vars(other)
+
+
+@pytest.mark.parametrize("behaviour", ["renamed", "dies half-way", "no session"])
+def test_contents_that_cannot_be_read_out_of_this_process_cross_as_nifi_does_it(
+    java: Bridge, caplog: pytest.LogCaptureFixture, behaviour: str
+) -> None:
+    for number in range(3):
+        sent = content(50_000, number)
+        result = bridge.send_contents_in_memory(Result(None, contents=sent), java.flow_file(10, 1, behaviour))
+        assert result.getContents() == sent
+    (line,) = told(caplog)
+    assert line.startswith("NiFi's Python bridge is not as expected, contents cross back in base64: ")
+    assert all(os.fstat(slot.descriptor).st_size == 0 for slot in bridge._handover._idle)
 
 
 # --- where a way is closed ----------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from imagewarehouse.flows.definition import Component, Connection, Flow, Retry
-from imagewarehouse.standalone.engine import Engine, Gather, Work
+from imagewarehouse.standalone.engine import Engine, Gather, LatestFirst, Work
 from imagewarehouse.standalone.flowfile import FlowFile
 from tests.conftest import until
 from tests.test_engine import SOURCE, Journal, gather, link, to, unpack
@@ -362,3 +362,35 @@ def test_thousands_through_steps_of_few_tasks_and_short_queues_all_end_once(engi
     assert running.drain(30)
     assert (running.live, journal.ended) == (0, dict.fromkeys(range(2000), 1))
     assert running.nodes["e"].routed == {"success": 2000}
+
+
+# --- threads that wait ----------------------------------------------------------------------------------------------
+
+
+def test_the_thread_that_began_to_wait_last_is_woken_first() -> None:
+    changed, woken = LatestFirst(), []
+
+    def wait(number: int) -> None:
+        with changed:
+            changed.wait(None)
+            woken.append(number)
+
+    threads = [threading.Thread(target=wait, args=(number,), daemon=True) for number in range(4)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        assert until(lambda: len(changed._waiting) == number + 1)  # noqa: B023 - asked for before the next one starts
+    for number in range(4):
+        with changed:
+            changed.notify()
+        assert until(lambda: len(woken) == number + 1)  # noqa: B023
+    assert woken == [3, 2, 1, 0]
+
+
+def test_a_wait_ends_by_itself_and_then_wakes_nobody_elses() -> None:
+    changed = LatestFirst()
+    with changed:
+        changed.wait(0.01)
+        assert changed._waiting == []
+        changed.notify()  # nobody
+        changed.wait(0.01)
+        changed.notify_all()

@@ -6,16 +6,16 @@ import base64
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from imagewarehouse.answers import Answer
-from imagewarehouse.errors import ObjectStoreUnavailable, PackageBroken, WarehouseError
+from imagewarehouse.errors import KuduUnavailable, ObjectStoreUnavailable, PackageBroken, WarehouseError
 from imagewarehouse.ids import event_time, new_request_id, utc_now
-from imagewarehouse.metadata import COLUMNS, to_text
+from imagewarehouse.metadata import COLUMNS, ImageRecord, to_text
 from imagewarehouse.nifi import codec
 from imagewarehouse.nifi.packages import Package, Packed, read_package, write_package
 from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
@@ -307,6 +307,104 @@ def test_a_package_that_is_tried_again_can_be_tried_again_as_it_came(mode: str, 
     assert (given.getAttribute(codec.RECORDS), given.getContentsAsBytes()) == before
     again = through(given, lambda images: [Outcome(SUCCESS, image.event) for image in images])
     assert again.relationship == SUCCESS
+
+
+# --- images that are let out ----------------------------------------------------------------------------------------
+
+
+def let_out(
+    given: Any, process: Process, *, fatal: str | None = None
+) -> tuple[Result, list[tuple[dict[str, str], bytes]]]:
+    """The result of a last step that lets images out, and what is unpacked of it."""
+    value = SimpleNamespace(getValue=lambda: "true")
+    context = SimpleNamespace(getProperty=lambda name: value if name in (codec.SETTING, codec.LET_OUT) else None)
+    step = AStep(process, answers=True, fatal=fatal)
+    left: Any = codec.transform(context, given, step, Result)
+    if left.carried is not None:
+        packed: Sequence[Packed] = left.carried.package.flow_files
+    else:
+        packed = read_package(left.contents) if left.contents else ()
+    return left, [(dict(one.attributes), bytes(one.content)) for one in packed]
+
+
+def recorded(event: ImageEvent, **values: Any) -> Outcome:
+    record = ImageRecord(**{**event.values(), "node": "host", "total_ms": 1.5, **values})
+    answer = Answer(200, "application/json", b"{}") if event.waits else None
+    return Outcome(SUCCESS, event, answer=answer, record=record)
+
+
+@pytest.mark.parametrize("mode", ["text", "carried"])
+def test_images_leave_with_their_records_and_the_answers_behind_them(mode: str) -> None:
+    events = [
+        an_event(0, "classified", origin=Origin(Sender("client 0", "203.0.113.9"), file_name="a b.png")),
+        an_event(1, "failed", origin=Origin(Sender("client 1"), file_name="..")),
+        replace(an_event(2, "rejected", origin=Origin(Sender("client 2"))), facts=Facts()),
+    ]
+    given: Any = some(events)[0] if mode == "text" else InputFlowFile(carried(events))
+    formats = ({"format": "PNG"}, {"format": "JPEG"}, {})
+    left, packed = let_out(
+        given, lambda images: [recorded(i.event, **more) for i, more in zip(images, formats, strict=True)]
+    )
+    assert (left.relationship, (left.attributes or {})[codec.IMAGES]) == (SUCCESS, "3")
+    assert (left.attributes or {})[codec.ANSWERS] == "", "it holds other things, too"
+    images, answered = packed[:3], packed[3:]
+    for number, ((attributes, content), event, name, kind) in enumerate(
+        zip(images, events, ("a b.png", f"{events[1].request_id}.jpg", f"{events[2].request_id}.bin"),
+            ("image/png", "image/jpeg", "application/octet-stream"), strict=True)
+    ):  # fmt: skip
+        assert content == bytes([number])
+        expected = codec.event_attributes(event) | formats[number] | {"node": "host", "total_ms": "1.5"}
+        assert attributes == expected | {"filename": name, "path": "./", "mime.type": kind}
+    assert [one[codec.CONTEXT_ID] for one, _ in answered] == [f"client {n}" for n in range(3)]
+    assert all(one["http.response.status"] == "200" for one, _ in answered)
+
+
+@pytest.mark.parametrize("mode", ["text", "carried"])
+def test_nothing_is_let_out_unless_that_is_set(mode: str) -> None:
+    events = [an_event(0), an_event(1, origin=Origin(Sender("client")))]
+    given: Any = some(events)[0] if mode == "text" else InputFlowFile(carried(events))
+    value = SimpleNamespace(getValue=lambda: "true")
+    context = SimpleNamespace(getProperty=lambda name: value if name == codec.SETTING else None)
+    step = AStep(lambda images: [recorded(image.event) for image in images], answers=True)
+    left: Any = codec.transform(context, given, step, Result)
+    assert (left.attributes[codec.IMAGES], left.attributes[codec.ANSWERS]) == ("", "1")
+    packed = read_package(left.contents) if left.carried is None else left.carried.package.flow_files
+    assert [one.attributes["http.response.status"] for one in packed] == ["200"]
+    if mode == "text":
+        assert given.reads == 0
+
+
+def test_only_images_with_a_row_are_let_out_when_others_are_refused() -> None:
+    events = [an_event(n, origin=Origin(Sender(f"client {n}"))) for n in range(2)]
+    refused = Outcome(REFUSED, events[1].failed(KuduUnavailable("away")), answer=Answer(503, "text/plain", b"", 5))
+    left, packed = let_out(some(events)[0], lambda _: [recorded(events[0]), refused])
+    assert (left.relationship, (left.attributes or {})[codec.IMAGES]) == (REFUSED, "1")
+    assert [one.get("http.response.status", one["request_id"]) for one, _ in packed] == [
+        events[0].request_id, "200", "503",
+    ]  # fmt: skip
+
+
+def test_dead_letters_say_of_no_images_that_they_are_in_them() -> None:
+    """NiFi drops a new content there."""
+    events = [an_event(0), an_event(1)]
+    bad = Outcome(FAILURE, events[1].failed(WarehouseError("no row")))
+    left, packed = let_out(some(events)[0], lambda _: [recorded(events[0]), bad], fatal=FAILURE)
+    assert (left.relationship, (left.attributes or {})[codec.IMAGES], packed) == (FAILURE, "", [])
+
+
+def test_a_body_that_no_step_has_read_goes_without_its_bytes() -> None:
+    class Huge(Given):
+        def getSize(self) -> int:
+            return codec.LARGE + 1
+
+        def getContentsAsBytes(self) -> bytes:
+            raise AssertionError("read")
+
+    event = replace(an_event(0, "rejected"), facts=Facts())
+    given = Huge(b"", {codec.RECORDS: codec.write_records([event])})
+    left, packed = let_out(given, lambda _: [recorded(event)])
+    assert (left.attributes or {})[codec.IMAGES] == "1"
+    assert [content for _, content in packed] == [b""]
 
 
 # --- one FlowFile, one image ----------------------------------------------------------------------------------------

@@ -555,6 +555,40 @@ def test_dead_letters_are_told_from_what_will_drain() -> None:
     assert [queue.identifier for queue in waiting(now, plan)] == ["in", "loop"]
 
 
+@pytest.mark.parametrize(
+    ("state", "closed"),
+    [("Disabled", True), ("Invalid", True), ("Stopped", False), ("Running", False)],
+)
+def test_an_output_port_that_leads_nowhere_keeps_nothing_from_running(state: str, closed: bool) -> None:
+    """Nor does it keep a flow from having drained, whatever waits in front of it."""
+    revision = {"version": 0}
+    port = {"id": "out", "name": "images", "runStatus": state}
+    inner = {"id": "inner", "name": "images", "runStatus": "Disabled"}
+    queue = {"id": "way", "flowFilesQueued": 1, "bytesQueued": 1}
+    group = {"id": "h", "name": "H", "outputPortStatusSnapshots": [{"portStatusSnapshot": inner}]}
+    status = {
+        "id": "g",
+        "name": "G",
+        "outputPortStatusSnapshots": [{"portStatusSnapshot": port}],
+        "connectionStatusSnapshots": [{"connectionStatusSnapshot": queue}],
+        "processGroupStatusSnapshots": [{"processGroupStatusSnapshot": group}],
+    }
+    flow = {
+        "outputPorts": [{"id": "out", "revision": revision}],
+        "connections": [{"id": "way", "sourceId": "inner", "destinationId": "out"}],
+    }
+    nifi: Any = Canned(
+        {
+            "/flow/process-groups/g": {"processGroupFlow": {"flow": flow}},
+            "/flow/process-groups/g/status": {"processGroupStatus": {"aggregateSnapshot": status}},
+        }
+    )
+    plan, now = layout(nifi, "g"), snapshot(nifi, "g")
+    assert now.closed == ({"out"} if closed else set()), "of the group itself, not of those in it"
+    assert [one.count for one in now.queues] == [1]
+    assert waiting(now, plan) == dead_letters(now, plan) == []
+
+
 def test_a_traceback_becomes_the_line_that_matters() -> None:
     text = (
         "PythonProcessor[type=PutKuduRecord, id=1] Failed to properly initialize Processor. If still scheduled. Failure is"

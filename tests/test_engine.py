@@ -14,10 +14,12 @@ import pytest
 
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.flows.definition import Component, Connection, Flow, Retry
-from imagewarehouse.nifi.packages import Packed, read_package, write_package
-from imagewarehouse.standalone import java
+from imagewarehouse.nifi.codec import Carried
+from imagewarehouse.nifi.packages import Package, Packed, read_package, write_package
+from imagewarehouse.standalone import components
 from imagewarehouse.standalone.engine import Engine, Gather, Work
-from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket, joined
+from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, SeenAttributes, Ticket, joined
+from imagewarehouse.steps.event import ImageEvent
 from tests.conftest import until
 
 Make = Callable[..., Component]
@@ -115,6 +117,19 @@ def test_a_relationship_without_a_connection_ends_the_flowfile(engine: Callable[
     running.submit(SOURCE, [journal.flow_file(1)])
     assert running.drain(10)
     assert journal.ended == {1: 1}
+
+
+def test_an_output_port_of_the_whole_flow_ends_the_flowfile(engine: Callable[..., Engine], journal: Journal) -> None:
+    running = engine(
+        {"a": {}, "inner": {"kind": "OUTPUT_PORT", "group": ("Group",)}, "outer": {"kind": "OUTPUT_PORT"}, "b": {}},
+        [link(SOURCE, "a", "success"), link("a", "inner", "success"), link("inner", "outer", max_objects=1),
+         link("a", "b", "success")],
+        {"a": to("success"), "b": to("success")},
+    )  # fmt: skip
+    running.submit(SOURCE, [journal.flow_file(n) for n in range(10)])
+    assert running.drain(10)
+    assert (journal.ended, running.parked) == (dict.fromkeys(range(10), 1), [])
+    assert running.nodes["b"].routed == {"success": 10}
 
 
 def test_as_many_tasks_work_at_once_as_the_flow_says(engine: Callable[..., Engine], journal: Journal) -> None:
@@ -321,7 +336,7 @@ def split(flow_file: FlowFile) -> Any:
 
 def routed(component: Make) -> Work:
     properties = {"one": "${number:isEmpty():not()}", "two": "${number:equals('1')}", "three": "${number:isEmpty()}"}
-    return java.route_on_attribute(component("route", type=java.ROUTE, properties=properties), {})
+    return components.route_on_attribute(component("route", type=components.ROUTE, properties=properties), {})
 
 
 @pytest.mark.parametrize("kind", ["original", "route"])
@@ -373,12 +388,12 @@ def test_a_ticket_calls_back_once_when_nothing_is_left() -> None:
 
 def gather(component: Make, images: int = 64, size: str = "8 MB") -> Gather:
     properties = {"Maximum Batch Size": str(images), "Maximum Batch Content Size": size}
-    return java.package_flow_file(component("gather", type=java.PACKAGE, properties=properties), {})
+    return components.package_flow_file(component("gather", type=components.PACKAGE, properties=properties), {})
 
 
 def unpack(component: Make) -> Work:
     properties = {"Packaging Format": "flowfile-stream-v3"}
-    return java.unpack_content(component("unpack", type=java.UNPACK, properties=properties), {})
+    return components.unpack_content(component("unpack", type=components.UNPACK, properties=properties), {})
 
 
 def numbers(package: FlowFile) -> list[int]:
@@ -779,12 +794,35 @@ def test_a_joined_ticket_ends_the_others_once_and_not_before_they_are_done_thems
 )
 def test_limits_that_nifi_refuses_are_refused(component: Make, properties: dict[str, str]) -> None:
     with pytest.raises(ConfigurationError, match="Maximum Batch"):
-        java.package_flow_file(component("gather", type=java.PACKAGE, properties=properties), {})
+        components.package_flow_file(component("gather", type=components.PACKAGE, properties=properties), {})
 
 
 def test_only_packages_of_flowfiles_are_unpacked(component: Make) -> None:
     with pytest.raises(ConfigurationError, match="Packaging Format"):
-        java.unpack_content(component("unpack", type=java.UNPACK, properties={"Packaging Format": "zip"}), {})
+        components.unpack_content(
+            component("unpack", type=components.UNPACK, properties={"Packaging Format": "zip"}), {}
+        )
+
+
+@pytest.mark.parametrize("carried", [False, True])
+def test_attributes_are_deleted_by_their_names(component: Make, carried: bool) -> None:
+    events = [(ImageEvent("one"), None)]
+    package = Carried(Package([Packed({"a": "in it"}, b"x")]), events) if carried else None
+    given = FlowFile({"a": "1", "ab": "2", "b": "3"}, b"content", 7, Ticket(), {}, package)
+
+    def deleted(pattern: str, **more: str) -> dict[str, str]:
+        properties = {"Delete Attributes Expression": pattern, "Store State": "Do not store state", **more}
+        work = components.update_attribute(component("u", type=components.UPDATE, properties=properties), {})
+        assert not isinstance(work, Gather)
+        ((relationship, left),) = work(given)
+        assert (relationship, left.body) == ("success", given.body)
+        return dict(SeenAttributes(left))
+
+    records = {"package.records": '[{"request_id":"one"}]'} if carried else {}
+    assert deleted("a") == {"ab": "2", "b": "3", **records}
+    assert deleted(".*") == {}
+    with pytest.raises(ConfigurationError, match="does not know this property"):
+        deleted("a", status="classified")
 
 
 def test_many_flowfiles_in_packages_through_many_tasks_all_end_once(

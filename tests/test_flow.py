@@ -142,7 +142,7 @@ def test_the_four_groups_stand_from_left_to_right(raw: Raw) -> None:
 
 @both
 def test_every_group_has_a_label_beside_it(raw: Raw) -> None:
-    assert len(raw["flowContents"]["labels"]) == 4
+    assert len(raw["flowContents"]["labels"]) == 5  # the port has one, too
     assert all(1 <= label["label"].count("\n") <= 2 for g in groups(raw) for label in g["labels"])
 
 
@@ -200,18 +200,31 @@ def test_no_host_port_or_folder_is_outside_the_parameters(raw: Raw) -> None:
 @both
 def test_every_connection_is_as_roomy_as_what_it_holds(raw: Raw) -> None:
     """Requests and answers one by one, packages of many, and what has to wait however long it takes."""
-    singly = {"Receive images", "Receive for classification", "Unpack answers", "answers"}
+    singly = {"Receive images", "Receive for classification", "Unpack answers", "answers", "Unpack images",
+              "Image or answer?"}  # fmt: skip
     for g in groups(raw):
         for c in g["connections"]:
             source = c["source"]["name"]
             limit = f"{c['backPressureObjectThreshold']} objects, {c['backPressureDataSizeThreshold']}"
             if c["name"].startswith("dead letters"):
                 assert limit == "0 objects, 0 B", f"{source}: {limit}: a full one would stop the step in front of it"
+            elif c["source"]["name"] == "images":
+                assert limit == "0 objects, 0 B", f"{source}: {limit}: nobody has to take them, and the flow goes on"
             elif c["source"]["id"] == c["destination"]["id"]:
                 assert limit == ROOMY, f"{source}: {limit}"
             else:
                 objects = 1000 if source in singly else 1
                 assert limit == f"{objects} objects, 100 MB", f"{source}: {limit}"
+
+
+@both
+def test_what_nobody_takes_is_dropped_and_nothing_else_is(raw: Raw) -> None:
+    flow = parse_flow(raw)
+    [way] = [c for c in flow.connections if c.expiration_s]
+    port = flow.components[way.destination]
+    assert (port.kind, port.name, port.group, way.expiration_s) == ("OUTPUT_PORT", "images", (), 600)
+    assert not port.enabled, "NiFi counts one that leads nowhere as invalid"
+    assert flow.parameters["images.pass.on"].value == "false"
 
 
 @both
@@ -307,7 +320,7 @@ def move_connection_to_another_group(raw: Raw) -> None:
 
 
 def cut_all_dead_letters(raw: Raw) -> None:
-    for name in ("PutKuduRecord", "PutSolrDocument", "Unpack answers"):
+    for name in ("PutKuduRecord", "PutSolrDocument", "Unpack answers", "Unpack images"):
         cut(name, "failure")(raw)
 
 
@@ -381,6 +394,10 @@ BROKEN: list[tuple[str, Change, str]] = [
      "HandleHttpRequest takes no FlowFiles"),
     ("funnel-not-fed", cut_all_dead_letters, "Storing Result / funnel: nothing comes into this funnel"),
     ("any-number", wire("ClassifyImage", "success", backPressureObjectThreshold=0), "no back pressure by objects"),
+    ("way-out-that-fills", wire("images", "", "images", backPressureObjectThreshold=1),
+     "-> images: a full queue would stop the flow where nothing takes it"),
+    ("way-out-without-end", wire("images", "", "images", flowFileExpiration="0 sec"),
+     "-> images: grows without end where nothing takes it"),
     ("any-size", wire("ClassifyImage", "success", backPressureDataSizeThreshold="0 B"), "no back pressure by size"),
     # loops
     ("loop-without-retry", edit("StoreImage", retriedRelationships=["failure"]),

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import subprocess
 import sys
 import threading
 import zipfile
@@ -22,6 +23,8 @@ from imagewarehouse.errors import ConfigurationError, Corrupt, InferenceFailed, 
 from imagewarehouse.images.decoding import InputSpec, decode_rgb, to_batch
 from imagewarehouse.models.classifier import Classifier, Prediction, load_classifier
 from imagewarehouse.models.manifest import find_version, read_manifest
+from imagewarehouse.models.quiet import without_info_lines
+from imagewarehouse.resources import REPOSITORY
 from tests.pictures import noise
 
 # Keras asks NumPy for a copy in the old way while it loads weights.
@@ -529,3 +532,35 @@ def test_without_any_runtime_each_is_named(
     files = {"tensorflow": ("model.keras", b"never opened"), "litert": ("model.tflite", tflite())}
     with pytest.raises(ModelUnavailable, match=r"tensorflow is not installed.*litert is not installed"):
         load_classifier(write_model(tmp_path / "1", files))
+
+
+# --- noise ----------------------------------------------------------------------------------------------------------
+
+
+def test_info_lines_of_libraries_are_kept_from_standard_error_and_all_others_come_through(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with without_info_lines():
+        os.write(2, b"INFO: Created a delegate\nERROR: no memory\nINFO\nlast")
+    os.write(2, b" words\n")
+    assert capfd.readouterr().err == "ERROR: no memory\nlast words\n"
+
+
+def test_what_is_written_before_an_error_comes_through(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        with without_info_lines():
+            os.write(2, b"why\n")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert capfd.readouterr().err == "why\n"
+
+
+def test_loading_a_model_writes_nothing_to_the_terminal() -> None:
+    program = (
+        "from imagewarehouse.models.classifier import load_classifier;"
+        "from imagewarehouse.models.manifest import BUNDLED_MODEL; load_classifier(BUNDLED_MODEL)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

@@ -11,7 +11,7 @@ from imagewarehouse.flows.definition import Component, Retry
 from imagewarehouse.ids import new_request_id, utc_now
 from imagewarehouse.nifi import codec
 from imagewarehouse.nifi.packages import Packed, read_package
-from imagewarehouse.standalone import java
+from imagewarehouse.standalone import components
 from imagewarehouse.standalone.flowfile import FlowFile, SeenAttributes, Ticket
 from tests.conftest import Hosted, Left
 from tests.test_processors import written
@@ -57,10 +57,11 @@ def listened(content_type: str | None = "image/png", **more: str) -> dict[str, s
 
 def gathered(sent: Iterable[Sent]) -> FlowFile:
     """The package that the flow makes of them, as it is inside one process."""
-    component = Component("gather", "gather", "PROCESSOR", java.PACKAGE, ("", "", ""), (), {"Maximum Batch Size": "10000"},
-                          frozenset(), frozenset({"original"}), 1, 0, 0, Retry(0, frozenset(), 0, True), True)  # fmt: skip
+    component = Component("gather", "gather", "PROCESSOR", components.PACKAGE, ("", "", ""), (),
+                          {"Maximum Batch Size": "10000"}, frozenset(), frozenset({"original"}), 1, 0, 0,
+                          Retry(0, frozenset(), 0, True), True)  # fmt: skip
     flow_files = [FlowFile(attributes, content, len(content), Ticket()) for attributes, content in sent]
-    ((_, made),) = java.package_flow_file(component, {}).work(flow_files)
+    ((_, made),) = components.package_flow_file(component, {}).work(flow_files)
     return made
 
 

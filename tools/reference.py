@@ -31,12 +31,12 @@ def pages() -> dict[Path, str]:
 def _metadata() -> str:
     rows = [(f"`{c.name}`", c.type, "yes" if c.nullable else "no", c.stage, c.meaning) for c in COLUMNS]
     return (
-        "# Metadata\n\nOne record a request. The names are those of NiFi's attributes, of the columns of `image_events`"
-        " and of the JSON answer; the single definition is `imagewarehouse/metadata.py`. The key is"
-        " `(event_time, request_id)`.\n\n"
+        "# Metadata\n\nWhich fields does a record have? Each request gives one record. NiFi's attributes, the columns of"
+        " `image_events` and the JSON answer use the same names. They are defined in one place,"
+        " `imagewarehouse/metadata.py`. The key is `(event_time, request_id)`.\n\n"
         + _table(("name", "type", "nullable", "set by", "meaning"), rows)
-        + "\nTypes: `timestamp` is microseconds UTC (attributes and JSON: ISO 8601 with `Z`), the others are what they say."
-        " A rejected request has no field of a step it never reached.\n"
+        + "\nTypes: `timestamp` is in microseconds, UTC (in attributes and JSON: ISO 8601 with `Z`). The names of the other"
+        " types say what they are. A rejected request has no values for the fields of steps that it did not reach.\n"
     )
 
 
@@ -46,9 +46,10 @@ def _errors() -> str:
     )
     rows = [(f"`{e.code}`", str(e.http_status), "yes" if e.retryable else "no", e.title) for e in errors]
     return (
-        "# Errors\n\nEvery refusal and failure has a code that never changes: attribute and column `error_code`, label on"
-        " dashboards, and `error_code` of the RFC 9457 answer (`application/problem+json`). Where trying again makes sense"
-        " the answer carries `Retry-After`.\n\n" + _table(("code", "status", "try again", "meaning"), rows)
+        "# Errors\n\nWhat does an error code mean? Every rejection and failure has a code that never changes. You find it in"
+        " the attribute and the column `error_code`, as a label on dashboards, and as `error_code` in the RFC 9457 answer"
+        " (`application/problem+json`). If the client can try again, the answer has the header `Retry-After`.\n\n"
+        + _table(("code", "status", "try again", "meaning"), rows)
     )
 
 
@@ -61,7 +62,7 @@ def _settings() -> str:
 
 
 def _processors() -> str:
-    text = "# Processors\n\nWhat NiFi shows of each processor.\n"
+    text = "# Processors\n\nWhich properties and relationships does each processor have? NiFi shows the same texts.\n"
     for path in sorted(PROCESSORS.glob("*.py")):
         cls = processor_class(path.stem)
         processor = cls()

@@ -1,6 +1,8 @@
-"""The three flows that are compared, made of the shipped one.
+"""The flows that are compared, made of the shipped one.
 
     packages        the flow as it is shipped
+    throughput      the same, with nifi-conf/nifi-throughput.properties.example and its collector
+    before          the flow and the NAR of an older commit
     single          the same processors, one FlowFile an image, the bridge as NiFi has it (IMAGEWAREHOUSE_BRIDGE=plain)
     model server    one FlowFile an image, and NiFi's InvokeHTTP asks a REST model server for the class: the image as
                     base64 in JSON, one request an image, as such products want it
@@ -14,25 +16,40 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import os
+import shutil
+import subprocess
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.environments import product_at
 from imagewarehouse.flows.build import build_flow
+from imagewarehouse.resources import REPOSITORY
+from tools.local_nifi import read_properties
 
 Raw = dict[str, Any]
 
-PACKAGES, SINGLE, SERVER = "packages", "single", "model server"
+PACKAGES, THROUGHPUT, SINGLE, SERVER, BEFORE = "packages", "throughput", "single", "model server", "before"
+_THROUGHPUT_FILE = REPOSITORY / "nifi-conf" / "nifi-throughput.properties.example"
+KUDU_JARS = REPOSITORY / "imagewarehouse" / "kudu" / "jars"
 _TASKS_OF_ROWS = 8  # rows of single FlowFiles share a commit only if many tasks write at the same time
 _NIFI = "2.9.0"
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
+    """`properties` are NiFi's, `nar` another one than ours."""
+
     name: str
     flow: Raw = field(repr=False)
     environment: dict[str, str]
+    properties: Mapping[str, str] = field(default_factory=dict)
+    jvm_options: tuple[str, ...] = ()
+    nar: Path | None = None
 
 
 def designs(model_server: str) -> list[Design]:
@@ -41,9 +58,28 @@ def designs(model_server: str) -> list[Design]:
     single = without_packages(shipped)
     return [
         Design(PACKAGES, shipped, {}),
+        Design(THROUGHPUT, shipped, {}, read_properties(_THROUGHPUT_FILE), ("-XX:+UseParallelGC",)),
         Design(SINGLE, single, {"IMAGEWAREHOUSE_BRIDGE": "plain"}),
         Design(SERVER, through_model_server(single, model_server), {}),
     ]
+
+
+def before(commit: str) -> Design:
+    """The flow of an older commit, with its NAR, which is packed once."""
+    tree, _, _ = product_at(commit)
+    if not (nars := sorted((tree / "dist").glob("*.nar"))):
+        # Jars of Kudu's client are fetched, and no part of a commit.
+        shutil.copytree(KUDU_JARS, tree / "imagewarehouse" / "kudu" / "jars", dirs_exist_ok=True)
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+        subprocess.run(
+            [sys.executable, "-m", "tools.nar"],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": str(tree), "PATH": path},
+            check=True,
+        )
+        nars = sorted((tree / "dist").glob("*.nar"))
+    flow = json.loads((tree / "flows" / "image-warehouse.json").read_text(encoding="utf-8"))
+    return Design(BEFORE, flow, {}, nar=nars[-1])
 
 
 def without_packages(shipped: Raw) -> Raw:
@@ -55,7 +91,7 @@ def without_packages(shipped: Raw) -> Raw:
             if processor["type"] == "PutKuduRecord":
                 processor["concurrentlySchedulableTaskCount"] = _TASKS_OF_ROWS
         for processor in list(group["processors"]):
-            if processor["type"].endswith((".PackageFlowFile", ".UnpackContent")):
+            if processor["type"].endswith((".PackageFlowFile", ".UnpackContent", ".UpdateAttribute")):
                 _take_out(group, processor)
         for connection in group["connections"]:
             connection["backPressureObjectThreshold"] = max(1000, connection["backPressureObjectThreshold"])

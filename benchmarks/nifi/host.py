@@ -67,14 +67,19 @@ def start(design: Design, folder: Path, nar: Path) -> Host:
     flow = folder / "flow.json"
     flow.write_text(json.dumps(design.flow))
     port, other = free_ports(2)
-    nifi = LocalNifi(folder / "nifi", properties=PROPERTIES, environment=design.environment).start(timeout=300)
+    nifi = LocalNifi(
+        folder / "nifi",
+        properties={**PROPERTIES, **design.properties},
+        environment=design.environment,
+        jvm_options=design.jvm_options,
+    ).start(timeout=300)
     settings = {
         "http.classify.host": "127.0.0.1", "http.classify.port": port, "http.images.port": other,
         "rows.database": folder / "rows.duckdb", "store.uri": folder / "objects",
     }  # fmt: skip
     begun = time.perf_counter()
     given = [text for name, value in settings.items() for text in ("--set", f"{name}={value}")]
-    code = call(["deploy", "--nifi", nifi.url, "--nar", str(nar), "--flow", str(flow), *given])
+    code = call(["deploy", "--nifi", nifi.url, "--nar", str(design.nar or nar), "--flow", str(flow), *given])
     if code:
         raise SystemExit(f"{design.name}: deploy ended with {code}")
     return Host(design, nifi, port, folder, time.perf_counter() - begun)

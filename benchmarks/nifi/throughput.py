@@ -1,6 +1,7 @@
 """Images a second and latency through a real NiFi: the shipped flow beside the two designs of `designs.py`.
 
     make bench-nifi      # python -m benchmarks.nifi.throughput [--repeats N] [--seconds S] [--sizes "3 KB,30 KB"]
+                         # [--designs packages,throughput,single,"model server"] [--against COMMIT]
 
 One NiFi for each design, deployed with `imagewarehouse deploy`; only one is awake at a time, and the designs take turns.
 Clients of /classify get their answer when the row is committed, so what is counted are written rows. Every image is
@@ -20,13 +21,14 @@ from pathlib import Path
 
 from benchmarks.load import Measured
 from benchmarks.machine import describe
-from benchmarks.nifi.designs import PACKAGES, designs
+from benchmarks.nifi.designs import PACKAGES, THROUGHPUT, Design, before, designs
 from benchmarks.nifi.host import Host, start
 from benchmarks.nifi.pictures import SIZES, photograph, requests
 from imagewarehouse.ports import free_ports
 
 # Connections: enough to keep both cores busy, few enough that large images do not fill the memory.
-CONNECTIONS = {"3 KB": 128, "30 KB": 128, "300 KB": 64, "3 MB": 16}
+_OURS = (PACKAGES, THROUGHPUT)
+CONNECTIONS = {"3 KB": 64, "30 KB": 64, "300 KB": 64, "3 MB": 16}
 
 
 def main() -> None:
@@ -37,6 +39,8 @@ def main() -> None:
     parser.add_argument("--sizes", default=",".join(SIZES))
     parser.add_argument("--nar", type=Path, help="NAR to deploy; the newest in dist/ if not given")
     parser.add_argument("--runtime", default="litert", help="of the model server")
+    parser.add_argument("--designs", help="those to compare, by name, with commas between; all if not given")
+    parser.add_argument("--against", metavar="COMMIT", help="also the flow and the NAR of an older commit, as `before`")
     arguments = parser.parse_args()
     sizes = [size.strip() for size in arguments.sizes.split(",")]
     nar = arguments.nar or newest()
@@ -48,7 +52,7 @@ def main() -> None:
         )
         hosts: list[Host] = []
         try:
-            for design in designs(f"http://127.0.0.1:{port}/predict"):
+            for design in _chosen(f"http://127.0.0.1:{port}/predict", arguments):
                 hosts.append(start(design, Path(temporary) / design.name.replace(" ", "-"), nar))
                 print(f"{design.name}: deployed in {hosts[-1].deploy_s:.0f} s", flush=True)
                 hosts[-1].sleep()
@@ -72,6 +76,18 @@ def main() -> None:
                 host.nifi.kill()
 
 
+def _chosen(model_server: str, arguments: argparse.Namespace) -> list[Design]:
+    known = designs(model_server)
+    names = (
+        [name.strip() for name in arguments.designs.split(",")] if arguments.designs else [one.name for one in known]
+    )
+    if unknown := set(names) - {one.name for one in known}:
+        raise SystemExit(
+            f"--designs: there is no {', '.join(sorted(unknown))}; known: {', '.join(d.name for d in known)}"
+        )
+    return [one for one in known if one.name in names] + ([before(arguments.against)] if arguments.against else [])
+
+
 def _turns(hosts: Sequence[Host], size: str, connections: int, arguments: argparse.Namespace) -> list[list[Measured]]:
     found: list[list[Measured]] = [[] for _ in hosts]
     for _ in range(arguments.repeats):
@@ -82,18 +98,23 @@ def _turns(hosts: Sequence[Host], size: str, connections: int, arguments: argpar
 
 def _report(size: str, connections: int, hosts: Sequence[Host], measured: Sequence[Sequence[Measured]]) -> None:
     print(f"\n{size} ({len(photograph(size)):,} bytes), {connections} connections")
-    ours = next(runs for host, runs in zip(hosts, measured, strict=True) if host.design.name == PACKAGES)
+    ours = {host.design.name: runs for host, runs in zip(hosts, measured, strict=True) if host.design.name in _OURS}
     for host, runs in zip(hosts, measured, strict=True):
         rates = sorted((run.requests - run.failures) / run.seconds for run in runs)
-        ratios = sorted(mine.per_second / run.per_second for mine, run in zip(ours, runs, strict=True))
         half, most = (sorted(run.percentile(p) * 1000 for run in runs)[len(runs) // 2] for p in (50, 99))
         failures = sum(run.failures for run in runs)
         print(
             f"  {host.design.name:<13} {statistics.median(rates):7.1f} images/s [{rates[0]:.1f}, {rates[-1]:.1f}]"
             f"  p50 {half:7.1f} ms  p99 {most:7.1f} ms  failed {failures}"
-            f"  packages / this: {statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]",
+            + "".join(f"  {name} / this: {_ratios(mine, runs)}" for name, mine in ours.items() if mine is not runs),
             flush=True,
         )
+
+
+def _ratios(ours: Sequence[Measured], others: Sequence[Measured]) -> str:
+    """Of runs beside each other."""
+    ratios = sorted(mine.per_second / run.per_second for mine, run in zip(ours, others, strict=True))
+    return f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]"
 
 
 def newest() -> Path:

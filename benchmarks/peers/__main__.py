@@ -112,7 +112,8 @@ def _arguments() -> argparse.Namespace:
         help="small (2,000 of 900 bytes), photo (200 of 300 KB)  [small]")
     add("--rounds", type=int, help=f"[{_ROUNDS}]")
     add("--seconds", type=float, help=f"of one point  [{_SECONDS:g}]")
-    add("--warm-up", type=float, default=_WARM_UP, help=f"seconds of load before a system's first point, again until each picture was sent once  [{_WARM_UP:g}]")
+    warm_up = f"seconds of load before a system's first point, again until each picture was sent once [{_WARM_UP:g}]"
+    add("--warm-up", type=float, default=_WARM_UP, help=warm_up)
     add("--unique", action="store_true",
         help="make each request's picture one that nobody has sent yet; ours then stores every one of them")
     add("--quick", action="store_true", help="1 round, 3 s a point, 1 and 32 connections, unless they are given")

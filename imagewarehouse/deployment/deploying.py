@@ -60,7 +60,7 @@ def deploy(target: Target, wanted: Wanted, report: Report) -> None:
         if not wanted.start:
             report.finish(f"Deployed {wanted.nar.name}, not started,")
             return
-        _start(nifi, target, group, last, report)
+        _start(nifi, target, group, context, last, report)
         _endpoints(nifi, target, group, context, report)
         _bulletins(nifi, group, last, report)
         report.finish(f"Deployed {wanted.nar.name}")
@@ -160,11 +160,12 @@ def _flow(nifi: Nifi, target: Target, definition: Definition, group: Group | Non
             step.said = f"flow imported as {group.name}"
             step.changed = True
         else:
-            found = flows.differences(definition, flows.download(nifi, group))
+            present = flows.download(nifi, group)
+            found = flows.differences(definition, present)
             if found:
                 running.settle(nifi, group.identifier, target.timeout)
                 report.doing(f"NiFi replaces the flow, {counted(len(found), 'difference')} ...")
-                flows.replace_group(nifi, group, definition, target.timeout)
+                flows.replace_group(nifi, group, definition, present, target.timeout)
                 step.said = f"flow {group.name} replaced in place, {counted(len(found), 'difference')}"
                 step.changed = True
                 for line in found[:_SHOWN]:
@@ -180,7 +181,7 @@ def _flow(nifi: Nifi, target: Target, definition: Definition, group: Group | Non
 # --- running ------------------------------------------------------------------------------------------------------
 
 
-def _start(nifi: Nifi, target: Target, group: Group, last: int, report: Report) -> None:
+def _start(nifi: Nifi, target: Target, group: Group, context: Context, last: int, report: Report) -> None:
     with report.step("controller services") as step:
         count = running.enable_services(nifi, group.identifier, target.timeout)
         step.said = f"{counted(count, 'controller service')} enabled" if count else "controller services are enabled"
@@ -195,6 +196,10 @@ def _start(nifi: Nifi, target: Target, group: Group, last: int, report: Report) 
         off = [one.name for one in found if one.state == "DISABLED"]
         if off:
             step.note(f"disabled in NiFi, and left alone: {listed(off)}")
+        now = running.snapshot(nifi, group.identifier)
+        if now.closed and context.values().get("images.pass.on") == "true":
+            ports = listed(sorted(now.names[one] for one in now.closed))
+            step.note(f"images.pass.on is true, and {ports} leads nowhere: connect it, enable and start it")
 
 
 def _endpoints(nifi: Nifi, target: Target, group: Group, context: Context, report: Report) -> None:

@@ -134,13 +134,17 @@ def import_group(nifi: Nifi, definition: Definition, name: str, parent: str) -> 
     )
 
 
-def replace_group(nifi: Nifi, group: Group, definition: Definition, timeout: float) -> None:
+def replace_group(nifi: Nifi, group: Group, definition: Definition, present: Mapping[str, Any], timeout: float) -> None:
     """Make the group what the definition says; queues of connections that stay keep what is in them.
 
-    NiFi stops and starts again what it changes. Raises NifiError with NiFi's reason.
+    `present`: the group as it is. Its own ports stay enabled or disabled: what they lead to is the operator's. NiFi stops and
+    starts again what it changes. Raises NifiError with NiFi's reason.
     """
     raw = copy.deepcopy(dict(definition.raw))
     raw["flowContents"]["name"] = group.name  # else it would be renamed
+    states = {one["identifier"]: one.get("scheduledState") for one in _ports(present)}
+    for port in _ports(raw):
+        port["scheduledState"] = states.get(port["identifier"]) or port["scheduledState"]
     entity = nifi.get(f"/process-groups/{group.identifier}")
     body = {"processGroupRevision": entity["revision"], "versionedFlowSnapshot": raw}
     request = nifi.call("POST", f"/process-groups/{group.identifier}/replace-requests", json=body, timeout=300)[
@@ -161,6 +165,12 @@ def replace_group(nifi: Nifi, group: Group, definition: Definition, timeout: flo
     if reason := done.get("failureReason"):
         hint = "; `imagewarehouse stop` lets the queues drain first" if "queue" in reason.lower() else ""
         raise NifiError(f"NiFi could not replace the flow of {group.name}: {reason}{hint}")
+
+
+def _ports(raw: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The ports of the group itself."""
+    for kind in ("inputPorts", "outputPorts"):
+        yield from raw["flowContents"].get(kind) or []
 
 
 def delete_group(nifi: Nifi, group: Group) -> None:

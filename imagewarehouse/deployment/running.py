@@ -75,6 +75,9 @@ class Snapshot:
     names: Mapping[str, str]
     threads: int  # tasks under way
     groups: tuple[tuple[str, int, int], ...]  # (name, FlowFiles, bytes) of each process group, without those below it
+    closed: frozenset[str] = (
+        frozenset()
+    )  # output ports of the group itself that lead nowhere: disabled, or not connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Layout:
     funnels: frozenset[str]
     links: Mapping[str, tuple[str, str]]
     revisions: Mapping[str, Mapping[str, Any]]  # of processors and ports
+    outputs: frozenset[str] = frozenset()  # output ports of the group itself, to whatever is behind it
 
     @property
     def sources(self) -> set[str]:
@@ -98,6 +102,11 @@ class Layout:
         """Connections into a funnel without a way out: only an operator empties them."""
         left = {start for start, _ in self.links.values()}
         return {one for one, (_, end) in self.links.items() if end in self.funnels and end not in left}
+
+    @property
+    def ways_out(self) -> set[str]:
+        """Connections into the group's own output ports: whether those take anything is not up to the flow."""
+        return {one for one, (_, end) in self.links.items() if end in self.outputs}
 
 
 # --- looking ------------------------------------------------------------------------------------------------------
@@ -143,6 +152,8 @@ def snapshot(nifi: Nifi, group: str) -> Snapshot:
     names: dict[str, str] = {}
     groups: list[tuple[str, int, int]] = []
     threads = 0
+    own = _entities(status["aggregateSnapshot"], "outputPortStatusSnapshots", "portStatusSnapshot")
+    closed = frozenset(port["id"] for port in own if port["runStatus"] in ("Disabled", "Invalid"))
     for one in _walk(status["aggregateSnapshot"]):
         mine = [
             _queue(connection, one.get("name") or "")
@@ -158,7 +169,7 @@ def snapshot(nifi: Nifi, group: str) -> Snapshot:
             for port in _entities(one, kind, "portStatusSnapshot"):
                 states[port["id"]] = port["runStatus"]
                 names[port["id"]] = f"port {port['name']}"
-    return Snapshot(tuple(queues), states, names, threads, tuple(groups))
+    return Snapshot(tuple(queues), states, names, threads, tuple(groups), closed)
 
 
 def _queue(connection: Mapping[str, Any], group: str) -> Queue:
@@ -189,6 +200,7 @@ def layout(nifi: Nifi, group: str) -> Layout:
     groups, made, funnels = set(), set(), set()
     links: dict[str, tuple[str, str]] = {}
     revisions: dict[str, Mapping[str, Any]] = {}
+    outputs: set[str] = set()
     pending = [group]
     while pending:
         identifier = pending.pop()
@@ -202,7 +214,9 @@ def layout(nifi: Nifi, group: str) -> Layout:
             entity["id"]: (entity["sourceId"], entity["destinationId"]) for entity in flow.get("connections") or []
         }
         pending += [entity["id"] for entity in flow.get("processGroups") or []]
-    return Layout(frozenset(groups), frozenset(made), frozenset(funnels), links, revisions)
+        if identifier == group:
+            outputs = {entity["id"] for entity in flow.get("outputPorts") or []}
+    return Layout(frozenset(groups), frozenset(made), frozenset(funnels), links, revisions, frozenset(outputs))
 
 
 def dead_letters(now: Snapshot, plan: Layout) -> list[Queue]:
@@ -211,7 +225,8 @@ def dead_letters(now: Snapshot, plan: Layout) -> list[Queue]:
 
 def waiting(now: Snapshot, plan: Layout) -> list[Queue]:
     """Queues with something in them that the flow itself would take on."""
-    return [queue for queue in now.queues if queue.count and queue.identifier not in plan.dead_ends]
+    others = plan.dead_ends | plan.ways_out
+    return [queue for queue in now.queues if queue.count and queue.identifier not in others]
 
 
 def bulletins(nifi: Nifi, group: str, after: int | None = None) -> list[Mapping[str, Any]]:
@@ -398,7 +413,7 @@ def _off(nifi: Nifi, group: str) -> dict[str, str]:
     return {
         one: f"{now.names.get(one, one)} ({state.lower()})"
         for one, state in states.items()
-        if state not in ("Running", "Disabled")
+        if state not in ("Running", "Disabled") and one not in now.closed
     }
 
 

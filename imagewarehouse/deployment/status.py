@@ -68,7 +68,11 @@ def _facts(nifi: Nifi, target: Target) -> dict[str, Any]:
     facts["invalid"] = running.invalid_lines(invalid)
     problems += facts["invalid"]
     wrong = {one.identifier for one in invalid}
-    stopped = [now.names.get(one, one) for one, state in states.items() if state != "Running" and one not in wrong]
+    stopped = [
+        now.names.get(one, one)
+        for one, state in states.items()
+        if state != "Running" and one not in wrong and one not in now.closed
+    ]
     if stopped:
         problems.append(f"not running: {listed(sorted(stopped))}")
     off = [one["name"] for one in running.services(nifi, group.identifier) if one["state"] != "ENABLED"]

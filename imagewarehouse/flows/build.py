@@ -180,6 +180,18 @@ _JAVA_TYPES = (
         ["success", "original", "failure"],
     ),
     _java(
+        "org.apache.nifi.processors.attributes.UpdateAttribute",
+        "nifi-update-attribute-nar",
+        (
+            Property("Delete Attributes Expression"),
+            Property("Store State", "Do not store state", True, ("Do not store state", "Store state locally")),
+            Property("Stateful Variables Initial Value"),
+            Property("Cache Value Lookup Cache Size", "100", required=True),
+        ),
+        ["success"],
+        dynamic=True,
+    ),
+    _java(
         "org.apache.nifi.http.StandardHttpContextMap",
         "nifi-http-context-map-nar",
         (
@@ -286,6 +298,7 @@ class Part:
     name: str  # funnels have none in NiFi; here it tells two of them apart
     at: Place
     comments: str = ""
+    enabled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,9 +346,11 @@ class Link:
     label_at: int = 0  # the bend that carries the label
     objects: int = 1000
     size: str = "100 MB"
-    # The relationships it had in the first release, if they were others: its identifier is made of them, and NiFi replaces
-    # no flow where a connection that is gone still has something queued.
+    # The relationships and the destination it had in the first release, if they were others: its identifier is made of them,
+    # and NiFi replaces no flow where a connection that is gone still has something queued.
     known_by: tuple[str, ...] = ()
+    known_to: Part | None = None
+    expiration: str = "0 sec"  # after which a FlowFile in it is dropped; 0: never
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -363,8 +378,8 @@ def port_in(name: str, at: Place, comments: str) -> Part:
     return Part("INPUT_PORT", name, at, comments)
 
 
-def port_out(name: str, at: Place, comments: str) -> Part:
-    return Part("OUTPUT_PORT", name, at, comments)
+def port_out(name: str, at: Place, comments: str, *, enabled: bool = True) -> Part:
+    return Part("OUTPUT_PORT", name, at, comments, enabled)
 
 
 def funnel(name: str, at: Place) -> Part:
@@ -382,7 +397,7 @@ def processor(
     auto_terminated: tuple[str, ...] = (),
     retry: Retry = Retry(),
 ) -> Processor:
-    return Processor("PROCESSOR", name, at, comments, type_name, settings, tasks, auto_terminated, retry)
+    return Processor("PROCESSOR", name, at, comments, True, type_name, settings, tasks, auto_terminated, retry)
 
 
 # Packages that wait between two steps. Few: while there is no space, requests wait in front of the gathering step, where
@@ -398,6 +413,7 @@ def link(
     label_at: int = 0,
     objects: int = _WAITING_PACKAGES,
     known_by: tuple[str, ...] = (),
+    known_to: Part | None = None,
 ) -> Link:
     return Link(
         source,
@@ -407,6 +423,7 @@ def link(
         label_at=label_at,
         objects=objects,
         known_by=known_by,
+        known_to=known_to,
     )
 
 
@@ -422,6 +439,11 @@ def dead_letters(
 ) -> Link:
     """A queue that nothing empties but an operator. Without back pressure: a full one would stop the step in front of it."""
     return Link(part, dead_letter_queue, tuple(relationships), name, bends, objects=0, size="0 B")
+
+
+def way_out(source: Part, port: Part) -> Link:
+    """To a port that may lead nowhere: such a queue must not stop the flow, nor grow for ever."""
+    return Link(source, port, objects=0, size="0 B", expiration="10 min")
 
 
 # As NiFi 2 draws them.
@@ -494,6 +516,9 @@ def _settings() -> tuple[Setting, ...]:
                 _default("PutKuduRecord", "Months to Keep")),
         Setting("rows.database", "DuckDB file that takes the rows where there is no Kudu.",
                 _default("PutKuduRecord", "Local Database")),
+        Setting("images.pass.on", "true lets every image out of the flow once its row is written, with its record as"
+                " attributes, at the output port images of the group: see docs/nifi.md.",
+                _default("PutKuduRecord", "Pass Images On")),
         Setting("solr.url", "Address of the Solr collection. Without a value nothing is indexed.",
                 _default("PutSolrDocument", "Solr URL")),
     )  # fmt: skip
@@ -767,6 +792,7 @@ def storing_result() -> Group:
             "Local Database": "#{rows.database}",
             "Table Name": "#{kudu.table}",
             "Months to Keep": "#{kudu.keep.months}",
+            "Pass Images On": "#{images.pass.on}",
             **PACKAGES,
         },
         tasks=2,
@@ -786,26 +812,78 @@ def storing_result() -> Group:
         "Somebody waits?",
         "RouteOnAttribute",
         (1960, 560),
-        "answers counts the clients of /classify. Without a search index everything else ends here: its row is written, and"
-        " nobody waits.",
-        {"waiting": "${answers:isEmpty():not()}", "search": "${#{solr.url}:isEmpty():not()}"},
+        "answers counts the clients of /classify, images what images.pass.on lets out. Without them, and without a search"
+        " index, everything ends here: its row is written, and nobody waits.",
+        {
+            "waiting": "${answers:isEmpty():not()}",
+            "images": "${images:isEmpty():not()}",
+            "search": "${#{solr.url}:isEmpty():not()}",
+        },
         auto_terminated=("unmatched",),
+    )
+    trim = processor(
+        "Keep answers only",
+        "UpdateAttribute",
+        (2640, 560),
+        "What is unpacked inherits the attributes of its package, all that the listener knew, and NiFi would write them down"
+        " five times for each answer. Answers have their own: a fifth of NiFi's work for an image.",
+        {"Delete Attributes Expression": ".*"},
     )
     unpack = processor(
         "Unpack answers",
         "UnpackContent",
-        (2640, 560),
+        (3320, 560),
         "One FlowFile for each answer again.",
         {"Packaging Format": "flowfile-stream-v3"},
         auto_terminated=("original",),
     )
-    answers = port_out("answers", (3320, 600), "Answers for clients that wait, in Handle Request.")
+    answers = port_out("answers", (4000, 600), "Answers for clients that wait, in Handle Request.")
+    forget = processor(
+        "Forget requests",
+        "UpdateAttribute",
+        (1960, 1060),
+        "What is unpacked inherits the attributes of its package: all that the listener knew, where it came alone. The images"
+        " and the answers in it have their own.",
+        {"Delete Attributes Expression": ".*"},
+    )
+    unpack_images = processor(
+        "Unpack images",
+        "UnpackContent",
+        (2640, 1060),
+        "One FlowFile for each image, and for each answer.",
+        {"Packaging Format": "flowfile-stream-v3"},
+        auto_terminated=("original",),
+    )
+    which = processor(
+        "Image or answer?",
+        "RouteOnAttribute",
+        (3320, 1060),
+        "Only answers have a status for the client.",
+        {"answer": "${http.response.status:isEmpty():not()}"},
+    )
+    images = port_out("images", (4060, 1100), "Images whose rows are written, with their records.")
     dead_letter_queue = funnel("dead letters", (3660, 160))
     return Group(
         "Storing Result",
         (2400, 420),
         "Writes one row and one document for each request, and hands over the answer.",
-        [classified, rejected, failed, every, rows, index, waits, unpack, answers, dead_letter_queue],
+        [
+            classified,
+            rejected,
+            failed,
+            every,
+            rows,
+            index,
+            waits,
+            trim,
+            unpack,
+            answers,
+            forget,
+            unpack_images,
+            which,
+            images,
+            dead_letter_queue,
+        ],
         [
             link(classified, every),
             link(rejected, every),
@@ -813,16 +891,26 @@ def storing_result() -> Group:
             link(every, rows),
             link(rows, waits, "success"),
             link(waits, index, "search"),
-            link(rows, unpack, "refused", bends=((1260, 780), (2816, 780))),
+            # The rows of some images may be written all the same, and those may be let out: both kinds are told apart there.
+            link(rows, forget, "refused", bends=((1260, 1124),), known_to=unpack),
             loop(rows, "retry"),
             dead_letters(
                 rows, dead_letter_queue, ["failure", "bad rows"], "dead letters: rows", ((1316, 900), (3684, 900))
             ),
             loop(index, "retry"),
             dead_letters(index, dead_letter_queue, ["failure"], "dead letters: documents"),
-            link(waits, unpack, "waiting"),
+            link(waits, trim, "waiting", known_to=unpack),
+            link(trim, unpack, "success"),
             link(unpack, answers, "success", objects=1000),
             dead_letters(unpack, dead_letter_queue, ["failure"], "dead letters: answers"),
+            link(waits, forget, "images"),
+            link(forget, unpack_images, "success"),
+            link(unpack_images, which, "success", objects=1000),
+            dead_letters(
+                unpack_images, dead_letter_queue, ["failure"], "dead letters: images", ((2816, 960), (3720, 960))
+            ),
+            link(which, answers, "answer", objects=1000),
+            link(which, images, "unmatched", objects=1000),
         ],
         [
             Label(
@@ -832,13 +920,27 @@ def storing_result() -> Group:
                 "Dead letters: what no further try will save.\n"
                 "They stay in the queues in front of this funnel until somebody has looked at them;\n"
                 "status, error_code and error_detail are in the attributes.",
-            )
+            ),
+            Label(
+                "way out",
+                (1960, 1240),
+                (860, 80),
+                "The way out, where images.pass.on is true: each image as a FlowFile of its own, with its record.\n"
+                "Answers to those who could not be served (refused) come by here, too.",
+            ),
         ],
     )
 
 
 def image_warehouse(tls: bool = False) -> Group:
     handle, prepare, predict, result = handle_request(tls), pre_processing(), prediction(), storing_result()
+    # Disabled: NiFi counts a port that leads nowhere as invalid, and all who do not want the images would have one.
+    images = port_out(
+        "images",
+        (3060, 484),
+        "Every image after its row, where images.pass.on is true. Connect it, then enable and start it.",
+        enabled=False,
+    )
 
     def above(group: Group, text: str) -> Label:
         return Label(group.name, (group.at[0], group.at[1] - 120), (GROUP_SIZE[0], 80), text)
@@ -847,6 +949,7 @@ def image_warehouse(tls: bool = False) -> Group:
         "Image Warehouse",
         (0, 0),
         "Takes images over HTTP, keeps and classifies them inside NiFi, and writes one row and one document for each.",
+        [images],
         links=[
             link(handle.output("accepted"), prepare.input("accepted"), bends=((592, 440),)),
             link(handle.output("rejected"), prepare.input("rejected"), bends=((592, 576),)),
@@ -856,12 +959,15 @@ def image_warehouse(tls: bool = False) -> Group:
             _lane(prepare.output("rejected"), result.input("rejected"), 1040, 1792, 2540, 720),
             _lane(prepare.output("failed"), result.input("failed"), 990, 1792, 2590, 840),
             _lane(result.output("answers"), handle.input("answers"), 2690, 1792, 140, 1080, objects=1000),
+            way_out(result.output("images"), images),
         ],
         labels=[
             above(handle, "POST /images and POST /classify.\nOnly whole images of an accepted type pass."),
             above(prepare, "Where the image came from; its bytes into the\nobject store, each distinct picture once."),
             above(predict, "The model runs inside this node;\nno server to call, no image leaves the cluster."),
             above(result, "One row in Kudu, one document in Solr,\nand the answer for those who wait."),
+            Label("way out", (3060, 300), (480, 120), "The way out, for flows of yours: docs/nifi.md.\nWhat nobody takes from"
+                  " the queue in front of this\nport is dropped after 10 minutes."),
         ],
         services=[WAITING, *([TLS] if tls else [])],
         groups=[handle, prepare, predict, result],
@@ -982,7 +1088,7 @@ class _Renderer:
             "allowRemoteAccess": False,
             "concurrentlySchedulableTaskCount": 1,
             "portFunction": "STANDARD",
-            "scheduledState": "ENABLED",
+            "scheduledState": "ENABLED" if part.enabled else "DISABLED",
             "type": part.kind,
         }
 
@@ -992,7 +1098,10 @@ class _Renderer:
         return rendered
 
     def _link(self, item: Link, path: tuple[str, ...]) -> dict[str, Any]:
-        ends = [f"{part.kind} {'/'.join(self._paths[part])}/{part.name}" for part in (item.source, item.destination)]
+        ends = [
+            f"{part.kind} {'/'.join(self._paths[part])}/{part.name}"
+            for part in (item.source, item.known_to or item.destination)
+        ]
         known_by = sorted(item.known_by or item.relationships)
         rendered = {
             **_common("CONNECTION", path, " -> ".join((*ends, *known_by)), path, (0, 0), ""),
@@ -1000,7 +1109,7 @@ class _Renderer:
             "backPressureObjectThreshold": item.objects,
             "bends": [_position(bend) for bend in item.bends],
             "destination": self._end(item.destination),
-            "flowFileExpiration": "0 sec",
+            "flowFileExpiration": item.expiration,
             "labelIndex": item.label_at,
             "loadBalanceCompression": "DO_NOT_COMPRESS",
             "loadBalanceStrategy": "DO_NOT_LOAD_BALANCE",

@@ -287,6 +287,13 @@ def _back_pressure(subject: _Subject) -> Iterator[str]:
         end = subject.flow.components.get(connection.destination)
         if end is not None and end.kind == "FUNNEL" and end.identifier not in sources:
             continue  # dead letters: a full queue would stop the step in front of it for good
+        if end is not None and end.kind == "OUTPUT_PORT" and not end.group:
+            # It may lead nowhere where the flow is put.
+            if connection.max_objects or connection.max_bytes:
+                yield f"connection {subject.ends(connection)}: a full queue would stop the flow where nothing takes it"
+            if not connection.expiration_s:
+                yield f"connection {subject.ends(connection)}: grows without end where nothing takes it"
+            continue
         for measure, limit in (("objects", connection.max_objects), ("size", connection.max_bytes)):
             if limit <= 0:
                 yield f"connection {subject.ends(connection)}: no back pressure by {measure}"

@@ -76,6 +76,7 @@ class Connection:
     relationships: tuple[str, ...]  # empty from ports and funnels
     max_objects: int  # 0: no back pressure
     max_bytes: int
+    expiration_s: float = 0.0  # after which a FlowFile in it is dropped; 0: never
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +277,7 @@ def _connection(raw: Mapping[str, Any]) -> Connection:
         relationships=tuple(name for name in _texts(raw, "selectedRelationships", element) if name),
         max_objects=_get(raw, "backPressureObjectThreshold", int, 0, element),
         max_bytes=max_bytes,
+        expiration_s=_duration(raw, "flowFileExpiration", "0 sec", element),
     )
 
 

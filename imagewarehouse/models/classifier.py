@@ -19,6 +19,7 @@ import numpy as np
 from imagewarehouse.errors import InferenceFailed, ModelBroken, ModelUnavailable, WarehouseError
 from imagewarehouse.images.decoding import Decoded, Float32Array, UInt8Array, decode_rgb, to_batch
 from imagewarehouse.models.manifest import LITERT, TENSORFLOW, Manifest, find_version, read_manifest
+from imagewarehouse.models.quiet import without_info_lines
 from imagewarehouse.text import one_line
 
 Infer = Callable[[Float32Array], Float32Array]
@@ -202,7 +203,8 @@ def _litert(path: Path, manifest: Manifest) -> Infer:
             raise ModelBroken(f"{path.name}: {one_line(err)}") from err
         return interpreter, details["index"], interpreter.get_output_details()[0]["index"]
 
-    idle.append(new_interpreter())
+    with without_info_lines():  # the first of a process says what it runs on
+        idle.append(new_interpreter())
 
     def infer(batch: Float32Array) -> Float32Array:
         with lock:

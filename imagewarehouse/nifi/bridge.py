@@ -10,7 +10,8 @@ which is therefore set before every receive), and send at once (TCP_NODELAY).
 The encoding. What is left are about 25 ms a megabyte of base64 and text, on both sides. So a content of more than a few
 kilobytes does not cross at all: NiFi's own `ProcessSession.exportTo` writes it into an anonymous file in memory
 (memfd) that this process has open, and the bridge only carries the request. The session and the FlowFile behind
-the object that NiFi hands to Python are private fields of it, read by reflection.
+the object that NiFi hands to Python are private fields of it, read by reflection. Images that leave the flow go back the
+same way, by `ProcessSession.importFrom`.
 
 Both reach into what is not promised to stay. Where anything is not as it was, the content is read as NiFi's
 documentation says, and the log says so once. IMAGEWAREHOUSE_BRIDGE=quickack or plain in NiFi's environment switches the
@@ -25,7 +26,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -77,6 +78,17 @@ def send_attributes_together(result: Result, flow_file: Any) -> Result:
     if client is not None and result.attributes and _mode() != "plain":
         py4j = sys.modules[type(flow_file).__module__]
         setattr(result, "getAttributes", lambda: _java_map(result, py4j, client))  # noqa: B010 - the method of one object
+    return result
+
+
+def send_contents_in_memory(result: Result, flow_file: Any) -> Result:
+    """The same FlowFileTransformResult, whose contents NiFi reads out of this process' memory: `read`, the other way round."""
+    client = getattr(flow_file, "_gateway_client", None)
+    large = result.contents is not None and len(result.contents) > _SMALL
+    if client is not None and large and _mode() == "handover" and _handover.works:
+        write = _handover.writer(flow_file)  # NiFi closes the FlowFile before it asks for the contents
+        if write is not None:
+            setattr(result, "getContents", lambda: None if write(result.contents) else result.contents)  # noqa: B010
     return result
 
 
@@ -201,6 +213,36 @@ class _Handover:
             self.works = self._fields is not None
             _warn_once("contents cross the bridge in base64", err)
             return None
+
+    def writer(self, flow_file: Any) -> Callable[[bytes], bool] | None:
+        """What puts a content into the FlowFile, and says whether it could; None where that cannot be."""
+        try:
+            session_of, flow_file_of = self._fields or self._find_fields(flow_file)
+            session, inside = session_of.get(flow_file), flow_file_of.get(flow_file)
+        except Exception as err:  # noqa: BLE001 - as in `read`
+            _warn_once("contents cross back in base64", err)
+            return None
+
+        def write(content: bytes) -> bool:
+            try:
+                with self._slot(flow_file) as slot:
+                    view, at = memoryview(content), 0
+                    while at < len(view):
+                        at += os.pwrite(slot.descriptor, view[at:], at)
+                    file_input = sys.modules[type(flow_file).__module__].JavaClass(
+                        "java.io.FileInputStream", flow_file._gateway_client
+                    )
+                    stream = file_input(slot.path.toFile())
+                    try:
+                        session.importFrom(stream, inside)
+                    finally:
+                        stream.close()
+                return True
+            except Exception as err:  # noqa: BLE001 - whatever it is, NiFi still takes the content as text
+                _warn_once("contents cross back in base64", err)
+                return False
+
+        return write
 
     def _find_fields(self, flow_file: Any) -> tuple[Any, Any]:
         """The private fields of the JVM's object. Its class is loaded once, so they hold for every later one."""

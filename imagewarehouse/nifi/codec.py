@@ -27,8 +27,9 @@ from typing import Any, Protocol
 from imagewarehouse.answers import Answer
 from imagewarehouse.errors import PackageBroken, RowRejected
 from imagewarehouse.images.decoding import Decoded, InputSpec
+from imagewarehouse.images.formats import FORMATS
 from imagewarehouse.intake import Request
-from imagewarehouse.metadata import COLUMNS, FAILED, can_have, from_text, to_text
+from imagewarehouse.metadata import COLUMNS, FAILED, REJECTED, ImageRecord, can_have, from_text, to_text
 from imagewarehouse.nifi import bridge
 from imagewarehouse.nifi.adapter import boolean, failed
 from imagewarehouse.nifi.listeners import (
@@ -46,8 +47,10 @@ from imagewarehouse.steps.outcome import FAILURE, RETRY, SUCCESS, Outcome, Step,
 log = logging.getLogger("imagewarehouse")
 
 RECORDS = "package.records"
-ANSWERS = "answers"  # how many clients a package has answers for
+ANSWERS = "answers"  # how many clients a package has answers for, where it holds nothing else
+IMAGES = "images"  # how many images a package holds that are let out of the flow, with the answers behind them
 SETTING = "FlowFile Packages"  # a processor's property
+LET_OUT = "Pass Images On"  # and one of the last step's
 _READABLE = 4_000  # characters of records that an operator finds as plain JSON
 _DEFLATED = "deflate:"
 
@@ -389,8 +392,9 @@ def _package_result(
     result: Callable[..., Result],
     *,
     answers: bool,
+    pass_on: bool = False,
 ) -> Result:
-    """A package as it leaves a step. `answers`: the step makes some."""
+    """A package as it leaves a step. `answers`: the step makes some. `pass_on`: it lets the images out, too."""
     contents = {n: outcome.content for n, (_, outcome) in enumerate(events) if outcome and outcome.content is not None}
     package = bundle.carried.package if bundle.carried is not None else None
     attributes = dict(blank)
@@ -402,15 +406,19 @@ def _package_result(
     if answers:
         made = [_for_the_client(event, outcome) for event, outcome in events if outcome is not None and event.waits]
         packed = [one for one in made if one is not None]
-        attributes[ANSWERS] = str(len(packed) or "")  # said in any case: a sender may have brought it along
+        # NiFi drops a new content on failure. What leaves on `refused` has the images whose rows are there.
+        images = _passed_on(bundle, events) if pass_on and way != FAILURE else []
+        # Both said in any case: a sender may have brought them along.
+        attributes |= {ANSWERS: str(len(packed) or "") if not images else "", IMAGES: str(len(images) or "")}
+        packed = images + packed
         if packed:
             replaced = Package(packed)
     if package is None:
         attributes[RECORDS] = write_records([event for event, _ in events])
         return result(relationship=way, attributes=attributes, contents=None if replaced is None else bytes(replaced))
     made_result = result(relationship=way, attributes=attributes)
-    images = [(event, outcome.decoded if outcome else None) for event, outcome in events]
-    made_result.carried = Carried(replaced or package, images)  # type: ignore[attr-defined]
+    carried = [(event, outcome.decoded if outcome else None) for event, outcome in events]
+    made_result.carried = Carried(replaced or package, carried)  # type: ignore[attr-defined]
     return made_result
 
 
@@ -426,6 +434,28 @@ def _for_the_client(event: ImageEvent, outcome: Outcome) -> Packed | None:
         RECORDS: "",
     }
     return Packed(attributes | _answer_attributes(outcome.answer), outcome.answer.body)
+
+
+def _passed_on(bundle: Bundle, events: Sequence[tuple[ImageEvent, Outcome | None]]) -> list[Packed]:
+    """The images whose rows are written, each with its record and nothing of what its listener knew."""
+    records = [(n, outcome.record) for n, (_, outcome) in enumerate(events) if outcome is not None and outcome.record]
+    # A rejected body as long as this goes without its bytes: no step may have read it.
+    alone = bundle.carried is None and len(records) == 1 and records[0][1].status == REJECTED
+    unread = alone and bundle.size > LARGE
+    return [Packed(_image_attributes(record), b"" if unread else bundle.packed[n].content) for n, record in records]
+
+
+def _image_attributes(record: ImageRecord) -> dict[str, str]:
+    known = FORMATS.get(record.format or "")
+    name = record.file_name
+    if name in (None, ".", ".."):  # steps behind the port may build paths from it
+        name = f"{record.request_id}.{known.extension if known else 'bin'}"
+    return record.as_attributes() | {
+        "filename": name or "",
+        "path": "./",
+        # What it is: what its sender said is declared_type.
+        "mime.type": known.media_types[0] if known else "application/octet-stream",
+    }
 
 
 # --- a processor's `transform` ------------------------------------------------------------------------------------------
@@ -492,7 +522,10 @@ def transform(context: Any, flow_file: Any, step: Step, result: Callable[..., Re
         if way == RETRY:  # as it came
             return result(relationship=RETRY)
         events = [(o.event if o else image.event, o) for image, o in zip(images, outcomes, strict=True)]
-        made = _package_result(bundle, way, events, {}, result, answers=step.answers)
+        pass_on = step.answers and boolean(context, LET_OUT)
+        made = _package_result(bundle, way, events, {}, result, answers=step.answers, pass_on=pass_on)
+        if pass_on:
+            made = bridge.send_contents_in_memory(made, flow_file)
     except PackageBroken as err:
         return _broken(flow_file, err, result, {})
     return bridge.send_attributes_together(made, flow_file)

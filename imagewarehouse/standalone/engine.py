@@ -3,7 +3,7 @@
 Each processor has as many threads as the flow gives it concurrent tasks. A task takes a FlowFile only while none of
 the processor's outgoing queues is full (back pressure), and a FlowFile sent to a relationship with retries comes back
 penalised before it leaves on it. Ports and funnels are names on the way, not stops: a connection through them ends at
-the next processor. A funnel without a way out parks what reaches it.
+the next processor. A funnel without a way out parks what reaches it; an output port of the whole flow ends it.
 
 A thread carries a FlowFile on to the next processor itself while nothing waits there: a queue and the thread behind it cost
 more than a step. So under load what waits does so in one place, in front of the packaging step, and becomes one package.
@@ -383,6 +383,7 @@ def _connect(flow: Flow, nodes: dict[str, Node], parked: list[Queue]) -> None:
     leaving: dict[str, list[Connection]] = {}
     for connection in flow.connections:
         leaving.setdefault(connection.source, []).append(connection)
+    outside = {c.identifier for c in flow.components.values() if c.kind == "OUTPUT_PORT" and not c.group}
 
     def ways(connection: Connection, seen: frozenset[str]) -> list[_Way]:
         destination = connection.destination
@@ -396,7 +397,8 @@ def _connect(flow: Flow, nodes: dict[str, Node], parked: list[Queue]) -> None:
         source = nodes.get(connection.source)
         if source is None:
             continue
-        for way in ways(connection, frozenset()):
+        # What reaches an output port of the whole flow ends there: here is nothing behind it.
+        for way in (way for way in ways(connection, frozenset()) if way.destination not in outside):
             key = (way.connection.identifier, way.destination)
             if key not in queues:
                 queue = queues[key] = Queue(way.connection, nodes.get(way.destination))

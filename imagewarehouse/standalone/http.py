@@ -32,9 +32,9 @@ from imagewarehouse.errors import (
 from imagewarehouse.flows.definition import Component
 from imagewarehouse.ids import new_request_id, request_id_from_key, utc_now
 from imagewarehouse.nifi.listeners import RECEIVED, UNKEPT_SIZE
+from imagewarehouse.standalone.components import ContextMap, Settings
 from imagewarehouse.standalone.engine import Engine
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
-from imagewarehouse.standalone.java import ContextMap, Settings
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
 from imagewarehouse.standalone.server import Disconnected, Request, Response, Server

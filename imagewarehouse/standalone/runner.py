@@ -23,7 +23,7 @@ from imagewarehouse.limits import Limits
 from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi.codec import LARGE
 from imagewarehouse.nifi.listeners import RECEIVED
-from imagewarehouse.standalone import java
+from imagewarehouse.standalone import components
 from imagewarehouse.standalone.control import ControlSocket
 from imagewarehouse.standalone.engine import Engine, Gather, Work
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
@@ -79,7 +79,8 @@ class Runner:
         self.flow = read_flow(options.flow)
         self.parameters = parameter_values(self.flow, options, environ)
         self._lock_file: Any = None
-        self._contexts = java.context_maps(self.flow, self.parameters)
+        self._contexts = components.context_maps(self.flow, self.parameters)
+        builders = components.builders(self._contexts.__getitem__)
         self.python: list[PythonProcessor] = []
         works: dict[str, Work | Gather] = {}
         sources: list[Component] = []
@@ -90,18 +91,10 @@ class Runner:
                 processor = PythonProcessor(component, self.parameters)
                 self.python.append(processor)
                 works[component.identifier] = processor.work
-            elif component.type == java.HANDLE_RESPONSE:
-                works[component.identifier] = java.handle_response(
-                    component, self.parameters, self._contexts.__getitem__
-                )
-            elif component.type == java.ROUTE:
-                works[component.identifier] = java.route_on_attribute(component, self.parameters)
-            elif component.type == java.PACKAGE:
-                works[component.identifier] = java.package_flow_file(component, self.parameters)
-            elif component.type == java.UNPACK:
-                works[component.identifier] = java.unpack_content(component, self.parameters)
+            elif component.type in builders:
+                works[component.identifier] = builders[component.type](component, self.parameters)
             else:
-                java.Settings(component, self.parameters)  # refuses what is not stood in for
+                components.Settings(component, self.parameters)  # refuses what is not stood in for
                 sources.append(component)
         self.engine = Engine(self.flow, works)
         self._bodies = Bodies()
@@ -178,7 +171,7 @@ class Runner:
         return f"http://{host}:{listener.port}{path}"
 
     def _listener(self, component: Component) -> Listener:
-        kind = ListenHttp if component.type == java.LISTEN_HTTP else HandleHttp
+        kind = ListenHttp if component.type == components.LISTEN_HTTP else HandleHttp
         return kind(component, self.parameters, self.engine, self.metrics, self._bodies)
 
     def _check_ceilings(self) -> None:
@@ -199,8 +192,8 @@ class Runner:
     def _check_packages(self) -> None:
         """A longer package is taken for one body that is far too large."""
         for component in self.flow.components.values():
-            if component.type == java.PACKAGE:
-                most = java.Settings(component, self.parameters).size("Maximum Batch Content Size", "1 GB")
+            if component.type == components.PACKAGE:
+                most = components.Settings(component, self.parameters).size("Maximum Batch Content Size", "1 GB")
                 if most > LARGE:
                     raise ConfigurationError(
                         component.setting("Maximum Batch Content Size"), f"expected at most {LARGE >> 20} MB"

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from imagewarehouse.answers import Answer
 from imagewarehouse.errors import WarehouseError, all_errors
 from imagewarehouse.images.decoding import Decoded
+from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.steps.event import Image, ImageEvent
 
 # Where an image goes, by the names of the processors' relationships.
@@ -32,6 +33,7 @@ class Outcome:
     content: bytes | None = field(default=None, repr=False)  # takes the place of what was there
     decoded: Decoded | None = None  # for a model in this process
     answer: Answer | None = None  # for a client that waits
+    record: ImageRecord | None = None  # the row, once it is written
 
 
 class Step(Protocol):

@@ -68,9 +68,9 @@ class RecordImages:
 
     def _answered(self, image: Image, record: ImageRecord) -> Outcome:
         if not (self.answer_all or image.event.waits):
-            return Outcome(SUCCESS, image.event)
+            return Outcome(SUCCESS, image.event, record=record)
         try:
-            return Outcome(SUCCESS, image.event, answer=answer_record(record))
+            return Outcome(SUCCESS, image.event, answer=answer_record(record), record=record)
         except Exception:
             log.exception("%s: request %s", self.name, record.request_id)
             return self._outcome(image, record, WarehouseError(UNEXPECTED))

@@ -1,5 +1,6 @@
 import java.io.FileOutputStream;
 import java.io.IOException;
+import java.io.InputStream;
 import java.io.OutputStream;
 import java.net.InetAddress;
 import java.nio.file.Path;
@@ -47,6 +48,11 @@ public class Bridge {
         return new Input(new Session("whole"), new FlowFile(new byte[0], Map.of(attribute, value)));
     }
 
+    /** What was put into a FlowFile. */
+    public byte[] imported(final Input input) {
+        return input.flowFile.imported;
+    }
+
     public int reads() {
         return READS.get();
     }
@@ -67,6 +73,7 @@ public class Bridge {
     public static class FlowFile {
         private final byte[] content;
         private final Map<String, String> attributes;
+        private byte[] imported;
 
         FlowFile(final byte[] content, final Map<String, String> attributes) {
             this.content = content;
@@ -79,6 +86,19 @@ public class Bridge {
 
         Session(final String behaviour) {
             this.behaviour = behaviour;
+        }
+
+        public FlowFile importFrom(final InputStream source, final FlowFile destination) throws IOException {
+            switch (behaviour) {
+                case "whole":
+                    destination.imported = source.readAllBytes();
+                    return destination;
+                case "dies half-way":
+                    source.skipNBytes(source.available() / 2);
+                    throw new IOException("the disk is full");
+                default:
+                    throw new IllegalStateException("no session of this FlowFile is active");
+            }
         }
 
         public void exportTo(final FlowFile source, final Path destination, final boolean append) throws IOException {

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from imagewarehouse.errors import ConfigurationError, PackageBroken
@@ -20,6 +20,7 @@ from imagewarehouse.standalone.flowfile import FlowFile, SeenAttributes, joined,
 log = logging.getLogger("imagewarehouse.standalone")
 
 T = TypeVar("T")
+Parameters = Mapping[str, "str | None"]
 
 _STANDARD = "org.apache.nifi.processors.standard."
 LISTEN_HTTP = _STANDARD + "ListenHTTP"
@@ -28,6 +29,7 @@ HANDLE_RESPONSE = _STANDARD + "HandleHttpResponse"
 ROUTE = _STANDARD + "RouteOnAttribute"
 PACKAGE = _STANDARD + "PackageFlowFile"
 UNPACK = _STANDARD + "UnpackContent"
+UPDATE = "org.apache.nifi.processors.attributes.UpdateAttribute"
 CONTEXT_MAP = "org.apache.nifi.http.StandardHttpContextMap"
 
 # What each stand-in acts on, and what it may ignore because it only tunes Jetty or repeats a default. A property
@@ -40,6 +42,7 @@ _ACTS_ON = {
     ROUTE: {"Routing Strategy"},
     PACKAGE: {"Maximum Batch Size", "Maximum Batch Content Size"},
     UNPACK: {"Packaging Format"},
+    UPDATE: {"Delete Attributes Expression"},
     CONTEXT_MAP: {"Maximum Outstanding Requests", "Request Expiration"},
 }  # fmt: skip
 _IGNORES: dict[str, dict[str, str | None]] = {
@@ -50,6 +53,7 @@ _IGNORES: dict[str, dict[str, str | None]] = {
                      "Request Header Maximum Size": None, "Client Authentication": "No Authentication",
                      "Container Queue Size": None, "Multipart Read Buffer Size": None},
     UNPACK: {"Filename Character Set": None, "File Filter": ".*", "Allow Stored Entries With Data Descriptor": None},
+    UPDATE: {"Store State": "Do not store state", "Cache Value Lookup Cache Size": None},
 }  # fmt: skip
 _DYNAMIC = (HANDLE_RESPONSE, ROUTE)
 _ANSWERS_AT_ONCE = 1_000
@@ -62,7 +66,7 @@ class Settings:
     stood in for and for a value that is not of its kind.
     """
 
-    def __init__(self, component: Component, parameters: Mapping[str, str | None]) -> None:
+    def __init__(self, component: Component, parameters: Parameters) -> None:
         if component.type not in _ACTS_ON:
             raise ConfigurationError(
                 "flow", f"the standalone runner has no component {component.type} ({component.name})"
@@ -131,7 +135,7 @@ class Reply:
 class ContextMap:
     """Requests that wait for an answer, as StandardHttpContextMap holds them. Thread-safe."""
 
-    def __init__(self, component: Component, parameters: Mapping[str, str | None]) -> None:
+    def __init__(self, component: Component, parameters: Parameters) -> None:
         settings = Settings(component, parameters)
         self.expiration_s = settings.seconds("Request Expiration", "1 min")
         self.max_outstanding = settings.integer("Maximum Outstanding Requests", 1, 2**31 - 1, "5000")
@@ -160,9 +164,7 @@ class ContextMap:
         return [future is not None and not future.cancelled() for future, _ in found]
 
 
-def handle_response(
-    component: Component, parameters: Mapping[str, str | None], contexts: Callable[[str], ContextMap]
-) -> Gather:
+def handle_response(component: Component, parameters: Parameters, contexts: Callable[[str], ContextMap]) -> Gather:
     """HandleHttpResponse, for as many answers as there are."""
     settings = Settings(component, parameters)
     context_map = contexts(settings.text("HTTP Context Map"))
@@ -190,7 +192,7 @@ def handle_response(
     return Gather(_ANSWERS_AT_ONCE, 1 << 30, work)
 
 
-def route_on_attribute(component: Component, parameters: Mapping[str, str | None]) -> Work:
+def route_on_attribute(component: Component, parameters: Parameters) -> Work:
     """RouteOnAttribute with the strategy "Route to Property name"."""
     settings = Settings(component, parameters)
     if settings.text("Routing Strategy", "Route to Property name") != "Route to Property name":
@@ -207,7 +209,7 @@ def route_on_attribute(component: Component, parameters: Mapping[str, str | None
     return work
 
 
-def package_flow_file(component: Component, parameters: Mapping[str, str | None]) -> Gather:
+def package_flow_file(component: Component, parameters: Parameters) -> Gather:
     """PackageFlowFile: one package of whatever waits, within the limits."""
     settings = Settings(component, parameters)
 
@@ -230,7 +232,7 @@ def package_flow_file(component: Component, parameters: Mapping[str, str | None]
     )
 
 
-def unpack_content(component: Component, parameters: Mapping[str, str | None]) -> Work:
+def unpack_content(component: Component, parameters: Parameters) -> Work:
     """UnpackContent for FlowFile packages."""
     settings = Settings(component, parameters)
     if settings.text("Packaging Format", "use mime.type attribute") != "flowfile-stream-v3":
@@ -255,7 +257,33 @@ def unpack_content(component: Component, parameters: Mapping[str, str | None]) -
     return work
 
 
-def context_maps(flow: Flow, parameters: Mapping[str, str | None]) -> dict[str, ContextMap]:
+def update_attribute(component: Component, parameters: Parameters) -> Work:
+    """UpdateAttribute, where it only deletes."""
+    settings = Settings(component, parameters)
+    unwanted = settings.pattern("Delete Attributes Expression", "(?!)")
+
+    def work(flow_file: FlowFile) -> Outcome:
+        kept = {name: text for name, text in flow_file.attributes.items() if not unwanted.fullmatch(name)}
+        carried = flow_file.carried
+        if carried is not None and unwanted.fullmatch(RECORDS):
+            carried = replace(carried, images=None)
+        return [("success", replace(flow_file, attributes=kept, retries={}, carried=carried))]
+
+    return work
+
+
+def builders(contexts: Callable[[str], ContextMap]) -> dict[str, Callable[[Component, Parameters], Work | Gather]]:
+    """What makes the work of each type of processor that takes FlowFiles. `contexts`: a context map by its identifier."""
+    return {
+        HANDLE_RESPONSE: lambda component, parameters: handle_response(component, parameters, contexts),
+        ROUTE: route_on_attribute,
+        PACKAGE: package_flow_file,
+        UNPACK: unpack_content,
+        UPDATE: update_attribute,
+    }
+
+
+def context_maps(flow: Flow, parameters: Parameters) -> dict[str, ContextMap]:
     """The flow's controller services by identifier. Raises ConfigurationError for any other kind of service."""
     return {c.identifier: ContextMap(c, parameters) for c in flow.components.values() if c.kind == "CONTROLLER_SERVICE"}
 
