@@ -32,7 +32,7 @@ from imagewarehouse.kudu.clients.interface import KuduSettings
 from imagewarehouse.kudu.records.content import read_records
 from imagewarehouse.kudu.records.mapping import RecordMapping, map_records
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, TableSchema
-from imagewarehouse.kudu.writing.delivery import sort_out
+from imagewarehouse.kudu.writing.delivery import split_outcomes
 from imagewarehouse.kudu.writing.sink import SinkSettings
 from imagewarehouse.kudu.writing.tables import KuduTables, Put
 from imagewarehouse.metadata import ImageRecord
@@ -137,7 +137,7 @@ def _put(commit: GroupCommit, content: bytes, operation: Operation) -> None:
     """One FlowFile, as PutKuduRecord takes it."""
     records = read_records(content)
     rows = map_records(records, RecordMapping(), operation)
-    delivery = sort_out(records, rows, commit.write(Put(_TABLE.name, rows)))
+    delivery = split_outcomes(records, rows, commit.write(Put(_TABLE.name, rows)))
     if delivery.bad or delivery.later:
         raise SystemExit(delivery.summary)
 

@@ -1,4 +1,4 @@
-"""How many and how much, as people read it."""
+"""Counts, lists and sizes as readable text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a waiting client is told: the record as JSON, or RFC 9457 problem details."""
+"""Answers for a waiting client: the record as JSON, or RFC 9457 problem details."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error of the warehouse: a stable code, an HTTP status and its fate.
+"""Every error of the warehouse: a stable code, an HTTP status, and whether a retry may succeed.
 
 The code becomes the attribute and column `error_code`, a label on dashboards and the last part of the `type` of an
 RFC 9457 answer; it never changes once released. The message is one readable line and becomes `error_detail`.
@@ -166,7 +166,7 @@ class Corrupt(ImageRejected):
     code, title, http_status = "image.corrupt", "Image cannot be decoded", 422
 
 
-# --- our own side -------------------------------------------------------------------------------------------------
+# --- errors of the warehouse -------------------------------------------------------------------------------------------------
 
 
 class Unavailable(WarehouseError):

@@ -1,4 +1,4 @@
-"""The one contract for metadata: `ImageRecord`.
+"""The metadata contract: `ImageRecord`.
 
 NiFi attributes, row columns, search fields, the JSON answer and the table in docs/metadata.md are all derived from the
 fields below; a test holds them together.

@@ -1,4 +1,4 @@
-"""The rules of docs/architecture.md: who imports whom, and no circles."""
+"""The rules of docs/architecture.md: who imports whom, and no cycles."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def test_a_room_that_may_not_be_imported_is_named(tmp_path: Path) -> None:
     ]
 
 
-def test_a_circle_is_found_however_late_the_import(tmp_path: Path) -> None:
+def test_an_import_cycle_is_found_however_late_the_import(tmp_path: Path) -> None:
     late = "def f():\n    from imagewarehouse.kudu import c\n"
     root = write(
         tmp_path, kudu__a="from imagewarehouse.kudu.b import x", kudu__b=late, kudu__c="import imagewarehouse.kudu.a"
     )
     assert imports.problems(root) == [
-        "import circle: imagewarehouse.kudu.a, imagewarehouse.kudu.b, imagewarehouse.kudu.c"
+        "import cycle: imagewarehouse.kudu.a, imagewarehouse.kudu.b, imagewarehouse.kudu.c"
     ]
 
 
 def test_an_import_for_type_checkers_counts(tmp_path: Path) -> None:
     typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from imagewarehouse.kudu import a\n"
-    assert imports.circles(imports.graph(write(tmp_path, kudu__a="import imagewarehouse.kudu.b", kudu__b=typed)))
+    assert imports.import_cycles(imports.graph(write(tmp_path, kudu__a="import imagewarehouse.kudu.b", kudu__b=typed)))
 
 
 def test_every_room_has_a_rule_and_a_line_in_the_docs() -> None:

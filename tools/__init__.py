@@ -1,1 +1,1 @@
-"""What builds the parts of the documentation that are facts of the code."""
+"""Tools that build, check and document this project."""

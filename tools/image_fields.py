@@ -1,4 +1,4 @@
-"""Where the numbers of an image file's structure stand: lengths, offsets, counts, sizes, kinds and versions.
+"""Positions of the numbers in an image file's structure: lengths, offsets, counts, sizes, kinds and versions.
 
 `fields` and `parts` follow a file as far as it can be followed and never raise: they are asked about damaged files too.
 They judge nothing. A reader that understands a file otherwise than a decoder does only chooses other bytes to damage.

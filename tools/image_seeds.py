@@ -73,8 +73,8 @@ def saved(image: Image.Image, image_format: str, **options: object) -> bytes:
 
 
 def _animated(image_format: str, frames: int, mode: str = "RGB", **options: object) -> bytes:
-    first, *others = (_picture(mode, 24, 18, seed) for seed in range(frames))
-    return saved(first, image_format, save_all=True, append_images=others, **options)
+    first, *following = (_picture(mode, 24, 18, seed) for seed in range(frames))
+    return saved(first, image_format, save_all=True, append_images=following, **options)
 
 
 @cache
@@ -201,16 +201,16 @@ def _with_segments(jpeg: bytes, *segments: bytes) -> bytes:
 
 def _arithmetic(jpeg: bytes, marker: int) -> bytes:
     """The same headers with arithmetic coding and other data: to its decoder every series of bytes is a picture."""
-    kept, at = bytearray(jpeg[:2]), 2
+    output, at = bytearray(jpeg[:2]), 2
     while True:
         end = at + 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
         kind, part = jpeg[at + 1], jpeg[at:end]
         if kind in (0xC0, 0xC2):
-            kept += bytes((0xFF, marker)) + part[2:]
+            output += bytes((0xFF, marker)) + part[2:]
         elif kind == 0xDA:
-            return bytes(kept + _segment(0xCC, b"\0\x10\x10\5") + part + bytes(range(1, 250)) + b"\xff\xd9")
+            return bytes(output + _segment(0xCC, b"\0\x10\x10\5") + part + bytes(range(1, 250)) + b"\xff\xd9")
         elif kind != 0xC4:
-            kept += part
+            output += part
         at = end
 
 
@@ -564,7 +564,7 @@ def _page(
     tile: tuple[int, int] | None = None,
     planar: bool = False,
     rows: int = 5,
-    more: Mapping[int, tuple[int, Sequence[int] | bytes]] | None = None,
+    extra: Mapping[int, tuple[int, Sequence[int] | bytes]] | None = None,
     children: Mapping[int, _Directory] | None = None,
 ) -> _Directory:
     """A page of noise in strips of `rows` rows or in tiles."""
@@ -585,7 +585,7 @@ def _page(
     if photometric == 3:
         tags[320] = (_SHORT, struct.unpack(f"<{3 << bits}H", _noise(6 << bits)))
     tags |= {322: (_LONG, (across,)), 323: (_LONG, (down,))} if tile else {278: (_LONG, (rows,))}
-    return _Directory(tags | dict(more or {}), blocks, (324, 325) if tile else (273, 279), children or {})
+    return _Directory(tags | dict(extra or {}), blocks, (324, 325) if tile else (273, 279), children or {})
 
 
 def _tiff() -> dict[str, bytes]:
@@ -599,13 +599,13 @@ def _tiff() -> dict[str, bytes]:
             files[name + "-pages"] = _tiff_file([_page(), _page((5, 5)), _page((1, 1), compression=8)], end, big)
     kinds = {
         "1-bit": _page(bits=1), "1-bit-inverted": _page(bits=1, photometric=0), "1-bit-filled-from-below": _page(
-            bits=1, more={266: (_SHORT, (2,))}), "2-bits": _page(bits=2), "4-bits": _page(bits=4), "12-bits": _page(bits=12),
+            bits=1, extra={266: (_SHORT, (2,))}), "2-bits": _page(bits=2), "4-bits": _page(bits=4), "12-bits": _page(bits=12),
         "16-bits": _page(bits=16), "16-bits-signed": _page(bits=16, sample_format=2), "32-bits": _page(bits=32),
         "32-bits-signed": _page(bits=32, sample_format=2), "float": _page(bits=32, sample_format=3),
-        "grey-alpha": _page(samples=2, more={338: (_SHORT, (2,))}), "rgb-of-16-bits": _page(samples=3, bits=16, photometric=2),
-        "rgba": _page(samples=4, photometric=2, more={338: (_SHORT, (2,))}),
-        "rgba-premultiplied": _page(samples=4, photometric=2, more={338: (_SHORT, (1,))}),
-        "rgb-and-more": _page(samples=5, photometric=2, more={338: (_SHORT, (0, 0))}),
+        "grey-alpha": _page(samples=2, extra={338: (_SHORT, (2,))}), "rgb-of-16-bits": _page(samples=3, bits=16, photometric=2),
+        "rgba": _page(samples=4, photometric=2, extra={338: (_SHORT, (2,))}),
+        "rgba-premultiplied": _page(samples=4, photometric=2, extra={338: (_SHORT, (1,))}),
+        "rgb-and-more": _page(samples=5, photometric=2, extra={338: (_SHORT, (0, 0))}),
         "palette": _page(photometric=3), "palette-of-4-bits": _page(bits=4, photometric=3),
         "palette-of-1-bit": _page(bits=1, photometric=3), "cmyk": _page(samples=4, photometric=5),
         "cmyk-of-16-bits": _page(samples=4, bits=16, photometric=5), "lab": _page(samples=3, photometric=8),
@@ -616,17 +616,17 @@ def _tiff() -> dict[str, bytes]:
         "tiled-deflate": _page((40, 30), samples=4, photometric=2, tile=(32, 16), compression=8),
         "packbits": _page(samples=3, photometric=2, compression=32773), "one-strip": _page(rows=13),
         "deflate": _page(samples=3, photometric=2, compression=8), "one-pixel": _page((1, 1)),
-        "deflate-with-predictor": _page(samples=3, photometric=2, compression=8, more={317: (_SHORT, (2,))}),
-        "float-deflate-with-predictor": _page(bits=32, sample_format=3, compression=8, more={317: (_SHORT, (3,))}),
-        "turned": _page(samples=3, photometric=2, more={274: (_SHORT, (6,))}),
-        "profile-and-xmp": _page(samples=3, photometric=2, more={34675: (_UNDEFINED, _profile()), 700: (_BYTE, _XMP)}),
-        "photoshop": _page(more={34377: (_BYTE, b"8BIM\x04\x04\0\0\0\0\0\x00"), 33723: (_BYTE, b"\x1c\x02\x05\0\x02hi")}),
+        "deflate-with-predictor": _page(samples=3, photometric=2, compression=8, extra={317: (_SHORT, (2,))}),
+        "float-deflate-with-predictor": _page(bits=32, sample_format=3, compression=8, extra={317: (_SHORT, (3,))}),
+        "turned": _page(samples=3, photometric=2, extra={274: (_SHORT, (6,))}),
+        "profile-and-xmp": _page(samples=3, photometric=2, extra={34675: (_UNDEFINED, _profile()), 700: (_BYTE, _XMP)}),
+        "photoshop": _page(extra={34377: (_BYTE, b"8BIM\x04\x04\0\0\0\0\0\x00"), 33723: (_BYTE, b"\x1c\x02\x05\0\x02hi")}),
         "exif-and-gps": _page(samples=3, photometric=2, children={
             34665: _Directory({0x9003: (_ASCII, b"2026:01:01 10:00:00\0"), 0x829A: (_RATIONAL, (1, 250))},
                               children={0xA005: _Directory({1: (_ASCII, b"R98\0")})}),
             34853: _Directory({1: (_ASCII, b"S\0"), 2: (_RATIONAL, (48, 1, 51, 1, 2999, 100)),
                                3: (_ASCII, b"W\0"), 4: (_RATIONAL, (2, 1, 17, 1, 4000, 100))})}),
-        "sub-directories": _page(children={330: _page((4, 4), more={254: (_LONG, (1,))})}),
+        "sub-directories": _page(children={330: _page((4, 4), extra={254: (_LONG, (1,))})}),
         "larger": _page((200, 150), samples=3, photometric=2, compression=8, rows=16),
         "larger-tiled": _page((200, 150), samples=1, tile=(64, 64)),
     }  # fmt: skip
@@ -663,8 +663,8 @@ def _avifsaved(image: Image.Image, **options: object) -> bytes:
     return saved(image, "AVIF", **{"speed": 10, "max_threads": 1, **options})
 
 
-def _sequence(first: Image.Image, *others: Image.Image) -> bytes:
-    return _without_times(_avifsaved(first, save_all=True, append_images=others, duration=40))
+def _sequence(first: Image.Image, *frames: Image.Image) -> bytes:
+    return _without_times(_avifsaved(first, save_all=True, append_images=frames, duration=40))
 
 
 def _without_times(avif: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""`python -m tools.imports`: holds the code to the rules of docs/architecture.md: who imports whom, and no circles.
+"""`python -m tools.imports`: checks the import rules of docs/architecture.md: allowed imports, and no cycles.
 
 Every import counts, also one inside a function or for type checkers only: what is late is still a dependency.
 """
@@ -47,14 +47,14 @@ def modules(root: Path = REPOSITORY) -> dict[str, Path]:
     return paths
 
 
-def imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
+def imports(name: str, path: Path, package: Mapping[str, Path]) -> Iterator[str]:
     """The modules of the package that a module imports."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in known)
-        elif isinstance(node, ast.ImportFrom) and node.module in known:
+            yield from (alias.name for alias in node.names if alias.name in package)
+        elif isinstance(node, ast.ImportFrom) and node.module in package:
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            submodules = [module for module in inner if module in known]
+            submodules = [module for module in inner if module in package]
             yield from submodules
             # A name out of a package comes from its __init__; one that is a module of its own does not.
             if len(submodules) < len(inner) and node.module != PACKAGE:
@@ -62,8 +62,8 @@ def imports(name: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
 
 
 def graph(root: Path = REPOSITORY) -> dict[str, set[str]]:
-    known = modules(root)
-    return {name: set(imports(name, path, known)) - {name} for name, path in known.items()}
+    paths = modules(root)
+    return {name: set(imports(name, path, paths)) - {name} for name, path in paths.items()}
 
 
 def room(module: str) -> str:
@@ -75,17 +75,17 @@ def broken_rules(edges: Mapping[str, set[str]]) -> list[str]:
     """One line for each import that the rules do not allow."""
     violations = []
     for module, imported in sorted(edges.items()):
-        own = room(module)
-        allowed = {own, BASE, *ROOMS[own]}
+        source = room(module)
+        allowed = {source, BASE, *ROOMS[source]}
         violations += [
-            f"{module} imports {other}: {own} may not import {room(other)}"
-            for other in sorted(imported)
-            if room(other) not in allowed
+            f"{module} imports {target}: {source} may not import {room(target)}"
+            for target in sorted(imported)
+            if room(target) not in allowed
         ]
     return violations
 
 
-def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
+def import_cycles(edges: Mapping[str, set[str]]) -> list[list[str]]:
     """Modules that import each other, directly or by way of others: each group once (Tarjan)."""
     index: dict[str, int] = {}
     low: dict[str, int] = {}
@@ -95,12 +95,12 @@ def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
     def visit(module: str) -> None:
         index[module] = low[module] = len(index)
         stack.append(module)
-        for other in sorted(edges[module]):
-            if other not in index:
-                visit(other)
-                low[module] = min(low[module], low[other])
-            elif other in stack:
-                low[module] = min(low[module], index[other])
+        for target in sorted(edges[module]):
+            if target not in index:
+                visit(target)
+                low[module] = min(low[module], low[target])
+            elif target in stack:
+                low[module] = min(low[module], index[target])
         if low[module] == index[module]:
             group = []
             while True:
@@ -118,7 +118,7 @@ def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
 
 def problems(root: Path = REPOSITORY) -> Sequence[str]:
     edges = graph(root)
-    return [*broken_rules(edges), *(f"import circle: {', '.join(group)}" for group in circles(edges))]
+    return [*broken_rules(edges), *(f"import cycle: {', '.join(group)}" for group in import_cycles(edges))]
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def _java_homes(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _java_version(home: Path) -> int | None:
-    """25 for 25.0.1; None when it cannot be told."""
+    """25 for 25.0.1; None when it is unknown."""
     try:
         release = (home / "release").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -312,17 +312,22 @@ class LocalNifi:
                 _link(self.folder / entry.name, entry)
         for name in ("api", "framework"):
             _link(self.folder / "python" / name, self.home / "python" / name)
-        known = read_properties(conf / "nifi.properties")
-        before = known.get("nifi.web.https.port" if self._https else "nifi.web.http.port", "")
-        if not self.port and before.isdecimal() and known.get("imagewarehouse.local") and is_free(int(before)):
-            self.port = int(before)
+        properties = read_properties(conf / "nifi.properties")
+        last_port = properties.get("nifi.web.https.port" if self._https else "nifi.web.http.port", "")
+        if (
+            not self.port
+            and last_port.isdecimal()
+            and properties.get("imagewarehouse.local")
+            and is_free(int(last_port))
+        ):
+            self.port = int(last_port)
         port, self._management, balance = free_ports(3, besides=[self.port] if self.port else ())
         self.port = self.port or port
         if self._https and self.tls is None:
             self.tls = make_certificates(self.folder / "tls")
-        write_properties(conf / "nifi.properties", {**self._adapted(known, balance), **self._properties})
+        write_properties(conf / "nifi.properties", {**self._adapted(properties, balance), **self._properties})
 
-    def _adapted(self, known: Mapping[str, str], balance: int) -> dict[str, str | None]:
+    def _adapted(self, properties: Mapping[str, str], balance: int) -> dict[str, str | None]:
         """What differs from the installation's nifi.properties."""
         tls = self.tls
         secured = {
@@ -350,7 +355,7 @@ class LocalNifi:
             "nifi.cluster.is.node": "false",
             "nifi.cluster.load.balance.host": HOST,
             "nifi.cluster.load.balance.port": str(balance),
-            "nifi.sensitive.props.key": known.get("nifi.sensitive.props.key") or secrets.token_hex(16),
+            "nifi.sensitive.props.key": properties.get("nifi.sensitive.props.key") or secrets.token_hex(16),
             "nifi.nar.library.autoload.directory": "./extensions",
             "nifi.python.command": self.python,
             "nifi.python.framework.source.directory": "./python/framework",

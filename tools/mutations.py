@@ -55,10 +55,12 @@ def edge_values(field: Field, length: int) -> tuple[int, ...]:
 
     Negative numbers stand in two's complement; numbers that are too wide are truncated to the field.
     """
-    around = [2**bits + step for bits in (7, 8, 15, 16, 24, 31, 32, 63, 64) for step in (-2, -1, 0, 1)]
-    near = [length - field.base + step for step in (-2, -1, 0, 1)]
+    type_edges = [2**bits + step for bits in (7, 8, 15, 16, 24, 31, 32, 63, 64) for step in (-2, -1, 0, 1)]
+    length_edges = [length - field.base + step for step in (-2, -1, 0, 1)]
     own_place = [field.at - field.base, field.at - field.base + field.size]
-    return tuple(sorted({value % 256**field.size for value in (0, 1, 2, -1, -2, *around, *near, *own_place)}))
+    return tuple(
+        sorted({value % 256**field.size for value in (0, 1, 2, -1, -2, *type_edges, *length_edges, *own_place)})
+    )
 
 
 def with_field(content: bytes, field: Field, value: int) -> bytes:
@@ -196,8 +198,8 @@ def _repeat_part(content: bytes, image_format: str, rng: Random) -> bytes:
         return _duplicate(content, image_format, rng)
     part, place = rng.choice(chunks), rng.choice(chunks)
     times = rng.choice((1, 1, 1, 2, 3, 120)) if _whole(part, image_format) - part.start < 2000 else 1
-    new = content[part.start : _whole(part, image_format)] * times
-    return _replaced(content, place.start, place.start, new, place.around, image_format)
+    repeated = content[part.start : _whole(part, image_format)] * times
+    return _replaced(content, place.start, place.start, repeated, place.around, image_format)
 
 
 def _swap_parts(content: bytes, image_format: str, rng: Random) -> bytes:
@@ -207,9 +209,9 @@ def _swap_parts(content: bytes, image_format: str, rng: Random) -> bytes:
     first, second = sorted(rng.sample(chunks, 2), key=lambda part: part.start)
     if first.end > second.start:  # one lies in the other
         return _swap(content, image_format, rng)
-    a, b = (content[part.start : _whole(part, image_format)] for part in (first, second))
-    between = content[first.start + len(a) : second.start]
-    return content[: first.start] + b + between + a + content[second.start + len(b) :]
+    first_bytes, second_bytes = (content[part.start : _whole(part, image_format)] for part in (first, second))
+    between = content[first.start + len(first_bytes) : second.start]
+    return content[: first.start] + second_bytes + between + first_bytes + content[second.start + len(second_bytes) :]
 
 
 def _borrow_part(content: bytes, image_format: str, rng: Random) -> bytes:
@@ -219,8 +221,8 @@ def _borrow_part(content: bytes, image_format: str, rng: Random) -> bytes:
     if not own or not borrowed:
         return _splice(content, image_format, rng)
     place, part = rng.choice(own), rng.choice(borrowed)
-    new = other[part.start : _whole(part, image_format)]
-    return _replaced(content, place.start, place.start, new, place.around, image_format)
+    inserted = other[part.start : _whole(part, image_format)]
+    return _replaced(content, place.start, place.start, inserted, place.around, image_format)
 
 
 def _change_part(content: bytes, image_format: str, rng: Random) -> bytes:

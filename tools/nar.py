@@ -172,7 +172,7 @@ def pack(target: Target, output: Path, repository: Path = REPOSITORY) -> Path:
     return path
 
 
-# --- what goes in -------------------------------------------------------------------------------------------------
+# --- contents -------------------------------------------------------------------------------------------------
 
 
 def own_files(target: Target, repository: Path = REPOSITORY) -> dict[str, Content]:
@@ -276,7 +276,7 @@ def why_dropped(name: str, target: Target) -> str | None:
     return None
 
 
-# --- what is said about it ----------------------------------------------------------------------------------------
+# --- metadata -----------------------------------------------------------------------------------------------------
 
 
 def dependencies(target: Target, entries: Mapping[str, Content]) -> str:
@@ -388,7 +388,7 @@ def _size_and_hash(content: Content) -> tuple[int, str]:
 def main(python: str, platform: str, variant: str, output: Path) -> None:
     """Pack the processors and all they import into a NAR, to be uploaded to NiFi's NAR manager.
 
-    Runs on any machine: the libraries are those of the Python and the platform that are asked for.
+    Runs on any machine: the libraries are those of the target Python and platform.
 
     Exit codes: 0 done, 1 something is missing or could not be fetched, 2 wrong usage.
     """

@@ -1,4 +1,4 @@
-"""`imagewarehouse evaluate`: what a model is worth on labelled images, as numbers and as a page."""
+"""`imagewarehouse evaluate`: scores a model on labelled images, as numbers and as a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`imagewarehouse export`: other files of a model, or a version of a training that was stopped."""
+"""`imagewarehouse export`: writes a model in other formats, or a version of a stopped training."""
 
 from __future__ import annotations
 

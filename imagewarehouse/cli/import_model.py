@@ -1,4 +1,4 @@
-"""`imagewarehouse import`: a model that was made elsewhere becomes a version of a model folder."""
+"""`imagewarehouse import`: writes a foreign model as a version of a model folder."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 @click.pass_context
 def import_model(
     ctx: click.Context, /, file: Path, out: Path, labels: str, scale: str, size: str | None, name: str | None, number: str,
-    **options: Any,
+    **extra: Any,
 ) -> None:  # fmt: skip
     """Check a model that was made elsewhere and write it as a version of a model folder.
 
@@ -65,13 +65,13 @@ def import_model(
       imagewarehouse import saved/resnet --out models/resnet --labels imagenet.json --scale caffe --fit crop
       imagewarehouse import net.tflite --out models/net --labels labels.txt --scale imagenet
     """
-    from imagewarehouse.training.import_options import Wishes, read_labels
+    from imagewarehouse.training.import_options import ImportOptions, read_labels
     from imagewarehouse.training.importing import import_model as check_and_write
 
     classes, origin = read_labels(labels)
-    wishes = Wishes(labels=classes, labels_from=origin, scale=scale, size=_size(size), **options)
+    options = ImportOptions(labels=classes, labels_from=origin, scale=scale, size=_size(size), **extra)
     version = None if number == "next" else number
-    _show(check_and_write(file, out, wishes, name, version, _command(ctx)), out)
+    _show(check_and_write(file, out, options, name, version, _command(ctx)), out)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""`imagewarehouse model`: what a model folder holds."""
+"""`imagewarehouse model`: shows a model folder."""
 
 from __future__ import annotations
 

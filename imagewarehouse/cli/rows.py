@@ -1,4 +1,4 @@
-"""`imagewarehouse rows`: asks the running service, or reads the embedded rows beside whoever writes them."""
+"""`imagewarehouse rows`: queries the running service, or reads the embedded row store next to its writer."""
 
 from __future__ import annotations
 

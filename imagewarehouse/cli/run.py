@@ -105,7 +105,7 @@ def _start_kudu(options: Options) -> LocalKudu:
     from imagewarehouse.standalone.local_kudu import LocalKudu
     from imagewarehouse.standalone.runner import parameter_values
 
-    # A misspelt setting is told before Kudu starts for nothing.
+    # Reports a misspelt setting before Kudu starts.
     parameter_values(read_flow(options.flow), _with_masters(options, ""), os.environ)
     return LocalKudu(options.data / "kudu").start()
 
@@ -148,8 +148,8 @@ async def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
     elif masters := runner.parameters.get(_MASTERS):
         click.echo(f"  Kudu: {masters}")
         await asyncio.to_thread(_check_masters, masters)
-    kept = "images and journal" if runner.parameters.get(_MASTERS) else "rows, images and journal"
-    click.echo(f"  {kept} in {options.data.resolve()}; Ctrl-C stops")
+    contents = "images and journal" if runner.parameters.get(_MASTERS) else "rows, images and journal"
+    click.echo(f"  {contents} in {options.data.resolve()}; Ctrl-C stops")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

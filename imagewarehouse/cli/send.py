@@ -1,4 +1,4 @@
-"""`imagewarehouse send`: sends files, folders or Parquet rows to a warehouse and says what became of them."""
+"""`imagewarehouse send`: sends files, folders or Parquet rows to a warehouse and reports the outcomes."""
 
 from __future__ import annotations
 

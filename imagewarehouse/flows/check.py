@@ -118,11 +118,14 @@ def _descriptors(subject: _Subject) -> Iterator[str]:
     for component, definition in subject.configured():
         descriptors = raw[component.identifier].get("propertyDescriptors") or {}
         for name in sorted({*definition.properties, *component.properties}):
-            known = definition.properties.get(name)
+            property_definition = definition.properties.get(name)
             if name not in descriptors:
                 yield f"{_where(component)}: property {name!r} has no descriptor"
-            elif known is not None:
-                for key, expected in (("sensitive", known.sensitive), ("identifiesControllerService", known.service)):
+            elif property_definition is not None:
+                for key, expected in (
+                    ("sensitive", property_definition.sensitive),
+                    ("identifiesControllerService", property_definition.service),
+                ):
                     if bool(descriptors[name].get(key)) != expected:
                         yield f"{_where(component)}: descriptor of {name!r} does not say {key}: {expected}"
 
@@ -241,12 +244,12 @@ def _connection_groups(subject: _Subject) -> Iterator[str]:
     for group, path in subject.groups():
         for raw in group.get("connections") or ():
             connection = connections[raw["identifier"]]
-            for end, inner, own in (
+            for end, inner, own_kinds in (
                 (connection.source, "OUTPUT_PORT", ("PROCESSOR", "FUNNEL", "INPUT_PORT")),
                 (connection.destination, "INPUT_PORT", ("PROCESSOR", "FUNNEL", "OUTPUT_PORT")),
             ):
                 part = subject.flow.components.get(end)
-                if part is None or (part.group == path and part.kind in own):
+                if part is None or (part.group == path and part.kind in own_kinds):
                     continue
                 if part.group[:-1] != path or len(part.group) != len(path) + 1 or part.kind != inner:
                     yield f"connection {subject.ends(connection)}: cannot reach {_where(part)} from its group"
@@ -306,10 +309,10 @@ def _loops(subject: _Subject) -> Iterator[str]:
         try:
             TopologicalSorter(graph).prepare()
         except CycleError as err:
-            circle: list[str] = err.args[1]
-            names = (_where(subject.flow.components[i]) if i in subject.flow.components else i for i in circle)
+            loop: list[str] = err.args[1]
+            names = (_where(subject.flow.components[i]) if i in subject.flow.components else i for i in loop)
             yield f"loop without a penalised retry: {' -> '.join(names)}"
-            edges -= set(itertools.pairwise(circle))
+            edges -= set(itertools.pairwise(loop))
         else:
             return
 

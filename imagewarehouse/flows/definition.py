@@ -293,8 +293,8 @@ def _parameters(contexts: Mapping[str, Any]) -> dict[str, Parameter]:
                 sensitive=_get(raw, "sensitive", bool, False),
                 description=_get(raw, "description", str, ""),
             )
-            known = parameters.setdefault(parameter.name, parameter)
-            if known != parameter:
+            first = parameters.setdefault(parameter.name, parameter)
+            if first != parameter:
                 # `Flow` has one table of parameters; picking one of two values would be a guess.
                 raise _wrong(f"two parameter contexts define {parameter.name!r} differently")
     return parameters

@@ -1,1 +1,1 @@
-"""Pictures: formats and where they end, decoding, and the numbers that a model takes."""
+"""Images: formats, decoding, and preprocessing for a model."""

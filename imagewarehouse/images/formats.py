@@ -1,4 +1,4 @@
-"""Image formats told from their bytes, and where each picture ends.
+"""Image formats recognised by their bytes, and the end of each picture.
 
 A decoder stops reading at the end of the picture, so it says nothing about what follows; a browser or a ZIP tool may
 well read on. Each walker here follows a format's own structure to the byte where the picture ends, counts its frames
@@ -50,7 +50,7 @@ class ImageFormat:
     media_types: tuple[str, ...]  # the registered one first; the others are seen in the wild
     extension: str
     file_suffixes: tuple[str, ...]
-    walk: Callable[[bytes, Ceilings], Extent] | None = None  # None: told apart, but not walked and not decoded here
+    walk: Callable[[bytes, Ceilings], Extent] | None = None  # None: recognised, but not walked and not decoded here
     bytes_per_pixel: int = 4  # what Pillow's decoder holds at its peak, measured at 50 megapixels
 
 
@@ -163,11 +163,11 @@ def _walk_jpeg(data: bytes, ceilings: Ceilings) -> Extent:
                 raise Corrupt(f"JPEG: more than {_JPEG_MAX_SCANS} scans")
             if markers is None:
                 markers = _jpeg_markers(data, pos)
-            after = int(np.searchsorted(markers, pos))
-            if after == len(markers):
+            index = int(np.searchsorted(markers, pos))
+            if index == len(markers):
                 raise Truncated("JPEG: the file ends inside the picture data")
-            scanned += int(markers[after]) - pos
-            pos = int(markers[after])
+            scanned += int(markers[index]) - pos
+            pos = int(markers[index])
 
 
 def _jpeg_blocks(frame: bytes, ceilings: Ceilings) -> int:
@@ -403,7 +403,7 @@ def _walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     pointer, entry_size, count_format, inline = ("Q", 20, "Q", 8) if big else ("I", 12, "H", 4)
     entry_steps, value_steps = _Steps("TIFF", _TIFF_MAX_ENTRIES), _Steps("TIFF", _TIFF_MAX_VALUES)
-    wanted = {*_TIFF_DATA, *_TIFF_DATA.values(), *_TIFF_SIZE, *_TIFF_TILE}
+    needed_tags = {*_TIFF_DATA, *_TIFF_DATA.values(), *_TIFF_SIZE, *_TIFF_TILE}
     end = 2 * inline
 
     def read(fmt: str, at: int) -> int:
@@ -424,10 +424,10 @@ def _walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
             raise Truncated(f"TIFF: it refers to byte {at}, {len(data)} are here") from err
 
     pages = 0
-    first = read(pointer, 8 if big else 4)
-    if first == 0:
+    directory = read(pointer, 8 if big else 4)
+    if directory == 0:
         raise Truncated("TIFF: it has no directory; its writer did not finish")
-    pending, visited = [(first, True)], set()
+    pending, visited = [(directory, True)], set()
     while pending:
         at, is_page = pending.pop()
         if at in visited:
@@ -437,13 +437,13 @@ def _walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
         _check_frames("TIFF", pages, ceilings)
         entries = read(count_format, at)
         start = at + struct.calcsize(count_format)
-        after = start + entries * entry_size
-        if after > len(data):
-            raise Truncated(f"TIFF: a directory reaches to byte {after}, {len(data)} are here")
+        entries_end = start + entries * entry_size
+        if entries_end > len(data):
+            raise Truncated(f"TIFF: a directory reaches to byte {entries_end}, {len(data)} are here")
         entry_steps.take(entries + 1)
-        end = max(end, min(after + inline, len(data)))
+        end = max(end, min(entries_end + inline, len(data)))
         tags: dict[int, list[int]] = {}
-        for position in range(start, after, entry_size):
+        for position in range(start, entries_end, entry_size):
             tag, kind = read("H", position), read("H", position + 2)
             count = read(pointer, position + 4)
             value_at = position + 4 + inline
@@ -455,7 +455,7 @@ def _walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
                 end = max(end, value_at + size)
             if tag in _TIFF_POINTERS:
                 pending.extend((offset, False) for offset in values(kind, count, value_at))
-            elif tag in wanted:
+            elif tag in needed_tags:
                 if tag in tags:
                     raise Corrupt(f"TIFF: tag {tag} stands twice in a directory")
                 tags[tag] = values(kind, count, value_at)
@@ -469,7 +469,7 @@ def _walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
                 if offset + size > len(data):
                     raise Truncated(f"TIFF: picture data reach to byte {offset + size}, {len(data)} are here")
                 end = max(end, offset + size)
-        following = read(pointer, after)
+        following = read(pointer, entries_end)
         if following and is_page:
             pending.append((following, True))
     if len(data) - end <= _TIFF_MAX_PADDING and not any(data[end:]):
@@ -544,7 +544,7 @@ FORMATS: dict[str, ImageFormat] = {
         ImageFormat("BMP", ("image/bmp", "image/x-bmp", "image/x-ms-bmp"), "bmp", ("bmp", "dib"), _walk_bmp),
         ImageFormat("TIFF", ("image/tiff", "image/tif", "image/x-tiff"), "tiff", ("tif", "tiff"), _walk_tiff),
         ImageFormat("AVIF", ("image/avif",), "avif", ("avif",), _walk_bmff, 10),
-        # Told apart so that the answer can name them; accepting them by setting ends in image.no_decoder.
+        # Recognised so that the answer can name them; accepting them by setting ends in image.no_decoder.
         ImageFormat("HEIF", ("image/heic", "image/heif"), "heic", ("heic", "heif")),
         ImageFormat("JXL", ("image/jxl",), "jxl", ("jxl",)),
         ImageFormat("JPEG2000", ("image/jp2", "image/jpx"), "jp2", ("jp2", "j2k")),

@@ -1,4 +1,4 @@
-"""Rows on their way to Kudu, column by column.
+"""Rows to write to Kudu, by column.
 
 Columns, because that is how they cross cheaply into a client written in another language: a batch costs one crossing
 where a row of twelve cells would cost twelve.

@@ -1,4 +1,4 @@
-"""What a Kudu table looks like: columns, keys and partitions, as frozen values and as the JSON that declares them."""
+"""The schema of a Kudu table: columns, keys and partitions, as frozen values."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""NiFi's edge: what turns FlowFiles into values of ours, and back. Nothing here imports `nifiapi`."""
+"""The adapter to NiFi: converts FlowFiles to the core's values, and back. Nothing here imports `nifiapi`."""

@@ -1,4 +1,4 @@
-"""What the thin processors share. Imports no `nifiapi`: it works on anything that behaves like NiFi's objects.
+"""Shared code of the thin processors. Imports no `nifiapi`: it works on anything that behaves like NiFi's objects.
 
 It lives here and not beside the processors because NiFi loads every sibling of a packaged processor under its bare
 name into each processor's process.

@@ -1,4 +1,4 @@
-"""Reads a FlowFile's content out of NiFi without the bridge's stall.
+"""Reads a FlowFile's content from NiFi without the bridge's stall.
 
 NiFi hands content to Python through py4j: text and base64 over a loopback socket. That is slow in two ways.
 

@@ -1,4 +1,4 @@
-"""What a NAR was packed for, held against the Python that runs it.
+"""Compares the target of a NAR with the Python that runs it.
 
 The libraries of a NAR are compiled for one Python and one kind of machine. NiFi does not look at that, and the first
 library that cannot be loaded says so in words of its own, so this is asked before anything compiled is imported.

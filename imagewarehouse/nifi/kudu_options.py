@@ -24,7 +24,7 @@ from imagewarehouse.kudu.records.content import read_records
 from imagewarehouse.kudu.records.convert import ADD, IGNORE, REFUSE
 from imagewarehouse.kudu.records.mapping import RecordMapping, Rows, attributes_record, map_records
 from imagewarehouse.kudu.schema import KuduType, TableSchema
-from imagewarehouse.kudu.writing.delivery import Delivery, sort_out
+from imagewarehouse.kudu.writing.delivery import Delivery, split_outcomes
 from imagewarehouse.kudu.writing.sink import SinkSettings
 from imagewarehouse.kudu.writing.tables import KuduTables, Put
 from imagewarehouse.metadata import ImageRecord
@@ -73,7 +73,7 @@ class Opened:
         )
         rows = map_records(records, mapping, operation)
         outcomes = self.puts.write(Put(table, rows, unknown, conversion)) if len(rows) else []
-        return sort_out(records, rows, outcomes)
+        return split_outcomes(records, rows, outcomes)
 
     def _attributes(
         self, context: Any, attributes: Mapping[str, str], table: str, operation: Operation, mapping: RecordMapping

@@ -1,4 +1,4 @@
-"""What NiFi's HTTP listeners leave in attributes, read back as one `Request`.
+"""Reads the attributes of NiFi's HTTP listeners as one `Request`.
 
 HandleHttpRequest puts every header under `http.headers.<Name>`; ListenHTTP puts the allowed ones under their bare name.
 Both keep the client's spelling of a header's name, and both describe the parts of a multipart body alike. Attributes

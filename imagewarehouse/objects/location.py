@@ -1,4 +1,4 @@
-"""Where objects are: a URI as an operator writes it, split into what everybody may see and what stays here.
+"""Object locations: an operator's URI, split into its public part and its secrets.
 
 `s3://KEY:SECRET@bucket/images?region=eu-central-1` holds a login and options. Neither belongs into rows, logs and
 answers, and neither is in the middle of an object's own URI: that is `s3://bucket/images/ab/abcd.jpg`. So a row alone

@@ -80,8 +80,8 @@ class ObjectStore:
             raise WrongImageId(f"image_id: expected a sha256 in hex, received {image_id[:80]!r}")
         if hashlib.sha256(content).hexdigest() != image_id:
             raise WrongImageId(f"image_id {image_id} is not the sha256 of these {len(content)} bytes")
-        known = FORMATS.get(image_format)
-        key = f"{image_id[:2]}/{image_id}.{known.extension if known else 'bin'}"
+        known_format = FORMATS.get(image_format)
+        key = f"{image_id[:2]}/{image_id}.{known_format.extension if known_format else 'bin'}"
         path = f"{self._root}/{key}"
         with self._errors():
             if not self._is_whole(path, len(content)):
@@ -144,8 +144,8 @@ class ObjectStore:
 
     def _remove_left_behind(self, now: datetime | None) -> None:
         for info in self._fs.get_file_info(fs.FileSelector(self._parts)):
-            old = now is not None and info.mtime is not None and now - info.mtime > _LEFT_BEHIND
-            if info.type == fs.FileType.File and (old or _is_abandoned(info.base_name)):
+            expired = now is not None and info.mtime is not None and now - info.mtime > _LEFT_BEHIND
+            if info.type == fs.FileType.File and (expired or _is_abandoned(info.base_name)):
                 self._discard(info.path)
 
     def _discard(self, path: str) -> None:

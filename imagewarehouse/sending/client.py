@@ -1,4 +1,4 @@
-"""One image posted, with retries, and what its answer means."""
+"""Posts one image, with retries, and interprets the answer."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Client:
 
     plan: Plan
     halted: asyncio.Future[None]
-    note: Callable[[str], None] | None  # is told once why the first attempt failed
+    note: Callable[[str], None] | None  # receives the reason of the first failed attempt, once
     has_answered: bool = False  # the service has answered at least once
 
     def __post_init__(self) -> None:

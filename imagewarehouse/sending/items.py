@@ -1,4 +1,4 @@
-"""One image, and what became of it."""
+"""One image, and its outcome."""
 
 from __future__ import annotations
 

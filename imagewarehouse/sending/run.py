@@ -1,4 +1,4 @@
-"""Many posts at once; when and how a run stops."""
+"""Sends images in parallel, and stops the run."""
 
 from __future__ import annotations
 

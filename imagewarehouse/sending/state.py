@@ -38,14 +38,14 @@ class State:
             except OSError:
                 pass  # a file system without locks
             self._file.seek(0)
-            last = self._file.readline()
-            if last:
-                _check_header(last, path, url)
+            line = self._file.readline()
+            if line:
+                _check_header(line, path, url)
             else:
                 self._write(imagewarehouse_send=1, url=url)
-            for last in self._file:
-                self._remember(last, answered)
-            if last and not last.endswith("\n"):  # cut off by a crash; the next line must not be glued to it
+            for line in self._file:
+                self._remember(line, answered)
+            if line and not line.endswith("\n"):  # cut off by a crash; the next line must not be glued to it
                 self._file.write("\n")
             self.close = stack.pop_all().close
         self._answered = array("Q", sorted(answered))
@@ -57,8 +57,8 @@ class State:
 
     def begin(self, key: str, now: datetime) -> str:
         """The Idempotency-Key for an image: the one of an earlier run, or a fresh one where that has grown too old."""
-        known = self._pending.pop(_digest(key), None)
-        request_id = known if known is not None and _is_usable(known, now) else new_request_id(now)
+        earlier = self._pending.pop(_digest(key), None)
+        request_id = earlier if earlier is not None and _is_usable(earlier, now) else new_request_id(now)
         self.end(key, request_id, "sending")
         return request_id
 
@@ -84,12 +84,14 @@ class State:
 def _check_header(line: str, path: Path, url: str) -> None:
     try:
         header = json.loads(line)
-        known, _ = header["url"], header["imagewarehouse_send"]
+        recorded_url, _ = header["url"], header["imagewarehouse_send"]
     except (ValueError, KeyError, TypeError) as err:
         problem = f"{path} exists and is no state file of `imagewarehouse send`"
         raise ConfigurationError("--state", problem) from err
-    if known != url:
-        problem = f"{path} belongs to {known}; take another file, or edit its first line if the service has moved"
+    if recorded_url != url:
+        problem = (
+            f"{path} belongs to {recorded_url}; take another file, or edit its first line if the service has moved"
+        )
         raise ConfigurationError("--state", problem)
 
 

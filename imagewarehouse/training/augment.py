@@ -1,4 +1,4 @@
-"""What the network gets to see: in each epoch another order, and each picture moved, mirrored, covered and stored again.
+"""Augmentation: in each epoch a new order, and each picture shifted, mirrored, covered in part and recompressed.
 
 Every draw depends on seed, epoch and batch only, so a training that was interrupted goes on with the very same pictures.
 """

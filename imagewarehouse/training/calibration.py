@@ -1,4 +1,4 @@
-"""Whether a probability means what it says: temperature scaling, calibration error, reliability.
+"""Calibration of probabilities: temperature scaling, calibration error, reliability.
 
 Source of both methods: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
 """

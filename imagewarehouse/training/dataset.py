@@ -18,9 +18,9 @@ from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.images.decoding import InputSpec, UInt8Array
 from imagewarehouse.training.dataset_problems import Problems, images
 from imagewarehouse.training.dataset_reading import Contents, Progress, read_contents
-from imagewarehouse.training.dataset_split import Split, divide, some_of
+from imagewarehouse.training.dataset_split import Split, divide, sample_rows
 from imagewarehouse.training.listing import TEST, VALIDATION, IntArray, Listing
-from imagewarehouse.training.sources import list_source, renamed
+from imagewarehouse.training.sources import list_source, with_class_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,15 +99,15 @@ def read_dataset(
     cut_test = test_part if elsewhere is None and not len(own_test) else 0.0
     cut_validation = 0.0 if (listing.parts == VALIDATION).any() else validation_part
 
-    rows = some_of(np.flatnonzero(listing.parts != TEST), listing.labels, limit, seed)
+    rows = sample_rows(np.flatnonzero(listing.parts != TEST), listing.labels, limit, seed)
     contents = read_contents(listing, rows, None, progress, cache)
-    problems.left_out(listing, rows, contents)
+    problems.unreadable(listing, rows, contents)
     split = _split(listing, rows[contents.kept], contents.digests, cut_validation, cut_test, seed)
-    problems.mixed_up(listing.labels[rows[contents.kept]], contents.digests)
+    problems.duplicates(listing.labels[rows[contents.kept]], contents.digests)
 
     order = np.concatenate([split.train, split.validation])
     decoded = read_contents(listing, order, spec, progress, cache)
-    problems.left_out(listing, order, decoded)
+    problems.unreadable(listing, order, decoded)
     examples = _examples(listing, order, decoded)
     in_train = int(np.searchsorted(decoded.kept, len(split.train)))
     usable = np.unique(examples.labels[:in_train])
@@ -115,7 +115,7 @@ def read_dataset(
         raise ConfigurationError("--data", _too_few_classes(listing, usable, problems))
     for label in np.setdiff1d(listing.labels[listing.parts != TEST], usable):
         problems.add("classes left out", f"class {listing.classes[label]!r} has no usable image to train on: left out")
-    problems.small(listing, split, usable, cut_validation > 0, cut_test > 0, limit)
+    problems.small_classes(listing, split, usable, cut_validation > 0, cut_test > 0, limit)
     classes = tuple(listing.classes[label] for label in usable)
     train, validation = _of_classes(examples, usable, 0, in_train), _of_classes(examples, usable, in_train, None)
 
@@ -190,10 +190,10 @@ def read_examples(
     Raises: ConfigurationError: the source cannot be used, or holds nothing of these classes.
     """
     _check_numbers(0.0, 0.0, seed, limit)
-    listing = renamed(list_source(source, setting), dict(enumerate(classes)), classes)
+    listing = with_class_names(list_source(source, setting), dict(enumerate(classes)), classes)
     problems = Problems(listing.problems)
     rows = _known(listing, _test_rows(listing, problems), classes, setting, problems)
-    rows = some_of(rows, listing.labels, limit, seed)
+    rows = sample_rows(rows, listing.labels, limit, seed)
     examples, _ = _decode(listing, rows, spec, classes, problems, progress)
     if not len(examples):
         raise ConfigurationError(setting, f"no usable image in {listing.source}. {' '.join(problems.lines()[:3])}")
@@ -232,7 +232,7 @@ def _test_images(
     unused = int((listing.parts == TEST).sum())
     if unused:
         problems.add("notes", f"the test part of {listing.source} ({images(unused)}) is not used: --test is")
-    elsewhere = renamed(elsewhere, listing.numbers, classes)
+    elsewhere = with_class_names(elsewhere, listing.numbers, classes)
     problems.extend(elsewhere.problems)
     return elsewhere, _known(elsewhere, _test_rows(elsewhere, problems), classes, "--test", problems)
 
@@ -260,7 +260,7 @@ def _decode(
 ) -> tuple[Examples, Contents]:
     """All of `rows`, whose classes are among `classes`."""
     contents = read_contents(listing, rows, spec, progress)
-    problems.left_out(listing, rows, contents)
+    problems.unreadable(listing, rows, contents)
     examples = _examples(listing, rows, contents)
     index = {name: position for position, name in enumerate(classes)}
     labels = [index[listing.classes[label]] for label in examples.labels]
@@ -281,9 +281,9 @@ def _test_rows(listing: Listing, problems: Problems) -> IntArray:
 
 def _known(listing: Listing, rows: IntArray, classes: Sequence[str], setting: str, problems: Problems) -> IntArray:
     """Those of `rows` whose class is one of `classes`. Raises ConfigurationError when there are some, but none of them is."""
-    known = np.isin(listing.labels[rows], [at for at, name in enumerate(listing.classes) if name in set(classes)])
-    unknown = np.bincount(listing.labels[rows[~known]], minlength=len(listing.classes))
-    if len(rows) and not known.any():
+    in_classes = np.isin(listing.labels[rows], [at for at, name in enumerate(listing.classes) if name in set(classes)])
+    unknown = np.bincount(listing.labels[rows[~in_classes]], minlength=len(listing.classes))
+    if len(rows) and not in_classes.any():
         source_classes, model_classes = (", ".join(names[:5]) for names in (listing.classes, tuple(classes)))
         raise ConfigurationError(
             setting, f"none of its classes ({source_classes}) is one of the model's ({model_classes})"
@@ -293,7 +293,7 @@ def _known(listing: Listing, rows: IntArray, classes: Sequence[str], setting: st
             f"class {listing.classes[label]!r} of {listing.source} is not trained on: {images(unknown[label])} left out"
         )
         problems.add("classes left out", line)
-    return rows[known]
+    return rows[in_classes]
 
 
 def _too_few_classes(listing: Listing, usable: IntArray, problems: Problems) -> str:

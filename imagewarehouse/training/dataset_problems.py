@@ -1,4 +1,4 @@
-"""What is wrong with a data set, in lines that somebody reads before a training and in its report."""
+"""Problems of a data set, one line each, shown before a training and in its report."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class Problems:
                 result.append(f"... and {self._more[kind]} more {kind}")
         return tuple(result)
 
-    def left_out(self, listing: Listing, rows: IntArray, contents: Contents) -> None:
+    def unreadable(self, listing: Listing, rows: IntArray, contents: Contents) -> None:
         for position, reason in zip(contents.failed, contents.reasons, strict=True):
             self.add("images left out", f"{listing.names[rows[position]]} is left out: {reason}")
 
-    def mixed_up(self, labels: IntArray, digests: UInt8Array) -> None:
+    def duplicates(self, labels: IntArray, digests: UInt8Array) -> None:
         """Report pictures that lie in two classes: at most one class can be right."""
         of: dict[bytes, set[int]] = defaultdict(set)
         for label, digest in zip(labels.tolist(), map(bytes, digests), strict=True):
@@ -60,7 +60,7 @@ class Problems:
         if several:
             self.add("notes", f"{several} picture(s) lie in more than one class, byte for byte")
 
-    def small(
+    def small_classes(
         self, listing: Listing, split: Split, usable: IntArray, validated: bool, tested: bool, limit: int | None
     ) -> None:
         """Report classes with too few images for a held-out part (`validated`, `tested`: which parts) or for learning."""

@@ -37,7 +37,7 @@ _NO_CACHE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, S
 class Contents:
     """The result of reading rows of a listing; K of them are usable."""
 
-    kept: IntArray  # (K,), positions in the rows asked for, ascending
+    kept: IntArray  # (K,), positions in the requested rows, ascending
     digests: UInt8Array  # (K, 32), sha256 of the files
     images: UInt8Array  # (K, height, width, channels); (K, 0) if nothing was decoded
     failed: IntArray  # positions of the others

@@ -24,7 +24,7 @@ class Split:
     different: dict[int, int]
 
 
-def some_of(rows: IntArray, labels: IntArray, limit: int | None, seed: int) -> IntArray:
+def sample_rows(rows: IntArray, labels: IntArray, limit: int | None, seed: int) -> IntArray:
     """At most `limit` of `rows`, ascending, each class by its share, but one of each before a second of any."""
     if limit is None or len(rows) <= limit:
         return rows

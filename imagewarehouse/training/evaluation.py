@@ -1,4 +1,4 @@
-"""What a model is worth: scores with their uncertainty, calibration, robustness and speed.
+"""Evaluation of a model: scores with confidence intervals, calibration, robustness and speed.
 
 Everything is measured on what is served: the file and the runtime that answer in NiFi, temperature included.
 """
@@ -240,10 +240,10 @@ def _robustness(
 
 def _mistakes(probabilities: FloatArray, labels: IntArray, classes: Sequence[str]) -> tuple[Mistake, ...]:
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
+    misclassified = np.flatnonzero(predicted != labels)
     return tuple(
         Mistake(int(row), classes[labels[row]], classes[predicted[row]], float(confidence[row]))
-        for row in wrong[np.argsort(-confidence[wrong], kind="stable")]
+        for row in misclassified[np.argsort(-confidence[misclassified], kind="stable")]
     )
 
 
@@ -254,8 +254,10 @@ def _by_class(predicted: IntArray, labels: IntArray, classes: Sequence[str]) -> 
     rows = []
     for number, name in enumerate(classes):
         values = {"precision": precision[number], "recall": recall[number], "f1": f1[number]}
-        known = {key: float(value) if support[number] and np.isfinite(value) else None for key, value in values.items()}
-        rows.append({"class": name, "images": int(support[number]), **known})
+        scores = {
+            key: float(value) if support[number] and np.isfinite(value) else None for key, value in values.items()
+        }
+        rows.append({"class": name, "images": int(support[number]), **scores})
     return rows
 
 

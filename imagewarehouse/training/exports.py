@@ -1,4 +1,4 @@
-"""The files of a model, each held against the Keras network it was made from."""
+"""Exports a model to files and compares each with the Keras network."""
 
 from __future__ import annotations
 

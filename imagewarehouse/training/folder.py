@@ -1,4 +1,4 @@
-"""Writing the model folder: one new version, whole or not at all.
+"""Writes a new version to a model folder, atomically.
 
 What `imagewarehouse.manifest` reads is written here and nowhere else, by training, export and import alike.
 """

@@ -1,4 +1,4 @@
-"""Models that were made elsewhere: what kind a file is, whether it may be loaded, and one way to ask them all.
+"""Foreign models: detects the kind of a file, checks whether it may be loaded, and gives all one interface.
 
 The content says the kind, not the name: Keras file, Keras H5 file, SavedModel folder or TFLite file.
 """
@@ -89,8 +89,8 @@ def opened(file: Path, trust: bool, work: Path) -> Iterator[Network]:
     except ModelBroken as err:
         raise ModelBroken(f"{file.name}: {err}") from err
     except ImportError as err:
-        missing = str(err.name or err).partition(".")[0]
-        raise ConfigurationError("FILE", f"{file.name} needs {missing}, which comes with the extra `training`: "
+        package = str(err.name or err).partition(".")[0]
+        raise ConfigurationError("FILE", f"{file.name} needs {package}, which comes with the extra `training`: "
                                  "`make training` here, `pip install 'imagewarehouse[training]'` elsewhere; "
                                  "a TFLite file needs none of it") from err  # fmt: skip
     except OSError as err:
@@ -197,7 +197,7 @@ def _load(kind: str, path: Path, config: dict[str, Any], trust: bool) -> Network
     return Network(kind, shape, _caller(model), None if code or single else model, _activation(model), facts=facts)
 
 
-def saved_again(model: Any, path: Path) -> Callable[[Float32Array], Float32Array]:
+def save_and_reload(model: Any, path: Path) -> Callable[[Float32Array], Float32Array]:
     """Save a model as a Keras file, uncompiled, load that as the service does, and return it as a function."""
     keras = _import_keras()
     with quiet():
@@ -237,8 +237,8 @@ def two_classes(network: Network, logits: bool) -> Network:
     if network.keras is not None:
         second = network.keras.outputs[0]
         scale, offset = (0.0, 0.0) if logits else (-1.0, 1.0)
-        first = keras.layers.Rescaling(scale, offset, name="first_class")(second)
-        pair = keras.layers.Concatenate(name="two_classes")([first, second])
+        complement = keras.layers.Rescaling(scale, offset, name="first_class")(second)
+        pair = keras.layers.Concatenate(name="two_classes")([complement, second])
         model = keras.Model(network.keras.inputs[0], pair, name=network.keras.name)
         return Network(network.kind, network.shape, _caller(model), model, activation, facts=network.facts)
     call = network.call

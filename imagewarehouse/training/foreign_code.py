@@ -1,4 +1,4 @@
-"""Whether somebody else's model holds code, found out by reading it and before anything in it is loaded.
+"""Detects code in a foreign model by reading it, before anything in it is loaded.
 
 A Keras file may hold Python bytecode (Lambda) or name classes from anywhere, a SavedModel may hold operations that
 run Python or read and write files. Either would run wherever the model is loaded.
@@ -78,12 +78,12 @@ def read_h5_config(path: Path) -> dict[str, Any]:
 
 def code_in_config(config: dict[str, Any]) -> list[str]:
     """What in a Keras config is code or no class of Keras, such as "layer 'twice' (Lambda: Python bytecode)"."""
-    known = _public_names()
+    public = _public_names()
     # At the top Keras skips it with compile=False; in a nested model it does not.
     loaded = {key: value for key, value in config.items() if key != "compile_config"}
     reasons: dict[str, str] = {}
     for layer, entry in _entries(loaded):
-        reason = _code_in_entry(entry, known)
+        reason = _code_in_entry(entry, public)
         if reason:
             reasons.setdefault(layer, reason)
     return [f"layer '{layer}' ({reason})" if layer else reason for layer, reason in reasons.items()]
@@ -148,7 +148,7 @@ def _entries(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             pending.extend((layer, item) for item in reversed(list(value.values())))
 
 
-def _code_in_entry(entry: dict[str, Any], known: set[str]) -> str | None:
+def _code_in_entry(entry: dict[str, Any], public: set[str]) -> str | None:
     name, module, registered = str(entry["class_name"]), entry.get("module"), entry.get("registered_name")
     if name == "__lambda__":
         return "__lambda__: Python bytecode"
@@ -160,15 +160,15 @@ def _code_in_entry(entry: dict[str, Any], known: set[str]) -> str | None:
         return None
     if name == "function":
         function = str(entry.get("config"))
-        allowed = function in known if module in (None, "builtins") else _keras_module(module) in _FUNCTIONS
+        allowed = function in public if module in (None, "builtins") else _keras_module(module) in _FUNCTIONS
         return None if allowed else f"function {function} of {module or 'its author'}"
     is_class = name[:1].isupper()
     if ">" in str(registered):
         return f"class {registered}, not of Keras"
     if module is None:
-        return None if name in known and is_class else f"class {name}, not of Keras"
+        return None if name in public and is_class else f"class {name}, not of Keras"
     group = _keras_module(module)
-    built_in = name in known if group == "" else group in (*_MODULES, "ops")
+    built_in = name in public if group == "" else group in (*_MODULES, "ops")
     return None if built_in and is_class else f"class {name} of {module}, not of Keras"
 
 

@@ -1,4 +1,4 @@
-"""What the caller of an import says of a model: pixel scale and labels, from the words of the command line."""
+"""Options of an import: pixel scale and labels, parsed from the command line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TERM = re.compile(r"([+-]?[\d.]+(?:e[+-]?\d+)?)(?:/([\d.]+))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class ImportOptions:
     """The caller's options for the model; None: read from the model."""
 
     labels: tuple[str, ...]
@@ -116,8 +116,8 @@ def read_labels(text: str) -> tuple[tuple[str, ...], str]:
             raise ConfigurationError("--labels", f"{where} is empty")
         if not label.isprintable():
             raise ConfigurationError("--labels", f"{where}: {label!r} holds a control character")
-        if (first := labels.index(label) + 1) < place:
-            raise ConfigurationError("--labels", f"{where}: {label!r} is {place_is} {first} already")
+        if (previous := labels.index(label) + 1) < place:
+            raise ConfigurationError("--labels", f"{where}: {label!r} is {place_is} {previous} already")
     if len(labels) < 2:
         raise ConfigurationError("--labels", f"{origin} has {len(labels)} labels, a classifier has 2 or more")
     return tuple(labels), origin

@@ -1,4 +1,4 @@
-"""Importing a model that was made elsewhere: every question that can be asked of it is asked before it is written.
+"""Imports a foreign model: all checks run before the version is written.
 
 A wrong size, colour order or list of labels does not fail in the service, it answers wrongly; so whatever the model
 itself says about them is compared with what the caller says.
@@ -28,8 +28,8 @@ from imagewarehouse.training.folder import (
     versions,
     write_version,
 )
-from imagewarehouse.training.foreign import TFLITE, Network, Shape, opened, saved_again, source_hash, two_classes
-from imagewarehouse.training.import_options import Colour, Wishes, parse_scale
+from imagewarehouse.training.foreign import TFLITE, Network, Shape, opened, save_and_reload, source_hash, two_classes
+from imagewarehouse.training.import_options import Colour, ImportOptions, parse_scale
 from imagewarehouse.training.litert import litert_function
 
 _SAME_SHARE = 0.8  # of the test images: near a tie, rounding may choose another class
@@ -46,7 +46,7 @@ class Imported:
 
 
 def import_model(
-    file: Path, out: Path, wishes: Wishes, name: str | None = None, number: str | None = None, command: str = ""
+    file: Path, out: Path, options: ImportOptions, name: str | None = None, number: str | None = None, command: str = ""
 ) -> Imported:
     """Check a foreign model and write it as a version of the model folder `out`.
 
@@ -56,7 +56,7 @@ def import_model(
         command: what was typed, for the manifest.
     Raises: ConfigurationError naming the option, ModelBroken naming the file. Nothing is left behind.
     """
-    if wishes.trust and not wishes.litert:
+    if options.trust and not options.litert:
         raise ConfigurationError("--trust", "what it loads is kept as LiteRT only, and --no-litert asks for none")
     name = out.resolve().name if name is None else name
     if not name.strip() or not name.isprintable():
@@ -64,31 +64,31 @@ def import_model(
     number = number or next_version(out)
     with (
         tempfile.TemporaryDirectory(prefix="imagewarehouse-") as folder,
-        opened(file, wishes.trust, Path(folder)) as network,
+        opened(file, options.trust, Path(folder)) as network,
     ):
-        _check_wishes(network, wishes)
-        spec = input_spec(network.shape, wishes)
+        _check_options(network, options)
+        spec = input_spec(network.shape, options)
         images = to_batch(sample_images(spec), spec)
         answers = _first_answers(network, images)
-        if answers.shape[1] == 1 and len(wishes.labels) == 2:
-            network, answers = _as_two_classes(network, images, answers, wishes)
-        _check_labels(wishes, answers.shape[1])
-        output = output_kind(network, answers, wishes)
-        files, checks = _exports(network, spec, wishes, images, _probabilities(answers, output), output, Path(folder))
+        if answers.shape[1] == 1 and len(options.labels) == 2:
+            network, answers = _as_two_classes(network, images, answers, options)
+        _check_labels(options, answers.shape[1])
+        output = output_kind(network, answers, options)
+        files, checks = _exports(network, spec, options, images, _probabilities(answers, output), output, Path(folder))
         digest = source_hash(file)
         report = {
             "source": {"file": file.name, "kind": network.kind, "sha256": digest, **network.facts},
             "input": {"model": list(network.shape), **manifest_input(spec)},
-            "output": {"kind": output, "classes": len(wishes.labels), "activation": network.activation},
+            "output": {"kind": output, "classes": len(options.labels), "activation": network.activation},
             "checks": {"images": len(images), **checks},
-            "notes": notes(network, wishes, files, answers),
+            "notes": notes(network, options, files, answers),
             "versions": versions(),
         }
         manifest = {
             "name": name,
             "input": manifest_input(spec),
             "output": output,
-            "temperature": wishes.temperature,
+            "temperature": options.temperature,
             "runtimes": {runtime: path for runtime, path in _RUNTIME_FILES.items() if path in files},
             "training": {
                 "imported_from": file.name,
@@ -97,7 +97,7 @@ def import_model(
                 "command": command,
             },
         }
-        files[LABELS_FILE] = ("\n".join(wishes.labels) + "\n").encode()
+        files[LABELS_FILE] = ("\n".join(options.labels) + "\n").encode()
         files[REPORT + "import.json"] = (json.dumps(report, indent=2) + "\n").encode()
         return Imported(write_version(out, number, manifest, files), report)
 
@@ -105,26 +105,26 @@ def import_model(
 _RUNTIME_FILES = {"litert": LITERT_FILE, "tensorflow": KERAS_FILE}
 
 
-# --- what goes in -------------------------------------------------------------------------------------------------
+# --- input -------------------------------------------------------------------------------------------------
 
 
-def input_spec(shape: Shape, wishes: Wishes) -> InputSpec:
+def input_spec(shape: Shape, options: ImportOptions) -> InputSpec:
     """The model's input, from what it says itself and what the caller says. Raises ConfigurationError."""
     height, width, channels = shape
-    usual: Colour = "BGR" if wishes.scale == "caffe" else "RGB"
-    colour: Colour = wishes.colour or ("L" if channels == 1 else usual)
+    default_colour: Colour = "BGR" if options.scale == "caffe" else "RGB"
+    colour: Colour = options.colour or ("L" if channels == 1 else default_colour)
     if channels not in (None, 1 if colour == "L" else 3):
         raise ConfigurationError("--colour", f"{colour}, but the model takes {channels} channel{'s'[: channels > 1]}")
-    if wishes.size is None and (height is None or width is None):
+    if options.size is None and (height is None or width is None):
         raise ConfigurationError("--input-size", "is needed: the model takes any size")
-    high, wide = wishes.size or (height, width)
+    high, wide = options.size or (height, width)
     if (height or high, width or wide) != (high, wide):
         raise ConfigurationError(
             "--input-size", f"{high}x{wide}, but the model takes {height or 'any'}x{width or 'any'} (height x width)"
         )
-    multiply, add = parse_scale(wishes.scale, colour)
+    multiply, add = parse_scale(options.scale, colour)
     try:
-        return InputSpec(int(high or 0), int(wide or 0), multiply, add, colour, wishes.fit)
+        return InputSpec(int(high or 0), int(wide or 0), multiply, add, colour, options.fit)
     except ValueError as err:
         raise ConfigurationError("--scale", str(err)) from err
 
@@ -140,8 +140,8 @@ def sample_images(spec: InputSpec) -> list[Any]:
     return [*flat, *noise, *coarse]
 
 
-def _check_labels(wishes: Wishes, outputs: int) -> None:
-    labels, origin = wishes.labels, wishes.labels_from
+def _check_labels(options: ImportOptions, outputs: int) -> None:
+    labels, origin = options.labels, options.labels_from
     if len(labels) == outputs:
         return
     text = f"{len(labels)} labels ({origin}), but the model answers with {outputs} number{'s'[: outputs > 1]}"
@@ -156,15 +156,15 @@ def _check_labels(wishes: Wishes, outputs: int) -> None:
     raise ConfigurationError("--labels", text)
 
 
-# --- what comes out -----------------------------------------------------------------------------------------------
+# --- output -----------------------------------------------------------------------------------------------
 
 
-def _check_wishes(network: Network, wishes: Wishes) -> None:
-    if network.kind == TFLITE and wishes.quantise:
+def _check_options(network: Network, options: ImportOptions) -> None:
+    if network.kind == TFLITE and options.quantise:
         raise ConfigurationError("--quantise", "a TFLite file is taken as it is; quantise the model it was made from")
-    if not wishes.litert and network.keras is None:
+    if not options.litert and network.keras is None:
         raise ConfigurationError("--no-litert", f"the model is a {network.kind}, which is served as LiteRT only")
-    if wishes.quantise and not wishes.litert:
+    if options.quantise and not options.litert:
         raise ConfigurationError("--quantise", "makes the LiteRT file smaller, and --no-litert asks for none")
 
 
@@ -182,34 +182,34 @@ def _first_answers(network: Network, images: Float32Array) -> Float32Array:
 
 
 def _as_two_classes(
-    network: Network, images: Float32Array, answers: Float32Array, wishes: Wishes
+    network: Network, images: Float32Array, answers: Float32Array, options: ImportOptions
 ) -> tuple[Network, Float32Array]:
     """The network with two outputs, from a single sigmoid that gives the probability of the second class."""
     if network.kind == TFLITE:
         raise ModelBroken("has one output for two classes, and a TFLite file cannot be changed; import the Keras file or "
                           "SavedModel it was made from, or give it two outputs with softmax")  # fmt: skip
     between = bool(answers.min() >= 0 and answers.max() <= 1)
-    logits = wishes.output == "logits" or not between or network.activation == "linear"
-    if logits and wishes.output == "probabilities":
+    logits = options.output == "logits" or not between or network.activation == "linear"
+    if logits and options.output == "probabilities":
         raise ConfigurationError("--output", "probabilities, but the model's one number is not between 0 and 1")
     wrapped = two_classes(network, logits)
     return wrapped, _first_answers(wrapped, images)
 
 
-def output_kind(network: Network, answers: Float32Array, wishes: Wishes) -> str:
+def output_kind(network: Network, answers: Float32Array, options: ImportOptions) -> str:
     """ "probabilities" or "logits". Raises ConfigurationError when the caller says the other one."""
     sums = bool(answers.min() >= 0 and abs(answers.sum(axis=1) - 1).max() < 0.01)
     kind = "probabilities" if sums else "logits"
-    if wishes.output == "auto" and kind == "logits":
+    if options.output == "auto" and kind == "logits":
         between = bool(answers.min() >= 0 and answers.max() <= 1)
         if network.activation == "sigmoid" or (network.activation is None and between):
             raise ConfigurationError("--output", "the model says of each class by itself how much it is there (sigmoid), "
                                      "and their sum is not 1; the warehouse gives an image one class: end the model in "
                                      "softmax, or say --output logits if these numbers are scores")  # fmt: skip
-    if wishes.output not in ("auto", kind):
+    if options.output not in ("auto", kind):
         sums_text = "sum to 1 already" if kind == "probabilities" else "do not sum to 1"
-        raise ConfigurationError("--output", f"{wishes.output}, but the model's answers {sums_text}: they are {kind}")
-    if kind == "probabilities" and wishes.temperature != 1.0:
+        raise ConfigurationError("--output", f"{options.output}, but the model's answers {sums_text}: they are {kind}")
+    if kind == "probabilities" and options.temperature != 1.0:
         raise ConfigurationError("--temperature", "logits are divided by it, and the model answers with probabilities")
     return kind
 
@@ -225,7 +225,7 @@ def _probabilities(answers: Float32Array, output: str) -> Float32Array:
 def _exports(
     network: Network,
     spec: InputSpec,
-    wishes: Wishes,
+    options: ImportOptions,
     images: Float32Array,
     expected: Float32Array,
     output: str,
@@ -235,9 +235,9 @@ def _exports(
     shape = (spec.height, spec.width, spec.channels)
     files: dict[str, bytes | Path] = {}
     checks: dict[str, Any] = {}
-    if wishes.litert:
+    if options.litert:
         try:
-            content = network.litert(shape, wishes.quantise)
+            content = network.litert(shape, options.quantise)
         except ModelBroken as err:
             hint = "; with --no-litert TensorFlow serves it" if network.keras is not None else ""
             raise ModelBroken(f"{err}{hint}") from err
@@ -247,7 +247,7 @@ def _exports(
         files[LITERT_FILE] = content
     if network.keras is not None:
         files[KERAS_FILE] = work / KERAS_FILE
-        answers = saved_again(network.keras, work / KERAS_FILE)(images)
+        answers = save_and_reload(network.keras, work / KERAS_FILE)(images)
         checks[KERAS_FILE] = compare(KERAS_FILE, expected, _probabilities(answers, output))
     return files, checks
 
@@ -266,15 +266,15 @@ def compare(name: str, expected: Float32Array, answers: Float32Array) -> dict[st
     return {"largest_difference": float(f"{largest:.3g}"), "other_class": int(different.sum())}
 
 
-def notes(network: Network, wishes: Wishes, files: Mapping[str, Any], answers: Float32Array) -> list[str]:
+def notes(network: Network, options: ImportOptions, files: Mapping[str, Any], answers: Float32Array) -> list[str]:
     """Notes on possible mistakes and unexpected properties."""
     remarks = []
     if float(np.ptp(answers, axis=0).max()) < _ALIKE:
         remarks.append(
             "the model answers the same for every test image; are its weights trained, and is --scale right?"
         )
-    if network.facts.get("rescales") and wishes.scale != "none":
-        remarks.append(f"the network holds a Rescaling layer of its own; is --scale {wishes.scale} meant, or none?")
+    if network.facts.get("rescales") and options.scale != "none":
+        remarks.append(f"the network holds a Rescaling layer of its own; is --scale {options.scale} meant, or none?")
     if network.facts.get("code"):
         remarks.append("its code was run for the conversion; the version holds none of it")
     elif KERAS_FILE not in files and network.call is not None:

@@ -1,4 +1,4 @@
-"""A set of labelled images that nobody has read yet: what every kind of source becomes."""
+"""A list of labelled images that are not read yet; every kind of source yields one."""
 
 from __future__ import annotations
 

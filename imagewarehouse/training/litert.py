@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Before TensorFlow is imported for the first time, or it prints what the CPU can do.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# What is said of operations that LiteRT has not, by its converter ("TF Select ops: Erf, Roll", "Custom ops: MyOp") and by
+# Messages about operations that LiteRT lacks, of its converter ("TF Select ops: Erf, Roll", "Custom ops: MyOp") and by
 # its interpreter ("unresolved custom op: FlexErf").
 _MISSING = re.compile(r"(?:TF Select|Flex|Custom) ops: (.+)$|unresolved custom op: (?:Flex)?(\w+)", re.MULTILINE)
 
@@ -109,7 +109,7 @@ def quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     sys.stderr.flush()
-    kept = os.dup(2)
+    stderr = os.dup(2)
     try:
         with Path(os.devnull).open("wb") as sink:
             os.dup2(sink.fileno(), 2)
@@ -117,9 +117,9 @@ def quiet() -> Iterator[None]:
                 yield
             finally:
                 sys.stderr.flush()
-                os.dup2(kept, 2)
+                os.dup2(stderr, 2)
     finally:
-        os.close(kept)
+        os.close(stderr)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 

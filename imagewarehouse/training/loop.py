@@ -1,4 +1,4 @@
-"""The training itself: steps, checkpoints, and going on after an interruption as if there had been none.
+"""The training loop: steps, checkpoints, and exact resumption after an interruption.
 
 A custom loop rather than `Model.fit`: the order of the pictures, two learning rates, averaged weights and a stop in the
 middle of an epoch are all part of what a resumed run has to repeat.
@@ -144,9 +144,9 @@ class Trainer:
                 "--work", f"the checkpoint in {self._manager.directory} can't be read; --restart begins anew"
             ) from err
         if self._history_file.is_file():
-            kept: dict[str, Any] = json.loads(self._history_file.read_text(encoding="utf-8"))
-            running = kept.pop(_RUNNING, [])
-            self.history = {name: values[: self.step // self.steps_per_epoch] for name, values in kept.items()}
+            history: dict[str, Any] = json.loads(self._history_file.read_text(encoding="utf-8"))
+            running = history.pop(_RUNNING, [])
+            self.history = {name: values[: self.step // self.steps_per_epoch] for name, values in history.items()}
             self._running = running[: self.step - len(self.history["loss"]) * self.steps_per_epoch]
         return True
 
@@ -273,7 +273,7 @@ class Trainer:
             weight_decay=weight_decay,
         )
 
-    # --- around it ----------------------------------------------------------------------------------------------------
+    # --- helpers ----------------------------------------------------------------------------------------------------
 
     def _logits(self, images: UInt8Array) -> Float32Array:
         parts = []

@@ -1,4 +1,4 @@
-"""How accuracy falls when pictures get worse: noise, blur, light, JPEG; after Hendrycks & Dietterich, ICLR 2019."""
+"""Robustness: accuracy under noise, blur, brightness and JPEG compression; after Hendrycks & Dietterich, ICLR 2019."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One training from the images to the model's new version, in a folder that it can be taken up again from.
+"""One training, from the images to a new version, in a working folder from which it can be resumed.
 
-The working folder holds `run.json` (what was asked for), `start/` (the version that it began with), `checkpoints/`,
+The working folder holds `run.json` (its settings), `start/` (the version that it began with), `checkpoints/`,
 `tensorboard/`, `history.json` and `cache/` with the decoded images. Nothing in it is served; the version is written by
 `training.version` at the end.
 """
@@ -29,7 +29,7 @@ from imagewarehouse.training.listing import TEST
 from imagewarehouse.training.loop import Progress, Trainer
 from imagewarehouse.training.recipe import PRESETS, Recipe
 from imagewarehouse.training.sources import list_source
-from imagewarehouse.training.start import Start, keep, read_start
+from imagewarehouse.training.start import Start, copy_version, read_start
 
 RUN_FILE, FINISHED_FILE = "run.json", "finished.json"
 _START = "start"
@@ -156,14 +156,14 @@ class Run:
         return read_start(self.folder / _START, self.settings.spec, data.classes)
 
     def _same_images(self, data: Dataset) -> None:
-        known = self.folder / "images.json"
-        if self.resumed and known.is_file():
-            before = json.loads(known.read_text(encoding="utf-8"))
-            if before != data.facts["sha256"]:
+        file = self.folder / "images.json"
+        if self.resumed and file.is_file():
+            digest = json.loads(file.read_text(encoding="utf-8"))
+            if digest != data.facts["sha256"]:
                 raise ConfigurationError(
                     "--data", "the images are not those that this training began with; --restart begins anew"
                 )
-        _write_json(known, data.facts["sha256"])
+        _write_json(file, data.facts["sha256"])
 
 
 @contextlib.contextmanager
@@ -185,32 +185,32 @@ def open_run(folder: Path, settings: Settings | None, *, resume: bool, restart: 
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as err:
             raise ConfigurationError("--work", f"another process is training in {folder}") from err
-        known = folder / RUN_FILE
+        run_file = folder / RUN_FILE
         # What is finished, or has not learnt anything yet, is in nobody's way.
         done = (folder / FINISHED_FILE).is_file() or not any(folder.glob("checkpoints/*.index"))
-        if known.is_file() and (restart or (done and not resume)):
+        if run_file.is_file() and (restart or (done and not resume)):
             _empty(folder)
-        if known.is_file():
-            before = read_settings(folder)
+        if run_file.is_file():
+            recorded = read_settings(folder)
             if not resume:
                 raise ConfigurationError(
                     "--work",
                     f"{folder} holds a training that was begun before: --resume goes on with it, --restart drops it",
                 )
-            if settings is not None and _asked(settings) != _asked(before):
+            if settings is not None and _asked(settings) != _asked(recorded):
                 names = [
                     _OPTIONS.get(name, name)
                     for name, value in _asked(settings).items()
-                    if value != _asked(before)[name]
+                    if value != _asked(recorded)[name]
                 ]
                 raise ConfigurationError("--resume", f"this training began with other settings: {', '.join(names)}")
-            yield Run(folder, before, resumed=True)
+            yield Run(folder, recorded, resumed=True)
             return
         if settings is None:
             raise ConfigurationError("--resume", f"there is no training in {folder}")
         if settings.start is not None:
-            keep(Path(settings.start), folder / _START)
-        _write_json(known, asdict(settings))
+            copy_version(Path(settings.start), folder / _START)
+        _write_json(run_file, asdict(settings))
         yield Run(folder, settings, resumed=False)
 
 
@@ -284,6 +284,6 @@ def _empty(folder: Path) -> None:
 
 def _write_json(path: Path, value: Any) -> None:
     """Atomic: a power failure leaves the old file or the new one."""
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    fresh.replace(path)
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    temporary.replace(path)

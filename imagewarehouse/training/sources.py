@@ -1,4 +1,4 @@
-"""What a set of labelled images holds, told before any image is read: names, classes and parts.
+"""Lists a set of labelled images without reading them: names, classes and parts.
 
 A source is the name of a set that Keras downloads, a Parquet file or a folder of them, a CSV or TSV file, or a folder
 with one sub-folder a class. Each becomes a `Listing`, in an order that does not depend on the disk.
@@ -62,7 +62,7 @@ def list_source(source: str, setting: str) -> Listing:
     raise ConfigurationError(setting, f"{source}: expected a .parquet, .csv or .tsv file, a folder, or one of {sets}")
 
 
-def renamed(listing: Listing, numbers: Mapping[int, str], classes: Sequence[str]) -> Listing:
+def with_class_names(listing: Listing, numbers: Mapping[int, str], classes: Sequence[str]) -> Listing:
     """The listing with names for its numbers from `numbers`, if it has none itself and none of `classes` is one."""
     if listing.has_names or set(listing.classes) & set(classes) or not set(listing.numbers) & set(numbers):
         return listing
@@ -166,9 +166,9 @@ def _read_file(path: Path) -> bytes:
 def _list_folder(root: Path, setting: str) -> Listing:
     folders = _folders(root)
     parts = [PARTS.get(folder.name.lower(), "") for folder in folders]
-    stray = _loose_files(root)
+    unused_files = _loose_files(root)
     if folders and all(parts):
-        stray += [name for folder in folders for name in _loose_files(folder)]
+        unused_files += [name for folder in folders for name in _loose_files(folder)]
         places = [(part, below) for part, folder in zip(parts, folders, strict=True) for below in _folders(folder)]
     else:
         for part, folder in zip(parts, folders, strict=True):
@@ -185,9 +185,9 @@ def _list_folder(root: Path, setting: str) -> Listing:
     names, classes, of_part = zip(*entries, strict=True)
     used = set(classes)
     problems = [f"folder {printable(folder.name)} is empty" for _, folder in places if folder.name not in used]
-    if stray:
+    if unused_files:
         problems.append(
-            f"{len(stray)} file(s) beside the folders of the classes are not used, such as {printable(stray[0])}"
+            f"{len(unused_files)} file(s) beside the folders of the classes are not used, such as {printable(unused_files[0])}"
         )
     labels = classify(classes, None, setting)
     return Listing(
@@ -282,8 +282,8 @@ def _list_tables(path: Path, files: Sequence[Path], setting: str) -> Listing:
         parts = [part_of(value, setting) for value in columns.split]
     else:
         of_file = [_part_in_name(file) for file in files]
-        known = of_file if all(of_file) and TRAIN in of_file else [""] * len(files)
-        parts = [part for part, rows in zip(known, columns.rows, strict=True) for _ in range(rows)]
+        part_of_file = of_file if all(of_file) and TRAIN in of_file else [""] * len(files)
+        parts = [part for part, rows in zip(part_of_file, columns.rows, strict=True) for _ in range(rows)]
     return Listing(
         path.resolve().name,
         result.classes,

@@ -1,4 +1,4 @@
-"""Going on from a version that is there: its network's weights are the first weights of a new training."""
+"""Fine-tuning: a new training begins with the weights of an existing version."""
 
 from __future__ import annotations
 
@@ -99,10 +99,10 @@ def read_start(model: Path, spec: InputSpec, classes: tuple[str, ...]) -> Start:
     """The version with its network. Raises: ConfigurationError when it looks at other colours or pixels; ModelBroken."""
     manifest = find_start(model)
     for name in ("channels", "colour_order", "multiply", "add"):
-        mine, theirs = getattr(spec, name), getattr(manifest.spec, name)
-        if mine != theirs:
+        expected, actual = getattr(spec, name), getattr(manifest.spec, name)
+        if expected != actual:
             raise ConfigurationError(
-                OPTION, f"{manifest.name} version {manifest.version}: its {name} is {theirs}, here it is {mine}"
+                OPTION, f"{manifest.name} version {manifest.version}: its {name} is {actual}, here it is {expected}"
             )
     return Start(manifest, load_keras(manifest.runtimes[TENSORFLOW]), manifest.labels == classes)
 
@@ -120,19 +120,19 @@ def mirrors(version: Manifest) -> bool:
     return _object(_object(version.training).get("recipe")).get("flip") is not False
 
 
-def keep(version: Path, kept: Path) -> None:
+def copy_version(version: Path, copy: Path) -> None:
     """Copy a version, without its report, so that a training can be resumed whatever becomes of the version.
 
     Raises: ConfigurationError.
     """
-    fresh = kept.with_suffix(".new")
+    temporary = copy.with_suffix(".new")
     try:
-        for old in (kept, fresh):
-            shutil.rmtree(old, ignore_errors=True)
-        shutil.copytree(version, fresh, ignore=shutil.ignore_patterns("report"))
-        fresh.rename(kept)
+        for folder in (copy, temporary):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(version, temporary, ignore=shutil.ignore_patterns("report"))
+        temporary.rename(copy)
     except (OSError, shutil.Error) as err:
-        raise ConfigurationError("--work", f"{version} can't be copied to {kept}: {err}") from err
+        raise ConfigurationError("--work", f"{version} can't be copied to {copy}: {err}") from err
 
 
 def _object(value: Any) -> Mapping[str, Any]:

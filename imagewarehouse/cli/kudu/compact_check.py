@@ -1,4 +1,4 @@
-"""`imagewarehouse table compact-check`: what an operator should do about a table."""
+"""`imagewarehouse table compact-check`: checks the compaction and partitions of a table."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def check_table(cluster: Cluster, name: str, now: datetime, as_json: bool) -> bo
     for text, members in groups.items():
         label = _short_range(text)
         for tablet in members:
-            bad = problems(tablet, members)
-            findings += [(f"{label} bucket {tablet.bucket}".strip(), line) for line in bad]
-            if tablet.rows or bad:
-                lines.append(_line(label, tablet, bool(bad)))
+            tablet_problems = problems(tablet, members)
+            findings += [(f"{label} bucket {tablet.bucket}".strip(), line) for line in tablet_problems]
+            if tablet.rows or tablet_problems:
+                lines.append(_line(label, tablet, bool(tablet_problems)))
         if not any(tablet.rows for tablet in members):
             notes.append(f"{label or 'the table'}: {_empty(text, members, schema, now)}")
     if not survey.unread and not _takes_rows_of_now(schema, groups, now):
@@ -98,9 +98,9 @@ def problems(tablet: Tablet, siblings: Iterable[Tablet]) -> list[str]:
     return lines
 
 
-def _line(label: str, tablet: Tablet, bad: bool) -> tuple[str, ...]:
+def _line(label: str, tablet: Tablet, has_problems: bool) -> tuple[str, ...]:
     memory = None if tablet.unflushed is None else tablet.unflushed + (tablet.deltas or 0)
-    verdict = "see below" if bad else "being compacted" if tablet.compacting else "fine"
+    verdict = "see below" if has_problems else "being compacted" if tablet.compacting else "fine"
     height = "?" if tablet.height is None else f"{tablet.height:.2f}"
     return (label, tablet.bucket, number(tablet.rows), size(tablet.data), number(tablet.rowsets), height, size(memory),
             verdict)  # fmt: skip

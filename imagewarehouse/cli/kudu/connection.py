@@ -1,4 +1,4 @@
-"""Which Kudu a command means, and a connection to it whose errors are one line."""
+"""The Kudu cluster of a command, and a connection to it with one-line errors."""
 
 from __future__ import annotations
 

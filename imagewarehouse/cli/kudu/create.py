@@ -82,9 +82,9 @@ def differences(existing: TableSchema, declared: TableSchema) -> tuple[list[str]
     if missing:
         problems.append(f"lacks the column{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
     for column in declared.columns:
-        column_there = columns.get(column.name)
-        if column_there is not None and column_there.type_text != column.type_text:
-            problems.append(f"column {column.name} is {column_there.type_text}, expected {column.type_text}")
+        existing_column = columns.get(column.name)
+        if existing_column is not None and existing_column.type_text != column.type_text:
+            problems.append(f"column {column.name} is {existing_column.type_text}, expected {column.type_text}")
     names = {column.name for column in declared.columns}
     problems += [f"column {c.name} needs a value, and is not declared" for c in existing.columns
               if c.name not in names and c.required]  # fmt: skip

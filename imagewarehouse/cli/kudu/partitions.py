@@ -71,10 +71,10 @@ class Changes:
     def dropping(self, schema: TableSchema, existing: Sequence[Range], now: datetime) -> list[Range]:
         """Raises ConfigurationError."""
         kind = _time_kind(schema)
-        old = self._before_the_cut(kind, existing, now)
+        expired = self._before_the_cut(kind, existing, now)
         if self.keep_months is not None:
-            old.update(plan(self._policy(schema), kind, existing, now).drop)
-        return [part for part in existing if part in old]
+            expired.update(plan(self._policy(schema), kind, existing, now).drop)
+        return [part for part in existing if part in expired]
 
     def doubt(self, writer: KuduWriter, schema: TableSchema, existing: Sequence[Range], now: datetime) -> Retention:
         """The ranges of --keep-months that `judge` refuses to drop and that --drop-before does not cover."""
@@ -175,9 +175,11 @@ def list_ranges(cluster: Cluster, name: str, unit: str | None, now: datetime, as
     if kind:
         policy = RangePolicy(schema.range_columns[0], unit or usual_unit(schema, existing) or "month")
         planned = f"this {policy.unit} and the next {policy.ahead}"
-        missing = plan(policy, kind, existing, now).add
-        if missing:
-            click.echo(f"missing of {planned}: {', '.join(map(range_text, missing))}; add with --ahead {policy.ahead}")
+        missing_ranges = plan(policy, kind, existing, now).add
+        if missing_ranges:
+            click.echo(
+                f"missing of {planned}: {', '.join(map(range_text, missing_ranges))}; add with --ahead {policy.ahead}"
+            )
         else:
             click.echo(f"{planned} are there")
 

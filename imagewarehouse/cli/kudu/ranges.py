@@ -1,4 +1,4 @@
-"""Ranges of time: as options name them, as a table has them, as its servers write them, as people read them. All UTC."""
+"""Time ranges: parsing of options and of server pages, conversion to range partitions, and text output. All UTC."""
 
 from __future__ import annotations
 

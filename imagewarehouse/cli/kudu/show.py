@@ -51,8 +51,8 @@ def show_table(cluster: Cluster, name: str, as_json: bool) -> None:
         schema, ranges = writer.schema(name, refresh=True), writer.ranges(name)
         statistics = writer.statistics(name)
     if as_json:
-        known = {key: _known(value) for key, value in statistics.items()}
-        print_json({"table": name, **_declaration(schema, ranges), **known}, indent=2)
+        numbers = {key: _known(value) for key, value in statistics.items()}
+        print_json({"table": name, **_declaration(schema, ranges), **numbers}, indent=2)
         return
     click.echo(f"table {name}{f': {schema.comment}' if schema.comment else ''}")
     describe(schema, ranges)

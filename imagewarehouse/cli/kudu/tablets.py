@@ -1,4 +1,4 @@
-"""The tablets of a Kudu table as the web pages of Kudu's servers tell of them.
+"""The tablets of a Kudu table, read from the web pages of Kudu's servers.
 
 Kudu's clients know neither rowsets nor memory. The servers do: each has web pages, some of them JSON.
 """
@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from imagewarehouse.errors import KuduUnavailable
 
-MASTER_WEB_PORT = 8051  # Kudu's own default; the address itself is only told by RPCs that no client offers
+MASTER_WEB_PORT = 8051  # Kudu's own default; only RPCs that no client offers give the address itself
 
 _METRICS = ("live_row_count", "on_disk_size", "on_disk_data_size", "num_rowsets_on_disk", "average_diskrowset_height",
             "memrowset_size", "compact_rs_running", "state")  # fmt: skip
@@ -93,18 +93,22 @@ def read_tablets(addresses: Sequence[str], table: str, timeout: float) -> Tablet
             continue
         leaders = {t["tablet_id"]: t["leader"] for t in tablets if t.get("leader")}
         leaderless = tuple(t["tablet_id"] for t in tablets if not t.get("leader"))
-        known = {s["uuid"]: s["http_addrs"][0] for s in entities.get("tablet_servers", ()) if s.get("http_addrs")}
-        servers.update((uuid, known[uuid]) for uuid in set(leaders.values()) if uuid in known)
-        unread = [f"tablet server {uuid} has no web pages" for uuid in sorted(set(leaders.values()) - set(known))]
+        web_addresses = {
+            s["uuid"]: s["http_addrs"][0] for s in entities.get("tablet_servers", ()) if s.get("http_addrs")
+        }
+        servers.update((uuid, web_addresses[uuid]) for uuid in set(leaders.values()) if uuid in web_addresses)
+        unread = [
+            f"tablet server {uuid} has no web pages" for uuid in sorted(set(leaders.values()) - set(web_addresses))
+        ]
         break
     tablets_by_id: dict[str, Tablet] = {}
     for uuid, url in servers.items():
         try:
-            tablets_there = _tablets_of(url, table, timeout)
+            server_tablets = _tablets_of(url, table, timeout)
         except KuduUnavailable as err:
             unread.append(str(err))
             continue
-        for tablet in tablets_there:
+        for tablet in server_tablets:
             if not leaders or leaders.get(tablet.id) == uuid:
                 tablets_by_id.setdefault(tablet.id, tablet)
     if not tablets_by_id:

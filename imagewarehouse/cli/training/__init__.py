@@ -11,10 +11,10 @@ _NEEDED = ("tensorflow", "keras", "sklearn", "scipy", "matplotlib", "jinja2", "t
 
 def needs_training(command: str) -> None:
     """Raises: ConfigurationError saying what to install, where the training libraries are not."""
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
+    packages = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if packages:
         raise ConfigurationError(
             command,
-            f"{', '.join(missing)} not installed; `make training` installs what it needs here, "
+            f"{', '.join(packages)} not installed; `make training` installs what it needs here, "
             "`pip install 'imagewarehouse[training]'` elsewhere",
         )

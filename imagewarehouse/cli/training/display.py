@@ -1,4 +1,4 @@
-"""Bars on a terminal, a line now and then elsewhere."""
+"""Progress bars on a terminal, else a line from time to time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`imagewarehouse export` of a model, once its words are read."""
+"""`imagewarehouse export` of a model, after its options are parsed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`imagewarehouse train` and the end of it, once its words are read."""
+"""`imagewarehouse train` and its final steps, after the options are parsed."""
 
 from __future__ import annotations
 
@@ -159,8 +159,8 @@ def _print_data(display: Display, data: Dataset, trainer: Trainer, opened: Run) 
         f"{trainer.steps_per_epoch} steps of {recipe.batch} images, seed {opened.settings.seed}"
     )
     if start := trainer.start:
-        kept = "all of them" if start.same_classes else "but for the last layer, because the classes are others"
-        display.say(f"beginning with the weights of {start.manifest.name} version {start.manifest.version}, {kept}")
+        copied = "all of them" if start.same_classes else "but for the last layer, because the classes are others"
+        display.say(f"beginning with the weights of {start.manifest.name} version {start.manifest.version}, {copied}")
     if trainer.step:
         display.say(f"going on after step {trainer.step} of {trainer.steps}")
     elif opened.resumed:

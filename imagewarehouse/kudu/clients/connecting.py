@@ -1,4 +1,4 @@
-"""The client that the settings ask for."""
+"""Creates the client that the settings choose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`KuduWriter`: what every client of Kudu does for us, and the settings that all of them take."""
+"""`KuduWriter`: the interface of all Kudu clients, and their settings."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class KuduSettings:
     certificates: str = ""  # PEM file of the certificates that the cluster's are signed with
 
     def __post_init__(self) -> None:
-        for name, value, known in (
+        for name, value, choices in (
             ("Kudu Client", self.backend, BACKENDS),
             ("Flush Mode", self.flush_mode, FLUSH_MODES),
             ("Encryption", self.encryption, ENCRYPTION),
         ):
-            if value not in known:
-                raise ConfigurationError(name, f"expected one of {', '.join(known)}, received {value!r}")
+            if value not in choices:
+                raise ConfigurationError(name, f"expected one of {', '.join(choices)}, received {value!r}")
         for name, seconds in (("Operation Timeout", self.operation_timeout_s), ("Admin Timeout", self.admin_timeout_s)):
             if not 0.1 <= seconds <= 86_400:
                 raise ConfigurationError(name, f"expected 100 ms to 1 day, received {seconds:g} s")

@@ -1,4 +1,4 @@
-"""Values, columns and tables of ours as Kudu's Java client has them, and back. The JVM runs already."""
+"""Converts values, columns and tables to the types of Kudu's Java client, and back. Needs a running JVM."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _column(java: Any) -> KuduColumn:
 
 def _known(names: dict[str, str], java: Any) -> str | None:
     text = None if java is None else str(java.name())
-    name = next((ours for ours, theirs in names.items() if theirs == text), None)
+    name = next((kudu_name for kudu_name, java_name in names.items() if java_name == text), None)
     return None if name in ("auto", "default") else name  # what a declaration leaves out
 
 

@@ -1,4 +1,4 @@
-"""How batches cross to Java: in which bytes, and whether two of them may travel at a time."""
+"""The byte layout of batches for Java, and whether two batches may be sent in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kudu-python knows about a table: out of its handle, and what the handle does not tell out of its scan tokens.
+"""Table metadata from kudu-python: from the table handle, and from scan tokens where the handle lacks it.
 
 A scan token is a message (ScanTokenPB) that carries the table along, so that another process needs no master.
 """
@@ -23,7 +23,7 @@ _INTEGERS = {KuduType.INT8: 1, KuduType.INT16: 2, KuduType.INT32: 4, KuduType.IN
 
 @dataclass(slots=True)
 class OpenedTable:
-    """A table as it was when it was opened. `schema` is read when it is asked for first."""
+    """A table as it was when it was opened. `schema` is read at its first use."""
 
     handle: Any
     columns: tuple[KuduColumn, ...]  # without defaults, encodings and compressions

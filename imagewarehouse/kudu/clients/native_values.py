@@ -1,4 +1,4 @@
-"""Values and columns of ours as kudu-python takes them."""
+"""Converts values and columns for kudu-python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows through a session of kudu-python, and which of them failed."""
+"""Writes rows through a session of kudu-python and maps failures to rows."""
 
 from __future__ import annotations
 

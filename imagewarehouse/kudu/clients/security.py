@@ -1,4 +1,4 @@
-"""Who the Java client is to Kudu, and whom it believes: Kerberos logins that stay valid, tokens, certificates."""
+"""Authentication of the Java client and its trust: Kerberos logins with renewal, tokens, certificates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger("imagewarehouse.kudu")
 _LOOK_S = 60.0  # at most between two looks at the ticket: a machine that slept has lost time that no timer counted
 _AGAIN_S = (5.0, 300.0)  # from the first failed renewal to the second, doubled from then on up to the second number
 
-# What the JVM says of a refused login, by the property to look at. Kerberos numbers its errors, the texts vary.
+# Messages of the JVM for a refused login, by the property to check. Kerberos numbers its errors, the texts vary.
 _REFUSED = (
     (r"\(6\)|not found in Kerberos database", "Kerberos Principal", "the KDC does not know {principal}"),
     (r"\((18|1)\)", "Kerberos Principal", "{principal} is locked or has expired"),
@@ -36,7 +36,7 @@ _AWAY = ("java.net.", "java.io.", "java.nio.")  # the KDC does not answer, which
 class KerberosLogin:
     """One login and its ticket, renewed by a thread when 80 % of its life are over. Thread-safe.
 
-    A KDC that does not answer keeps nothing from starting: the ticket is asked for until it comes.
+    A KDC that does not answer does not prevent the start: the login is repeated until it succeeds.
     """
 
     def __init__(self, settings: KuduSettings) -> None:

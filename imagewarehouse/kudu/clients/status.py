@@ -1,4 +1,4 @@
-"""Kudu's statuses as errors of ours; the one place where they are translated."""
+"""Translates Kudu's statuses into errors; no other place does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole column at once as the Arrow array that a batch holds, from Python values or from Arrow.
+"""Converts a whole column to the Arrow array of a batch, from Python values or from Arrow.
 
 Arrow converts it in one go. Only where Arrow refuses, or could change a value, is the column looked at cell by cell, by
 the rules of `cells.py`, and then a bad cell costs only its row.

@@ -1,4 +1,4 @@
-"""One value for one column of Kudu. Nothing is cut, wrapped or rounded away: a value fits its column or is refused.
+"""Converts one value for one Kudu column. A value is never truncated, wrapped or rounded: it fits, or it is refused.
 
 What a column takes, besides null where it is nullable:
 

@@ -1,4 +1,4 @@
-"""The content of a FlowFile as records, and records as a content or a report again.
+"""Parses the content of a FlowFile into records, and writes records as a content or a report.
 
 Content: a JSON object, an array of objects, JSON lines (or objects one behind the other), an Arrow IPC stream or file.
 JSON is read strictly: UTF-8, no key twice in one object, no NaN or Infinity outside of quotes. Integers keep every
@@ -81,12 +81,12 @@ def read_records(content: bytes, format: str = "auto", *, exact: bool = False) -
     try:
         values = _parse(content, exact)
     except _NotJson as err:
-        whole = RecordsMalformed(f"line {err.line}, column {err.column}: {err.problem}")
+        malformed = RecordsMalformed(f"line {err.line}, column {err.column}: {err.problem}")
         if format == "json" or (format == "auto" and content.lstrip()[:1] == b"["):
-            raise whole from None
+            raise malformed from None
         values = _parse_lines(content, exact)
         if format == "auto" and 2 * sum(type(v) is dict for v in values) < len(values):
-            raise whole from None
+            raise malformed from None
     if set(map(type, values)) <= {dict}:
         return Records(values, range(len(values)))
     errors = tuple(BadRow(n, RecordsMalformed(v.reason), v.text()) for n, v in enumerate(values) if type(v) is _Refused)
@@ -204,8 +204,8 @@ def _keys_are_single(content: bytes, values: list[Any]) -> bool:
     if not set(map(type, values)) <= {dict}:
         return False
     octets = np.frombuffer(content, np.uint8)
-    before = octets[np.flatnonzero(octets == 58) - 1]
-    return int(np.count_nonzero((before == 34) | (before <= 32))) == sum(map(len, values))
+    preceding = octets[np.flatnonzero(octets == 58) - 1]
+    return int(np.count_nonzero((preceding == 34) | (preceding <= 32))) == sum(map(len, values))
 
 
 def _checked(value: Any) -> Any:

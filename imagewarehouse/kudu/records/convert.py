@@ -1,6 +1,6 @@
-"""Rows as a batch for one Kudu table: which columns they give, and which rows the table does not take.
+"""Converts rows to a batch for one Kudu table and reports the rows that do not fit.
 
-Columns are converted one after the other, each as a whole (`arrays.py`); what a cell may be is said in `cells.py`.
+Columns are converted one after the other, each as a whole (`arrays.py`); `cells.py` defines the values of a cell.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Columns for fields that a table lacks, by the values that the fields have."""
+"""Derives columns for fields that a table lacks, from the values of the fields."""
 
 from __future__ import annotations
 
@@ -23,22 +23,24 @@ def drift_columns(rows: Rows | pa.Table, schema: TableSchema) -> tuple[KuduColum
     Arrow the type of its own. A field with nulls only, and one whose name Kudu would not take, gets no column. Fields
     of rows that delete do not count. How many columns a table can take is for the caller to check.
     """
-    known = {c.name for c in schema.columns}
+    existing = {c.name for c in schema.columns}
     table = rows if isinstance(rows, pa.Table) else rows.table
     if table is not None:
         if isinstance(rows, Rows) and len(rows) and bool((rows.operations >= Operation.DELETE).all()):
             return ()
-        new = [n for n in table.column_names if n not in known and _usable(n)]
-        return tuple(_arrow_column(n, table.column(n).type) for n in new if table.column(n).null_count < table.num_rows)
+        names = [n for n in table.column_names if n not in existing and _usable(n)]
+        return tuple(
+            _arrow_column(n, table.column(n).type) for n in names if table.column(n).null_count < table.num_rows
+        )
     values = rows.values
     if (rows.operations >= Operation.DELETE).any():
         values = [
             v for v, delete in zip(values, (rows.operations >= Operation.DELETE).tolist(), strict=True) if not delete
         ]
-    fresh = set().union(*values) - known
-    if not fresh:
+    unknown = set().union(*values) - existing
+    if not unknown:
         return ()
-    order = dict.fromkeys(name for row in values if not fresh.isdisjoint(row) for name in row if name in fresh)
+    order = dict.fromkeys(name for row in values if not unknown.isdisjoint(row) for name in row if name in unknown)
     cells: dict[str, list[Any]] = {name: [] for name in order if _usable(name)}
     for row in values:
         for name in cells.keys() & row.keys():

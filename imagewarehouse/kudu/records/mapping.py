@@ -1,4 +1,4 @@
-"""Records as rows: one operation and its fields a row, taken out of a record by paths and renamed.
+"""Maps records to rows: an operation and renamed fields, selected by paths.
 
 Paths, a small part of NiFi's RecordPath: `/name/name`, `[*]` behind a name for every element of a list, quotes around
 a name with other signs (`/'a b'`), `/` for the record itself, and `|` between alternatives, of which the first that
@@ -99,8 +99,8 @@ def map_records(records: Records, mapping: RecordMapping, operation: Operation) 
     else:
         operations = _repeated(operation, len(items))
     if mapping.renames:
-        items, good = _rename_records(items, numbers, mapping, errors)
-        operations, numbers = operations[good], [numbers[row] for row in good]
+        items, valid = _rename_records(items, numbers, mapping, errors)
+        operations, numbers = operations[valid], [numbers[row] for row in valid]
     if mapping.ignore_nulls:
         items = [{k: v for k, v in i.items() if v is not None} if None in i.values() else i for i in items]
     return Rows(numbers, operations, items, errors=tuple(errors))
@@ -140,15 +140,15 @@ def _rename_records(
     """The renamed rows and which of `items` they were; the others go to `errors`."""
     shapes: dict[tuple[str, ...], list[str]] = {}
     renamed: list[Record] = []
-    good: list[int] = []
+    valid: list[int] = []
     for row, values in enumerate(items):
         try:
             renamed.append(_rename_record(values, mapping, shapes))
         except ValueError as err:
             errors.append(BadRow(numbers[row], RecordsMalformed(str(err)), values))
             continue
-        good.append(row)
-    return renamed, good
+        valid.append(row)
+    return renamed, valid
 
 
 def _rename_record(values: Record, mapping: RecordMapping, shapes: dict[tuple[str, ...], list[str]]) -> Record:
@@ -169,13 +169,13 @@ def _extract(
 ) -> tuple[list[Record], list[int], np.ndarray]:
     """Rows and operations at the paths of the mapping; records that lack them go to `errors`."""
     data, names = _parse_path(mapping.data_path), _parse_path(mapping.operation_path)
-    known: dict[str, Operation] = {}
+    operation_names: dict[str, Operation] = {}
     objects: list[Record] = []
     origins: list[int] = []
     operations: list[int] = []
     for number, item in zip(numbers, items, strict=True):
         try:
-            row_operation = _operation(item, names, mapping.operation_path, known) if names else operation
+            row_operation = _operation(item, names, mapping.operation_path, operation_names) if names else operation
             rows = _objects(item, data, mapping.data_path) if data else [item]
         except WarehouseError as err:
             errors.append(BadRow(number, err, item))
@@ -186,7 +186,7 @@ def _extract(
     return objects, origins, np.array(operations, dtype=np.uint8)
 
 
-def _operation(item: Record, paths: _Paths, shown: str, known: dict[str, Operation]) -> Operation:
+def _operation(item: Record, paths: _Paths, shown: str, cache: dict[str, Operation]) -> Operation:
     selected = next((values for path in paths if (values := [v for v in _select(item, path) if v is not None])), [])
     if len(selected) != 1 or not isinstance(selected[0], str):
         received = (
@@ -194,25 +194,25 @@ def _operation(item: Record, paths: _Paths, shown: str, known: dict[str, Operati
         )
         raise KuduUnknownOperation(f"{shown}: expected the name of an operation, received {received}")
     name = selected[0]
-    if name not in known:
+    if name not in cache:
         operation = _OPERATIONS.get(_SEPARATORS.sub("_", name.strip()).upper())
         if operation is None:
             choice = ", ".join(o.name for o in Operation)
             raise KuduUnknownOperation(f"{shown}: expected {choice} or c, r, u, d, received {shorten(name)}")
-        known[name] = operation
-    return known[name]
+        cache[name] = operation
+    return cache[name]
 
 
 def _objects(item: Record, paths: _Paths, shown: str) -> list[Record]:
-    other: list[Any] = []
+    others: list[Any] = []
     for path in paths:
         values = _select(item, path)
-        other = [v for v in values if not isinstance(v, dict)]
-        if values and not other:
+        others = [v for v in values if not isinstance(v, dict)]
+        if values and not others:
             return values
-        if values and len(other) < len(values):
+        if values and len(others) < len(values):
             break
-    received = shorten(other[0]) if other else "nothing"
+    received = shorten(others[0]) if others else "nothing"
     raise RecordsMalformed(f"{shown}: expected an object for every row, received {received}")
 
 

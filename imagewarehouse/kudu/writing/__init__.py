@@ -1,1 +1,1 @@
-"""Rows on their way into tables: which ones, how often, and what became of them."""
+"""Writing rows to tables: retries, repairs, range partitions and outcomes."""

@@ -1,4 +1,4 @@
-"""What became of the records of one FlowFile."""
+"""The outcome of the records of one FlowFile."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ class Delivery:
     @property
     def summary(self) -> str:
         """One line for the log; no values of rows in it."""
-        bad = (
+        refused = (
             f"{len(self.bad)} refused, the first (record {self.bad[0].record}): {self.bad[0].error}" if self.bad else ""
         )
-        later = f"some wait: {self.later}" if self.later else ""
-        return "; ".join(part for part in (f"{self.written} rows written", bad, later) if part)
+        waiting = f"some wait: {self.later}" if self.later else ""
+        return "; ".join(part for part in (f"{self.written} rows written", refused, waiting) if part)
 
     def report(self) -> bytes:
         """The refused rows, one JSON object a line."""
         return bad_rows_json(self.bad)
 
 
-def sort_out(records: Records, rows: Rows, outcomes: Sequence[WarehouseError | None]) -> Delivery:
+def split_outcomes(records: Records, rows: Rows, outcomes: Sequence[WarehouseError | None]) -> Delivery:
     """Split the rows into written, refused and waiting ones.
 
     Raises the error of the table or of a defect, where it stopped all rows.

@@ -1,4 +1,4 @@
-"""Range partitions over time: which ones to make ahead of need, and which ones are past retention."""
+"""Time range partitions: those to create in advance, and those past retention."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def judge(
 
     Args: with_rows: those of `existing` that have rows. kudu_now: None where nothing is known of it.
     """
-    old = plan(policy, kind, existing, now).drop
-    if policy.keep is None or not old:
+    expired = plan(policy, kind, existing, now).drop
+    if policy.keep is None or not expired:
         return Retention()
     unit = policy.unit
     trusted = min(now, kudu_now + _CLOCKS_DIFFER) if kudu_now is not None else now
@@ -98,9 +98,9 @@ def judge(
     # The current unit counts as one with rows: they come in a moment, and a month may begin without an error.
     newest = _newest_that_counts([(current, current), *(_units(p, unit) for p in existing if p in with_rows)], policy)
     limit = min(newest, current) - policy.keep
-    past = {part: _units(part, unit)[1] < limit for part in old}
-    drop = tuple(part for part in old if past[part])
-    refused = tuple(part for part in old if part in with_rows and not past[part])
+    confirmed = {part: _units(part, unit)[1] < limit for part in expired}
+    drop = tuple(part for part in expired if confirmed[part])
+    refused = tuple(part for part in expired if part in with_rows and not confirmed[part])
     return Retention(drop, refused, _unit_text(_shift(unit_start(trusted, unit), unit, newest - current), unit))
 
 

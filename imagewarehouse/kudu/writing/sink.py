@@ -1,4 +1,4 @@
-"""One table as rows are written to it: made when asked for, kept in shape, and tried again where that helps."""
+"""Writes rows to one table: creates it, repairs it, and retries where that may succeed."""
 
 from __future__ import annotations
 
@@ -297,6 +297,6 @@ def _is_final(outcome: Outcome) -> bool:
 def _select(
     failed: dict[int, list[int]], outcomes: list[list[Outcome]], passes: Callable[[Outcome], bool]
 ) -> dict[int, list[int]]:
-    # In the order in which they came, however the client told of them: rows of one key must not change places.
+    # In the order of the rows, not of the failures that the client reports: rows of one key must keep their order.
     passing = {number: sorted(row for row in rows if passes(outcomes[number][row])) for number, rows in failed.items()}
     return {number: rows for number, rows in passing.items() if rows}

@@ -1,4 +1,4 @@
-"""Any tables of a cluster as one store: what parallel tasks write is brought together and told apart again."""
+"""All tables of a cluster as one store: merges the writes of parallel tasks and returns each task its outcomes."""
 
 from __future__ import annotations
 

@@ -61,10 +61,10 @@ def _svg(figure: Figure) -> str:
     file = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "imagewarehouse"}):
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    drawn = file.getvalue()
+    svg = file.getvalue()
     for colour, variable in _VARIABLES.items():
-        drawn = drawn.replace(colour, f"var({variable})")
-    head, tag, tail = drawn.partition("<defs>")
+        svg = svg.replace(colour, f"var({variable})")
+    head, tag, tail = svg.partition("<defs>")
     return _data_uri("image/svg+xml", f"{head}<style>{_THEME}</style>{tag}{tail}".encode())
 
 
@@ -103,10 +103,10 @@ def curves(lines: Mapping[str, Sequence[float | None]]) -> str:
     with _styled():
         figure, (axis,) = _axes()
         for name, values in lines.items():
-            known = [np.nan if value is None else value for value in values]
+            points = [np.nan if value is None else value for value in values]
             colour, style = (BLUE, "-") if name == "training" else (ORANGE, "--")
-            mark = "o" if len(known) == 1 else None  # a line of one point cannot be seen
-            axis.plot(range(1, len(known) + 1), known, color=colour, linestyle=style, marker=mark, label=name)
+            mark = "o" if len(points) == 1 else None  # a line of one point cannot be seen
+            axis.plot(range(1, len(points) + 1), points, color=colour, linestyle=style, marker=mark, label=name)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("epoch")
         if len(lines) > 1:

@@ -1,4 +1,4 @@
-"""What each section of the page says, as values; the templates only write them down.
+"""The values of each section of the page; the templates only render them.
 
 A section is a function of what was measured. One that has nothing to say returns None and is not shown.
 """
@@ -157,11 +157,11 @@ def _fact(name: str, value: Any) -> Fact:
 
 
 def _history(history: Mapping[str, Sequence[float | None]]) -> Values | None:
-    drawn: dict[str, dict[str, Sequence[float | None]]] = {}
+    lines_by_metric: dict[str, dict[str, Sequence[float | None]]] = {}
     for name, values in history.items():
         base = name.removeprefix("val_")
-        if values and (base in drawn or len(drawn) < CHARTS):
-            drawn.setdefault(base, {})["training" if name == base else "validation"] = values
+        if values and (base in lines_by_metric or len(lines_by_metric) < CHARTS):
+            lines_by_metric.setdefault(base, {})["training" if name == base else "validation"] = values
     charts = [
         Picture(
             plots.curves(lines),
@@ -170,7 +170,7 @@ def _history(history: Mapping[str, Sequence[float | None]]) -> Values | None:
             f"{short(base.replace('_', ' '))}: "
             + ", ".join(f"{name} {short(words(values[-1]))}" for name, values in lines.items()),
         )
-        for base, lines in drawn.items()
+        for base, lines in lines_by_metric.items()
     ]
     return {"charts": charts} if charts else None
 
