@@ -18,7 +18,7 @@ from imagewarehouse.standalone.python_host import PythonProcessor
 from tests import hostile
 from tests.conftest import Hosted, Left
 from tests.test_processors import CLAIMS
-from tests.ways import Sent, Way, answers, awaited, gathered, listened, make_way, package, records
+from tests.ways import Sent, Way, answers, awaited, listened, make_way, package, packaged_flow_file, records
 
 VARYING = {"event_time", "request_id", "total_ms", "preprocess_ms", "inference_ms", "storage_uri"}
 OF_AN_ANSWER = ("http.response.status", "mime.type", "Retry-After")
@@ -104,7 +104,7 @@ def through(way: Way, sent: Sequence[Sent], mode: str) -> tuple[Left, dict[str, 
     if mode == "text":
         left = way.run(*package(sent))
         return left, answers(left) if left.attributes["answers"] else {}
-    flow_file = way.carry(gathered(sent))
+    flow_file = way.carry(packaged_flow_file(sent))
     assert flow_file.carried is not None
     assert flow_file.content is None
     left = way.passed[-1][1]

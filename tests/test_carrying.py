@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from imagewarehouse.flows.definition import Component, Connection, Flow, Retry
-from imagewarehouse.standalone.engine import Engine, Gather, LatestFirst, Work
+from imagewarehouse.standalone.engine import BatchWork, Engine, LatestFirst, Work
 from imagewarehouse.standalone.flowfile import FlowFile
 from tests.conftest import until
-from tests.test_engine import SOURCE, Journal, gather, link, to, unpack
+from tests.test_engine import SOURCE, Journal, link, packaging_work, to, unpack
 
 Make = Callable[..., Component]
 Build = Callable[..., Engine]
@@ -30,7 +30,7 @@ def engine(component: Make) -> Iterator[Build]:
     """Builds an engine of steps in a row, `a` to `b` to `c` to ...; components are given by their keywords."""
     engines: list[Engine] = []
 
-    def build(steps: dict[str, tuple[dict[str, Any], Work | Gather]], *more: Connection, start: bool = True,
+    def build(steps: dict[str, tuple[dict[str, Any], Work | BatchWork]], *more: Connection, start: bool = True,
               **limits: dict[str, int]) -> Engine:  # fmt: skip
         """`limits`: of the queue in front of a step."""
         kinds: dict[str, dict[str, Any]] = {SOURCE: {}, **{name: values for name, (values, _) in steps.items()}}
@@ -264,7 +264,12 @@ def test_both_copies_have_to_end_whoever_carries_them(engine: Build, journal: Jo
 def test_packages_are_carried_and_their_entries_end_once(engine: Build, component: Make, journal: Journal) -> None:
     step, last = Watched(), Watched()
     running = engine(
-        {"gather": ({}, gather(component)), "a": ({}, step), "unpack": ({}, unpack(component)), "b": ({}, last)},
+        {
+            "gather": ({}, packaging_work(component)),
+            "a": ({}, step),
+            "unpack": ({}, unpack(component)),
+            "b": ({}, last),
+        },
         start=False,
     )
     running.submit(SOURCE, [journal.flow_file(n) for n in range(64)])
@@ -278,7 +283,7 @@ def test_packages_are_carried_and_their_entries_end_once(engine: Build, componen
 def test_the_next_package_is_made_while_others_are_carried(engine: Build, component: Make, journal: Journal) -> None:
     gate = threading.Event()
     slow = Watched(gate)
-    running = engine({"gather": ({}, gather(component)), "a": ({"tasks": 3}, slow)})
+    running = engine({"gather": ({}, packaging_work(component)), "a": ({"tasks": 3}, slow)})
     for number in range(3):
         running.submit(SOURCE, [journal.flow_file(number)])
         assert until(lambda n=number: running.nodes["gather"].routed["success"] == n + 1)  # type: ignore[misc]
@@ -300,9 +305,9 @@ def test_answers_of_a_package_are_taken_together_and_each_that_fails_is_tried_ag
     retry = {"retry": Retry(1, frozenset({"failure"}), 1.0, True)}
     running = engine(
         {
-            "gather": ({}, gather(component)),
+            "gather": ({}, packaging_work(component)),
             "unpack": ({}, unpack(component)),
-            "b": (retry, Gather(100, 1000, together)),
+            "b": (retry, BatchWork(100, 1000, together)),
         },
         start=False,
     )
@@ -324,7 +329,11 @@ def test_more_answers_than_are_taken_at_once_wait_in_their_queue(
         return [("success", f) for f in flow_files]
 
     running = engine(
-        {"gather": ({}, gather(component)), "unpack": ({}, unpack(component)), "b": ({}, Gather(4, 1000, together))},
+        {
+            "gather": ({}, packaging_work(component)),
+            "unpack": ({}, unpack(component)),
+            "b": ({}, BatchWork(4, 1000, together)),
+        },
         start=False,
     )
     running.submit(SOURCE, [journal.flow_file(n) for n in range(10)])

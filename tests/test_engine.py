@@ -17,7 +17,7 @@ from imagewarehouse.flows.definition import Component, Connection, Flow, Retry
 from imagewarehouse.nifi.codec import Carried
 from imagewarehouse.nifi.packages import Package, Packed, read_package, write_package
 from imagewarehouse.standalone import components
-from imagewarehouse.standalone.engine import Engine, Gather, Work
+from imagewarehouse.standalone.engine import BatchWork, Engine, Work
 from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, SeenAttributes, Ticket, joined
 from imagewarehouse.steps.event import ImageEvent
 from tests.conftest import until
@@ -60,7 +60,7 @@ def engine(component: Make) -> Iterator[Callable[..., Engine]]:
     def build(
         components: dict[str, dict[str, Any]],
         connections: Sequence[Connection],
-        works: dict[str, Work | Gather],
+        works: dict[str, Work | BatchWork],
         start: bool = True,
     ) -> Engine:
         made = {name: component(name, **{"penalty_s": 0.02, "yield_s": 0.02, **values})
@@ -386,7 +386,7 @@ def test_a_ticket_calls_back_once_when_nothing_is_left() -> None:
 # --- gathering ----------------------------------------------------------------------------------------------------
 
 
-def gather(component: Make, images: int = 64, size: str = "8 MB") -> Gather:
+def packaging_work(component: Make, images: int = 64, size: str = "8 MB") -> BatchWork:
     properties = {"Maximum Batch Size": str(images), "Maximum Batch Content Size": size}
     return components.package_flow_file(component("gather", type=components.PACKAGE, properties=properties), {})
 
@@ -409,7 +409,7 @@ def packages(engine: Callable[..., Engine], component: Make, journal: Journal) -
         running = engine(
             {"gather": {}, "b": {}},
             [link(SOURCE, "gather", "success"), link("gather", "b", "success")],
-            {"gather": gather(component, **limits), "b": lambda f: left.append(f) or [("success", f)]},
+            {"gather": packaging_work(component, **limits), "b": lambda f: left.append(f) or [("success", f)]},
             start=False,
         )
         running.submit(SOURCE, [journal.flow_file(n, content) for n, content in enumerate(contents)])
@@ -467,7 +467,7 @@ def test_a_package_holds_what_went_into_it_and_has_what_that_has_in_common(
     running = engine(
         {"gather": {}, "b": {}},
         [link(SOURCE, "gather", "success"), link("gather", "b", "success")],
-        {"gather": gather(component), "b": lambda f: left.append(f) or [("success", f)]},
+        {"gather": packaging_work(component), "b": lambda f: left.append(f) or [("success", f)]},
         start=False,
     )
     attributes = {"same": "a", "mime.type": "image/png"}
@@ -498,7 +498,7 @@ def test_gathering_never_waits_for_more(engine: Callable[..., Engine], component
     running = engine(
         {"gather": {}, "b": {}},
         [link(SOURCE, "gather", "success"), link("gather", "b", "success", max_objects=1)],
-        {"gather": gather(component), "b": work},
+        {"gather": packaging_work(component), "b": work},
     )
     running.submit(SOURCE, [journal.flow_file(0)])
     assert begun.wait(5)  # alone, although more could have come
@@ -524,7 +524,7 @@ def test_penalised_flowfiles_are_not_gathered(engine: Callable[..., Engine], com
     running = engine(
         {"a": {"penalty_s": 0.2, "retry": Retry(1, frozenset({"failure"}), 1.0, True)}, "gather": {}, "b": {}},
         [link(SOURCE, "a", "success"), link("a", "gather", "success"), link("gather", "b", "success")],
-        {"a": back, "gather": gather(component), "b": lambda f: left.append(numbers(f)) or [("success", f)]},
+        {"a": back, "gather": packaging_work(component), "b": lambda f: left.append(numbers(f)) or [("success", f)]},
     )
     running.submit(SOURCE, [journal.flow_file(n) for n in range(3)])
     assert running.drain(10)
@@ -539,7 +539,7 @@ def test_an_entry_has_ended_when_the_package_it_is_in_has(
     running = engine(
         {"gather": {}, "b": {}},
         [link(SOURCE, "gather", "success"), link("gather", "b", "success")],
-        {"gather": gather(component), "b": behind(gate, begun)},
+        {"gather": packaging_work(component), "b": behind(gate, begun)},
         start=False,
     )
     running.submit(SOURCE, [journal.flow_file(n) for n in range(5)])
@@ -564,7 +564,7 @@ def test_an_entry_has_ended_when_the_last_flowfile_out_of_its_package_has(
     running = engine(
         {"gather": {}, "unpack": {}, "b": {}},
         [link(SOURCE, "gather", "success"), link("gather", "unpack", "success"), link("unpack", "b", "success")],
-        {"gather": gather(component), "unpack": unpack(component), "b": last_waits},
+        {"gather": packaging_work(component), "unpack": unpack(component), "b": last_waits},
         start=False,
     )
     running.submit(SOURCE, [journal.flow_file(n, bytes([n]) * n) for n in range(5)])
@@ -582,7 +582,11 @@ def test_what_is_unpacked_is_what_was_packed(engine: Callable[..., Engine], comp
     running = engine(
         {"gather": {}, "unpack": {}, "b": {}},
         [link(SOURCE, "gather", "success"), link("gather", "unpack", "success"), link("unpack", "b", "success")],
-        {"gather": gather(component), "unpack": unpack(component), "b": lambda f: left.append(f) or [("success", f)]},
+        {
+            "gather": packaging_work(component),
+            "unpack": unpack(component),
+            "b": lambda f: left.append(f) or [("success", f)],
+        },
         start=False,
     )
     running.submit(SOURCE, [journal.flow_file(n, bytes([n]) * n, **{"mime.type": "image/png"}) for n in range(5)])
@@ -632,7 +636,7 @@ def test_a_package_that_is_retried_comes_back_whole(
     running = engine(
         {"gather": {}, "a": {"retry": Retry(5, frozenset({"failure"}), 0.1, True)}, "b": {}},
         [link(SOURCE, "gather", "success"), link("gather", "a", "success"), link("a", "b", "success")],
-        {"gather": gather(component), "a": work, "b": lambda f: left.append(f) or [("success", f)]},
+        {"gather": packaging_work(component), "a": work, "b": lambda f: left.append(f) or [("success", f)]},
         start=False,
     )
     running.submit(SOURCE, [journal.flow_file(n) for n in range(4)])
@@ -650,7 +654,7 @@ def test_a_package_in_a_loop_holds_its_entries_until_it_leaves(
     running = engine(
         {"gather": {}, "a": {}},
         [link(SOURCE, "gather", "success"), link("gather", "a", "success"), link("a", "a", "retry")],
-        {"gather": gather(component), "a": lambda f: [("success" if away.is_set() else "retry", f)]},
+        {"gather": packaging_work(component), "a": lambda f: [("success" if away.is_set() else "retry", f)]},
         start=False,
     )
     running.submit(SOURCE, [journal.flow_file(n) for n in range(4)])
@@ -666,7 +670,7 @@ def test_a_parked_package_keeps_its_entries(engine: Callable[..., Engine], compo
     running = engine(
         {"gather": {}, "a": {}, "dead": {"kind": "FUNNEL"}},
         [link(SOURCE, "gather", "success"), link("gather", "a", "success"), link("a", "dead", "failure")],
-        {"gather": gather(component), "a": to("failure")},
+        {"gather": packaging_work(component), "a": to("failure")},
         start=False,
     )
     running.submit(SOURCE, [journal.flow_file(n) for n in range(4)])
@@ -678,7 +682,7 @@ def test_a_parked_package_keeps_its_entries(engine: Callable[..., Engine], compo
 def test_gathering_that_raises_puts_all_back_in_their_queue(
     engine: Callable[..., Engine], component: Make, journal: Journal, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = gather(component)
+    whole = packaging_work(component)
     tries: list[int] = []
 
     def work(flow_files: Sequence[FlowFile]) -> Any:
@@ -691,7 +695,7 @@ def test_gathering_that_raises_puts_all_back_in_their_queue(
     running = engine(
         {"gather": {}, "b": {}},
         [link(SOURCE, "gather", "success"), link("gather", "b", "success")],
-        {"gather": Gather(64, 1000, work), "b": lambda f: left.append(numbers(f)) or [("success", f)]},
+        {"gather": BatchWork(64, 1000, work), "b": lambda f: left.append(numbers(f)) or [("success", f)]},
         start=False,
     )
     with caplog.at_level(logging.ERROR):
@@ -717,7 +721,7 @@ def test_a_work_that_raises_at_a_package_loses_nothing(
     running = engine(
         {"gather": {}, "a": {}},
         [link(SOURCE, "gather", "success"), link("gather", "a", "success")],
-        {"gather": gather(component), "a": work},
+        {"gather": packaging_work(component), "a": work},
         start=False,
     )
     running.submit(SOURCE, [journal.flow_file(n) for n in range(4)])
@@ -734,7 +738,7 @@ def test_a_header_that_is_no_text_does_not_hold_up_what_is_gathered_with_it(
     running = engine(
         {"gather": {}, "b": {}},
         [link(SOURCE, "gather", "success"), link("gather", "b", "success")],
-        {"gather": gather(component), "b": lambda f: left.append(numbers(f)) or [("success", f)]},
+        {"gather": packaging_work(component), "b": lambda f: left.append(numbers(f)) or [("success", f)]},
         start=False,
     )
     running.submit(SOURCE, [journal.flow_file(1), journal.flow_file(2, filename="\udcff"), journal.flow_file(3)])
@@ -749,7 +753,11 @@ def test_copies_of_one_entry_in_one_package_end_it_once(
     running = engine(
         {"a": {}, "gather": {}, "unpack": {}},
         [link(SOURCE, "a", "success"), link("a", "gather", "success", "copy"), link("gather", "unpack", "success")],
-        {"a": lambda f: [("success", f), ("copy", f)], "gather": gather(component), "unpack": unpack(component)},
+        {
+            "a": lambda f: [("success", f), ("copy", f)],
+            "gather": packaging_work(component),
+            "unpack": unpack(component),
+        },
     )
     running.submit(SOURCE, [journal.flow_file(n) for n in range(50)])
     assert running.drain(10)
@@ -763,7 +771,7 @@ def test_packages_of_packages_end_their_entries(
     running = engine(
         {"first": {}, "second": {}},
         [link(SOURCE, "first", "success"), link("first", "second", "success")],
-        {"first": gather(component, images=2), "second": gather(component, images=2)},
+        {"first": packaging_work(component, images=2), "second": packaging_work(component, images=2)},
         start=False,
     )
     running.submit(SOURCE, [journal.flow_file(n) for n in range(7)])
@@ -813,7 +821,7 @@ def test_attributes_are_deleted_by_their_names(component: Make, carried: bool) -
     def deleted(pattern: str, **more: str) -> dict[str, str]:
         properties = {"Delete Attributes Expression": pattern, "Store State": "Do not store state", **more}
         work = components.update_attribute(component("u", type=components.UPDATE, properties=properties), {})
-        assert not isinstance(work, Gather)
+        assert not isinstance(work, BatchWork)
         ((relationship, left),) = work(given)
         assert (relationship, left.body) == ("success", given.body)
         return dict(SeenAttributes(left))
@@ -845,7 +853,7 @@ def test_many_flowfiles_in_packages_through_many_tasks_all_end_once(
          "unpack": {"tasks": 2}, "b": {"tasks": 2}},
         [link(SOURCE, "gather", "success"), link("gather", "a", "success", max_objects=2),
          link("a", "unpack", "success", "failure", max_objects=3), link("unpack", "b", "success")],
-        {"gather": gather(component, images=7), "a": flaky, "unpack": unpack(component), "b": to("success")},
+        {"gather": packaging_work(component, images=7), "a": flaky, "unpack": unpack(component), "b": to("success")},
     )  # fmt: skip
     for start in range(0, 1000, 50):
         running.submit(SOURCE, [journal.flow_file(n) for n in range(start, start + 50)])

@@ -22,7 +22,7 @@ from imagewarehouse.objects.store import ObjectStore
 from imagewarehouse.rows.store import GroupCommit
 from imagewarehouse.standalone.flowfile import FlowFile
 from tests.conftest import Hosted, Left
-from tests.ways import Way, answers, as_left, awaited, gathered, listened, make_way, package
+from tests.ways import Way, answers, as_left, awaited, listened, make_way, package, packaged_flow_file
 
 Picture = Callable[..., bytes]
 
@@ -153,7 +153,7 @@ def outcome(
             STEPS[step](broken, poison, fault)
             sent = [(LISTENERS[listener](), content) for content in contents]
             if carried:
-                steps.carry(gathered(sent))
+                steps.carry(packaged_flow_file(sent))
                 left = steps.passed[-1][1]
             else:
                 left = steps.run(*(package(sent) if packages else (sent[0][1], sent[0][0])))

@@ -14,13 +14,13 @@ from imagewarehouse.metadata import COLUMNS, to_text
 from imagewarehouse.nifi.codec import ANSWERS, IMAGES, LET_OUT
 from imagewarehouse.resources import FLOW
 from imagewarehouse.standalone import components
-from imagewarehouse.standalone.engine import Gather
+from imagewarehouse.standalone.engine import BatchWork
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from tests import hostile
 from tests.conftest import Hosted
 from tests.pictures import numbered
 from tests.running import Service, post
-from tests.ways import Sent, Way, awaited, gathered, listened, make_way, package
+from tests.ways import Sent, Way, awaited, listened, make_way, package, packaged_flow_file
 
 JPEG = {"Content-Type": "image/jpeg"}
 KEY = "0123456789abcdef"
@@ -37,14 +37,14 @@ def after_rows(flow_file: FlowFile) -> list[tuple[str, FlowFile]]:
     ]
     left = [("", flow_file)]
     for work in works:
-        assert not isinstance(work, Gather)
+        assert not isinstance(work, BatchWork)
         left = [found for _, one in left for found in work(one)]
     return left
 
 
 def through(way: Way, sent: list[Sent], mode: str) -> FlowFile:
     if mode == "carried":
-        return way.carry(gathered(sent))
+        return way.carry(packaged_flow_file(sent))
     left = way.run(*package(sent))
     assert left.content is not None
     return FlowFile(left.attributes, left.content, len(left.content), Ticket())

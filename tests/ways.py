@@ -55,7 +55,7 @@ def listened(content_type: str | None = "image/png", **more: str) -> dict[str, s
     return attributes
 
 
-def gathered(sent: Iterable[Sent]) -> FlowFile:
+def packaged_flow_file(sent: Iterable[Sent]) -> FlowFile:
     """The package that the flow makes of them, as it is inside one process."""
     component = Component("gather", "gather", "PROCESSOR", components.PACKAGE, ("", "", ""), (),
                           {"Maximum Batch Size": "10000"}, frozenset(), frozenset({"original"}), 1, 0, 0,
@@ -67,7 +67,7 @@ def gathered(sent: Iterable[Sent]) -> FlowFile:
 
 def package(sent: Iterable[Sent]) -> tuple[bytes, dict[str, str]]:
     """(content, attributes) of the package that the flow makes of them."""
-    made = gathered(sent)
+    made = packaged_flow_file(sent)
     assert made.body is not None
     return made.body, dict(made.attributes)
 

@@ -133,10 +133,10 @@ def deploy(
       imagewarehouse deploy --nifi https://nifi:8443 --ca-cert ca.pem --user admin --set kudu.masters=kudu-1:7051
     """
     from imagewarehouse.deployment.deploying import deploy as perform
-    from imagewarehouse.deployment.deploying import read_wanted
+    from imagewarehouse.deployment.deploying import read_deployment
     from imagewarehouse.deployment.report import Report
 
-    perform(target, read_wanted(nar, flow, settings, parameters, not no_start), Report(as_json))
+    perform(target, read_deployment(nar, flow, settings, parameters, not no_start), Report(as_json))
 
 
 @click.command()

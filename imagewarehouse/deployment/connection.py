@@ -236,7 +236,7 @@ class Nifi:
 
     def _unreachable(self, err: httpx.TransportError) -> Exception:
         url = self.address.url
-        cause: BaseException = next((one for one in _causes(err) if isinstance(one, OSError)), err)
+        cause: BaseException = next((error for error in _causes(err) if isinstance(error, OSError)), err)
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = cause.verify_message or str(cause)
             if "mismatch" in reason.lower() or "not valid for" in reason.lower():
@@ -296,9 +296,9 @@ class Nifi:
 
 
 def _causes(err: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while err is not None and id(err) not in seen:
-        seen.add(id(err))
+    seen_ids: set[int] = set()
+    while err is not None and id(err) not in seen_ids:
+        seen_ids.add(id(err))
         yield err
         err = err.__cause__ or err.__context__
 

@@ -24,46 +24,46 @@ _SHOWN = 8  # differences of a flow that are named
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class Deployment:
     """What to deploy, read and checked before NiFi is asked anything."""
 
     nar: LocalNar
     definition: Definition
-    given: Mapping[str, Given]
+    overrides: Mapping[str, Given]
     start: bool
 
 
-def read_wanted(
+def read_deployment(
     nar: Path | None,
     flow: Path,
     pairs: tuple[str, ...],
     file: Path | None,
     start: bool,
     environ: Mapping[str, str] = os.environ,
-) -> Wanted:
+) -> Deployment:
     """Raises ConfigurationError."""
     # The flow first: a misspelt parameter is told even where there is no NAR yet.
-    given = parameters.given_values(flows.read_definition(flow).flow.parameters, pairs, file, environ)
+    overrides = parameters.given_values(flows.read_definition(flow).flow.parameters, pairs, file, environ)
     local = nars.read_nar(nars.find_nar(nar))
-    return Wanted(local, flows.read_definition(flow, local), given, start)
+    return Deployment(local, flows.read_definition(flow, local), overrides, start)
 
 
-def deploy(target: Target, wanted: Wanted, report: Report) -> None:
+def deploy(target: Target, deployment: Deployment, report: Report) -> None:
     """Raises NifiError, Unavailable, ConfigurationError; running it again goes on from there."""
     with connected(target, report) as nifi:
         last = running.last_bulletin(nifi)
-        _install(nifi, target, wanted.nar, report)
-        group = _find(nifi, target, wanted.definition)
-        context = _parameters(nifi, target, wanted, group, report)
-        group = _flow(nifi, target, wanted.definition, group, report)
-        _clean_up(nifi, target, wanted.nar, report)
-        if not wanted.start:
-            report.finish(f"Deployed {wanted.nar.name}, not started,")
+        _install(nifi, target, deployment.nar, report)
+        group = _find(nifi, target, deployment.definition)
+        context = _parameters(nifi, target, deployment, group, report)
+        group = _flow(nifi, target, deployment.definition, group, report)
+        _clean_up(nifi, target, deployment.nar, report)
+        if not deployment.start:
+            report.finish(f"Deployed {deployment.nar.name}, not started,")
             return
         _start(nifi, target, group, context, last, report)
         _endpoints(nifi, target, group, context, report)
         _bulletins(nifi, group, last, report)
-        report.finish(f"Deployed {wanted.nar.name}")
+        report.finish(f"Deployed {deployment.nar.name}")
 
 
 # --- the NAR ------------------------------------------------------------------------------------------------------
@@ -72,9 +72,19 @@ def deploy(target: Target, wanted: Wanted, report: Report) -> None:
 def _install(nifi: Nifi, target: Target, nar: LocalNar, report: Report) -> None:
     with report.step(f"NAR {nar.path.name}") as step:
         present = nars.installed_nars(nifi)
-        same = next((one for one in present if nars.is_same(nar, one) and not one.failure), None)
+        same = next(
+            (
+                installed_nar
+                for installed_nar in present
+                if nars.is_same(nar, installed_nar) and not installed_nar.failure
+            ),
+            None,
+        )
         if same is None:
-            replaced = any((one.group, one.id, one.version) == (nar.group, nar.id, nar.version) for one in present)
+            replaced = any(
+                (installed_nar.group, installed_nar.id, installed_nar.version) == (nar.group, nar.id, nar.version)
+                for installed_nar in present
+            )
             size = nar.path.stat().st_size / 1e6
             report.doing(f"uploading {nar.path.name} ...")
             uploaded = nars.upload(nifi, nar, report)
@@ -121,13 +131,13 @@ def _find(nifi: Nifi, target: Target, definition: Definition) -> Group | None:
     return group
 
 
-def _parameters(nifi: Nifi, target: Target, wanted: Wanted, group: Group | None, report: Report) -> Context:
-    raw = wanted.definition.context
+def _parameters(nifi: Nifi, target: Target, deployment: Deployment, group: Group | None, report: Report) -> Context:
+    raw = deployment.definition.context
     name = str(raw["name"])
-    declared = wanted.definition.flow.parameters
+    declared = deployment.definition.flow.parameters
     with report.step(f"parameters {name}") as step:
         context = parameters.find_context(nifi, name, group.context if group else None)
-        merged = parameters.merge(declared, wanted.given, context.parameters if context else {})
+        merged = parameters.merge(declared, deployment.overrides, context.parameters if context else {})
         if context is None:
             context = parameters.create_context(nifi, name, str(raw.get("description") or ""), merged.changes)
             step.said = f"parameters {context.name} made, {len(merged.changes)} of them"
@@ -136,20 +146,22 @@ def _parameters(nifi: Nifi, target: Target, wanted: Wanted, group: Group | None,
                 running.settle(nifi, group.identifier, target.timeout)
             report.doing(f"NiFi sets {counted(len(merged.changes), 'parameter')} ...")
             parameters.update_context(nifi, context, merged.changes, target.timeout)
-            step.said = f"parameters {context.name}: {listed([one.name for one in merged.changes], 3)} set"
+            step.said = f"parameters {context.name}: {listed([change.name for change in merged.changes], 3)} set"
         else:
             step.said = f"parameters {context.name} are as they should be"
         step.changed = bool(merged.changes)
-        given = sorted(name for name in wanted.given if any(one.name == name for one in merged.changes))
-        for one in given:
-            step.note(f"{one} from {wanted.given[one].source}")
+        changed_names = sorted(
+            name for name in deployment.overrides if any(change.name == name for change in merged.changes)
+        )
+        for changed_name in changed_names:
+            step.note(f"{changed_name} from {deployment.overrides[changed_name].source}")
         if merged.kept:
             step.note(f"kept as NiFi has them: {listed(merged.kept)}")
         if merged.obsolete:
             step.note(f"no longer used by the flow, and left alone: {listed(merged.obsolete)}")
-    found = parameters.find_context(nifi, name, context.identifier)
-    assert found is not None
-    return found
+    current_context = parameters.find_context(nifi, name, context.identifier)
+    assert current_context is not None
+    return current_context
 
 
 def _flow(nifi: Nifi, target: Target, definition: Definition, group: Group | None, report: Report) -> Group:
@@ -161,17 +173,17 @@ def _flow(nifi: Nifi, target: Target, definition: Definition, group: Group | Non
             step.changed = True
         else:
             present = flows.download(nifi, group)
-            found = flows.differences(definition, present)
-            if found:
+            differences = flows.differences(definition, present)
+            if differences:
                 running.settle(nifi, group.identifier, target.timeout)
-                report.doing(f"NiFi replaces the flow, {counted(len(found), 'difference')} ...")
+                report.doing(f"NiFi replaces the flow, {counted(len(differences), 'difference')} ...")
                 flows.replace_group(nifi, group, definition, present, target.timeout)
-                step.said = f"flow {group.name} replaced in place, {counted(len(found), 'difference')}"
+                step.said = f"flow {group.name} replaced in place, {counted(len(differences), 'difference')}"
                 step.changed = True
-                for line in found[:_SHOWN]:
+                for line in differences[:_SHOWN]:
                     step.note(line)
-                if len(found) > _SHOWN:
-                    step.note(f"and {len(found) - _SHOWN} more")
+                if len(differences) > _SHOWN:
+                    step.note(f"and {len(differences) - _SHOWN} more")
             else:
                 step.said = f"flow {group.name} is as it should be"
     report.facts["group"] = {"id": group.identifier, "name": group.name}
@@ -187,42 +199,44 @@ def _start(nifi: Nifi, target: Target, group: Group, context: Context, last: int
         step.said = f"{counted(count, 'controller service')} enabled" if count else "controller services are enabled"
         step.changed = bool(count)
     with report.step("validation") as step:
-        found = running.wait_valid(nifi, group.identifier, target.timeout, report.doing)
-        step.said = f"{counted(len(found), 'processor')} valid"
+        processors = running.wait_valid(nifi, group.identifier, target.timeout, report.doing)
+        step.said = f"{counted(len(processors), 'processor')} valid"
     with report.step("start") as step:
         count = running.start(nifi, group.identifier, target.timeout, last, report.doing)
         step.said = f"{counted(count, 'component')} started" if count else "everything runs"
         step.changed = bool(count)
-        off = [one.name for one in found if one.state == "DISABLED"]
+        off = [processor.name for processor in processors if processor.state == "DISABLED"]
         if off:
             step.note(f"disabled in NiFi, and left alone: {listed(off)}")
         now = running.snapshot(nifi, group.identifier)
         if now.closed and context.values().get("images.pass.on") == "true":
-            ports = listed(sorted(now.names[one] for one in now.closed))
+            ports = listed(sorted(now.names[identifier] for identifier in now.closed))
             step.note(f"images.pass.on is true, and {ports} leads nowhere: connect it, enable and start it")
 
 
 def _endpoints(nifi: Nifi, target: Target, group: Group, context: Context, report: Report) -> None:
-    found = endpoints(running.processors(nifi, group.identifier), context.values())
-    if not found:
+    listeners = endpoints(running.processors(nifi, group.identifier), context.values())
+    if not listeners:
         return
     hosts = addresses(nifi, (str(node["address"]) for node in nodes(nifi) if node.get("address")))
     with report.step("endpoints") as step:
-        step.said = f"{counted(len(found), 'listener')} answer" + ("s" if len(found) == 1 else "")
-        wait_answers(nifi, group.identifier, found, hosts, min(target.timeout, 60.0), report.doing)
-        for one in found:
+        step.said = f"{counted(len(listeners), 'listener')} answer" + ("s" if len(listeners) == 1 else "")
+        wait_answers(nifi, group.identifier, listeners, hosts, min(target.timeout, 60.0), report.doing)
+        for listener in listeners:
             for host in hosts:
-                step.note(endpoint_line(one, host))
-    report.facts["endpoints"] = [one.url(host) for one in found for host in hosts]
+                step.note(endpoint_line(listener, host))
+    report.facts["endpoints"] = [listener.url(host) for listener in listeners for host in hosts]
 
 
-def endpoint_line(one: Endpoint, host: str) -> str:
-    return f"POST {one.url(host):<42} {one.name}"
+def endpoint_line(endpoint: Endpoint, host: str) -> str:
+    return f"POST {endpoint.url(host):<42} {endpoint.name}"
 
 
 def _bulletins(nifi: Nifi, group: Group, last: int, report: Report) -> None:
-    found = [one for one in running.bulletins(nifi, group.identifier, last) if running.is_worth_telling(one)]
-    lines = running.bulletin_lines(found, _SHOWN)
+    bulletins = [
+        bulletin for bulletin in running.bulletins(nifi, group.identifier, last) if running.is_worth_telling(bulletin)
+    ]
+    lines = running.bulletin_lines(bulletins, _SHOWN)
     if lines:
         report.say("NiFi has something to say:")
         for line in lines:

@@ -43,27 +43,29 @@ class Endpoint:
         return f"{'https' if self.secure else 'http'}://{shown}:{self.port}{self.path}"
 
 
-def endpoints(found: Iterable[Processor], values: Mapping[str, str | None]) -> list[Endpoint]:
+def endpoints(processors: Iterable[Processor], values: Mapping[str, str | None]) -> list[Endpoint]:
     """Of NiFi's HTTP listeners among these processors; what they say with parameters is filled in."""
-    known = [one for one in (_endpoint(processor, values) for processor in found) if one is not None]
-    return sorted(known, key=lambda one: one.port)
+    listeners = [
+        endpoint for endpoint in (_endpoint(processor, values) for processor in processors) if endpoint is not None
+    ]
+    return sorted(listeners, key=lambda endpoint: endpoint.port)
 
 
-def _endpoint(one: Processor, values: Mapping[str, str | None]) -> Endpoint | None:
-    kind = one.type.rpartition(".")[2]
+def _endpoint(processor: Processor, values: Mapping[str, str | None]) -> Endpoint | None:
+    kind = processor.type.rpartition(".")[2]
     if kind not in ("ListenHTTP", "HandleHttpRequest"):
         return None
 
     def text(name: str) -> str:
         try:
-            return resolve(one.properties.get(name), values) or ""
+            return resolve(processor.properties.get(name), values) or ""
         except ConfigurationError:  # a parameter of an inherited context
             return ""
 
     port = text("Listening Port")
     if not port.isdecimal():
         return None
-    behind = references(one.properties.get("Listening Port"))
+    behind = references(processor.properties.get("Listening Port"))
     if kind == "ListenHTTP":
         base = text("Base Path") or "contentListener"
         path, host = f"/{base.strip('/')}", ""
@@ -72,9 +74,11 @@ def _endpoint(one: Processor, values: Mapping[str, str | None]) -> Endpoint | No
         allowed = text("Allowed Paths")
         # It makes a FlowFile of every request that it allows, and complains of every other.
         path, host, probe = allowed or "/", text("Hostname"), None
-    secure = bool(one.properties.get(_TLS))
-    setting = behind[0] if len(behind) == 1 else f"{one.name}, Listening Port"
-    return Endpoint(one.identifier, one.name, int(port), path, host, secure, None if secure else probe, setting)
+    secure = bool(processor.properties.get(_TLS))
+    setting = behind[0] if len(behind) == 1 else f"{processor.name}, Listening Port"
+    return Endpoint(
+        processor.identifier, processor.name, int(port), path, host, secure, None if secure else probe, setting
+    )
 
 
 def addresses(nifi: Nifi, nodes: Iterable[str]) -> list[str]:
@@ -83,54 +87,62 @@ def addresses(nifi: Nifi, nodes: Iterable[str]) -> list[str]:
 
 
 def wait_answers(
-    nifi: Nifi, group: str, found: list[Endpoint], hosts: Iterable[str], timeout: float, doing: Callable[[str], None]
+    nifi: Nifi,
+    group: str,
+    listeners: list[Endpoint],
+    hosts: Iterable[str],
+    timeout: float,
+    doing: Callable[[str], None],
 ) -> None:
     """Until every listener answers on every host. Raises NifiError, at once where a port is taken by something else."""
-    left = [(one, host) for one in found for host in hosts]
+    pending_pairs = [(listener, host) for listener in listeners for host in hosts]
 
     def look() -> bool | None:
-        left[:] = [(one, host) for one, host in left if not answers(one, host)]
-        taken = ports_taken(nifi, group, found)  # whatever has the port may have answered
+        pending_pairs[:] = [(listener, host) for listener, host in pending_pairs if not answers(listener, host)]
+        taken = ports_taken(nifi, group, listeners)  # whatever has the port may have answered
         if taken:
-            raise NifiError("\n".join(port_taken(one) for one in taken))
-        if left:
-            doing(f"waiting for {left[0][0].url(left[0][1])} ...")
-        return None if left else True
+            raise NifiError("\n".join(port_taken(listener) for listener in taken))
+        if pending_pairs:
+            doing(f"waiting for {pending_pairs[0][0].url(pending_pairs[0][1])} ...")
+        return None if pending_pairs else True
 
     def late() -> str:
-        urls = ", ".join(one.url(host) for one, host in left)
+        urls = ", ".join(listener.url(host) for listener, host in pending_pairs)
         return f"no answer at {urls} from here; is a firewall in between, or the port that of another network?"
 
     until(look, timeout, late)
 
 
-def ports_taken(nifi: Nifi, group: str, found: list[Endpoint]) -> list[Endpoint]:
+def ports_taken(nifi: Nifi, group: str, listeners: list[Endpoint]) -> list[Endpoint]:
     """Listeners that cannot have their port. They run all the same, and complain each second."""
-    if not _complaints(nifi, group, found, None):
+    if not _complaints(nifi, group, listeners, None):
         return []
     after = last_bulletin(nifi)
     time.sleep(_COMPLAINS_S)  # older ones may be settled by now
-    return _complaints(nifi, group, found, after)
+    return _complaints(nifi, group, listeners, after)
 
 
-def _complaints(nifi: Nifi, group: str, found: list[Endpoint], after: int | None) -> list[Endpoint]:
-    said = {one.get("sourceId") for one in bulletins(nifi, group, after) if port_is_taken(one)}
-    return [one for one in found if one.processor in said]
+def _complaints(nifi: Nifi, group: str, listeners: list[Endpoint], after: int | None) -> list[Endpoint]:
+    source_ids = {bulletin.get("sourceId") for bulletin in bulletins(nifi, group, after) if port_is_taken(bulletin)}
+    return [listener for listener in listeners if listener.processor in source_ids]
 
 
-def port_taken(one: Endpoint) -> str:
-    return f"port {one.port} of {one.name} is in use by another program; stop that, or give --set {one.setting}=PORT"
+def port_taken(endpoint: Endpoint) -> str:
+    return (
+        f"port {endpoint.port} of {endpoint.name} is in use by another program;"
+        f" stop that, or give --set {endpoint.setting}=PORT"
+    )
 
 
-def answers(one: Endpoint, host: str) -> bool:
-    host = host if one.host in _EVERYWHERE else one.host
-    if one.probe is None:
-        with suppress(OSError), socket.create_connection((host.strip("[]"), one.port), _PROBE_S):
+def answers(listener: Endpoint, host: str) -> bool:
+    host = host if listener.host in _EVERYWHERE else listener.host
+    if listener.probe is None:
+        with suppress(OSError), socket.create_connection((host.strip("[]"), listener.port), _PROBE_S):
             return True
         return False
     try:
         shown = f"[{host}]" if ":" in host and not host.startswith("[") else host
-        httpx.get(f"http://{shown}:{one.port}{one.probe}", timeout=_PROBE_S, trust_env=False)
+        httpx.get(f"http://{shown}:{listener.port}{listener.probe}", timeout=_PROBE_S, trust_env=False)
     except httpx.HTTPError:
         return False
     return True

@@ -46,8 +46,8 @@ class Definition:
         contexts: Mapping[str, Any] = self.raw.get("parameterContexts") or {}
         if name is None or name not in contexts:
             raise ConfigurationError("--flow", "its process group has no parameter context")
-        found: Mapping[str, Any] = contexts[name]
-        return found
+        context: Mapping[str, Any] = contexts[name]
+        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,10 @@ def read_definition(path: Path, nar: LocalNar | None = None) -> Definition:
 
 def find_group(nifi: Nifi, name: str, parent: str) -> Group | None:
     """Raises ConfigurationError when there are several of that name, or `parent` is not there."""
-    found = [one for one in _children(nifi, parent) if (one.get("component") or {}).get("name") == name]
-    if len(found) > 1:
-        raise ConfigurationError("--group", f"there are {len(found)} process groups called {name}; rename all but one")
-    return _group(found[0]) if found else None
+    groups = [child for child in _children(nifi, parent) if (child.get("component") or {}).get("name") == name]
+    if len(groups) > 1:
+        raise ConfigurationError("--group", f"there are {len(groups)} process groups called {name}; rename all but one")
+    return _group(groups[0]) if groups else None
 
 
 def _group(entity: Mapping[str, Any]) -> Group:
@@ -114,16 +114,16 @@ def _group(entity: Mapping[str, Any]) -> Group:
 
 
 def _children(nifi: Nifi, parent: str) -> list[Mapping[str, Any]]:
-    found = nifi.find(f"/flow/process-groups/{parent}")
-    if found is None:
+    answer = nifi.find(f"/flow/process-groups/{parent}")
+    if answer is None:
         raise ConfigurationError("--parent", f"NiFi has no process group {parent}")
-    groups: list[Mapping[str, Any]] = found["processGroupFlow"]["flow"].get("processGroups") or []
+    groups: list[Mapping[str, Any]] = answer["processGroupFlow"]["flow"].get("processGroups") or []
     return groups
 
 
 def import_group(nifi: Nifi, definition: Definition, name: str, parent: str) -> Group:
     """A new process group beside those that are there. Existing parameter contexts keep their values."""
-    places = [one["position"] for one in _children(nifi, parent) if one.get("position")]
+    places = [child["position"] for child in _children(nifi, parent) if child.get("position")]
     x = max((place["x"] for place in places), default=-_PLACE) + _PLACE
     y = min((place["y"] for place in places), default=0.0)
     form = {"groupName": name, "positionX": str(x), "positionY": str(y), "clientId": str(uuid.uuid4())}
@@ -142,7 +142,7 @@ def replace_group(nifi: Nifi, group: Group, definition: Definition, present: Map
     """
     raw = copy.deepcopy(dict(definition.raw))
     raw["flowContents"]["name"] = group.name  # else it would be renamed
-    states = {one["identifier"]: one.get("scheduledState") for one in _ports(present)}
+    states = {port["identifier"]: port.get("scheduledState") for port in _ports(present)}
     for port in _ports(raw):
         port["scheduledState"] = states.get(port["identifier"]) or port["scheduledState"]
     entity = nifi.get(f"/process-groups/{group.identifier}")
@@ -183,10 +183,10 @@ def delete_group(nifi: Nifi, group: Group) -> None:
 
 def download(nifi: Nifi, group: Group) -> Mapping[str, Any]:
     """The group as a flow definition."""
-    found: Mapping[str, Any] = nifi.get(
+    definition: Mapping[str, Any] = nifi.get(
         f"/process-groups/{group.identifier}/download", includeReferencedServices="false"
     )
-    return found
+    return definition
 
 
 def check_origin(group: Group, definition: Definition, present: Mapping[str, Any]) -> None:
@@ -203,52 +203,56 @@ def check_origin(group: Group, definition: Definition, present: Mapping[str, Any
 
 def differences(definition: Definition, present: Mapping[str, Any]) -> list[str]:
     """What of the group is not as the definition has it, in words; places on the canvas do not count."""
-    wanted, have = (_components(raw["flowContents"]) for raw in (definition.raw, present))
-    found = [f"new: {_called(wanted[key])}" for key in wanted.keys() - have.keys()]
-    found += [f"gone: {_called(have[key])}" for key in have.keys() - wanted.keys()]
-    for key in wanted.keys() & have.keys():
-        changed = list(_changed(wanted[key], have[key]))
+    components, present_components = (_components(raw["flowContents"]) for raw in (definition.raw, present))
+    lines = [f"new: {_called(components[key])}" for key in components.keys() - present_components.keys()]
+    lines += [f"gone: {_called(present_components[key])}" for key in present_components.keys() - components.keys()]
+    for key in components.keys() & present_components.keys():
+        changed = list(_changed(components[key], present_components[key]))
         if key == _ROOT and "name" in changed:
             changed.remove("name")  # it is called as --group says
         if changed:
-            found.append(f"{_called(wanted[key])}: {', '.join(sorted(changed))}")
-    return sorted(found)
+            lines.append(f"{_called(components[key])}: {', '.join(sorted(changed))}")
+    return sorted(lines)
 
 
 def _components(root: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    found: dict[str, Mapping[str, Any]] = {}
+    components: dict[str, Mapping[str, Any]] = {}
     for group, _ in walk_groups(root):
         for kind in _KINDS:
             for item in group.get(kind) or []:
-                found[item["identifier"]] = item
-    return found | {_ROOT: root}  # NiFi gives it an identifier of its own
+                components[item["identifier"]] = item
+    return components | {_ROOT: root}  # NiFi gives it an identifier of its own
 
 
-def _changed(wanted: Mapping[str, Any], have: Mapping[str, Any]) -> Iterator[str]:
-    for key, value in wanted.items():
+def _changed(component: Mapping[str, Any], present: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in component.items():
         if key in _NOT_COMPARED or key in _KINDS:
             continue
         if key == "properties":
-            theirs = have.get("properties") or {}
+            theirs = present.get("properties") or {}
             # One that NiFi has and the definition has not was added by hand, or is a newer NiFi's.
-            known = wanted.get("propertyDescriptors") or {}
+            descriptors = component.get("propertyDescriptors") or {}
             yield from (name for name in value if (theirs.get(name) or None) != (value[name] or None))
-            dynamic = {name for name, one in (have.get("propertyDescriptors") or {}).items() if one.get("dynamic")}
-            yield from (name for name in dynamic - known.keys() if theirs.get(name))
-        elif _plain(value) != _plain(have.get(key)):
+            dynamic = {
+                name
+                for name, descriptor in (present.get("propertyDescriptors") or {}).items()
+                if descriptor.get("dynamic")
+            }
+            yield from (name for name in dynamic - descriptors.keys() if theirs.get(name))
+        elif _plain(value) != _plain(present.get(key)):
             yield key
     for end in ("source", "destination"):
-        if end in wanted and wanted[end]["id"] != (have.get(end) or {}).get("id"):
+        if end in component and component[end]["id"] != (present.get(end) or {}).get("id"):
             yield end
-    bundle = wanted.get("bundle")
-    if bundle and (bundle["group"], bundle["artifact"]) == PYTHON_BUNDLE and bundle != have.get("bundle"):
-        yield f"version {(have.get('bundle') or {}).get('version')} -> {bundle['version']}"
+    bundle = component.get("bundle")
+    if bundle and (bundle["group"], bundle["artifact"]) == PYTHON_BUNDLE and bundle != present.get("bundle"):
+        yield f"version {(present.get('bundle') or {}).get('version')} -> {bundle['version']}"
 
 
 def _plain(value: Any) -> Any:
     """So that the same reads the same: NiFi writes lists in any order, and null for an empty text."""
     if isinstance(value, list):
-        return sorted(json.dumps(one, sort_keys=True) for one in value)
+        return sorted(json.dumps(item, sort_keys=True) for item in value)
     return value or None
 
 

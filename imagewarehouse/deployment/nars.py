@@ -80,10 +80,10 @@ def find_nar(path: Path | None, folder: Path = DIST) -> Path:
         if not path.is_file():
             raise ConfigurationError("--nar", f"there is no file {path}")
         return path
-    found = sorted(folder.glob("*.nar"), key=lambda one: one.stat().st_mtime)
-    if not found:
+    files = sorted(folder.glob("*.nar"), key=lambda file: file.stat().st_mtime)
+    if not files:
         raise ConfigurationError("--nar", f"there is no NAR in {folder}; `make nar` builds one, or name one of yours")
-    return found[-1]
+    return files[-1]
 
 
 def read_nar(path: Path) -> LocalNar:
@@ -219,46 +219,49 @@ def python_types(nifi: Nifi) -> list[tuple[str, str]]:
     """(type, version) of every Python processor NiFi offers."""
     group, artifact = PYTHON_BUNDLE
     answer = nifi.get("/flow/processor-types", bundleGroupFilter=group, bundleArtifactFilter=artifact)
-    return [(one["type"], one["bundle"]["version"]) for one in answer.get("processorTypes") or []]
+    return [
+        (processor_type["type"], processor_type["bundle"]["version"])
+        for processor_type in answer.get("processorTypes") or []
+    ]
 
 
 def wait_types(nifi: Nifi, nar: LocalNar, timeout: float) -> None:
     """Until NiFi offers every processor of the NAR. Raises NifiError saying what is missing, and why."""
-    seen: list[tuple[str, str]] = []
+    offered_types: list[tuple[str, str]] = []
 
     def look() -> bool | None:
-        seen[:] = python_types(nifi)
-        return True if set(nar.types.items()) <= set(seen) else None
+        offered_types[:] = python_types(nifi)
+        return True if set(nar.types.items()) <= set(offered_types) else None
 
     try:
         # It has looked for them before it said that the NAR is installed; the rest is for the other nodes of a cluster.
         until(look, min(timeout, 15.0), lambda: "")
     except NifiError as err:
-        raise NifiError(_no_types(nar, seen)) from err
+        raise NifiError(_no_types(nar, offered_types)) from err
 
 
-def _no_types(nar: LocalNar, seen: Sequence[tuple[str, str]]) -> str:
-    if not seen:
+def _no_types(nar: LocalNar, offered_types: Sequence[tuple[str, str]]) -> str:
+    if not offered_types:
         return (
             f"NiFi has taken {nar.name}, and offers no Python processor at all: Python is switched off. Set\n"
             "    nifi.python.command=python3\n"
             "in conf/nifi.properties of every node (3.10, 3.11 or 3.12, the version that the NAR was built for), restart NiFi,"
             " and run this command again; it goes on from here."
         )
-    missing = sorted(name for name, version in nar.types.items() if (name, version) not in seen)
+    missing = sorted(name for name, version in nar.types.items() if (name, version) not in offered_types)
     return f"NiFi has installed {nar.name} and does not offer {listed(missing)}; see 'python' in its nifi-app.log"
 
 
 def others(nars: Sequence[InstalledNar], nar: LocalNar) -> list[InstalledNar]:
     """Other versions of it that are installed."""
-    return [one for one in nars if (one.group, one.id) == (nar.group, nar.id) and one.version != nar.version]
+    return [other for other in nars if (other.group, other.id) == (nar.group, nar.id) and other.version != nar.version]
 
 
 def delete(nifi: Nifi, nar: InstalledNar, timeout: float) -> None:
     """Raises NifiError, for instance while a component of it is on the canvas."""
     nifi.call("DELETE", f"/controller/nar-manager/nars/{nar.identifier}")
     until(
-        lambda: True if all(one.identifier != nar.identifier for one in installed_nars(nifi)) else None,
+        lambda: True if all(other.identifier != nar.identifier for other in installed_nars(nifi)) else None,
         timeout,
         lambda: f"NiFi has not finished removing {nar.name}",
     )

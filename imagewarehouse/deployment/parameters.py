@@ -71,7 +71,7 @@ class Context:
     groups: tuple[str, ...] = ()  # identifiers of the process groups that use it
 
     def values(self) -> dict[str, str | None]:
-        return {name: one.value for name, one in self.parameters.items()}
+        return {name: parameter.value for name, parameter in self.parameters.items()}
 
 
 # --- from outside -------------------------------------------------------------------------------------------------
@@ -84,15 +84,15 @@ def given_values(
 
     Raises ConfigurationError for a name that the flow does not have, and for a secret among the arguments.
     """
-    given: dict[str, Given] = {}
+    overrides: dict[str, Given] = {}
     for name in declared:
         variable = environment_name(name)
         if variable in environ:
-            given[name] = Given(environ[variable] or None, variable)
+            overrides[name] = Given(environ[variable] or None, variable)
     if file is not None:
         for name, value in read_file(file).items():
             _known(declared, name, str(file))
-            given[name] = Given(value or None, str(file))
+            overrides[name] = Given(value or None, str(file))
     for pair in pairs:
         name, equals, value = pair.partition("=")
         name = name.strip()
@@ -102,8 +102,8 @@ def given_values(
         if declared[name].sensitive:
             how = f"put it into {environment_name(name)}, or into a file for --parameters"
             raise ConfigurationError(name, f"is secret, and arguments are visible to every user of the machine; {how}")
-        given[name] = Given(value or None, "--set")
-    return given
+        overrides[name] = Given(value or None, "--set")
+    return overrides
 
 
 def _known(declared: Mapping[str, Parameter], name: str, where: str) -> None:
@@ -132,15 +132,15 @@ def read_file(path: Path) -> dict[str, str]:
         if wrong:
             raise ConfigurationError(option, f"{path}: the value of {wrong[0]} is no text, number or true or false")
         return {name: _plain(value) for name, value in values.items()}
-    found = {}
+    pairs = {}
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         name, equals, value = line.partition("=")
         if not equals or not name.strip():
             raise ConfigurationError(option, f"{path} line {number}: expected NAME=VALUE")
-        found[name.strip()] = value.strip()
-    return found
+        pairs[name.strip()] = value.strip()
+    return pairs
 
 
 def _plain(value: Any) -> str:
@@ -149,14 +149,14 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def merge(declared: Mapping[str, Parameter], given: Mapping[str, Given], present: Mapping[str, Present]) -> Merged:
+def merge(declared: Mapping[str, Parameter], overrides: Mapping[str, Given], present: Mapping[str, Present]) -> Merged:
     """What NiFi has stays unless a value is given; what it lacks comes from the flow.
 
     Raises ConfigurationError where NiFi's parameter is secret and the flow's is not, or the other way round.
     """
-    changes, kept = [], []
+    changes, kept_lines = [], []
     for name, parameter in declared.items():
-        have, want = present.get(name), given.get(name)
+        have, want = present.get(name), overrides.get(name)
         if have is None:
             value = want.value if want else parameter.value or None
             changes.append(Change(name, value, parameter.sensitive, parameter.description, new=True))
@@ -170,8 +170,8 @@ def merge(declared: Mapping[str, Parameter], given: Mapping[str, Given], present
                 continue
             changes.append(Change(name, want.value, have.sensitive, parameter.description, new=False))
         elif want is None and not have.sensitive and (have.value or None) != (parameter.value or None):
-            kept.append(f"{name} = {have.value or '(without a value)'}")
-    return Merged(changes, kept, sorted(set(present) - set(declared)))
+            kept_lines.append(f"{name} = {have.value or '(without a value)'}")
+    return Merged(changes, kept_lines, sorted(set(present) - set(declared)))
 
 
 # --- in NiFi ------------------------------------------------------------------------------------------------------
@@ -181,21 +181,21 @@ def find_context(nifi: Nifi, name: str, identifier: str | None = None) -> Contex
     """By its identifier where that is known, else by its name. Raises NifiError when it may not be looked at."""
     if identifier is None:
         entities = nifi.get("/flow/parameter-contexts").get("parameterContexts") or []
-        found = [one["id"] for one in entities if (one.get("component") or {}).get("name") == name]
-        if not found:
+        identifiers = [entity["id"] for entity in entities if (entity.get("component") or {}).get("name") == name]
+        if not identifiers:
             return None
-        identifier = found[0]
+        identifier = identifiers[0]
     entity = nifi.get(f"/parameter-contexts/{identifier}", includeInheritedParameters="false")
     component = entity.get("component")
     if component is None:
         raise NifiError(f"NiFi does not let this user see the parameter context {name}; it needs 'view the component'")
     parameters = {}
-    for one in component.get("parameters") or []:
-        parameter = one["parameter"]
+    for item in component.get("parameters") or []:
+        parameter = item["parameter"]
         value = parameter.get("value")
         secret = bool(parameter.get("sensitive"))
         parameters[parameter["name"]] = Present(None if secret else value, secret, value is not None)
-    groups = tuple(one["id"] for one in component.get("boundProcessGroups") or [])
+    groups = tuple(group["id"] for group in component.get("boundProcessGroups") or [])
     return Context(entity["id"], component["name"], entity["revision"], parameters, groups)
 
 
@@ -207,9 +207,9 @@ def create_context(nifi: Nifi, name: str, description: str, changes: Iterable[Ch
         "inheritedParameterContexts": [],
     }
     entity = nifi.call("POST", "/parameter-contexts", json={"revision": {"version": 0}, "component": component})
-    found = find_context(nifi, name, entity["id"])
-    assert found is not None
-    return found
+    context = find_context(nifi, name, entity["id"])
+    assert context is not None
+    return context
 
 
 def update_context(nifi: Nifi, context: Context, changes: Iterable[Change], timeout: float) -> None:

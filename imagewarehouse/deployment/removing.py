@@ -20,9 +20,9 @@ _UNUSED_S = 15.0  # NiFi takes a moment to let go of what a deleted group has us
 def stop(target: Target, report: Report) -> bool:
     """Whether the queues were empty when everything was stopped, dead letters aside."""
     with connected(target, report) as nifi:
-        left = stop_group(nifi, target, existing_group(nifi, target), report)
+        queues = stop_group(nifi, target, existing_group(nifi, target), report)
         report.finish("Stopped")
-        return not left
+        return not queues
 
 
 def stop_group(nifi: Nifi, target: Target, group: Group, report: Report) -> list[Queue]:
@@ -32,11 +32,11 @@ def stop_group(nifi: Nifi, target: Target, group: Group, report: Report) -> list
         step.said = f"stopped: {listed(names)}" if names else "listeners do not run"
         step.changed = bool(names)
     with report.step("drain") as step:
-        left = running.drain(nifi, group.identifier, target.timeout, report.doing)
+        queues = running.drain(nifi, group.identifier, target.timeout, report.doing)
         step.said = (
-            "queues are empty" if not left else f"{counted(sum(q.count for q in left), 'FlowFile')} left in queues"
+            "queues are empty" if not queues else f"{counted(sum(q.count for q in queues), 'FlowFile')} left in queues"
         )
-        for line in running.queue_lines(left):
+        for line in running.queue_lines(queues):
             step.note(line)
         now, plan = running.snapshot(nifi, group.identifier), running.layout(nifi, group.identifier)
         for line in running.queue_lines(running.dead_letters(now, plan)):
@@ -45,8 +45,8 @@ def stop_group(nifi: Nifi, target: Target, group: Group, report: Report) -> list
         count = running.stop(nifi, group.identifier, target.timeout)
         step.said = f"{counted(count, 'component')} stopped" if count else "nothing runs"
         step.changed = bool(count)
-    report.facts["left"] = running.queue_lines(left)
-    return left
+    report.facts["left"] = running.queue_lines(queues)
+    return queues
 
 
 def undeploy(target: Target, drop_queued: bool, yes: bool, report: Report) -> None:
@@ -55,14 +55,14 @@ def undeploy(target: Target, drop_queued: bool, yes: bool, report: Report) -> No
         group = flows.find_group(nifi, target.group, target.parent)
         if group is not None and group.version_control:
             report.warn(f"{group.name} is under version control; what is in the registry stays there")
-        installed = [one for one in nars.installed_nars(nifi) if one.ours]
+        installed = [nar for nar in nars.installed_nars(nifi) if nar.ours]
         if group is None and not installed:
             report.finish("Nothing of ours is there; looked")
             return
         if not yes:
-            what = [f"the process group {group.name}"] if group else []
-            what += [f"the NAR {one.name}" for one in installed]
-            click.confirm(f"Remove {' and '.join(what)} from {target.address.url}?", abort=True, err=True)
+            items = [f"the process group {group.name}"] if group else []
+            items += [f"the NAR {nar.name}" for nar in installed]
+            click.confirm(f"Remove {' and '.join(items)} from {target.address.url}?", abort=True, err=True)
         if group is not None:
             _remove_group(nifi, target, group, drop_queued, report)
         _remove_nars(nifi, target, installed, report)
@@ -72,14 +72,14 @@ def undeploy(target: Target, drop_queued: bool, yes: bool, report: Report) -> No
 def _remove_group(nifi: Nifi, target: Target, group: Group, drop_queued: bool, report: Report) -> None:
     context = parameters.find_context(nifi, "", group.context) if group.context else None
     stop_group(nifi, target, group, report)
-    left = [queue for queue in running.snapshot(nifi, group.identifier).queues if queue.count]
-    if left and not drop_queued:
+    queues = [queue for queue in running.snapshot(nifi, group.identifier).queues if queue.count]
+    if queues and not drop_queued:
         raise NifiError(
-            f"{counted(sum(queue.count for queue in left), 'FlowFile')} would be lost:\n    "
-            + "\n    ".join(running.queue_lines(left))
+            f"{counted(sum(queue.count for queue in queues), 'FlowFile')} would be lost:\n    "
+            + "\n    ".join(running.queue_lines(queues))
             + "\nStart the flow and let it finish them, or give --drop-queued. Everything is stopped now."
         )
-    if left:
+    if queues:
         with report.step("queues") as step:
             step.said = f"{counted(running.drop_queued(nifi, group.identifier, target.timeout), 'FlowFile')} dropped"
             step.changed = True
@@ -105,14 +105,14 @@ def _remove_context(nifi: Nifi, identifier: str, report: Report) -> None:
 
 
 def _remove_nars(nifi: Nifi, target: Target, installed: list[nars.InstalledNar], report: Report) -> None:
-    for one in installed:
-        with report.step(f"NAR {one.name}") as step:
+    for nar in installed:
+        with report.step(f"NAR {nar.name}") as step:
             try:
-                nars.delete(nifi, one, target.timeout)
+                nars.delete(nifi, nar, target.timeout)
             except NifiError as err:
                 if "components are instantiated" not in str(err):
                     raise
-                step.said = f"NAR {one.name} stays: components elsewhere on the canvas use it"
+                step.said = f"NAR {nar.name} stays: components elsewhere on the canvas use it"
             else:
-                step.said = f"NAR {one.name} removed"
+                step.said = f"NAR {nar.name} removed"
                 step.changed = True

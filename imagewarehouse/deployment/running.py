@@ -100,13 +100,13 @@ class Layout:
     @property
     def dead_ends(self) -> set[str]:
         """Connections into a funnel without a way out: only an operator empties them."""
-        left = {start for start, _ in self.links.values()}
-        return {one for one, (_, end) in self.links.items() if end in self.funnels and end not in left}
+        starts = {start for start, _ in self.links.values()}
+        return {connection for connection, (_, end) in self.links.items() if end in self.funnels and end not in starts}
 
     @property
     def ways_out(self) -> set[str]:
         """Connections into the group's own output ports: whether those take anything is not up to the flow."""
-        return {one for one, (_, end) in self.links.items() if end in self.outputs}
+        return {connection for connection, (_, end) in self.links.items() if end in self.outputs}
 
 
 # --- looking ------------------------------------------------------------------------------------------------------
@@ -115,13 +115,13 @@ class Layout:
 def processors(nifi: Nifi, group: str) -> list[Processor]:
     """Of the group and all below it. Raises NifiError when some may not be looked at."""
     answer = nifi.get(f"/process-groups/{group}/processors", includeDescendantGroups="true")
-    found = []
+    group_processors = []
     for entity in answer.get("processors") or []:
         component = entity.get("component")
         if component is None:
             raise NifiError("NiFi does not let this user see the processors; the user needs 'view the component'")
         bundle = component["bundle"]
-        found.append(
+        group_processors.append(
             Processor(
                 entity["id"],
                 component["name"],
@@ -136,7 +136,7 @@ def processors(nifi: Nifi, group: str) -> list[Processor]:
                 component["config"].get("properties") or {},
             )
         )
-    return sorted(found, key=lambda one: one.name)
+    return sorted(group_processors, key=lambda processor: processor.name)
 
 
 def services(nifi: Nifi, group: str) -> list[Mapping[str, Any]]:
@@ -154,19 +154,19 @@ def snapshot(nifi: Nifi, group: str) -> Snapshot:
     threads = 0
     own = _entities(status["aggregateSnapshot"], "outputPortStatusSnapshots", "portStatusSnapshot")
     closed = frozenset(port["id"] for port in own if port["runStatus"] in ("Disabled", "Invalid"))
-    for one in _walk(status["aggregateSnapshot"]):
+    for group_status in _walk(status["aggregateSnapshot"]):
         mine = [
-            _queue(connection, one.get("name") or "")
-            for connection in _entities(one, "connectionStatusSnapshots", "connectionStatusSnapshot")
+            _queue(connection, group_status.get("name") or "")
+            for connection in _entities(group_status, "connectionStatusSnapshots", "connectionStatusSnapshot")
         ]
         queues += mine
-        groups.append((one.get("name") or "", sum(q.count for q in mine), sum(q.size for q in mine)))
-        for processor in _entities(one, "processorStatusSnapshots", "processorStatusSnapshot"):
+        groups.append((group_status.get("name") or "", sum(q.count for q in mine), sum(q.size for q in mine)))
+        for processor in _entities(group_status, "processorStatusSnapshots", "processorStatusSnapshot"):
             states[processor["id"]] = processor["runStatus"]
             names[processor["id"]] = processor["name"]
             threads += processor.get("activeThreadCount") or 0
         for kind in ("inputPortStatusSnapshots", "outputPortStatusSnapshots"):
-            for port in _entities(one, kind, "portStatusSnapshot"):
+            for port in _entities(group_status, kind, "portStatusSnapshot"):
                 states[port["id"]] = port["runStatus"]
                 names[port["id"]] = f"port {port['name']}"
     return Snapshot(tuple(queues), states, names, threads, tuple(groups), closed)
@@ -190,14 +190,14 @@ def _walk(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from _walk(child)
 
 
-def _entities(status: Mapping[str, Any], many: str, one: str) -> Iterator[Mapping[str, Any]]:
-    for entity in status.get(many) or []:
-        if entity.get(one):
-            yield entity[one]
+def _entities(status: Mapping[str, Any], list_key: str, entity_key: str) -> Iterator[Mapping[str, Any]]:
+    for entity in status.get(list_key) or []:
+        if entity.get(entity_key):
+            yield entity[entity_key]
 
 
 def layout(nifi: Nifi, group: str) -> Layout:
-    groups, made, funnels = set(), set(), set()
+    groups, processor_ids, funnels = set(), set(), set()
     links: dict[str, tuple[str, str]] = {}
     revisions: dict[str, Mapping[str, Any]] = {}
     outputs: set[str] = set()
@@ -208,7 +208,7 @@ def layout(nifi: Nifi, group: str) -> Layout:
         flow = nifi.get(f"/flow/process-groups/{identifier}")["processGroupFlow"]["flow"]
         for kind in ("processors", "inputPorts", "outputPorts"):
             revisions |= {entity["id"]: entity["revision"] for entity in flow.get(kind) or []}
-        made |= {entity["id"] for entity in flow.get("processors") or []}
+        processor_ids |= {entity["id"] for entity in flow.get("processors") or []}
         funnels |= {entity["id"] for entity in flow.get("funnels") or []}
         links |= {
             entity["id"]: (entity["sourceId"], entity["destinationId"]) for entity in flow.get("connections") or []
@@ -216,7 +216,7 @@ def layout(nifi: Nifi, group: str) -> Layout:
         pending += [entity["id"] for entity in flow.get("processGroups") or []]
         if identifier == group:
             outputs = {entity["id"] for entity in flow.get("outputPorts") or []}
-    return Layout(frozenset(groups), frozenset(made), frozenset(funnels), links, revisions, frozenset(outputs))
+    return Layout(frozenset(groups), frozenset(processor_ids), frozenset(funnels), links, revisions, frozenset(outputs))
 
 
 def dead_letters(now: Snapshot, plan: Layout) -> list[Queue]:
@@ -234,26 +234,28 @@ def bulletins(nifi: Nifi, group: str, after: int | None = None) -> list[Mapping[
     query = {"limit": "200", **({"after": str(after)} if after is not None else {})}
     board = nifi.get("/flow/bulletin-board", **query)["bulletinBoard"]
     inside = group_identifiers(nifi, group)
-    found = [one["bulletin"] for one in board.get("bulletins") or [] if one.get("bulletin")]
-    return sorted((one for one in found if one.get("groupId") in inside), key=lambda one: one["id"])
+    messages = [item["bulletin"] for item in board.get("bulletins") or [] if item.get("bulletin")]
+    return sorted(
+        (message for message in messages if message.get("groupId") in inside), key=lambda message: message["id"]
+    )
 
 
 def group_identifiers(nifi: Nifi, group: str) -> set[str]:
     status = nifi.get(f"/flow/process-groups/{group}/status", recursive="true")["processGroupStatus"]
-    return {one["id"] for one in _walk(status["aggregateSnapshot"])}
+    return {group_status["id"] for group_status in _walk(status["aggregateSnapshot"])}
 
 
 def is_worth_telling(bulletin: Mapping[str, Any]) -> bool:
     """Not that a processor could not start before its Python process was there."""
     text = str(bulletin.get("message"))
-    loading = "difficulty starting" in text and any(one in text for one in _LOADING)
+    loading = "difficulty starting" in text and any(phrase in text for phrase in _LOADING)
     return str(bulletin.get("level")) in ("WARNING", "ERROR") and not loading
 
 
 def last_bulletin(nifi: Nifi) -> int:
     """The number of the newest message, so that later ones can be told from those that were there before."""
     board = nifi.get("/flow/bulletin-board", limit="1000")["bulletinBoard"]
-    return max((one["id"] for one in board.get("bulletins") or []), default=-1)
+    return max((item["id"] for item in board.get("bulletins") or []), default=-1)
 
 
 def bulletin_line(bulletin: Mapping[str, Any]) -> str:
@@ -265,29 +267,32 @@ def bulletin_line(bulletin: Mapping[str, Any]) -> str:
 def essence(message: str) -> str:
     """One line of what may be a traceback through Java and Python."""
     text = re.sub(r"^\w+\[[^\]]*\bid=[^\]]*\]\s*", "", message.strip())
-    first, *rest = [line for line in text.splitlines() if line.strip()] or [""]
-    if not rest:
+    first, *later_lines = [line for line in text.splitlines() if line.strip()] or [""]
+    if not later_lines:
         return first[:_LINE]
-    causes = [match[1] for match in map(_CAUSE.match, rest) if match]
+    causes = [match[1] for match in map(_CAUSE.match, later_lines) if match]
     return f"{first.partition('. ')[0][:_LINE]}: {causes[-1][:_LINE]}" if causes else first[:_LINE]
 
 
-def bulletin_lines(found: Iterable[Mapping[str, Any]], most: int) -> list[str]:
+def bulletin_lines(messages: Iterable[Mapping[str, Any]], most: int) -> list[str]:
     """The last of them; what is said again and again is said once."""
     by_text: dict[tuple[Any, str], tuple[str, int]] = {}
-    for one in found:
-        key = (one.get("sourceId"), essence(str(one.get("message") or "")))
+    for message in messages:
+        key = (message.get("sourceId"), essence(str(message.get("message") or "")))
         _, times = by_text.pop(key, ("", 0))
-        by_text[key] = (bulletin_line(one), times + 1)
+        by_text[key] = (bulletin_line(message), times + 1)
     return [line if times == 1 else f"{line} ({times} times)" for line, times in list(by_text.values())[-most:]]
 
 
-def invalid_lines(found: Iterable[Processor]) -> list[str]:
+def invalid_lines(invalid_processors: Iterable[Processor]) -> list[str]:
     """Each invalid processor with what is wrong with it."""
     lines = []
-    for one in found:
-        lines += [f"{one.name} ({one.type.rpartition('.')[2]}): {error}" for error in one.errors or ("is invalid",)]
-        if any(text in error for error in one.errors for text in _WRONG_PYTHON):
+    for processor in invalid_processors:
+        lines += [
+            f"{processor.name} ({processor.type.rpartition('.')[2]}): {error}"
+            for error in processor.errors or ("is invalid",)
+        ]
+        if any(text in error for error in processor.errors for text in _WRONG_PYTHON):
             lines.append(
                 "  is this NAR for another Python or another platform? Compare its file name with nifi.python.command"
             )
@@ -299,26 +304,28 @@ def invalid_lines(found: Iterable[Processor]) -> list[str]:
 
 def enable_services(nifi: Nifi, group: str, timeout: float) -> int:
     """Returns how many were not enabled before. Raises NifiError naming those that cannot be."""
-    off = [one for one in services(nifi, group) if one["state"] != "ENABLED"]
+    off = [service for service in services(nifi, group) if service["state"] != "ENABLED"]
     if not off:
         return 0
     path = f"/flow/process-groups/{group}/controller-services"
     nifi.call("PUT", path, json={"id": group, "state": "ENABLED"})
 
-    def left() -> list[Mapping[str, Any]]:
-        return [one for one in services(nifi, group) if one["state"] != "ENABLED"]
+    def remaining_services() -> list[Mapping[str, Any]]:
+        return [service for service in services(nifi, group) if service["state"] != "ENABLED"]
 
     def look() -> bool | None:
-        waiting = left()
-        wrong = [one for one in waiting if one.get("validationStatus") == "INVALID"]
+        waiting = remaining_services()
+        wrong = [service for service in waiting if service.get("validationStatus") == "INVALID"]
         if wrong:
-            errors = [f"{one['name']}: {error}" for one in wrong for error in one.get("validationErrors") or ()]
+            errors = [
+                f"{service['name']}: {error}" for service in wrong for error in service.get("validationErrors") or ()
+            ]
             raise NifiError("controller services are not valid:\n    " + "\n    ".join(errors))
-        if any(one["state"] == "DISABLED" for one in waiting):
+        if any(service["state"] == "DISABLED" for service in waiting):
             nifi.call("PUT", path, json={"id": group, "state": "ENABLED"})  # it was not validated yet when first asked
         return None if waiting else True
 
-    until(look, timeout, lambda: f"not enabled: {listed([one['name'] for one in left()])}")
+    until(look, timeout, lambda: f"not enabled: {listed([service['name'] for service in remaining_services()])}")
     return len(off)
 
 
@@ -329,27 +336,35 @@ def wait_valid(nifi: Nifi, group: str, timeout: float, doing: Callable[[str], No
     """
     last: tuple[str, ...] = ()
     since = time.monotonic()
-    found: list[Processor] = []
+    group_processors: list[Processor] = []
 
     def look() -> list[Processor] | None:
-        nonlocal last, since, found
-        found = processors(nifi, group)
-        wrong = [one for one in found if one.validity != "VALID" and one.state != "DISABLED"]
+        nonlocal last, since, group_processors
+        group_processors = processors(nifi, group)
+        wrong = [
+            processor
+            for processor in group_processors
+            if processor.validity != "VALID" and processor.state != "DISABLED"
+        ]
         if not wrong:
-            return found
+            return group_processors
         lines = tuple(invalid_lines(wrong))
-        if lines != last or any(one.loading for one in wrong):
+        if lines != last or any(processor.loading for processor in wrong):
             last, since = lines, time.monotonic()
         elif time.monotonic() - since > _GIVE_UP_S:
             raise NifiError(_invalid(wrong))
-        doing(f"waiting for {listed([one.name for one in wrong])} to be valid ...")
+        doing(f"waiting for {listed([processor.name for processor in wrong])} to be valid ...")
         return None
 
-    return until(look, timeout, lambda: _invalid([one for one in found if one.validity != "VALID"]))
+    return until(
+        look, timeout, lambda: _invalid([processor for processor in group_processors if processor.validity != "VALID"])
+    )
 
 
-def _invalid(found: list[Processor]) -> str:
-    return f"{counted(len(found), 'processor')} not valid:\n    " + "\n    ".join(invalid_lines(found))
+def _invalid(invalid_processors: list[Processor]) -> str:
+    return f"{counted(len(invalid_processors), 'processor')} not valid:\n    " + "\n    ".join(
+        invalid_lines(invalid_processors)
+    )
 
 
 def start(nifi: Nifi, group: str, timeout: float, after: int, doing: Callable[[str], None]) -> int:
@@ -363,7 +378,11 @@ def start(nifi: Nifi, group: str, timeout: float, after: int, doing: Callable[[s
     if not off:
         return 0
     plan = layout(nifi, group)
-    first = {one: plan.revisions[one] for one in off if one not in plan.sources and one in plan.revisions}
+    first = {
+        identifier: plan.revisions[identifier]
+        for identifier in off
+        if identifier not in plan.sources and identifier in plan.revisions
+    }
     if first:
         _schedule(nifi, group, "RUNNING", first)
         _wait_running(nifi, group, first.keys(), after, timeout, doing)
@@ -379,15 +398,17 @@ def _wait_running(
 
     def look() -> bool | None:
         nonlocal off
-        off = {one: text for one, text in _off(nifi, group).items() if only is None or one in only}
+        off = {identifier: text for identifier, text in _off(nifi, group).items() if only is None or identifier in only}
         if not off:
             return True
         # It stays `starting`, and NiFi tries again twice a minute; what it says the first time is what it says each time.
-        said = [
-            one for one in bulletins(nifi, group, after) if one.get("level") == "ERROR" and one.get("sourceId") in off
+        errors = [
+            bulletin
+            for bulletin in bulletins(nifi, group, after)
+            if bulletin.get("level") == "ERROR" and bulletin.get("sourceId") in off
         ]
-        if said:
-            raise NifiError("does not start:\n    " + "\n    ".join(start_problem(one) for one in said))
+        if errors:
+            raise NifiError("does not start:\n    " + "\n    ".join(start_problem(bulletin) for bulletin in errors))
         doing(f"starting {listed(list(off.values()))} ...")
         return None
 
@@ -403,22 +424,30 @@ def start_problem(bulletin: Mapping[str, Any]) -> str:
 
 def port_is_taken(bulletin: Mapping[str, Any]) -> bool:
     text = f"{bulletin.get('message')} {bulletin.get('stackTrace')}"
-    return any(one in text for one in ("ddress already in use", "Failed to bind", "Failed to initialize the server"))
+    return any(
+        phrase in text for phrase in ("ddress already in use", "Failed to bind", "Failed to initialize the server")
+    )
 
 
 def _off(nifi: Nifi, group: str) -> dict[str, str]:
     """What neither runs nor is disabled: name and state by identifier. Ports tell in the status alone."""
     now = snapshot(nifi, group)
-    states = dict(now.states) | {one.identifier: one.physical.capitalize() for one in processors(nifi, group)}
+    states = dict(now.states) | {
+        processor.identifier: processor.physical.capitalize() for processor in processors(nifi, group)
+    }
     return {
-        one: f"{now.names.get(one, one)} ({state.lower()})"
-        for one, state in states.items()
-        if state not in ("Running", "Disabled") and one not in now.closed
+        identifier: f"{now.names.get(identifier, identifier)} ({state.lower()})"
+        for identifier, state in states.items()
+        if state not in ("Running", "Disabled") and identifier not in now.closed
     }
 
 
 def _wrong(nifi: Nifi, group: str) -> list[str]:
-    return invalid_lines(one for one in processors(nifi, group) if one.validity != "VALID" and one.state != "DISABLED")
+    return invalid_lines(
+        processor
+        for processor in processors(nifi, group)
+        if processor.validity != "VALID" and processor.state != "DISABLED"
+    )
 
 
 def _schedule(nifi: Nifi, group: str, state: str, components: Mapping[str, Any] | None = None) -> None:
@@ -434,15 +463,19 @@ def _schedule(nifi: Nifi, group: str, state: str, components: Mapping[str, Any] 
 def stop_sources(nifi: Nifi, group: str, timeout: float) -> list[str]:
     """Stop what takes in new work. Returns the names."""
     now, plan = snapshot(nifi, group), layout(nifi, group)
-    running = [one for one in plan.sources if now.states.get(one) == "Running"]
+    running = [identifier for identifier in plan.sources if now.states.get(identifier) == "Running"]
     if running:
-        _schedule(nifi, group, "STOPPED", {one: plan.revisions[one] for one in running})
+        _schedule(nifi, group, "STOPPED", {identifier: plan.revisions[identifier] for identifier in running})
         until(
-            lambda: True if all(snapshot(nifi, group).states.get(one) != "Running" for one in running) else None,
+            lambda: (
+                True
+                if all(snapshot(nifi, group).states.get(identifier) != "Running" for identifier in running)
+                else None
+            ),
             timeout,
-            lambda: f"not stopped: {listed([now.names[one] for one in running])}",
+            lambda: f"not stopped: {listed([now.names[identifier] for identifier in running])}",
         )
-    return sorted(now.names[one] for one in running)
+    return sorted(now.names[identifier] for identifier in running)
 
 
 def drain(nifi: Nifi, group: str, timeout: float, doing: Callable[[str], None]) -> list[Queue]:
@@ -455,24 +488,24 @@ def drain(nifi: Nifi, group: str, timeout: float, doing: Callable[[str], None]) 
     moved = time.monotonic()
     while True:
         now = snapshot(nifi, group)
-        left = waiting(now, plan)
-        if not left and not now.threads:
+        queues = waiting(now, plan)
+        if not queues and not now.threads:
             return []
         runs = any(state == "Running" for state in now.states.values())
         if time.monotonic() > end or (not runs and not now.threads):
-            return left
-        if counts != [(queue.identifier, queue.count) for queue in left]:
-            counts, moved = [(queue.identifier, queue.count) for queue in left], time.monotonic()
-        elif time.monotonic() - moved > _STUCK_S and [one for one in plan.processors & _off(nifi, group).keys()
-                                                      if one not in plan.sources]:  # fmt: skip
-            return left  # what should take it on does not run
-        doing(f"draining: {sum(queue.count for queue in left):,} FlowFiles in {counted(len(left), 'queue')} ...")
+            return queues
+        if counts != [(queue.identifier, queue.count) for queue in queues]:
+            counts, moved = [(queue.identifier, queue.count) for queue in queues], time.monotonic()
+        elif time.monotonic() - moved > _STUCK_S and [identifier for identifier in plan.processors & _off(nifi, group).keys()
+                                                      if identifier not in plan.sources]:  # fmt: skip
+            return queues  # what should take it on does not run
+        doing(f"draining: {sum(queue.count for queue in queues):,} FlowFiles in {counted(len(queues), 'queue')} ...")
         time.sleep(0.3)
 
 
 def stop(nifi: Nifi, group: str, timeout: float) -> int:
     """Stop everything. Returns how many ran."""
-    running = [one for one, state in snapshot(nifi, group).states.items() if state == "Running"]
+    running = [identifier for identifier, state in snapshot(nifi, group).states.items() if state == "Running"]
     _schedule(nifi, group, "STOPPED")
 
     def look() -> bool | None:
@@ -493,7 +526,7 @@ def settle(nifi: Nifi, group: str, timeout: float) -> None:
 
 
 def _stopping(nifi: Nifi, group: str) -> list[str]:
-    return [one.name for one in processors(nifi, group) if one.physical == "STOPPING"]
+    return [processor.name for processor in processors(nifi, group) if processor.physical == "STOPPING"]
 
 
 def _busy(nifi: Nifi, group: str) -> str:
@@ -502,13 +535,13 @@ def _busy(nifi: Nifi, group: str) -> str:
 
 
 def disable_services(nifi: Nifi, group: str, timeout: float) -> int:
-    on = [one for one in services(nifi, group) if one["state"] != "DISABLED"]
+    on = [service for service in services(nifi, group) if service["state"] != "DISABLED"]
     if on:
         nifi.call("PUT", f"/flow/process-groups/{group}/controller-services", json={"id": group, "state": "DISABLED"})
         until(
-            lambda: True if all(one["state"] == "DISABLED" for one in services(nifi, group)) else None,
+            lambda: True if all(service["state"] == "DISABLED" for service in services(nifi, group)) else None,
             timeout,
-            lambda: f"not disabled: {listed([one['name'] for one in on])}",
+            lambda: f"not disabled: {listed([service['name'] for service in on])}",
         )
     return len(on)
 
@@ -517,16 +550,16 @@ def drop_queued(nifi: Nifi, group: str, timeout: float) -> int:
     """Throw away what is queued. Returns how many FlowFiles that were."""
     path = f"/process-groups/{group}/empty-all-connections-requests"
     request = nifi.call("POST", path)["dropRequest"]
-    one = f"{path}/{request['id']}"
+    request_path = f"{path}/{request['id']}"
 
     def look() -> Any:
-        now = nifi.get(one)["dropRequest"]
+        now = nifi.get(request_path)["dropRequest"]
         return now if now.get("finished") else None
 
     try:
         done = until(look, timeout, lambda: "NiFi has not finished emptying the queues")
     finally:
-        nifi.call("DELETE", one)
+        nifi.call("DELETE", request_path)
     if done.get("failureReason"):
         raise NifiError(f"NiFi could not empty the queues: {done['failureReason']}")
     return int(done.get("droppedCount") or 0)

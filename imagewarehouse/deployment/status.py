@@ -38,9 +38,9 @@ def _facts(nifi: Nifi, target: Target) -> dict[str, Any]:
     facts: dict[str, Any] = {"nifi": target.address.url, "version": nifi.connect(), "problems": []}
     problems: list[str] = facts["problems"]
     found_nodes = nodes(nifi)
-    facts["nodes"] = [{"address": one.get("address"), "status": one.get("status")} for one in found_nodes]
-    problems += [f"node {one.get('address')} is {one['status']}" for one in found_nodes
-                 if one.get("address") and one.get("status") != "CONNECTED"]  # fmt: skip
+    facts["nodes"] = [{"address": node.get("address"), "status": node.get("status")} for node in found_nodes]
+    problems += [f"node {node.get('address')} is {node['status']}" for node in found_nodes
+                 if node.get("address") and node.get("status") != "CONNECTED"]  # fmt: skip
     facts["nars"] = _nars(nifi, problems)
     group = flows.find_group(nifi, target.group, target.parent)
     facts["group"] = None
@@ -48,10 +48,12 @@ def _facts(nifi: Nifi, target: Target) -> dict[str, Any]:
         problems.append(f"there is no process group called {target.group}; deploy makes one")
         return facts | {"ok": False}
     now = running.snapshot(nifi, group.identifier)
-    found = running.processors(nifi, group.identifier)
+    processors = running.processors(nifi, group.identifier)
     offered = set(nars.python_types(nifi))
-    ours = {(one.type, one.bundle[2]) for one in found if one.bundle[:2] == nars.PYTHON_BUNDLE}
-    states = dict(now.states) | {one.identifier: one.physical.capitalize() for one in found}
+    ours = {
+        (processor.type, processor.bundle[2]) for processor in processors if processor.bundle[:2] == nars.PYTHON_BUNDLE
+    }
+    states = dict(now.states) | {processor.identifier: processor.physical.capitalize() for processor in processors}
     facts["group"] = {
         "id": group.identifier,
         "name": group.name,
@@ -64,40 +66,44 @@ def _facts(nifi: Nifi, target: Target) -> dict[str, Any]:
     ]
     facts["queues"] = [{"group": name, "flowfiles": count, "bytes": size} for name, count, size in now.groups]
     facts["dead_letters"] = running.queue_lines(running.dead_letters(now, running.layout(nifi, group.identifier)))
-    invalid = [one for one in found if one.validity != "VALID" and one.state != "DISABLED"]
+    invalid = [processor for processor in processors if processor.validity != "VALID" and processor.state != "DISABLED"]
     facts["invalid"] = running.invalid_lines(invalid)
     problems += facts["invalid"]
-    wrong = {one.identifier for one in invalid}
+    wrong = {processor.identifier for processor in invalid}
     stopped = [
-        now.names.get(one, one)
-        for one, state in states.items()
-        if state != "Running" and one not in wrong and one not in now.closed
+        now.names.get(identifier, identifier)
+        for identifier, state in states.items()
+        if state != "Running" and identifier not in wrong and identifier not in now.closed
     ]
     if stopped:
         problems.append(f"not running: {listed(sorted(stopped))}")
-    off = [one["name"] for one in running.services(nifi, group.identifier) if one["state"] != "ENABLED"]
+    off = [service["name"] for service in running.services(nifi, group.identifier) if service["state"] != "ENABLED"]
     if off:
         problems.append(f"controller services not enabled: {listed(off)}")
-    facts["endpoints"] = _endpoints(nifi, group, found, found_nodes, stopped, problems)
-    said = [one for one in running.bulletins(nifi, group.identifier) if running.is_worth_telling(one)]
-    facts["bulletins"] = running.bulletin_lines(said, _BULLETINS)
+    facts["endpoints"] = _endpoints(nifi, group, processors, found_nodes, stopped, problems)
+    bulletins = [
+        bulletin for bulletin in running.bulletins(nifi, group.identifier) if running.is_worth_telling(bulletin)
+    ]
+    facts["bulletins"] = running.bulletin_lines(bulletins, _BULLETINS)
     return facts | {"ok": not problems}
 
 
 def _nars(nifi: Nifi, problems: list[str]) -> list[dict[str, str]]:
     try:
-        found = [one for one in nars.installed_nars(nifi) if one.ours]
+        own_nars = [nar for nar in nars.installed_nars(nifi) if nar.ours]
     except NifiError as err:  # needs a policy of its own, which who only looks may not have
         return [{"id": "?", "version": "?", "state": str(err)}]
-    problems += [f"NAR {one.name}: {one.failure}" for one in found if one.failure]
-    if not found:
+    problems += [f"NAR {nar.name}: {nar.failure}" for nar in own_nars if nar.failure]
+    if not own_nars:
         problems.append("the NAR manager has no NAR of ours")
-    elif len(found) > 1:
-        problems.append(f"{len(found)} versions of the NAR are installed; deploy removes those not in use")
-    return [{"id": one.id, "version": one.version, "state": one.state} for one in found]
+    elif len(own_nars) > 1:
+        problems.append(f"{len(own_nars)} versions of the NAR are installed; deploy removes those not in use")
+    return [{"id": nar.id, "version": nar.version, "state": nar.state} for nar in own_nars]
 
 
-def _endpoints(nifi: Nifi, group: flows.Group, found: Any, found_nodes: Any, stopped: Any, problems: Any) -> list[Any]:
+def _endpoints(
+    nifi: Nifi, group: flows.Group, processors: Any, found_nodes: Any, stopped: Any, problems: Any
+) -> list[Any]:
     values: dict[str, str | None] = {}
     if group.context:
         try:
@@ -106,36 +112,46 @@ def _endpoints(nifi: Nifi, group: flows.Group, found: Any, found_nodes: Any, sto
             problems.append(str(err))
         else:
             values = context.values() if context else {}
-    known = endpoints(found, values)
-    problems += [port_taken(one) for one in ports_taken(nifi, group.identifier, known)]
+    listeners = endpoints(processors, values)
+    problems += [port_taken(listener) for listener in ports_taken(nifi, group.identifier, listeners)]
     hosts = addresses(nifi, (str(node["address"]) for node in found_nodes if node.get("address")))
     lines = []
-    for one in known:
+    for listener in listeners:
         for host in hosts:
-            answered = answers(one, host)
+            answered = answers(listener, host)
             lines.append(
-                {"url": one.url(host), "name": one.name, "answers": answered, "line": endpoint_line(one, host)}
+                {
+                    "url": listener.url(host),
+                    "name": listener.name,
+                    "answers": answered,
+                    "line": endpoint_line(listener, host),
+                }
             )
-            if not answered and one.name not in stopped:
-                problems.append(f"no answer at {one.url(host)} from here")
+            if not answered and listener.name not in stopped:
+                problems.append(f"no answer at {listener.url(host)} from here")
     return lines
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"NiFi        {facts['version']} at {facts['nifi']}"]
-    lines += [f"node        {one['address'] or ''} {one['status']}" for one in facts["nodes"]]
-    lines += [f"NAR         {one['id']} {one['version']}, {one['state'].lower()}" for one in facts["nars"]]
+    lines += [f"node        {node['address'] or ''} {node['status']}" for node in facts["nodes"]]
+    lines += [f"NAR         {nar['id']} {nar['version']}, {nar['state'].lower()}" for nar in facts["nars"]]
     group = facts["group"]
     if group is not None:
         lines.append(f"flow        {group['name']}, {group['running']} of {group['components']} components run")
-        versions = sorted({one["version"] for one in facts["types"]})
-        lines.append(f"processors  {', '.join(one['type'] for one in facts['types'])} {', '.join(versions)}")
+        versions = sorted({processor_type["version"] for processor_type in facts["types"]})
+        lines.append(
+            f"processors  {', '.join(processor_type['type'] for processor_type in facts['types'])} {', '.join(versions)}"
+        )
         lines += [
-            f"queued      {one['group']:<24} {counted(one['flowfiles'], 'FlowFile'):>16}, {one['bytes'] / 1e6:.1f} MB"
-            for one in facts["queues"]
+            f"queued      {queue['group']:<24} {counted(queue['flowfiles'], 'FlowFile'):>16}, {queue['bytes'] / 1e6:.1f} MB"
+            for queue in facts["queues"]
         ]
         lines += [f"dead        {line}" for line in facts["dead_letters"]]
-        lines += [f"endpoint    {one['line']}{'' if one['answers'] else '   no answer'}" for one in facts["endpoints"]]
+        lines += [
+            f"endpoint    {endpoint['line']}{'' if endpoint['answers'] else '   no answer'}"
+            for endpoint in facts["endpoints"]
+        ]
         lines += [f"bulletin    {line}" for line in facts["bulletins"]]
     lines += [f"PROBLEM     {line}" for line in facts["problems"]]
     return [*lines, "all valid and running" if facts["ok"] else "not as it should be"]

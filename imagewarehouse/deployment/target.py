@@ -49,11 +49,11 @@ def connected(target: Target, report: Report) -> Iterator[Nifi]:
 
 
 def existing_group(nifi: Nifi, target: Target) -> Group:
-    found = find_group(nifi, target.group, target.parent)
-    if found is None:
+    group = find_group(nifi, target.group, target.parent)
+    if group is None:
         where = "" if target.parent == "root" else f" in {target.parent}"
         raise ConfigurationError("--group", f"NiFi has no process group called {target.group}{where}; deploy makes one")
-    return found
+    return group
 
 
 def nodes(nifi: Nifi) -> list[Mapping[str, Any]]:
@@ -62,7 +62,7 @@ def nodes(nifi: Nifi) -> list[Mapping[str, Any]]:
     if not summary.get("clustered"):
         return []
     try:
-        found: list[Mapping[str, Any]] = nifi.get("/controller/cluster")["cluster"]["nodes"]
+        cluster_nodes: list[Mapping[str, Any]] = nifi.get("/controller/cluster")["cluster"]["nodes"]
     except NifiError:  # needs a policy that the rest can do without
         return [{"address": None, "status": f"{summary.get('connectedNodes')} connected"}]
-    return found
+    return cluster_nodes

@@ -21,9 +21,9 @@ def until(look: Callable[[], T | None], timeout: float, late: Callable[[], str])
     """
     end, pause = time.monotonic() + timeout, _FIRST_S
     while True:
-        found = look()
-        if found is not None:
-            return found
+        result = look()
+        if result is not None:
+            return result
         if time.monotonic() >= end:
             raise NifiError(f"{late()}; waited {timeout:g} s, --timeout gives it longer")
         time.sleep(min(pause, max(0.0, end - time.monotonic())))

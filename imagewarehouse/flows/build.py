@@ -224,11 +224,15 @@ _JAVA_TYPES = (
 def component_types() -> Mapping[str, ComponentType]:
     """Every type that the flow may use, by its full name: ours as the code has them, NiFi's from the table."""
     ours = [_python_type(name) for name in processor_names()]
-    return {found.type: found for found in (*ours, *_JAVA_TYPES)}
+    return {component_type.type: component_type for component_type in (*ours, *_JAVA_TYPES)}
 
 
 def our_types() -> Mapping[str, ComponentType]:
-    return {name: found for name, found in component_types().items() if found.bundle[1] == "python-extensions"}
+    return {
+        name: component_type
+        for name, component_type in component_types().items()
+        if component_type.bundle[1] == "python-extensions"
+    }
 
 
 def _python_type(name: str) -> ComponentType:
@@ -558,7 +562,7 @@ WAITING = Service(
 PACKAGES = {"FlowFile Packages": "true"}
 
 
-def gather(name: str, at: Place) -> Processor:
+def packaging_step(name: str, at: Place) -> Processor:
     return processor(
         name,
         "PackageFlowFile",
@@ -619,7 +623,10 @@ def handle_request(tls: bool = False) -> Group:
         tasks=4,  # bodies are copied by these, not by the server's own threads
     )
     # One for each listener: the images of a package are all waited for, or none is.
-    gathered, gathered_waiting = gather("Gather images", (660, 220)), gather("Gather requests", (660, 520))
+    gathered, gathered_waiting = (
+        packaging_step("Gather images", (660, 220)),
+        packaging_step("Gather requests", (660, 520)),
+    )
     check = processor(
         "FilterImageRequest",
         "FilterImageRequest",
@@ -994,7 +1001,7 @@ class _Renderer:
     def __init__(self, root: Group) -> None:
         self._paths: dict[Part, tuple[str, ...]] = {}
         self._services: dict[str, str] = {}
-        self._types = {found.short: found for found in component_types().values()}
+        self._types = {component_type.short: component_type for component_type in component_types().values()}
         for group, path in _walk(root, (root.name,)):
             self._paths |= dict.fromkeys(group.parts, path)
             for service in group.services:
@@ -1030,10 +1037,10 @@ class _Renderer:
         return rendered
 
     def _processor(self, part: Processor, path: tuple[str, ...]) -> dict[str, Any]:
-        found = self._types[part.type]
+        component_type = self._types[part.type]
         return {
             **_common("PROCESSOR", path, part.name, path, part.at, part.comments),
-            **self._configuration(found, part.settings or {}),
+            **self._configuration(component_type, part.settings or {}),
             "autoTerminatedRelationships": sorted(part.auto_terminated),
             "backoffMechanism": "PENALIZE_FLOWFILE",
             "bulletinLevel": "WARN",
@@ -1052,35 +1059,36 @@ class _Renderer:
         }
 
     def _service(self, service: Service, path: tuple[str, ...]) -> dict[str, Any]:
-        found = self._types[service.type]
+        component_type = self._types[service.type]
         api = {"artifact": "nifi-standard-services-api-nar", "group": "org.apache.nifi", "version": _NIFI}
         rendered = {
             **_common("CONTROLLER_SERVICE", path, service.name, path, (0, 0), service.comments),
-            **self._configuration(found, service.settings),
+            **self._configuration(component_type, service.settings),
             "bulletinLevel": "WARN",
-            "controllerServiceApis": [{"bundle": api, "type": name} for name in found.apis],
+            "controllerServiceApis": [{"bundle": api, "type": name} for name in component_type.apis],
             "scheduledState": "DISABLED",
         }
         del rendered["position"]
         return rendered
 
-    def _configuration(self, found: ComponentType, values: Mapping[str, str]) -> dict[str, Any]:
-        dynamic = [Property(name) for name in values if name not in found.properties]
+    def _configuration(self, component_type: ComponentType, values: Mapping[str, str]) -> dict[str, Any]:
+        dynamic = [Property(name) for name in values if name not in component_type.properties]
         properties = {
-            p.name: self._value(p, values.get(p.name, p.default)) for p in (*found.properties.values(), *dynamic)
+            p.name: self._value(p, values.get(p.name, p.default))
+            for p in (*component_type.properties.values(), *dynamic)
         }
         return {
-            "bundle": dict(zip(("group", "artifact", "version"), found.bundle, strict=True)),
+            "bundle": dict(zip(("group", "artifact", "version"), component_type.bundle, strict=True)),
             "properties": properties,
             "propertyDescriptors": {
-                **{p.name: _descriptor(p, dynamic=False) for p in found.properties.values()},
+                **{p.name: _descriptor(p, dynamic=False) for p in component_type.properties.values()},
                 **{p.name: _descriptor(p, dynamic=True) for p in dynamic},
             },
-            "type": found.type,
+            "type": component_type.type,
         }
 
-    def _value(self, found: Property, value: str | None) -> str | None:
-        return self._services[value] if found.service and value is not None else value
+    def _value(self, prop: Property, value: str | None) -> str | None:
+        return self._services[value] if prop.service and value is not None else value
 
     def _port(self, part: Part, path: tuple[str, ...]) -> dict[str, Any]:
         return {
@@ -1166,14 +1174,14 @@ def _label(label: Label, path: tuple[str, ...]) -> dict[str, Any]:
     return rendered
 
 
-def _descriptor(found: Property, *, dynamic: bool) -> dict[str, Any]:
+def _descriptor(prop: Property, *, dynamic: bool) -> dict[str, Any]:
     return {
-        "displayName": found.name,
+        "displayName": prop.name,
         "dynamic": dynamic,
-        "identifiesControllerService": found.service,
-        "name": found.name,
-        "sensitive": found.sensitive,
-        **(found.definition or {}),
+        "identifiesControllerService": prop.service,
+        "name": prop.name,
+        "sensitive": prop.sensitive,
+        **(prop.definition or {}),
     }
 
 

@@ -161,8 +161,8 @@ def requests_in(get: Get) -> str:
     except PackageBroken:
         records = []
     ids = [record.get("request_id") for record in records] or [get("request_id")]
-    known = [request_id for request_id in ids if request_id]
-    return f"request {', '.join(known)}" if known else "a request without an id"
+    request_ids = [request_id for request_id in ids if request_id]
+    return f"request {', '.join(request_ids)}" if request_ids else "a request without an id"
 
 
 # --- one FlowFile, one image ------------------------------------------------------------------------------------------
@@ -286,10 +286,12 @@ class Bundle:
             return self.carried.package.flow_files
         if self.unread:
             raise PackageBroken(f"{self.size} bytes: not read, at most {self._most} are")
-        found = read_package(bridge.read(self._flow_file))
-        if self._records is not None and len(found) != len(self._records):
-            raise PackageBroken(f"{RECORDS} speaks of {len(self._records)} FlowFiles, the package holds {len(found)}")
-        return found
+        flow_files = read_package(bridge.read(self._flow_file))
+        if self._records is not None and len(flow_files) != len(self._records):
+            raise PackageBroken(
+                f"{RECORDS} speaks of {len(self._records)} FlowFiles, the package holds {len(flow_files)}"
+            )
+        return flow_files
 
     def __len__(self) -> int:
         if self._records is not None:
@@ -312,8 +314,12 @@ class Bundle:
     def body_size(self, number: int) -> int:
         if not self.unread:
             return len(self.packed[number].content)
-        told = self.attributes(number).get("http.headers.Content-Length") or ""
-        return int(told) if told.isdecimal() and len(told) < 19 and int(told) <= self.size else self.size
+        content_length = self.attributes(number).get("http.headers.Content-Length") or ""
+        return (
+            int(content_length)
+            if content_length.isdecimal() and len(content_length) < 19 and int(content_length) <= self.size
+            else self.size
+        )
 
     def requests(self) -> list[_Request]:
         def request(number: int) -> _Request:
@@ -372,10 +378,10 @@ class _Attributes(Mapping[str, str]):
         self._flow_file = flow_file
 
     def __getitem__(self, name: str) -> str:
-        found: str | None = self._flow_file.getAttribute(name)
-        if found is None:
+        text: str | None = self._flow_file.getAttribute(name)
+        if text is None:
             raise KeyError(name)
-        return found
+        return text
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._flow_file.getAttributes()))
@@ -404,8 +410,10 @@ def _package_result(
             [Packed(packed.attributes, contents.get(n, packed.content)) for n, packed in enumerate(bundle.packed)]
         )
     if answers:
-        made = [_for_the_client(event, outcome) for event, outcome in events if outcome is not None and event.waits]
-        packed = [one for one in made if one is not None]
+        client_answers = [
+            _for_the_client(event, outcome) for event, outcome in events if outcome is not None and event.waits
+        ]
+        packed = [answer for answer in client_answers if answer is not None]
         # NiFi drops a new content on failure. What leaves on `refused` has the images whose rows are there.
         images = _passed_on(bundle, events) if pass_on and way != FAILURE else []
         # Both said in any case: a sender may have brought them along.
@@ -446,15 +454,15 @@ def _passed_on(bundle: Bundle, events: Sequence[tuple[ImageEvent, Outcome | None
 
 
 def _image_attributes(record: ImageRecord) -> dict[str, str]:
-    known = FORMATS.get(record.format or "")
+    image_format = FORMATS.get(record.format or "")
     name = record.file_name
     if name in (None, ".", ".."):  # steps behind the port may build paths from it
-        name = f"{record.request_id}.{known.extension if known else 'bin'}"
+        name = f"{record.request_id}.{image_format.extension if image_format else 'bin'}"
     return record.as_attributes() | {
         "filename": name or "",
         "path": "./",
         # What it is: what its sender said is declared_type.
-        "mime.type": known.media_types[0] if known else "application/octet-stream",
+        "mime.type": image_format.media_types[0] if image_format else "application/octet-stream",
     }
 
 
@@ -493,11 +501,11 @@ def submit(
         outcomes = step.process(requests, spec) if requests else []
         blank = {name: text for request in requests for name, text in request.blank.items()}
         events = [(outcome.event, outcome) for outcome in outcomes]
-        made = _package_result(bundle, common_way(outcomes), events, blank, result, answers=False)
+        package_result = _package_result(bundle, common_way(outcomes), events, blank, result, answers=False)
     except PackageBroken as err:
         # What no step has looked at is the sender's.
         return _broken(flow_file, err, result, {RECORDS: ""})
-    return bridge.send_attributes_together(made, flow_file)
+    return bridge.send_attributes_together(package_result, flow_file)
 
 
 def transform(context: Any, flow_file: Any, step: Step, result: Callable[..., Result]) -> Result:
@@ -523,12 +531,12 @@ def transform(context: Any, flow_file: Any, step: Step, result: Callable[..., Re
             return result(relationship=RETRY)
         events = [(o.event if o else image.event, o) for image, o in zip(images, outcomes, strict=True)]
         pass_on = step.answers and boolean(context, LET_OUT)
-        made = _package_result(bundle, way, events, {}, result, answers=step.answers, pass_on=pass_on)
+        package_result = _package_result(bundle, way, events, {}, result, answers=step.answers, pass_on=pass_on)
         if pass_on:
-            made = bridge.send_contents_in_memory(made, flow_file)
+            package_result = bridge.send_contents_in_memory(package_result, flow_file)
     except PackageBroken as err:
         return _broken(flow_file, err, result, {})
-    return bridge.send_attributes_together(made, flow_file)
+    return bridge.send_attributes_together(package_result, flow_file)
 
 
 def _broken(flow_file: Any, error: PackageBroken, result: Callable[..., Result], forget: dict[str, str]) -> Result:

@@ -138,16 +138,16 @@ class LocalRows:
     def _move(self) -> None:
         """Bring the records of the log into the database, in their order. Done twice, it changes nothing."""
         with self._moving:
-            found = self._log.read(_MOVED_AT_ONCE)
-            if not found:
+            page = self._log.read(_MOVED_AT_ONCE)
+            if not page:
                 return
             with self._attached() as upserts:
-                while found:
+                while page:
                     with duckdb_errors(self.path):
-                        upserts.write(found, self._log.set_aside)
-                    self._log.remove(found[-1][0])
+                        upserts.write(page, self._log.set_aside)
+                    self._log.remove(page[-1][0])
                     # A page that is not full was all there was: what came meanwhile is the next move's.
-                    found = self._log.read(_MOVED_AT_ONCE) if len(found) == _MOVED_AT_ONCE else []
+                    page = self._log.read(_MOVED_AT_ONCE) if len(page) == _MOVED_AT_ONCE else []
 
     # --- the file -----------------------------------------------------------------------------------------------
 

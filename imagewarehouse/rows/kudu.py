@@ -133,13 +133,13 @@ class KuduRows:
         A scan of Kudu has no order, so that a LIMIT alone would give any rows.
         """
         self.sink.prepare()
-        now, found = datetime.now(timezone.utc), None
+        now, newest_rows = datetime.now(timezone.utc), None
         for stretch in _STRETCHES:
             since = (KEY[0], now - stretch) if stretch else None
             rows = self.writer.scan(self.sink.table, SCHEMA.names, _LOOKED_AT + 1, since)
-            if found is not None and rows.num_rows > _LOOKED_AT:
+            if newest_rows is not None and rows.num_rows > _LOOKED_AT:
                 break
-            found = rows
+            newest_rows = rows
             if rows.num_rows >= _LOOKED_AT:
                 break
-        return found
+        return newest_rows

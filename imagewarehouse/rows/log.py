@@ -84,14 +84,14 @@ class RecordLog:
                 rows = self._connection.execute(
                     "SELECT number, record FROM records ORDER BY number LIMIT ?", (limit,)
                 ).fetchall()
-            found = []
+            records = []
             for number, text in rows:
                 try:
-                    found.append((number, _read(text, self._layouts)))
+                    records.append((number, _read(text, self._layouts)))
                 except _NO_RECORD as err:  # noqa: PERF203 - each by itself
                     self.set_aside(number, err)
-            if found or not rows:
-                return found
+            if records or not rows:
+                return records
 
     def remove(self, last: int) -> None:
         """Take out the records up to that number."""
@@ -149,14 +149,14 @@ def waiting(path: Path) -> Generator[Numbered, None, None]:
             layouts = _layouts(connection)
             rows = connection.execute("SELECT number, record FROM records ORDER BY number")
             while page := rows.fetchmany(_PAGE):
-                found = []
+                records = []
                 for number, text in page:
                     try:
-                        found.append((number, _read(text, layouts)))
+                        records.append((number, _read(text, layouts)))
                     except _NO_RECORD:  # noqa: PERF203 - each by itself
                         continue
-                if found:
-                    yield found
+                if records:
+                    yield records
     except sqlite3.Error as err:
         raise RowStoreUnavailable(f"{path}: {one_line(err)}") from err
 
@@ -185,15 +185,15 @@ def _layouts(connection: sqlite3.Connection) -> Layouts:
 
 def _read(text: str, layouts: Layouts) -> Values:
     """Raises ValueError, TypeError or LookupError for what is no record. Types are looked at when rows are made of it."""
-    found = json.loads(text)
-    if isinstance(found, list):
-        names = layouts[found[0]]
-        del found[0]
-        if len(found) != len(names):
-            raise ValueError(f"expected {len(names)} values, found {len(found)}")
-        values = found if names == _NAMES else _in_order(dict(zip(names, found, strict=True)))
-    elif isinstance(found, dict):
-        values = _in_order(found)
+    record = json.loads(text)
+    if isinstance(record, list):
+        names = layouts[record[0]]
+        del record[0]
+        if len(record) != len(names):
+            raise ValueError(f"expected {len(names)} values, found {len(record)}")
+        values = record if names == _NAMES else _in_order(dict(zip(names, record, strict=True)))
+    elif isinstance(record, dict):
+        values = _in_order(record)
     else:
         raise ValueError("neither a list nor an object")
     if type(values[_TIME]) is not int or type(values[_ID]) is not str:

@@ -66,10 +66,10 @@ def _show_all(connection: duckdb.DuckDBPyConnection, log: Path) -> None:
     database = f'"{connection.execute("SELECT current_database()").fetchall()[0][0]}"'
     of_file = f"{database}.main.{TABLE}"
     try:
-        found = {column[0] for column in connection.execute(f"FROM {of_file} LIMIT 0").description}
+        column_names = {column[0] for column in connection.execute(f"FROM {of_file} LIMIT 0").description}
     except duckdb.CatalogException:  # the log is older than the table
-        found = set()
-    upserts = None if found.issuperset(SCHEMA.names) else Upserts(connection, "temp.waiting", create=True)
+        column_names = set()
+    upserts = None if column_names.issuperset(SCHEMA.names) else Upserts(connection, "temp.waiting", create=True)
     with closing(waiting(log)) as pages:
         for page in pages:
             upserts = upserts or Upserts(connection, "temp.waiting", create=True)
@@ -77,7 +77,7 @@ def _show_all(connection: duckdb.DuckDBPyConnection, log: Path) -> None:
     if upserts is None:
         return
     upserts.close()
-    if not found:
+    if not column_names:
         view = "FROM temp.waiting"
     elif upserts.times is None:  # a file of an older release that nobody has opened to write yet
         view = f"FROM {of_file} UNION ALL BY NAME FROM temp.waiting"

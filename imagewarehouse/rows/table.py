@@ -131,18 +131,18 @@ def create_or_check(connection: duckdb.DuckDBPyConnection, catalog: str) -> None
     connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
     if _has_key(connection, catalog):
         _rebuild_without_key(connection, catalog)
-    found = {row[0] for row in connection.execute(f"SELECT column_name FROM (DESCRIBE {table})").fetchall()}
+    column_names = {row[0] for row in connection.execute(f"SELECT column_name FROM (DESCRIBE {table})").fetchall()}
     for column in COLUMNS:
-        if column.name not in found:
+        if column.name not in column_names:
             connection.execute(f"ALTER TABLE {table} ADD COLUMN {column.name} {SQL_TYPES[column.type]}")
 
 
 def _has_key(connection: duckdb.DuckDBPyConnection, catalog: str) -> bool:
-    found = connection.execute(
+    keys = connection.execute(
         "SELECT 1 FROM duckdb_constraints() WHERE database_name = ? AND table_name = ? AND constraint_type = 'PRIMARY KEY'",
         [catalog, TABLE],
     )
-    return bool(found.fetchall())
+    return bool(keys.fetchall())
 
 
 def _rebuild_without_key(connection: duckdb.DuckDBPyConnection, catalog: str) -> None:
@@ -195,12 +195,12 @@ class Upserts:
         )
         self._insert = f"INSERT INTO {table} BY NAME SELECT * FROM batch"
 
-    def write(self, found: Sequence[tuple[int, Values]], refuse: Callable[[int, Exception], None]) -> None:
+    def write(self, records: Sequence[tuple[int, Values]], refuse: Callable[[int, Exception], None]) -> None:
         """In one transaction, unless one of them is to blame: then one by one, and `refuse` gets those with their error."""
         try:
-            self._write([values for _, values in found])
+            self._write([values for _, values in records])
         except NEVER:
-            for number, values in found:
+            for number, values in records:
                 try:
                     self._write([values])
                 except NEVER as err:  # noqa: PERF203 - only where a batch was refused
@@ -241,13 +241,13 @@ class _Batch:
 
 def _stretches(times: Sequence[int]) -> list[tuple[int, int]]:
     """Where the times lie, so that a retry of last week does not make the DELETE look through all of the week."""
-    found = [(times[0], times[0])]
+    stretches = [(times[0], times[0])]
     for time_us in times:
-        if time_us - found[-1][1] > _GAP_US:
-            found.append((time_us, time_us))
+        if time_us - stretches[-1][1] > _GAP_US:
+            stretches.append((time_us, time_us))
         else:
-            found[-1] = (found[-1][0], time_us)
-    return found if len(found) <= _MOST_STRETCHES else [(times[0], times[-1])]
+            stretches[-1] = (stretches[-1][0], time_us)
+    return stretches if len(stretches) <= _MOST_STRETCHES else [(times[0], times[-1])]
 
 
 def moment(time_us: int) -> datetime:

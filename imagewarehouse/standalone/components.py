@@ -13,7 +13,7 @@ from imagewarehouse.errors import ConfigurationError, PackageBroken
 from imagewarehouse.flows.definition import Component, Flow, data_size, duration_s, resolve
 from imagewarehouse.nifi.codec import RECORDS, Carried
 from imagewarehouse.nifi.packages import MEDIA_TYPE, Package, Packed
-from imagewarehouse.standalone.engine import Gather, Outcome, Work
+from imagewarehouse.standalone.engine import BatchWork, Outcome, Work
 from imagewarehouse.standalone.expressions import compile_expression
 from imagewarehouse.standalone.flowfile import FlowFile, SeenAttributes, joined, requests_in
 
@@ -154,17 +154,17 @@ class ContextMap:
 
     def complete(self, replies: Sequence[tuple[str, Reply]]) -> list[bool]:
         """Hand over answers by identifier; False where nobody waits any more. Called from any thread."""
-        found = [(self._waiting.pop(identifier, None), reply) for identifier, reply in replies]
-        settled = [(future, reply) for future, reply in found if future is not None and not future.cancelled()]
+        pairs = [(self._waiting.pop(identifier, None), reply) for identifier, reply in replies]
+        settled = [(future, reply) for future, reply in pairs if future is not None and not future.cancelled()]
         if settled:
             try:
                 settled[0][0].get_loop().call_soon_threadsafe(_settle, settled)  # once: each call wakes the loop
             except RuntimeError:  # the loop is closed: we are shutting down
-                return [False] * len(found)
-        return [future is not None and not future.cancelled() for future, _ in found]
+                return [False] * len(pairs)
+        return [future is not None and not future.cancelled() for future, _ in pairs]
 
 
-def handle_response(component: Component, parameters: Parameters, contexts: Callable[[str], ContextMap]) -> Gather:
+def handle_response(component: Component, parameters: Parameters, contexts: Callable[[str], ContextMap]) -> BatchWork:
     """HandleHttpResponse, for as many answers as there are."""
     settings = Settings(component, parameters)
     context_map = contexts(settings.text("HTTP Context Map"))
@@ -183,13 +183,13 @@ def handle_response(component: Component, parameters: Parameters, contexts: Call
 
     def work(flow_files: Sequence[FlowFile]) -> Outcome:
         replies = [reply(flow_file) for flow_file in flow_files]
-        told = iter(context_map.complete([found for found in replies if found is not None]))
+        deliveries = iter(context_map.complete([answer for answer in replies if answer is not None]))
         return [
-            ("success" if found is not None and next(told) else "failure", flow_file)
-            for found, flow_file in zip(replies, flow_files, strict=True)
+            ("success" if answer is not None and next(deliveries) else "failure", flow_file)
+            for answer, flow_file in zip(replies, flow_files, strict=True)
         ]
 
-    return Gather(_ANSWERS_AT_ONCE, 1 << 30, work)
+    return BatchWork(_ANSWERS_AT_ONCE, 1 << 30, work)
 
 
 def route_on_attribute(component: Component, parameters: Parameters) -> Work:
@@ -209,7 +209,7 @@ def route_on_attribute(component: Component, parameters: Parameters) -> Work:
     return work
 
 
-def package_flow_file(component: Component, parameters: Parameters) -> Gather:
+def package_flow_file(component: Component, parameters: Parameters) -> BatchWork:
     """PackageFlowFile: one package of whatever waits, within the limits."""
     settings = Settings(component, parameters)
 
@@ -219,12 +219,12 @@ def package_flow_file(component: Component, parameters: Parameters) -> Gather:
         package = Package([Packed(item.attributes, item.body or b"") for item in flow_files])
         # As NiFi: what they have in common are the package's attributes, too.
         common = dict(set.intersection(*(set(item.attributes.items()) for item in flow_files)))
-        made = FlowFile(
+        flow_file = FlowFile(
             {**common, "mime.type": MEDIA_TYPE}, None, package.size, joined(flow_files), {}, Carried(package)
         )
-        return [("success", made), *(("original", item) for item in flow_files if originals)]
+        return [("success", flow_file), *(("original", item) for item in flow_files if originals)]
 
-    return Gather(
+    return BatchWork(
         settings.integer("Maximum Batch Size", 1, 10_000, "1"),
         settings.size("Maximum Batch Content Size", "1 GB"),
         work,
@@ -263,16 +263,16 @@ def update_attribute(component: Component, parameters: Parameters) -> Work:
     unwanted = settings.pattern("Delete Attributes Expression", "(?!)")
 
     def work(flow_file: FlowFile) -> Outcome:
-        kept = {name: text for name, text in flow_file.attributes.items() if not unwanted.fullmatch(name)}
+        attributes = {name: text for name, text in flow_file.attributes.items() if not unwanted.fullmatch(name)}
         carried = flow_file.carried
         if carried is not None and unwanted.fullmatch(RECORDS):
             carried = replace(carried, images=None)
-        return [("success", replace(flow_file, attributes=kept, retries={}, carried=carried))]
+        return [("success", replace(flow_file, attributes=attributes, retries={}, carried=carried))]
 
     return work
 
 
-def builders(contexts: Callable[[str], ContextMap]) -> dict[str, Callable[[Component, Parameters], Work | Gather]]:
+def builders(contexts: Callable[[str], ContextMap]) -> dict[str, Callable[[Component, Parameters], Work | BatchWork]]:
     """What makes the work of each type of processor that takes FlowFiles. `contexts`: a context map by its identifier."""
     return {
         HANDLE_RESPONSE: lambda component, parameters: handle_response(component, parameters, contexts),

@@ -36,7 +36,7 @@ Work = Callable[[FlowFile], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
-class Gather:
+class BatchWork:
     """Work on as many FlowFiles as wait, within limits; it never waits for more. `max_bytes` is soft: one is always taken.
 
     `carries`: it makes packages, which its threads carry on.
@@ -109,15 +109,17 @@ class Queue:
 class Node:
     """A processor with its queues."""
 
-    def __init__(self, component: Component, work: Work | Gather) -> None:
+    def __init__(self, component: Component, work: Work | BatchWork) -> None:
         self.component = component
-        self.gather = work if isinstance(work, Gather) else Gather(1, 0, lambda flow_files: work(flow_files[0]))
+        self.batch_work = (
+            work if isinstance(work, BatchWork) else BatchWork(1, 0, lambda flow_files: work(flow_files[0]))
+        )
         self.incoming: list[Queue] = []
         self.outgoing: dict[str, list[Queue]] = {}
         self.changed = LatestFirst()
         self.active = 0  # tasks under way
         # Threads that may be on their way with a FlowFile; packages are on theirs for long, and as many as there are cores.
-        self.spare = _CARRIERS if self.gather.carries else component.tasks
+        self.spare = _CARRIERS if self.batch_work.carries else component.tasks
         self.left_at: dict[int, float] = {}  # since when each of them has been away, by thread
         self.routed: Counter[str] = Counter()  # FlowFiles by relationship, for /metrics
         self.seconds = 0.0
@@ -131,7 +133,7 @@ class Node:
 class Engine:
     """Runs the processors of a flow. Thread-safe."""
 
-    def __init__(self, flow: Flow, works: Mapping[str, Work | Gather]) -> None:
+    def __init__(self, flow: Flow, works: Mapping[str, Work | BatchWork]) -> None:
         """`works`: what to do with a FlowFile, by component id, for every processor that takes FlowFiles."""
         self._sequence = itertools.count()
         self._stopping = False
@@ -235,16 +237,18 @@ class Engine:
                 elif node.blocked:
                     wait = 0.01  # looked at again soon: with a thousand FlowFiles ahead that is no delay
                 elif (
-                    node.gather.carries and not node.spare and (left := min(node.left_at.values()) + _LONG_S - now) > 0
+                    node.batch_work.carries
+                    and not node.spare
+                    and (remaining_s := min(node.left_at.values()) + _LONG_S - now) > 0
                 ):
-                    wait = left
+                    wait = remaining_s
                 else:
                     for queue in node.incoming:
-                        found = _poll(queue, node.gather, now)
-                        if found:
+                        flow_files = _poll(queue, node.batch_work, now)
+                        if flow_files:
                             node.incoming.append(node.incoming.pop(node.incoming.index(queue)))  # the others are next
                             node.active += 1
-                            return queue, found
+                            return queue, flow_files
                         if queue.delayed:
                             due = max(0.0, queue.delayed[0][0] - now)
                             wait = due if wait is None else min(wait, due)
@@ -288,7 +292,7 @@ class Engine:
     def _claim(self, queue: Queue, number: int) -> bool:
         """Take a task of the node behind a queue, if one is free and nothing waits for it."""
         node = queue.node
-        if node is None or number > node.gather.max_objects or self._stopping:
+        if node is None or number > node.batch_work.max_objects or self._stopping:
             return False
         with node.changed:
             if node.active >= node.component.tasks or node.blocked or any(q.count for q in node.incoming):
@@ -298,7 +302,7 @@ class Engine:
 
     def _process(self, node: Node, queue: Queue, flow_files: Sequence[FlowFile]) -> list[tuple[Queue, FlowFile, float]]:
         """Do the work; gives what goes where, and after how many seconds."""
-        outcome = node.gather.work(flow_files)
+        outcome = node.batch_work.work(flow_files)
         # One more to wait for with each further FlowFile, of whom it came; none is left where one was dropped.
         self._enter(len(outcome) - len(flow_files))
         change = Counter(id(result.ticket) for _, result in outcome)
@@ -352,19 +356,19 @@ class Engine:
             self._live += number
 
 
-def _poll(queue: Queue, limits: Gather, now: float) -> list[FlowFile]:
+def _poll(queue: Queue, limits: BatchWork, now: float) -> list[FlowFile]:
     """As many FlowFiles as a node takes at once. The node's lock is held."""
-    found: list[FlowFile] = []
+    flow_files: list[FlowFile] = []
     size = 0
-    while len(found) < limits.max_objects and (flow_file := queue.poll(now)) is not None:
+    while len(flow_files) < limits.max_objects and (flow_file := queue.poll(now)) is not None:
         size += flow_file.size
-        if found and size > limits.max_bytes:
+        if flow_files and size > limits.max_bytes:
             queue.ready.appendleft(flow_file)
             break
         queue.count -= 1
         queue.bytes -= flow_file.size
-        found.append(flow_file)
-    return found
+        flow_files.append(flow_file)
+    return flow_files
 
 
 def _no_input(flow_file: FlowFile) -> Outcome:
@@ -385,12 +389,12 @@ def _connect(flow: Flow, nodes: dict[str, Node], parked: list[Queue]) -> None:
         leaving.setdefault(connection.source, []).append(connection)
     outside = {c.identifier for c in flow.components.values() if c.kind == "OUTPUT_PORT" and not c.group}
 
-    def ways(connection: Connection, seen: frozenset[str]) -> list[_Way]:
+    def ways(connection: Connection, visited_ids: frozenset[str]) -> list[_Way]:
         destination = connection.destination
         onward = leaving.get(destination, [])
-        if destination in nodes or not onward or destination in seen:
+        if destination in nodes or not onward or destination in visited_ids:
             return [_Way(connection, destination)]
-        return [way for following in onward for way in ways(following, seen | {destination})]
+        return [way for following in onward for way in ways(following, visited_ids | {destination})]
 
     queues: dict[tuple[str, str], Queue] = {}
     for connection in flow.connections:

@@ -32,9 +32,9 @@ def compile_expression(text: str, where: str) -> Expression:
     """
     parts: list[str | Expression] = []
     position = 0
-    for found in _REFERENCE.finditer(text):
-        parts += [text[position : found.start()], _reference(found[1], where)]
-        position = found.end()
+    for match in _REFERENCE.finditer(text):
+        parts += [text[position : match.start()], _reference(match[1], where)]
+        position = match.end()
     parts.append(text[position:])
     around = _REFERENCE.sub("\0", text)
     if "${" in around or "$\0" in around:  # nested, unfinished or escaped by a second dollar sign
@@ -43,20 +43,20 @@ def compile_expression(text: str, where: str) -> Expression:
 
 
 def _reference(inside: str, where: str) -> Expression:
-    found = _SUBJECT.match(inside)
+    match = _SUBJECT.match(inside)
     calls: list[tuple[Function, list[str]]] = []
-    position = found.end() if found else 0
-    while found and position < len(inside):
+    position = match.end() if match else 0
+    while match and position < len(inside):
         call = _CALL.match(inside, position)
         arguments = _ARGUMENT.findall(call[2]) if call else []
         if call is None or call[1] not in _FUNCTIONS or len(arguments) != _FUNCTIONS[call[1]][0]:
             break
         calls.append((_FUNCTIONS[call[1]][1], arguments))
         position = call.end()
-    if found is None or position < len(inside):
-        known = ", ".join(_FUNCTIONS)
-        raise ConfigurationError(where, f"the standalone runner does not know ${{{inside}}}; it knows {known}")
-    subject = found[1]
+    if match is None or position < len(inside):
+        function_names = ", ".join(_FUNCTIONS)
+        raise ConfigurationError(where, f"the standalone runner does not know ${{{inside}}}; it knows {function_names}")
+    subject = match[1]
 
     def evaluate(attributes: Mapping[str, str]) -> str:
         value: str | None

@@ -223,8 +223,8 @@ class ListenHttp(Listener):
             "restlistener.remote.issuer.dn": "none",
         }
         parts = await self.parts(request, body)
-        found = [({}, body)] if parts is None else parts
-        items = [({**_core(), **common, **attributes, **_unkept(part)}, part) for attributes, part in found]
+        bodies = [({}, body)] if parts is None else parts
+        items = [({**_core(), **common, **attributes, **_unkept(part)}, part) for attributes, part in bodies]
         try:
             # A body over the ceiling is kept by its size alone; that it was refused need not survive a crash.
             entries = await self.journal.append([(attributes, part.content or b"") for attributes, part in items])
@@ -291,10 +291,10 @@ class HandleHttp(Listener):
         common[f"http.headers.{_KEY}"] = request_id  # unless the client has one
         common |= {f"http.headers.{_spelled(name)}": value for name, value in request.headers.fields}
         parts = await self.parts(request, body)
-        found = [({}, body)] if parts is None else parts
+        bodies = [({}, body)] if parts is None else parts
         flow_files = [
             FlowFile({**_core(), **common, **a, **_unkept(part)}, part.content, part.size, Ticket())
-            for a, part in found
+            for a, part in bodies
         ]
         self.engine.submit(self.component.identifier, flow_files)
         # Not asyncio.wait_for: it makes a task of every wait.
@@ -319,7 +319,7 @@ def _parse_parts(content_type: str, content: bytes) -> list[tuple[dict[str, str]
     boundary = options.get("boundary")
     if not boundary:
         return None
-    found = []
+    parts = []
     try:
         # The body is in memory already, so its parts may be too.
         parser = multipart.MultipartParser(
@@ -343,8 +343,8 @@ def _parse_parts(content_type: str, content: bytes) -> list[tuple[dict[str, str]
             attributes["http.multipart.content.type"] = headers["content-type"]
         if part.filename is not None:
             attributes["http.multipart.filename"] = part.filename
-        found.append((attributes, Body(raw, len(raw))))
-    return found or None
+        parts.append((attributes, Body(raw, len(raw))))
+    return parts or None
 
 
 def _is_multipart(request: Request) -> bool:
@@ -382,10 +382,10 @@ def _no_request(status: int, why: str) -> Response:
 
 def _problem(request_id: str, code: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     answer = problem(code, printable(detail), request_id)
-    found = {"Content-Type": answer.media_type, **(headers or {})}
+    response_headers = {"Content-Type": answer.media_type, **(headers or {})}
     if answer.retry_after is not None:
-        found["Retry-After"] = str(answer.retry_after)
-    return Response(answer.status, answer.body, found)
+        response_headers["Retry-After"] = str(answer.retry_after)
+    return Response(answer.status, answer.body, response_headers)
 
 
 def _busy(request_id: str) -> Response:

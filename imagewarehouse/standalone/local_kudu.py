@@ -186,8 +186,8 @@ class LocalKudu:
             with suppress(OSError):
                 lines += path.read_text(encoding="utf-8", errors="replace")[-20_000:].splitlines()
         problems = [line for line in lines if line[:1] in ("F", "E") and line[1:9].isdigit()]
-        said = " | ".join(problems[-3:] or lines[-1:] or ["nothing"])
-        return f"{said[-800:]} (log in {logs})"
+        words = " | ".join(problems[-3:] or lines[-1:] or ["nothing"])
+        return f"{words[-800:]} (log in {logs})"
 
     # --- what goes wrong, for tests -----------------------------------------------------------------------------------
 
@@ -260,18 +260,20 @@ class LocalKudu:
     def _decide_ports(self) -> None:
         path = self.folder / "ports.json"
         try:
-            known = {name: Ports(*ports) for name, ports in json.loads(path.read_text(encoding="utf-8")).items()}
+            ports_by_name = {
+                name: Ports(*ports) for name, ports in json.loads(path.read_text(encoding="utf-8")).items()
+            }
         except FileNotFoundError:
-            known = {}
+            ports_by_name = {}
         except (ValueError, TypeError, AttributeError) as err:
             raise ConfigurationError(_SETTING, f"{path} cannot be read: {err}; remove it for new ports") from err
         # As many as the folder has had: a tablet may have its only copy on any of them.
         before = sum(1 for item in self.folder.glob(_tserver("*")) if item.is_dir())
         names = [_MASTER, *map(_tserver, range(max(self._tservers, before)))]
-        used = {port for ports in known.values() for port in (ports.rpc, ports.web)}
+        used = {port for ports in ports_by_name.values() for port in (ports.rpc, ports.web)}
         self._ports = {}
         for name in names:
-            ports = known.get(name)
+            ports = ports_by_name.get(name)
             if ports is None or not (_is_free(ports.rpc) and _is_free(ports.web)):
                 if ports is not None and len(names) > 2:
                     # Copies of a tablet find each other by the address they once had.
@@ -341,22 +343,24 @@ class LocalKudu:
 
     def _wait(self, names: Iterable[str]) -> None:
         """Until the master leads and has heard of these tablet servers since they were started."""
-        wanted = {f"{_HOST}:{self._ports[name].rpc}" for name in names}
+        addresses = {f"{_HOST}:{self._ports[name].rpc}" for name in names}
         until = time.monotonic() + self._timeout
         while True:
             dead = self.dead()
             if dead:
                 raise ConfigurationError(_SETTING, f"Kudu's {dead[0]} has ended: {self.last_words(dead[0])}")
-            left = until - time.monotonic()
-            if left <= 0:
-                said = "; ".join(f"{name}: {self.last_words(name)}" for name in self._processes)
-                raise ConfigurationError(_SETTING, f"Kudu was not ready within {self._timeout:g} s; {said}")
+            remaining_s = until - time.monotonic()
+            if remaining_s <= 0:
+                words = "; ".join(f"{name}: {self.last_words(name)}" for name in self._processes)
+                raise ConfigurationError(_SETTING, f"Kudu was not ready within {self._timeout:g} s; {words}")
             if not _answers(self._ports[_MASTER].rpc):  # costs nothing, the tool below a tenth of a second
                 time.sleep(0.02)
                 continue
-            known = self._registered(left)
-            if all(address in known and known[address] != self._instances.get(address) for address in wanted):
-                self._instances.update(known)
+            instances = self._registered(remaining_s)
+            if all(
+                address in instances and instances[address] != self._instances.get(address) for address in addresses
+            ):
+                self._instances.update(instances)
                 return
             time.sleep(0.05)
 
@@ -404,18 +408,18 @@ def _locked(file: int) -> bool:
 
 
 def _is_free(port: int) -> bool:
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
         try:
-            one.bind((_HOST, port))
+            probe.bind((_HOST, port))
         except OSError:
             return False
         return True
 
 
 def _answers(port: int) -> bool:
-    with socket.socket() as one:
-        return one.connect_ex((_HOST, port)) == 0
+    with socket.socket() as probe:
+        return probe.connect_ex((_HOST, port)) == 0
 
 
 def _free_port(used: set[int]) -> int:

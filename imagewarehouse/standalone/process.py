@@ -23,6 +23,6 @@ def keep_small() -> None:
 def allow_connections() -> None:
     """As many open files as the system lets this user have; the usual 1,024 are used up by idle connections."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else hard
+    limit = 65536 if hard == resource.RLIM_INFINITY else hard
     with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -25,7 +25,7 @@ from imagewarehouse.nifi.codec import LARGE
 from imagewarehouse.nifi.listeners import RECEIVED
 from imagewarehouse.standalone import components
 from imagewarehouse.standalone.control import ControlSocket
-from imagewarehouse.standalone.engine import Engine, Gather, Work
+from imagewarehouse.standalone.engine import BatchWork, Engine, Work
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.http import Bodies, HandleHttp, Listener, ListenHttp
 from imagewarehouse.standalone.journal import Journal
@@ -58,8 +58,8 @@ def parameter_values(flow: Flow, options: Options, environ: Mapping[str, str]) -
     """
     values: dict[str, str | None] = {}
     for name, parameter in flow.parameters.items():
-        found = _IN_DATA_FOLDER.fullmatch(parameter.value or "")
-        values[name] = str(options.data.resolve() / found["name"]) if found else parameter.value
+        match = _IN_DATA_FOLDER.fullmatch(parameter.value or "")
+        values[name] = str(options.data.resolve() / match["name"]) if match else parameter.value
         values[name] = environ.get(environment_name(name), values[name])
     for name, value in options.settings:
         if name not in values:
@@ -82,7 +82,7 @@ class Runner:
         self._contexts = components.context_maps(self.flow, self.parameters)
         builders = components.builders(self._contexts.__getitem__)
         self.python: list[PythonProcessor] = []
-        works: dict[str, Work | Gather] = {}
+        works: dict[str, Work | BatchWork] = {}
         sources: list[Component] = []
         for component in self.flow.components.values():
             if component.kind != "PROCESSOR" or not component.enabled:

@@ -267,10 +267,10 @@ class _Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else ""
-        found: socket.socket | None = transport.get_extra_info("socket")
-        if found is not None and found.family in (socket.AF_INET, socket.AF_INET6):
+        client_socket: socket.socket | None = transport.get_extra_info("socket")
+        if client_socket is not None and client_socket.family in (socket.AF_INET, socket.AF_INET6):
             with suppress(OSError):
-                found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -376,11 +376,11 @@ class _Connection(asyncio.Protocol):
 
     def _parse_rest(self) -> None:
         """Parse what is there, as long as not more than one request waits."""
-        rest, at = memoryview(self._unparsed), 0
-        while at < len(rest) and len(self._queue) < 2 and not self._deaf:
-            self._parse(rest[at : at + _AT_ONCE])
+        view, at = memoryview(self._unparsed), 0
+        while at < len(view) and len(self._queue) < 2 and not self._deaf:
+            self._parse(view[at : at + _AT_ONCE])
             at += _AT_ONCE
-        self._unparsed = b"" if self._deaf else bytes(rest[at:])
+        self._unparsed = b"" if self._deaf else bytes(view[at:])
         if self._unparsed:
             self._pause()
 

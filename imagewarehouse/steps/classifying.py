@@ -35,13 +35,13 @@ class ClassifyImages:
 
     def process(self, images: Sequence[Image]) -> list[Outcome]:
         spec = self.classifier.manifest.spec
-        given = [
+        inputs = [
             image.decoded
             if image.decoded is not None and image.decoded.spec == spec
             else (image.content(), image.event.facts.format or None)
             for image in images
         ]
-        outcomes = self.classifier.classify_many(given, self.top_k)
+        outcomes = self.classifier.classify_many(inputs, self.top_k)
         return [self._outcome(image, outcome) for image, outcome in zip(images, outcomes, strict=True)]
 
     def _outcome(self, image: Image, outcome: Prediction | WarehouseError) -> Outcome:

@@ -53,13 +53,13 @@ class EnrichMetadata:
         try:
             content = image.content()
             if not facts.format:
-                found = sniff(content)
-                if found is None:
+                image_format = sniff(content)
+                if image_format is None:
                     raise NotAnImage("the content is not an image of a known format")
-                seen = check_image(content, found, Limits())
+                image_facts = check_image(content, image_format, Limits())
                 facts = replace(
-                    facts, format=seen.format, width=seen.width, height=seen.height, color_mode=seen.color_mode,
-                    frames=seen.frames,
+                    facts, format=image_facts.format, width=image_facts.width, height=image_facts.height,
+                    color_mode=image_facts.color_mode, frames=image_facts.frames,
                 )  # fmt: skip
                 event = replace(event, origin=replace(event.origin, size_bytes=len(content)))
             position = gps_position(content, facts.format or "") if self.keep_gps else None

@@ -132,12 +132,12 @@ class ImageEvent:
 
     def values(self) -> dict[str, Any]:
         """What is known, by the names of the record's columns."""
-        found = {name: value for name in _DIRECT if (value := getattr(self, name)) is not None}
+        columns = {name: value for name in _DIRECT if (value := getattr(self, name)) is not None}
         for group, names, nothing in _GROUPS:
             part = getattr(self, group)
             if part is not nothing:
-                found |= {name: value for name in names if (value := getattr(part, name)) is not None}
-        return found
+                columns |= {name: value for name in names if (value := getattr(part, name)) is not None}
+        return columns
 
     @classmethod
     def of(cls, values: Mapping[str, Any], sender: Sender) -> ImageEvent:
@@ -159,19 +159,19 @@ class ImageEvent:
         for name in ("event_time", "request_id", "status"):
             if getattr(self, name) is None:
                 raise RowRejected(f"attribute {name} is missing")
-        kept = self
+        event = self
         if self.status == REJECTED:
-            kept = replace(self, facts=_NO_FACTS, storage_uri=None, classification=_NO_CLASSIFICATION)
+            event = replace(self, facts=_NO_FACTS, storage_uri=None, classification=_NO_CLASSIFICATION)
         elif self.status != FAILED and self.problem is not _NO_PROBLEM:
-            kept = replace(self, problem=_NO_PROBLEM)
+            event = replace(self, problem=_NO_PROBLEM)
         try:
-            return ImageRecord(**kept.values(), total_ms=total_ms, node=node)
+            return ImageRecord(**event.values(), total_ms=total_ms, node=node)
         except ValueError as err:
             raise RowRejected(str(err)) from err
 
 
 def _names(group: type) -> tuple[str, ...]:
-    return tuple(found.name for found in fields(group) if found.name != "sender")
+    return tuple(field.name for field in fields(group) if field.name != "sender")
 
 
 def _picked(values: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

@@ -90,10 +90,17 @@ class _Judged:
             self._request_id = request_id_from_key(request.idempotency_key, came, request.part or 1)
         check_request(request, rules)
         accepted = check_content(request, self._submission.content(), rules, fetch=fetch, spec=spec)
-        seen = accepted.facts
+        image_facts = accepted.facts
         origin = Origin(
             sender, None, user, accepted.file_name or file_name, accepted.declared_type, len(accepted.image)
         )
-        facts = Facts(accepted.image_id, seen.format, seen.width, seen.height, seen.color_mode, seen.frames)
+        facts = Facts(
+            accepted.image_id,
+            image_facts.format,
+            image_facts.width,
+            image_facts.height,
+            image_facts.color_mode,
+            image_facts.frames,
+        )
         event = ImageEvent(self._request_id, event_time(self._request_id), ACCEPTED, origin, facts)
         return Outcome(SUCCESS, event, accepted.image if accepted.unwrapped else None, accepted.decoded)

@@ -52,13 +52,13 @@ class Step(Protocol):
 
 def run(step: Step, images: Sequence[Image]) -> list[Outcome | None]:
     """The outcome of each image at a step; None for those that have ended, where the step does not take them."""
-    wanted = [image for image in images if step.takes_ended or not image.event.ended]
-    if not wanted:  # a step that cannot work must not fail what it has nothing to do with
+    active_images = [image for image in images if step.takes_ended or not image.event.ended]
+    if not active_images:  # a step that cannot work must not fail what it has nothing to do with
         return [None] * len(images)
-    outcomes = guarded(step.process, wanted, lambda image: _tripped(step.name, image))
-    if len(wanted) == len(images):
+    outcomes = guarded(step.process, active_images, lambda image: _tripped(step.name, image))
+    if len(active_images) == len(images):
         return [*outcomes]
-    by_image = dict(zip(map(id, wanted), outcomes, strict=True))
+    by_image = dict(zip(map(id, active_images), outcomes, strict=True))
     return [by_image.get(id(image)) for image in images]
 
 
@@ -84,13 +84,13 @@ def common_way(outcomes: Iterable[Outcome | None], fatal: str | None = None) -> 
     in the middle of a call is one. But if a single one may pass at another try the batch goes where that one would go alone,
     and all of it is tried again as it came: every step may be done twice.
     """
-    made = [outcome for outcome in outcomes if outcome is not None]
-    ways = {outcome.way for outcome in made}
+    step_outcomes = [outcome for outcome in outcomes if outcome is not None]
+    ways = {outcome.way for outcome in step_outcomes}
     if RETRY in ways:
         return RETRY
     if fatal is not None and fatal in ways:
         return fatal
-    for outcome in made:
+    for outcome in step_outcomes:
         if outcome.way in _TRIED_AGAIN and _may_pass(outcome):
             return outcome.way
     if len(ways) != 1 or ways <= set(_TRIED_AGAIN):

@@ -34,12 +34,12 @@ class RecordImages:
         self.answer_all = answer_all
 
     def process(self, images: Sequence[Image]) -> list[Outcome]:
-        made = [self._record(image) for image in images]
-        records = [record for record in made if isinstance(record, ImageRecord)]
+        results = [self._record(image) for image in images]
+        records = [record for record in results if isinstance(record, ImageRecord)]
         written = iter(self.rows.write_all(records))
         return [
             self._outcome(image, record, next(written) if isinstance(record, ImageRecord) else record)
-            for image, record in zip(images, made, strict=True)
+            for image, record in zip(images, results, strict=True)
         ]
 
     def _record(self, image: Image) -> ImageRecord | WarehouseError:
