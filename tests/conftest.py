@@ -27,6 +27,9 @@ from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
 from imagewarehouse.standalone.local_kudu import DISTRIBUTION, HOW_TO_FETCH, LocalKudu
 from imagewarehouse.standalone.python_host import PythonProcessor
 
+# A failed assert in them shows its values as one in a test does.
+pytest.register_assert_rewrite("tests.http_server", "tests.kudu_clients", "tests.kudu_faults", "tests.kudu_processor")
+
 # The machines that run this are busy: how long one example takes says nothing.
 settings.register_profile("imagewarehouse", deadline=None)
 settings.load_profile("imagewarehouse")
