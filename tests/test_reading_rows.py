@@ -169,7 +169,7 @@ def test_other_programs_read_while_rows_are_written(tmp_path: Path) -> None:
     path = tmp_path / "rows.duckdb"
     writer = start(WRITER.format(then=""), path)
     assert until(path.is_file)
-    readers = [start(READER, path, 2.5) for _ in range(2)]
+    readers = [start(READER, path, 6.0) for _ in range(2)]  # a busy machine may not get to a move in less
     for seen in [json.loads(finish(reader).replace("(", "[").replace(")", "]")) for reader in readers]:
         assert len(seen) >= 5
         assert seen == sorted(seen)
