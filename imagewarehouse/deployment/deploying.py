@@ -175,9 +175,7 @@ def _flow(nifi: Nifi, target: Target, definition: Definition, group: Group | Non
             present = flows.download(nifi, group)
             differences = flows.differences(definition, present)
             if differences:
-                running.settle(nifi, group.identifier, target.timeout)
-                report.doing(f"NiFi replaces the flow, {counted(len(differences), 'difference')} ...")
-                flows.replace_group(nifi, group, definition, present, target.timeout)
+                _replace(nifi, target, definition, group, present, len(differences), report)
                 step.said = f"flow {group.name} replaced in place, {counted(len(differences), 'difference')}"
                 step.changed = True
                 for line in differences[:_SHOWN]:
@@ -188,6 +186,31 @@ def _flow(nifi: Nifi, target: Target, definition: Definition, group: Group | Non
                 step.said = f"flow {group.name} is as it should be"
     report.facts["group"] = {"id": group.identifier, "name": group.name}
     return group
+
+
+def _replace(
+    nifi: Nifi,
+    target: Target,
+    definition: Definition,
+    group: Group,
+    present: Mapping[str, Any],
+    count: int,
+    report: Report,
+) -> None:
+    """Raises NifiError; then the flow goes on as it was."""
+    last = running.last_bulletin(nifi)
+    stopped = 0
+    if flows.has_moved_connections(definition, present):
+        report.doing("the flow stops: some of its connections lead elsewhere now ...")
+        stopped = running.stop(nifi, group.identifier, target.timeout)
+    running.settle(nifi, group.identifier, target.timeout)
+    report.doing(f"NiFi replaces the flow, {counted(count, 'difference')} ...")
+    try:
+        flows.replace_group(nifi, group, definition, present, target.timeout)
+    except NifiError:
+        if stopped:
+            running.start(nifi, group.identifier, target.timeout, last, report.doing)
+        raise
 
 
 # --- running ------------------------------------------------------------------------------------------------------

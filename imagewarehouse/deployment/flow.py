@@ -215,6 +215,21 @@ def differences(definition: Definition, present: Mapping[str, Any]) -> list[str]
     return sorted(lines)
 
 
+def has_moved_connections(definition: Definition, present: Mapping[str, Any]) -> bool:
+    """Whether a connection leads elsewhere than in the flow as it is: NiFi changes none whose destination is running."""
+    new, old = _ends(definition.raw), _ends(present)
+    return any(old[identifier] != ends for identifier, ends in new.items() if identifier in old)
+
+
+def _ends(raw: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Source and destination of every connection."""
+    return {
+        connection["identifier"]: (connection["source"]["id"], connection["destination"]["id"])
+        for group, _ in walk_groups(raw["flowContents"])
+        for connection in group.get("connections") or []
+    }
+
+
 def _components(root: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     components: dict[str, Mapping[str, Any]] = {}
     for group, _ in walk_groups(root):
