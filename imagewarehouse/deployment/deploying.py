@@ -197,19 +197,14 @@ def _replace(
     count: int,
     report: Report,
 ) -> None:
-    """Raises NifiError; then the flow goes on as it was."""
-    last = running.last_bulletin(nifi)
-    stopped = 0
-    if flows.has_moved_connections(definition, present):
-        report.doing("the flow stops: some of its connections lead elsewhere now ...")
-        stopped = running.stop(nifi, group.identifier, target.timeout)
+    """NiFi moves no connection that leads to what runs, so that is stopped. Raises NifiError; the flow goes on as it was."""
+    stopped = running.stop_named(nifi, group.identifier, flows.left_destinations(definition, present), target.timeout)
     running.settle(nifi, group.identifier, target.timeout)
     report.doing(f"NiFi replaces the flow, {counted(count, 'difference')} ...")
     try:
         flows.replace_group(nifi, group, definition, present, target.timeout)
     except NifiError:
-        if stopped:
-            running.start(nifi, group.identifier, target.timeout, last, report.doing)
+        running.start_again(nifi, group.identifier, stopped)
         raise
 
 

@@ -215,16 +215,16 @@ def differences(definition: Definition, present: Mapping[str, Any]) -> list[str]
     return sorted(lines)
 
 
-def has_moved_connections(definition: Definition, present: Mapping[str, Any]) -> bool:
-    """Whether a connection leads elsewhere than in the flow as it is: NiFi changes none whose destination is running."""
-    new, old = _ends(definition.raw), _ends(present)
-    return any(old[identifier] != ends for identifier, ends in new.items() if identifier in old)
+def left_destinations(definition: Definition, present: Mapping[str, Any]) -> set[str]:
+    """Names of what connections lead to in the flow as it is, and no longer will: NiFi moves none that leads to what runs."""
+    new, old = _destinations(definition.raw), _destinations(present)
+    return {end["name"] for identifier, end in old.items() if identifier in new and new[identifier]["id"] != end["id"]}
 
 
-def _ends(raw: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Source and destination of every connection."""
+def _destinations(raw: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What every connection leads to, by its identifier."""
     return {
-        connection["identifier"]: (connection["source"]["id"], connection["destination"]["id"])
+        connection["identifier"]: connection["destination"]
         for group, _ in walk_groups(raw["flowContents"])
         for connection in group.get("connections") or []
     }
