@@ -66,7 +66,7 @@ def rows(
         click.echo("no rows")
     elif len(records) == 1 and request_id:
         for name, value in records[0].items():
-            click.echo(f"{name:<16} {'' if value is None else plain(value)}")
+            click.echo(f"{name:<16} {'' if value is None else _short(value)}")
     else:
         _table(records)
 
@@ -125,14 +125,19 @@ def _table(records: list[dict[str, Any]]) -> None:
     for name in records[0]:
         table.add_column(name, overflow="fold")
     for row in records:
-        table.add_row(*("" if value is None else str(plain(value)) for value in row.values()))
+        table.add_row(*("" if value is None else str(_short(value)) for value in row.values()))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def plain(value: object) -> object:
-    """A value that JSON can hold and a terminal can show."""
+    """A value that JSON can hold and a terminal can show, with all its digits."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, datetime):
         return to_text(value)
-    return round(value, 4) if isinstance(value, float) else value
+    return value
+
+
+def _short(value: object) -> object:
+    """For people: four decimals are enough to look at."""
+    return round(value, 4) if isinstance(value, float) else plain(value)

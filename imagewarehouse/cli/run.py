@@ -136,9 +136,14 @@ async def _watch(kudu: LocalKudu) -> None:
 
 
 async def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
+    from imagewarehouse.flows.definition import environment_name
     from imagewarehouse.standalone.runner import Runner
 
     runner = Runner(options)
+    for name, _ in options.settings:
+        if runner.flow.parameters[name].sensitive:
+            seen = f"{name} is a secret, and every user of this machine can read the arguments of a program"
+            click.echo(f"warning: {seen}; set {environment_name(name)} instead", err=True)
     await runner.start()
     click.echo(f"imagewarehouse {__version__} is ready")
     for service, address in runner.describe():
@@ -148,8 +153,19 @@ async def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
     elif masters := runner.parameters.get(_MASTERS):
         click.echo(f"  Kudu: {masters}")
         await asyncio.to_thread(_check_masters, masters)
-    contents = "images and journal" if runner.parameters.get(_MASTERS) else "rows, images and journal"
-    click.echo(f"  {contents} in {options.data.resolve()}; Ctrl-C stops")
+    data, inside = options.data.resolve(), ["journal"]
+    places = (
+        [("images", "store.uri")]
+        if runner.parameters.get(_MASTERS)
+        else [("rows", "rows.database"), ("images", "store.uri")]
+    )
+    for contents, name in reversed(places):
+        place = runner.parameters.get(name) or ""
+        if Path(place).is_relative_to(data):
+            inside.insert(0, contents)
+        else:
+            click.echo(f"  {contents} in {_without_login(place)}")
+    click.echo(f"  {' and '.join(filter(None, (', '.join(inside[:-1]), inside[-1])))} in {data}; Ctrl-C stops")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
