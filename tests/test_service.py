@@ -425,6 +425,40 @@ def test_a_wrong_setting_ends_in_one_line_that_names_it(tmp_path: Path, argument
     assert "Traceback" not in done.stderr
 
 
+def test_it_says_where_rows_and_images_are_that_are_not_in_its_folder(tmp_path: Path) -> None:
+    elsewhere = {"rows.database": str(tmp_path / "else" / "rows.duckdb"), "store.uri": str(tmp_path / "objects")}
+    with Service(tmp_path / "data", elsewhere) as service:
+        said = service.output()
+    for contents, place in (("rows", elsewhere["rows.database"]), ("images", elsewhere["store.uri"])):
+        assert f"  {contents} in {place}\n" in said
+    assert f"  journal in {tmp_path / 'data'}; Ctrl-C stops" in said
+
+
+def test_a_secret_among_the_arguments_is_warned_of_and_not_shown(tmp_path: Path) -> None:
+    with Service(tmp_path / "data", {"access.keys": "x:SECRETSECRET12345679"}) as service:
+        said = service.output()
+    assert "warning: access.keys is a secret" in said
+    assert "IMAGEWAREHOUSE_ACCESS_KEYS" in said
+    assert "SECRETSECRET" not in said
+
+
+def test_rows_as_json_have_all_their_digits(service: Service) -> None:
+    sql = "SELECT 1 / 3.0::DOUBLE AS third, 0.00001::DOUBLE AS little FROM (VALUES (1))"
+    command = [
+        sys.executable,
+        "-m",
+        "imagewarehouse.cli.main",
+        "rows",
+        "--data",
+        str(service.data),
+        "--json",
+        "--sql",
+        sql,
+    ]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout) == {"third": 1 / 3, "little": 0.00001}
+
+
 def test_a_port_or_a_data_folder_in_use_is_named(service: Service, tmp_path: Path) -> None:
     for data, named in ((tmp_path / "data", "http.images.port"), (service.data, "in use by another run")):
         command = [*service.command()[:4], "--data", str(data), *service.command()[6:]]
