@@ -6,11 +6,9 @@ Whoever can reach 127.0.0.1 can read and write it: it has no users and no passwo
 from __future__ import annotations
 
 import fcntl
-import itertools
 import json
 import os
 import platform
-import random
 import shutil
 import signal
 import socket
@@ -24,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.ports import free_ports, is_free
 from imagewarehouse.resources import REPOSITORY
 
 DISTRIBUTION = REPOSITORY / "build" / "kudu"
@@ -274,12 +273,12 @@ class LocalKudu:
         self._ports = {}
         for name in names:
             ports = ports_by_name.get(name)
-            if ports is None or not (_is_free(ports.rpc) and _is_free(ports.web)):
+            if ports is None or not (is_free(ports.rpc) and is_free(ports.web)):
                 if ports is not None and len(names) > 2:
                     # Copies of a tablet find each other by the address they once had.
                     raise ConfigurationError(_SETTING, f"port {ports.rpc} or {ports.web} of {name} is taken")
-                rpc = _free_port(used)
-                ports = Ports(rpc, _free_port(used))
+                ports = Ports(*free_ports(2, used))
+                used |= {ports.rpc, ports.web}
             self._ports[name] = ports
         text = json.dumps({name: (ports.rpc, ports.web) for name, ports in self._ports.items()})
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
@@ -407,34 +406,6 @@ def _locked(file: int) -> bool:
     return True
 
 
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            return False
-        return True
-
-
 def _answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((_HOST, port)) == 0
-
-
-def _free_port(used: set[int]) -> int:
-    """A free port that is not in `used`, and is from then on.
-
-    Below those the system gives to outgoing connections: such a one could sit on it when a server is started again.
-    """
-    try:
-        lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    except (OSError, ValueError):
-        lowest = 32768
-    span = range(max(1024, lowest - 16384), lowest) if lowest > 2048 else range(1024, 65536)
-    start = random.randrange(len(span))  # noqa: S311
-    for port in itertools.chain(span[start:], span[:start]):
-        if port not in used and _is_free(port):
-            used.add(port)
-            return port
-    raise ConfigurationError(_SETTING, "there is no free port on 127.0.0.1")
