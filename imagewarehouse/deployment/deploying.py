@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,14 +198,19 @@ def _replace(
     count: int,
     report: Report,
 ) -> None:
-    """NiFi moves no connection that leads to what runs, so that is stopped. Raises NifiError; the flow goes on as it was."""
-    stopped = running.stop_named(nifi, group.identifier, flows.left_destinations(definition, present), target.timeout)
+    """NiFi moves no connection that leads to what runs: then all is stopped. Raises NifiError; what ran goes on as it was."""
+    ran: list[str] = []
+    if flows.left_destinations(definition, present):
+        report.doing("the flow stops: some of its connections lead elsewhere now ...")
+        ran = running.running_components(nifi, group.identifier)
+        running.stop(nifi, group.identifier, target.timeout)
     running.settle(nifi, group.identifier, target.timeout)
     report.doing(f"NiFi replaces the flow, {counted(count, 'difference')} ...")
     try:
         flows.replace_group(nifi, group, definition, present, target.timeout)
     except NifiError:
-        running.start_again(nifi, group.identifier, stopped)
+        with suppress(NifiError):  # the first reason is the one to tell
+            running.start_again(nifi, group.identifier, ran, target.timeout)
         raise
 
 

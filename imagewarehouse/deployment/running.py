@@ -462,26 +462,8 @@ def _schedule(nifi: Nifi, group: str, state: str, components: Mapping[str, Any] 
 
 def stop_sources(nifi: Nifi, group: str, timeout: float) -> list[str]:
     """Stop what takes in new work. Returns the names."""
-    return sorted(_stop_some(nifi, group, layout(nifi, group).sources, timeout).values())
-
-
-def stop_named(nifi: Nifi, group: str, names: Collection[str], timeout: float) -> dict[str, str]:
-    """Stop processors by their names. Returns the names of those that ran, by identifier."""
-    now = snapshot(nifi, group)
-    return _stop_some(nifi, group, {one for one, name in now.names.items() if name in names}, timeout)
-
-
-def start_again(nifi: Nifi, group: str, stopped: Collection[str]) -> None:
-    """Start what was stopped, if it is still there, and nothing else."""
-    if stopped:
-        revisions = layout(nifi, group).revisions
-        present = {identifier: revisions[identifier] for identifier in stopped if identifier in revisions}
-        _schedule(nifi, group, "RUNNING", present)
-
-
-def _stop_some(nifi: Nifi, group: str, identifiers: Collection[str], timeout: float) -> dict[str, str]:
     now, plan = snapshot(nifi, group), layout(nifi, group)
-    running = [identifier for identifier in identifiers if now.states.get(identifier) == "Running"]
+    running = [identifier for identifier in plan.sources if now.states.get(identifier) == "Running"]
     if running:
         _schedule(nifi, group, "STOPPED", {identifier: plan.revisions[identifier] for identifier in running})
         until(
@@ -493,7 +475,25 @@ def _stop_some(nifi: Nifi, group: str, identifiers: Collection[str], timeout: fl
             timeout,
             lambda: f"not stopped: {listed([now.names[identifier] for identifier in running])}",
         )
-    return {identifier: now.names[identifier] for identifier in running}
+    return sorted(now.names[identifier] for identifier in running)
+
+
+def running_components(nifi: Nifi, group: str) -> list[str]:
+    """Identifiers of the processors and ports that run."""
+    return [identifier for identifier, state in snapshot(nifi, group).states.items() if state == "Running"]
+
+
+def start_again(nifi: Nifi, group: str, stopped: Collection[str], timeout: float) -> None:
+    """Start what was stopped, if it is still there, and nothing else."""
+    revisions = layout(nifi, group).revisions
+    present = {identifier: revisions[identifier] for identifier in stopped if identifier in revisions}
+    if present:
+        _schedule(nifi, group, "RUNNING", present)
+        until(
+            lambda: True if present.keys() <= set(running_components(nifi, group)) else None,
+            timeout,
+            lambda: "not all that ran before runs again",
+        )
 
 
 def drain(nifi: Nifi, group: str, timeout: float, doing: Callable[[str], None]) -> list[Queue]:
