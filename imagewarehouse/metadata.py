@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Any, Literal
-
-from imagewarehouse.errors import RowRejected
 
 ColumnType = Literal["string", "timestamp", "int32", "int64", "float", "double"]
 Stage = Literal["filter", "enrich", "store", "classify", "last", "each"]
@@ -123,29 +121,6 @@ _ERRORS = ("error_code", "error_detail")
 # A rejected request got no further than the filter: what its sender said, who that was, and why it was refused.
 _OF_REJECTED = (*KEY, "status", *_ERRORS, "file_name", "declared_type", "size_bytes", "source_ip", "source_user",
                 "total_ms", "node")  # fmt: skip
-
-
-def record_from_attributes(attributes: Mapping[str, str]) -> ImageRecord:
-    """Read a record out of text attributes.
-
-    Raises RowRejected naming the attribute that is missing or cannot be read.
-    """
-    status = attributes.get("status")
-    values: dict[str, Any] = {}
-    for column in COLUMNS:
-        text = attributes.get(column.name)
-        if not text or not can_have(status, column.name):
-            if not column.nullable:
-                raise RowRejected(f"attribute {column.name} is missing")
-            continue
-        try:
-            values[column.name] = from_text(text, column.type)
-        except (ValueError, OverflowError) as err:
-            raise RowRejected(f"attribute {column.name}: expected {column.type}, received {text[:80]!r}") from err
-    try:
-        return ImageRecord(**values)
-    except ValueError as err:
-        raise RowRejected(str(err)) from err
 
 
 def can_have(status: str | None, column: str) -> bool:

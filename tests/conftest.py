@@ -19,8 +19,9 @@ from PIL import Image
 
 from imagewarehouse.flows.definition import Component, Retry
 from imagewarehouse.ids import event_time, new_request_id
-from imagewarehouse.metadata import ImageRecord
+from imagewarehouse.metadata import COLUMNS, ImageRecord
 from imagewarehouse.nifi.adapter import now
+from imagewarehouse.nifi.codec import read_event
 from imagewarehouse.nifi.processors import processor_class
 from imagewarehouse.resources import PROCESSORS, REPOSITORY
 from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
@@ -269,3 +270,15 @@ def kudu(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKudu]:
     needs_kudu_servers()
     with LocalKudu(tmp_path_factory.mktemp("kudu"), never_fsync=True) as running:
         yield running
+
+
+# --- records ------------------------------------------------------------------------------------------------------
+
+
+def record_from_attributes(attributes: Mapping[str, str]) -> ImageRecord:
+    """The record that text attributes stand for, as the codec and the last step read them. Raises RowRejected."""
+    event, unreadable = read_event(attributes.get, [column.name for column in COLUMNS])
+    if unreadable is not None:
+        raise unreadable
+    total_ms = attributes.get("total_ms")
+    return event.record(total_ms=float(total_ms) if total_ms else None, node=attributes.get("node") or None)

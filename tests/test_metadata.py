@@ -21,11 +21,11 @@ from imagewarehouse.metadata import (
     Column,
     ImageRecord,
     from_text,
-    record_from_attributes,
     to_text,
 )
 from imagewarehouse.rows.columns import SCHEMA
 from imagewarehouse.rows.embedded import LocalRows
+from tests.conftest import record_from_attributes
 
 WHEN = datetime(2026, 3, 1, 12, 0, 0, 123457, tzinfo=timezone.utc)
 REQUEST_ID = new_request_id(WHEN)

@@ -24,13 +24,14 @@ from PIL import Image
 from imagewarehouse import __version__
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.ids import event_time, new_request_id
-from imagewarehouse.metadata import COLUMNS, ImageRecord, record_from_attributes, to_text
+from imagewarehouse.metadata import COLUMNS, ImageRecord, to_text
 from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi.processors import processor_class
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.store import ObjectStore
 from imagewarehouse.resources import PROCESSORS, REPOSITORY
 from imagewarehouse.steps import outcome
+from tests.conftest import record_from_attributes
 
 KEY = "alice-0123456789abcdef"
 AWAITED = {"http.context.identifier": "6f1c0d0e-0000-4000-8000-000000000002", "http.method": "POST"}
@@ -752,6 +753,14 @@ def test_a_row_that_can_never_be_written_is_not_tried_again(rows: Any, attribute
     assert (awaited.relationship, awaited.set["http.response.status"]) == ("refused", "500")
     assert json.loads(awaited.content)["error_code"] == "rows.rejected"
     assert written(rows) == []
+
+
+def test_what_the_last_step_sets_itself_cannot_be_claimed_nor_cost_the_row(rows: Any) -> None:
+    sent = with_key({**CLASSIFIED, "total_ms": "abc", "node": "made up"})
+    assert rows.transform(b"the image", sent).relationship == "success"
+    (row,) = written(rows)
+    assert row["total_ms"] >= 0
+    assert row["node"] != "made up"
 
 
 def test_one_bad_row_does_not_take_the_rows_of_other_tasks_with_it(rows: Any) -> None:

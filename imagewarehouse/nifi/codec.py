@@ -59,6 +59,7 @@ _DEFLATED = "deflate:"
 LARGE = 64 << 20
 _TYPES = {column.name: column.type for column in COLUMNS}
 _NAMES = tuple(_TYPES)
+_READ = tuple(column.name for column in COLUMNS if column.stage != "last")  # those a step is told; it sets the others
 _SENT = ("size_bytes", "declared_type", "file_name", "source_user")  # what a request may lack
 Get = Callable[[str], "str | None"]
 
@@ -344,7 +345,7 @@ class Bundle:
         texts: Sequence[Mapping[str, str]] = (
             [self.attributes(number) for number in range(len(self))] if self._records is None else self._records
         )
-        return [_PackedImage(self, n, *read_event(attributes.get, _NAMES)) for n, attributes in enumerate(texts)]
+        return [_PackedImage(self, n, *read_event(attributes.get, _READ)) for n, attributes in enumerate(texts)]
 
 
 class _PackedImage(Image):

@@ -24,7 +24,7 @@ class RecordImages:
     takes_ended = True
     answers = True
     fatal = FAILURE  # a row that can never be written: its batch goes to the dead letters, the other rows are there
-    reads = tuple(column.name for column in COLUMNS)
+    reads = tuple(column.name for column in COLUMNS if column.stage != "last")  # those it sets itself
     owns = ()
 
     def __init__(self, rows: GroupCommit[ImageRecord, None], node: str, *, answer_all: bool = False) -> None:
