@@ -112,8 +112,8 @@ class FilterImageRequest(FlowFileTransform):
     )
     PACKAGES = PropertyDescriptor(
         name="FlowFile Packages",
-        description="""true: every FlowFile is a package of images (FlowFile stream v3), as PackageFlowFile makes them, and stays
-            one; the record of each image is in the attribute package.records. false: every FlowFile is one image.""",
+        description="""true: every FlowFile is a package of images (FlowFile stream v3), as PackageFlowFile makes them, and
+            stays one; the record of each image is in the attribute package.records. false: every FlowFile is one image.""",
         required=True,
         default_value="false",
         allowable_values=["true", "false"],
