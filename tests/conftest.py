@@ -29,7 +29,9 @@ from imagewarehouse.standalone.local_kudu import DISTRIBUTION, HOW_TO_FETCH, Loc
 from imagewarehouse.standalone.python_host import PythonProcessor
 
 # A failed assert in them shows its values as one in a test does.
-pytest.register_assert_rewrite("tests.http_server", "tests.kudu_clients", "tests.kudu_faults", "tests.kudu_processor")
+pytest.register_assert_rewrite(
+    "tests.http_server", "tests.kudu_clients", "tests.kudu_faults", "tests.kudu_processor", "tests.row_processes"
+)
 
 # The machines that run this are busy: how long one example takes says nothing.
 settings.register_profile("imagewarehouse", deadline=None)

@@ -7,12 +7,9 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -23,99 +20,30 @@ from click.testing import CliRunner
 from imagewarehouse.cli.rows import rows as rows_command
 from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable
 from imagewarehouse.metadata import COLUMNS, ImageRecord
-from imagewarehouse.rows import embedded, log, reading
+from imagewarehouse.rows import embedded, log, moving
 from imagewarehouse.rows.embedded import LocalRows
+from imagewarehouse.rows.locks import FileHeld, Gate
 from imagewarehouse.rows.reading import read
-from imagewarehouse.rows.table import SQL_TYPES, FileHeld, Gate
+from imagewarehouse.rows.table import SQL_TYPES
 from tests.conftest import until
+from tests.row_processes import (
+    AT,
+    COUNTS,
+    READER,
+    WRITER,
+    acknowledged,
+    counts,
+    finish,
+    first_line,
+    held,
+    in_the_file,
+    start,
+)
 
 Record = Callable[..., ImageRecord]
 NOW = datetime(2026, 11, 20, tzinfo=timezone.utc)
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-COUNTS = "SELECT count(*) AS n, count(DISTINCT request_id) AS ids FROM image_events"
 SQL_COLUMNS = ", ".join(f"{c.name} {SQL_TYPES[c.type]}{'' if c.nullable else ' NOT NULL'}" for c in COLUMNS)
-
-# Writes batches of 7 until it is told to stop, and says each time how many are acknowledged. Moves without a pause.
-WRITER = """
-import os, signal, sys, threading
-from pathlib import Path
-from imagewarehouse.ids import event_time, new_request_id
-from imagewarehouse.metadata import ImageRecord
-from imagewarehouse.nifi.adapter import now
-from imagewarehouse.rows import embedded, table
-def record():
-    request_id = new_request_id(now())
-    return ImageRecord(event_time=event_time(request_id), request_id=request_id, status="classified")
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-embedded._MOVE_S = 0.02
-store = embedded.LocalRows(Path(sys.argv[1]))
-{then}
-stop = threading.Event()
-threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
-written = 0
-while not stop.wait(0.005):
-    store.write([record() for _ in range(7)])
-    written += 7
-    print(written, flush=True)
-store.close()
-"""
-# What a program that knows nothing of us does: DuckDB alone.
-READER = """
-import sys, time, duckdb
-until, seen = time.monotonic() + float(sys.argv[2]), []
-while time.monotonic() < until:
-    try:
-        with duckdb.connect(sys.argv[1], read_only=True) as connection:
-            seen.append(connection.execute("SELECT count(*), count(DISTINCT request_id) FROM image_events").fetchone())
-    except duckdb.IOException as err:
-        if "lock" not in str(err):
-            raise
-    time.sleep(0.05)
-print(seen)
-"""
-HOLDER = """
-import sys, duckdb
-connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "read")
-print("open", flush=True)
-sys.stdin.read()
-"""
-
-
-def start(script: str, *arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    said, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    return said
-
-
-def first_line(writer: subprocess.Popen[str]) -> int:
-    assert writer.stdout is not None
-    return int(writer.stdout.readline())
-
-
-def acknowledged(said: str, before: int = 0) -> int:
-    """The last number that a writer said, who may have been killed in the middle of a line."""
-    lines = said.splitlines(keepends=True)
-    return int(lines[-1]) if lines and lines[-1].endswith("\n") else int(lines[-2]) if lines[1:] else before
-
-
-@contextmanager
-def held(path: Path, how: str = "read") -> Iterator[subprocess.Popen[str]]:
-    """Another program has the file open."""
-    process = start(HOLDER, path, how)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "open\n"
-    try:
-        yield process
-    finally:
-        finish(process)
 
 
 def with_key(path: Path, count: int, extra: str = "") -> None:
@@ -145,21 +73,6 @@ def old(number: int, **values: object) -> ImageRecord:
     return ImageRecord(
         **{"event_time": moment, "request_id": f"request-{number}", "status": "failed", "width": number, **values}
     )
-
-
-def counts(path: Path) -> tuple[int, int]:
-    """Rows and different ids, of file and log."""
-    (row,) = read(path, COUNTS).to_pylist()
-    return row["n"], row["ids"]
-
-
-def in_the_file(path: Path) -> int:
-    """Rows that DuckDB alone sees, from another process."""
-    script = (
-        "import sys, duckdb; c = duckdb.connect(sys.argv[1], read_only=True);"
-        " print(*c.sql('SELECT count(*) FROM image_events').fetchall()[0])"
-    )
-    return int(finish(start(script, path)))
 
 
 # --- other processes read -------------------------------------------------------------------------------------------
@@ -195,7 +108,7 @@ def test_a_reader_that_holds_the_file_keeps_no_row_waiting_and_none_is_lost(
     tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(embedded, "_MOVE_S", 0.1)
-    monkeypatch.setattr(embedded, "_TRIES_S", 0.1)
+    monkeypatch.setattr(moving, "_TRIES_S", 0.1)
     monkeypatch.setattr(embedded, "_WARN_S", 0.5)
     path = tmp_path / "rows.duckdb"
     store = LocalRows(path)
@@ -223,7 +136,7 @@ def test_a_reader_that_holds_the_file_keeps_no_row_waiting_and_none_is_lost(
 def test_a_reader_that_never_lets_go_leaves_the_records_in_the_log(
     tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(embedded, "_TRIES_S", 0.1)
+    monkeypatch.setattr(moving, "_TRIES_S", 0.1)
     path = tmp_path / "rows.duckdb"
     LocalRows(path).close()
     with held(path):
@@ -339,14 +252,6 @@ def test_queries_without_a_pause_do_not_keep_rows_in_the_log(
 
 # --- kills ------------------------------------------------------------------------------------------------------------
 
-AT = {
-    "before-the-commit": "table.moment = die",
-    "after-the-commit": "embedded.LocalRows._detach = die",
-    "in-the-middle-of-a-checkpoint": "import threading as t; f = embedded.LocalRows._detach; embedded.LocalRows._detach = "
-    "lambda self: (t.Timer(0.001, die).start(), f(self))",
-    "before-the-log-is-emptied": "embedded.RecordLog.remove = die",
-}
-
 
 @pytest.mark.parametrize("moment", AT.values(), ids=AT)
 def test_a_writer_killed_in_the_middle_of_a_move_loses_nothing(tmp_path: Path, moment: str) -> None:
@@ -417,36 +322,13 @@ store.close()
     assert in_the_file(path) == 51_000
 
 
-# --- one writer -----------------------------------------------------------------------------------------------------
-
-
-def test_a_second_writer_is_refused_by_name_of_the_setting_and_number_of_the_process(tmp_path: Path) -> None:
-    path = tmp_path / "rows.duckdb"
-    writer = start(WRITER.format(then=""), path)
-    line = first_line(writer)
-    with pytest.raises(ConfigurationError, match=f"process {writer.pid} does") as caught:
-        LocalRows(path)
-    assert caught.value.setting == "Local Database"
-    total = acknowledged(finish(writer), line)
-    LocalRows(path).close()  # it has let go
-    assert counts(path) == (total, total)
-
-
-def test_a_second_writer_of_the_same_process_is_refused_as_well(tmp_path: Path, record: Record) -> None:
-    path = tmp_path / "rows.duckdb"
-    store = LocalRows(path)
-    with pytest.raises(ConfigurationError, match="Local Database"):
-        LocalRows(tmp_path / "." / "rows.duckdb")
-    store.write([record()])
-    assert counts(path) == (1, 1)
-    store.close()
-    LocalRows(path).close()
+# --- another program writes -----------------------------------------------------------------------------------------
 
 
 def test_a_program_that_writes_into_the_file_itself_is_a_wrong_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "_TRIES_S", 0.1)
+    monkeypatch.setattr(moving, "_TRIES_S", 0.1)
     path = tmp_path / "rows.duckdb"
     LocalRows(path).close()
     with held(path, "write") as program, pytest.raises(ConfigurationError, match=f"PID {program.pid}"):
@@ -569,7 +451,7 @@ def test_a_file_without_the_table_shows_what_waits(tmp_path: Path, record: Recor
     path = tmp_path / "rows.duckdb"
     duckdb.connect(str(path)).close()
     assert counts(path) == (0, 0)
-    waiting = log.RecordLog(reading.log_of(path))
+    waiting = log.RecordLog(log.log_of(path))
     waiting.append([record()])
     assert counts(path) == (1, 1)
     waiting.close()

@@ -7,6 +7,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -18,9 +19,8 @@ from hypothesis import strategies as st
 from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable
 from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.metadata import COLUMNS, ImageRecord
-from imagewarehouse.rows.columns import Values
 from imagewarehouse.rows.embedded import LocalRows
-from imagewarehouse.rows.log import RecordLog
+from imagewarehouse.rows.log import RecordLog, Values
 
 Record = Callable[..., ImageRecord]
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -76,12 +76,13 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 @given(st.lists(any_record(), min_size=1, max_size=5))
 def test_any_record_comes_out_of_the_log_as_it_went_in(records: list[ImageRecord]) -> None:
-    log = RecordLog(Path(":memory:"))
-    log.append(records)
-    assert [(number, as_record(values)) for number, values in log.read(100)] == list(enumerate(records, 1))
-    log.remove(len(records))
-    assert log.read(100) == []
-    log.close()
+    with tempfile.TemporaryDirectory() as folder:
+        log = RecordLog(Path(folder) / "rows.duckdb.log")
+        log.append(records)
+        assert [(number, as_record(values)) for number, values in log.read(100)] == list(enumerate(records, 1))
+        log.remove(len(records), {})
+        assert log.read(100) == []
+        log.close()
 
 
 def test_what_a_killed_process_has_acknowledged_is_there_at_the_next_start(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_record_that_was_moved_and_not_taken_out_does_not_stand_twice(
     rows = LocalRows(tmp_path / "rows.duckdb")
     rows.write([record()])
     with monkeypatch.context() as broken:
-        broken.setattr(rows._log, "remove", lambda last: (_ for _ in ()).throw(RowStoreUnavailable("disk full")))
+        broken.setattr(rows._log, "remove", lambda *_: (_ for _ in ()).throw(RowStoreUnavailable("disk full")))
         with pytest.raises(RowStoreUnavailable):
             rows._move()
     assert rows._log.read(10) != []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pyarrow as pa
 
@@ -16,18 +15,7 @@ _ARROW_TYPES: dict[ColumnType, pa.DataType] = {
 }  # fmt: skip
 SCHEMA = pa.schema([pa.field(c.name, _ARROW_TYPES[c.type], c.nullable) for c in COLUMNS])
 
-# A record as the log gives it back: a value for each of COLUMNS, the time in microseconds since 1970.
-Values = tuple[Any, ...]
-
 
 def record_arrays(records: Sequence[ImageRecord]) -> list[pa.Array]:
     """One array for each column of SCHEMA, a cell for each record."""
     return [pa.array([getattr(record, f.name) for record in records], type=f.type) for f in SCHEMA]
-
-
-def value_table(rows: Sequence[Values]) -> pa.Table:
-    """Rows as a table of SCHEMA. Raises pa.ArrowException, ValueError, TypeError or OverflowError for a wrong value."""
-    columns = zip(*rows, strict=True)
-    return pa.Table.from_arrays(
-        [pa.array(cells, type=f.type) for cells, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
-    )

@@ -1,7 +1,8 @@
 """The log in front of the embedded rows: what is appended survives a crash, for a tenth of a database's commit.
 
 SQLite with a write-ahead log, synced at every append. Records lie in it in their order until they are in the database
-and taken out here. One process writes it; others may read it at any time (`waiting`).
+and taken out here. All processes of a machine may append, one of them takes out, and others may read it at any time
+(`waiting`).
 
 A record is a JSON list: the number of its layout, then its values. A layout is the list of the columns' names, so that a
 log of another release can be read. The first release wrote an object of names and values; that is read as well.
@@ -18,11 +19,12 @@ from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable
 from imagewarehouse.metadata import COLUMNS, STATUSES, ImageRecord
-from imagewarehouse.rows.columns import Values
+from imagewarehouse.rows.locks import SETTING, held, open_lock
 from imagewarehouse.text import one_line
 
 log = logging.getLogger("imagewarehouse.rows")
@@ -36,21 +38,45 @@ _values = attrgetter(*_NAMES)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 _INSERT = "INSERT INTO records (record) VALUES (?)"
 _PAGE = 5_000
+_BUSY_S = 5.0
 _NO_RECORD = (ValueError, TypeError, LookupError)
 
+# A record as it comes out: a value for each of COLUMNS, the time in microseconds since 1970.
+Values = tuple[Any, ...]
 Layouts = Mapping[int, tuple[str, ...]]
 Numbered = list[tuple[int, Values]]
 
 
+def log_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}.log")
+
+
 class RecordLog:
-    """Thread-safe. Written by one process at a time; who opens it sees to that."""
+    """Thread-safe, and shared with the other processes that have it open; made after a fork, never before one.
+
+    Who writes takes a lock file first. SQLite alone would look again after 1, 2, 5 and 10 ms whether its turn has come; the
+    lock wakes whoever waits at once.
+    """
 
     def __init__(self, path: Path) -> None:
         """Raises ConfigurationError."""
         self.path = path
         self._lock = threading.Lock()
         try:
-            self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._turn = open_lock(path.with_name(f"{path.name}.lock"))
+            try:
+                with held(self._turn):
+                    self._open()
+            except BaseException:
+                self._turn.close()
+                raise
+        except (sqlite3.Error, OSError) as err:
+            raise ConfigurationError(SETTING, f"{path}: {one_line(err)}") from err
+
+    def _open(self) -> None:
+        # The wait is for what does not know of the lock: readers while they repair what a killed process has left.
+        self._connection = sqlite3.connect(self.path, timeout=_BUSY_S, check_same_thread=False, isolation_level=None)
+        try:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")  # in WAL mode NORMAL would sync at checkpoints only
             for table in ("records", "refused"):  # the latter: what the database will never take, for an operator
@@ -63,19 +89,25 @@ class RecordLog:
             names = json.dumps(_NAMES)
             self._connection.execute("INSERT OR IGNORE INTO layouts (names) VALUES (?)", (names,))
             ((self._layout,),) = self._connection.execute("SELECT number FROM layouts WHERE names = ?", (names,))
-            self._layouts = _layouts(self._connection)
-        except sqlite3.Error as err:
-            raise ConfigurationError("Local Database", f"{path}: {one_line(err)}") from err
+        except BaseException:
+            self._connection.close()
+            raise
 
     def append(self, records: Sequence[ImageRecord]) -> None:
         """They are on disk when this returns. Raises RowStoreUnavailable: none of them is."""
         texts = [(self._text(record),) for record in records]
         if len(texts) == 1:  # a transaction of its own, without the two statements around it
-            with self._lock, self._errors():
+            with self._alone():
                 self._connection.execute(_INSERT, texts[0])
             return
         with self._transaction():
             self._connection.executemany(_INSERT, texts)
+
+    # --- for the one process that takes out -----------------------------------------------------------------------
+    #
+    # SQLite numbers a record after the greatest number that is there, so a number can come again once its record is gone.
+    # As long as the last record of a page is in its place, whatever is appended comes after it, and `remove` takes out
+    # what was read and nothing else. That is why a record that the database refuses stays there until the page goes.
 
     def read(self, limit: int) -> Numbered:
         """The oldest records with their numbers, in their order. What is no record is set aside."""
@@ -84,32 +116,52 @@ class RecordLog:
                 rows = self._connection.execute(
                     "SELECT number, record FROM records ORDER BY number LIMIT ?", (limit,)
                 ).fetchall()
-            records = []
+                layouts = _layouts(self._connection)  # after the records, whose process may have brought a new one
+            records, refused = [], {}
             for number, text in rows:
                 try:
-                    records.append((number, _read(text, self._layouts)))
+                    records.append((number, _read(text, layouts)))
                 except _NO_RECORD as err:  # noqa: PERF203 - each by itself
-                    self.set_aside(number, err)
+                    refused[number] = err
+            if refused:
+                with self._transaction():
+                    self._copy(refused)
+                    self._connection.executemany("DELETE FROM records WHERE number = ?", [(n,) for n in refused])
+                self._tell(refused)
             if records or not rows:
                 return records
 
-    def remove(self, last: int) -> None:
-        """Take out the records up to that number."""
-        with self._transaction():
-            self._connection.execute("DELETE FROM records WHERE number <= ?", (last,))
+    def last(self) -> int:
+        """The number of the newest record, 0 where there is none."""
+        with self._lock, self._errors():
+            ((number,),) = self._connection.execute("SELECT coalesce(max(number), 0) FROM records")
+        return int(number)
 
-    def set_aside(self, number: int, why: Exception) -> None:
-        """Keep a record in the table `refused`: the others must not wait for it for ever."""
-        log.error("%s: record %d is set aside in the table refused: %s", self.path, number, one_line(why))
+    def remove(self, last: int, refused: Mapping[int, Exception]) -> None:
+        """Take out the records up to that number. The table `refused` keeps those that no one must wait for, for ever."""
         with self._transaction():
-            self._connection.execute(
-                "INSERT INTO refused (record) SELECT record FROM records WHERE number = ?", (number,)
-            )
-            self._connection.execute("DELETE FROM records WHERE number = ?", (number,))
+            self._copy(refused)
+            self._connection.execute("DELETE FROM records WHERE number <= ?", (last,))
+        self._tell(refused)
+
+    def _copy(self, refused: Mapping[int, Exception]) -> None:
+        self._connection.executemany(
+            "INSERT INTO refused (record) SELECT record FROM records WHERE number = ?",
+            [(number,) for number in refused],
+        )
+
+    def _tell(self, refused: Mapping[int, Exception]) -> None:
+        for number, why in refused.items():
+            log.error("%s: record %d is set aside in the table refused: %s", self.path, number, one_line(why))
+
+    # --------------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         with self._lock:
-            self._connection.close()
+            if not self._turn.closed:
+                with held(self._turn):  # the last to close it empties SQLite's write-ahead log
+                    self._connection.close()
+                self._turn.close()
 
     def _text(self, record: ImageRecord) -> str:
         values = [self._layout, *_values(record)]
@@ -117,8 +169,17 @@ class RecordLog:
         return _encode(values)
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _alone(self) -> Iterator[None]:
+        """Of all threads of all processes."""
         with self._lock, self._errors():
+            if self._turn.closed:
+                raise RowStoreUnavailable(f"{self.path}: it is closed")
+            with held(self._turn):
+                yield
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._alone():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -132,7 +193,7 @@ class RecordLog:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as err:
+        except (sqlite3.Error, OSError) as err:
             raise RowStoreUnavailable(f"{self.path}: {one_line(err)}") from err
 
 

@@ -12,18 +12,15 @@ import pyarrow as pa
 
 from imagewarehouse.errors import RowStoreUnavailable
 from imagewarehouse.rows.columns import SCHEMA, TABLE
-from imagewarehouse.rows.log import waiting
+from imagewarehouse.rows.locks import FileHeld, gate
+from imagewarehouse.rows.log import log_of, waiting
 from imagewarehouse.rows.select import select
-from imagewarehouse.rows.table import FileHeld, Upserts, duckdb_errors, gate, moment, settings
+from imagewarehouse.rows.table import Upserts, duckdb_errors, moment, settings
 
 _WAIT_S = 10.0  # a writer has the file for some milliseconds each second; for seconds where it copies an old table
 _POLL_S = 0.01
 # Queries of one process share what DuckDB has of the file; who joins while it is being made lacks some functions.
 _connecting = threading.Lock()
-
-
-def log_of(database: Path) -> Path:
-    return database.with_name(f"{database.name}.log")
 
 
 def read(database: Path, sql: str, *, memory_limit: str = "128MB", wait_s: float = _WAIT_S) -> pa.Table:

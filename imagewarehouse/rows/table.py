@@ -1,10 +1,9 @@
-"""The DuckDB file of the embedded rows: who has it open, its table, and how rows get into it."""
+"""The DuckDB file of the embedded rows: how it is opened, its table, and how rows get into it."""
 
 from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +15,9 @@ import pyarrow as pa
 
 from imagewarehouse.errors import RowStoreUnavailable
 from imagewarehouse.metadata import COLUMNS, KEY, ColumnType
-from imagewarehouse.rows.columns import SCHEMA, TABLE, Values, value_table
+from imagewarehouse.rows.columns import SCHEMA, TABLE
+from imagewarehouse.rows.locks import FileHeld
+from imagewarehouse.rows.log import Values
 from imagewarehouse.text import one_line
 
 log = logging.getLogger("imagewarehouse.rows")
@@ -35,65 +36,7 @@ _GAP_US = 60_000_000
 _MOST_STRETCHES = 8  # a DELETE costs 1 ms for its plan; one over all row groups of a million rows 27 ms
 
 
-class FileHeld(RowStoreUnavailable):
-    """Another program, or a query of this process, has the file open."""
-
-
-# --- who has the file open ----------------------------------------------------------------------------------------
-
-
-class Gate:
-    """Within one process: many may read the file, or one may write it.
-
-    Between processes DuckDB locks the file. It cannot do so here: a process's locks of a file do not shut out itself, and
-    all are gone when it closes the file once.
-    """
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._readers = 0
-        self._writer_waits = self._writing = False
-
-    @contextmanager
-    def shared(self) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: not (self._writing or self._writer_waits))
-            self._readers += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._readers -= 1
-                self._changed.notify_all()
-
-    @contextmanager
-    def alone(self, wait_s: float) -> Iterator[None]:
-        """For the one writer. New readers are kept waiting meanwhile. Raises FileHeld."""
-        with self._changed:
-            self._writer_waits = True
-            try:
-                if not self._changed.wait_for(lambda: not self._readers, wait_s):
-                    raise FileHeld("a query of this process has the file open")
-                self._writing = True
-            finally:
-                self._writer_waits = False
-                self._changed.notify_all()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._writing = False
-                self._changed.notify_all()
-
-
-_gates: dict[Path, Gate] = {}
-_gates_lock = threading.Lock()
-
-
-def gate(path: Path) -> Gate:
-    """The one of this file in this process."""
-    with _gates_lock:
-        return _gates.setdefault(path.resolve(), Gate())
+# --- the file -----------------------------------------------------------------------------------------------------
 
 
 def settings(path: Path, memory_limit: str) -> dict[str, str | bool | int | float | list[str]]:
@@ -212,7 +155,7 @@ class Upserts:
 
     def _write(self, rows: Sequence[Values]) -> None:
         latest = {(values[_TIME], values[_ID]): values for values in rows}
-        self._batch.table = value_table(list(latest.values()))
+        self._batch.table = _table(list(latest.values()))
         times = sorted(time for time, _ in latest)
         self._connection.execute("BEGIN")
         try:
@@ -237,6 +180,14 @@ class _Batch:
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         return self.table.__arrow_c_stream__(requested_schema)
+
+
+def _table(rows: Sequence[Values]) -> pa.Table:
+    """Rows as a table of SCHEMA. Raises pa.ArrowException, ValueError, TypeError or OverflowError for a wrong value."""
+    columns = zip(*rows, strict=True)
+    return pa.Table.from_arrays(
+        [pa.array(cells, type=f.type) for cells, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
 
 
 def _stretches(times: Sequence[int]) -> list[tuple[int, int]]:
