@@ -17,7 +17,7 @@ import uvloop
 
 from imagewarehouse.standalone import http as listeners
 from imagewarehouse.standalone import server as module
-from imagewarehouse.standalone.server import Disconnected, Request, Response, Server
+from imagewarehouse.standalone.server import Disconnected, Request, Response, Server, bind
 
 KB = 1024
 CEILING = KB * KB
@@ -53,9 +53,9 @@ class Running:
 
     def _run(self, host: str) -> None:
         asyncio.set_event_loop(self.loop)
-        self.loop.run_until_complete(self.server.start(host, 0))
-        assert self.server._server is not None
-        self.port = self.server._server.sockets[0].getsockname()[1]
+        (sockets,) = bind(host, 0)
+        self.port = sockets[0].getsockname()[1]
+        self.loop.run_until_complete(self.server.start(sockets))
         self._started.set()
         self.loop.run_forever()
         self.loop.close()

@@ -6,12 +6,14 @@ import base64
 import concurrent.futures
 import hashlib
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -304,10 +306,11 @@ def test_a_store_that_is_away_delays_images_and_loses_none(tmp_path: Path) -> No
 
 
 def _journalled(service: Service) -> int:
-    import sqlite3
-
-    with sqlite3.connect(f"file:{service.data / 'journal.sqlite'}?mode=ro", uri=True) as connection:
-        return int(connection.execute("SELECT count(*) FROM entries").fetchone()[0])
+    count = 0
+    for path in service.data.glob("journal*.sqlite"):  # of each process
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            count += connection.execute("SELECT count(*) FROM entries").fetchone()[0]
+    return count
 
 
 def test_a_header_that_is_no_text_holds_up_neither_its_request_nor_others(service: Service) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
 import signal
 import sys
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +21,14 @@ from imagewarehouse.errors import ConfigurationError, WarehouseError
 
 if TYPE_CHECKING:
     from imagewarehouse.standalone.local_kudu import LocalKudu
-    from imagewarehouse.standalone.runner import Options
+    from imagewarehouse.standalone.runner import Options, Runner
 
 log = logging.getLogger("imagewarehouse.run")
 
 _MASTERS = "kudu.masters"
 _FLOW = resources.FLOW
+_LINUX = sys.platform == "linux"
+_MOST_WORKERS = 4  # unless more are asked for: each takes memory
 
 
 @click.command()
@@ -35,6 +39,9 @@ _FLOW = resources.FLOW
               help="Folder for the journal, and for rows and images unless settings say otherwise.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, envvar="IMAGEWAREHOUSE_HOST",
               help="Address to listen on; 0.0.0.0 for every network.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 64), envvar="IMAGEWAREHOUSE_WORKERS",
+              help="Processes that serve together. Each takes about 65 MiB more.  [default: one for each core, 4 at most; "
+                   "1 where the system is not Linux]")  # fmt: skip
 @click.option("--kudu", metavar="local|MASTERS", envvar="IMAGEWAREHOUSE_KUDU",
               help="Write rows to Kudu: to one of its own, kept under --data (local; Linux x86_64), or to that of these "
                    "masters (HOST:PORT,...).")  # fmt: skip
@@ -46,7 +53,14 @@ _FLOW = resources.FLOW
 )
 @click.option("--verbose", is_flag=True, help="Log every step of the start-up.")
 def run(
-    flow: Path, data: Path, host: str, kudu: str | None, settings: tuple[str, ...], list_settings: bool, verbose: bool
+    flow: Path,
+    data: Path,
+    host: str,
+    workers: int | None,
+    kudu: str | None,
+    settings: tuple[str, ...],
+    list_settings: bool,
+    verbose: bool,
 ) -> None:
     """Run the flow on this machine, without NiFi.
 
@@ -70,7 +84,8 @@ def run(
     )
     logging.getLogger("imagewarehouse").setLevel(logging.INFO)
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # a traceback for every client that goes away
-    from imagewarehouse.standalone.process import allow_connections, keep_small  # before anything allocates on a thread
+    # Before anything allocates on a thread.
+    from imagewarehouse.standalone.process import allow_connections, cores, keep_small
 
     os.umask(0o027)  # what people send is not for every user of the machine
     keep_small()
@@ -80,7 +95,11 @@ def run(
     sys.setswitchinterval(0.001)
     from imagewarehouse.standalone.runner import Options
 
-    options = Options(flow=flow, data=data, host=host, settings=tuple(_pair(text) for text in settings))
+    if workers is None:
+        workers = min(cores(), _MOST_WORKERS) if _LINUX else 1
+    elif workers > 1 and not _LINUX:
+        raise ConfigurationError("--workers", "only Linux spreads connections over several processes")
+    options = Options(flow, data, host, workers, tuple(_pair(text) for text in settings))
     if kudu and any(name == _MASTERS for name, _ in options.settings):
         raise ConfigurationError("--kudu", f"{_MASTERS} is set as well; give one of them")
     if kudu and kudu != "local":
@@ -88,13 +107,11 @@ def run(
     if list_settings:
         _list(options)
         return
-    import uvloop
-
     local = _start_kudu(options) if kudu == "local" else None
     try:
         if local is not None:
             options = _with_masters(options, local.masters)
-        sys.exit(uvloop.run(_serve(options, local)))
+        sys.exit(_serve(options, local))
     finally:
         if local is not None:
             local.stop()  # last: what was under way has been written by now
@@ -125,34 +142,66 @@ def _check_masters(masters: str) -> None:
         log.warning("%s; rows wait until one does", err)
 
 
-async def _watch(kudu: LocalKudu) -> None:
+def _watch(kudu: LocalKudu) -> None:
     """Log each Kudu server that has ended by itself, once; rows wait until the service is started again."""
     reported: set[str] = set()
     while True:
         for name in set(kudu.dead()) - reported:
             reported.add(name)
             log.error("Kudu's %s has ended, no row can be written: %s", name, kudu.last_words(name))
-        await asyncio.sleep(1)
+        time.sleep(1)
 
 
-async def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
+def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
+    import uvloop
+
     from imagewarehouse.flows.definition import environment_name
     from imagewarehouse.standalone.runner import Runner
+    from imagewarehouse.standalone.supervisor import NOT_DRAINED, Supervisor
+    from imagewarehouse.standalone.worker import serve
 
     runner = Runner(options)
     for name, _ in options.settings:
         if runner.flow.parameters[name].sensitive:
             seen = f"{name} is a secret, and every user of this machine can read the arguments of a program"
             click.echo(f"warning: {seen}; set {environment_name(name)} instead", err=True)
-    await runner.start()
-    click.echo(f"imagewarehouse {__version__} is ready")
+    runner.open()
+
+    def ready() -> None:
+        _announce(runner, kudu)
+        if kudu is not None:
+            threading.Thread(target=_watch, args=(kudu,), name="kudu", daemon=True).start()
+
+    def stopping() -> None:
+        click.echo("stopping: new requests are refused, those under way are finished")
+
+    if options.workers == 1:
+        stop = (signal.SIGTERM, signal.SIGINT)
+        drained = uvloop.run(serve(runner, 0, stop, ready, stopping))
+    else:
+
+        def work(number: int, ready: Callable[[], None]) -> int:
+            return 0 if uvloop.run(serve(runner, number, (signal.SIGTERM,), ready)) else NOT_DRAINED
+
+        drained = Supervisor(options.workers, runner, work).run(ready, stopping)
+    click.echo(
+        "stopped" if drained else "stopped; what was not finished is in the journal and is taken up at the next start"
+    )
+    return 0
+
+
+def _announce(runner: Runner, kudu: LocalKudu | None) -> None:
+    """Say what is served and where the data is."""
+    options = runner.options
+    together = f" ({options.workers} processes)" if options.workers > 1 else ""
+    click.echo(f"imagewarehouse {__version__} is ready{together}")
     for service, address in runner.describe():
         click.echo(f"  {service:<44} {address}")
     if kudu is not None:
         click.echo(f"  Kudu: {kudu.masters} (local, data in {kudu.folder}, pages at {kudu.web()})")
     elif masters := runner.parameters.get(_MASTERS):
         click.echo(f"  Kudu: {masters}")
-        await asyncio.to_thread(_check_masters, masters)
+        threading.Thread(target=_check_masters, args=(masters,), name="kudu", daemon=True).start()
     data, inside = options.data.resolve(), ["journal"]
     places = (
         [("images", "store.uri")]
@@ -166,22 +215,6 @@ async def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
         else:
             click.echo(f"  {contents} in {_without_login(place)}")
     click.echo(f"  {' and '.join(filter(None, (', '.join(inside[:-1]), inside[-1])))} in {data}; Ctrl-C stops")
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    watch = asyncio.create_task(_watch(kudu)) if kudu is not None else None
-    await stop.wait()
-    if watch is not None:
-        watch.cancel()
-    click.echo("stopping: new requests are refused, those under way are finished")
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.remove_signal_handler(number)  # a second Ctrl-C does not wait
-    drained = await runner.stop()
-    click.echo(
-        "stopped" if drained else "stopped; what was not finished is in the journal and is taken up at the next start"
-    )
-    return 0
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -113,6 +113,8 @@ def _check_frames(name: str, frames: int, ceilings: Ceilings) -> None:
 Positions = npt.NDArray[np.int64]
 
 _JPEG_FILL = re.compile(rb"\xff+")
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # what `_jpeg_markers` finds
+_JPEG_SMALL = 8192  # bytes; up to here the search takes less time than numpy's start
 _JPEG_MAX_FILL = 1000
 _JPEG_MAX_SCANS = 50  # a progressive picture has about 10; each costs a pass over all pixels
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -161,13 +163,18 @@ def _walk_jpeg(data: bytes, ceilings: Ceilings) -> Extent:
             scans += 1
             if scans > _JPEG_MAX_SCANS:
                 raise Corrupt(f"JPEG: more than {_JPEG_MAX_SCANS} scans")
-            if markers is None:
-                markers = _jpeg_markers(data, pos)
-            index = int(np.searchsorted(markers, pos))
-            if index == len(markers):
+            if len(data) < _JPEG_SMALL:
+                following = _JPEG_MARKER.search(data, pos)
+                end = -1 if following is None else following.start()
+            else:
+                if markers is None:
+                    markers = _jpeg_markers(data, pos)
+                index = int(np.searchsorted(markers, pos))
+                end = -1 if index == len(markers) else int(markers[index])
+            if end < 0:
                 raise Truncated("JPEG: the file ends inside the picture data")
-            scanned += int(markers[index]) - pos
-            pos = int(markers[index])
+            scanned += end - pos
+            pos = end
 
 
 def _jpeg_blocks(frame: bytes, ceilings: Ceilings) -> int:

@@ -1,5 +1,7 @@
 """A Unix socket in the data folder through which the operator's commands ask the running service.
 
+Each process of a service has one, through which the others ask for its metrics. Commands ask the first.
+
 Rows in Kudu are asked for here, because only the service has a client. Embedded rows could be read beside it; through the
 socket it is one way for both. The socket has the folder's permissions: whoever may read the file may ask, and nobody else.
 """
@@ -7,9 +9,10 @@ socket it is one way for both. The socket has the folder's permissions: whoever 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import aiohttp
 import duckdb
 import pyarrow as pa
 from aiohttp import web
@@ -22,10 +25,36 @@ from imagewarehouse.standalone.python_host import PythonProcessor
 ARROW = "application/vnd.apache.arrow.stream"
 
 
+_METRICS_S = 2.0  # a process that does not answer so long is left out
+
+
+def control_socket(data: Path, worker: int = 0) -> Path:
+    return data / ("control.sock" if worker == 0 else f"control-{worker}.sock")
+
+
+async def metrics_of(sockets: Sequence[Path]) -> list[bytes]:
+    """The metrics of other processes of this service. One that is being started again has none."""
+
+    async def ask(socket: Path) -> bytes | None:
+        timeout = aiohttp.ClientTimeout(total=_METRICS_S)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket)), timeout=timeout) as session,
+                session.get("http://localhost/metrics") as answer,
+            ):
+                return await answer.read() if answer.status == 200 else None
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
+            return None
+
+    texts = await asyncio.gather(*map(ask, sockets))
+    return [text for text in texts if text is not None]
+
+
 class ControlSocket:
-    def __init__(self, path: Path, processors: Iterable[PythonProcessor]) -> None:
+    def __init__(self, path: Path, processors: Iterable[PythonProcessor], metrics: Callable[[], bytes]) -> None:
         self._path = path
         self._processors = processors
+        self._metrics = metrics
         self._runner = web.ServerRunner(web.Server(self._serve, access_log=None))
 
     async def start(self) -> None:
@@ -39,6 +68,8 @@ class ControlSocket:
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.method == "GET" and request.path == "/metrics":
+            return web.Response(body=self._metrics(), content_type="text/plain")
         if request.method != "POST" or request.path != "/query":
             return web.Response(status=404, text="POST a SELECT to /query")
         rows = self._rows()

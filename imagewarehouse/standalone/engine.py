@@ -16,7 +16,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import os
 import threading
 import time
 from collections import Counter, deque
@@ -28,7 +27,6 @@ from imagewarehouse.standalone.flowfile import FlowFile, requests_in
 
 log = logging.getLogger("imagewarehouse.standalone")
 
-_CARRIERS = max(2, os.cpu_count() or 1)
 _LONG_S = 0.1  # a package takes some 20 ms where nothing is waited for
 
 Outcome = Sequence[tuple[str, FlowFile]]  # (relationship, FlowFile)
@@ -109,7 +107,7 @@ class Queue:
 class Node:
     """A processor with its queues."""
 
-    def __init__(self, component: Component, work: Work | BatchWork) -> None:
+    def __init__(self, component: Component, work: Work | BatchWork, carriers: int = 2) -> None:
         self.component = component
         self.batch_work = (
             work if isinstance(work, BatchWork) else BatchWork(1, 0, lambda flow_files: work(flow_files[0]))
@@ -118,8 +116,8 @@ class Node:
         self.outgoing: dict[str, list[Queue]] = {}
         self.changed = LatestFirst()
         self.active = 0  # tasks under way
-        # Threads that may be on their way with a FlowFile; packages are on theirs for long, and as many as there are cores.
-        self.spare = _CARRIERS if self.batch_work.carries else component.tasks
+        # Threads that may be on their way with a FlowFile; packages are on theirs for long.
+        self.spare = carriers if self.batch_work.carries else component.tasks
         self.left_at: dict[int, float] = {}  # since when each of them has been away, by thread
         self.routed: Counter[str] = Counter()  # FlowFiles by relationship, for /metrics
         self.seconds = 0.0
@@ -133,15 +131,18 @@ class Node:
 class Engine:
     """Runs the processors of a flow. Thread-safe."""
 
-    def __init__(self, flow: Flow, works: Mapping[str, Work | BatchWork]) -> None:
-        """`works`: what to do with a FlowFile, by component id, for every processor that takes FlowFiles."""
+    def __init__(self, flow: Flow, works: Mapping[str, Work | BatchWork], carriers: int = 2) -> None:
+        """`works`: what to do with a FlowFile, by component id, for every processor that takes FlowFiles.
+
+        `carriers`: how many packages may be on their way at once, beside those that wait for something.
+        """
         self._sequence = itertools.count()
         self._stopping = False
         self._threads: list[threading.Thread] = []
         self._live = 0
         self._live_lock = threading.Lock()
         self.nodes: dict[str, Node] = {
-            c.identifier: Node(c, works.get(c.identifier, _no_input))
+            c.identifier: Node(c, works.get(c.identifier, _no_input), carriers)
             for c in flow.components.values()
             if c.kind == "PROCESSOR"
         }

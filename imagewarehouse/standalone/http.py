@@ -11,9 +11,10 @@ import asyncio
 import io
 import json
 import logging
-import os
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import multipart
@@ -37,7 +38,15 @@ from imagewarehouse.standalone.engine import Engine
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
-from imagewarehouse.standalone.server import Disconnected, Request, Response, Server
+from imagewarehouse.standalone.server import (
+    Disconnected,
+    Request,
+    Response,
+    Server,
+    bind,
+    bind_set,
+    close_all,
+)
 from imagewarehouse.steps.outcome import UNEXPECTED
 from imagewarehouse.text import printable
 
@@ -65,14 +74,16 @@ class Body:
 class Bodies:
     """Bytes of all bodies that are being read, over every connection and port. Used on the event loop only."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int = 1) -> None:
+        """`workers`: processes that share the limit."""
+        self._limit = _BODIES // workers
         self._held = 0
 
     def take(self, number: int) -> None:
         """Raises Busy beyond the limit."""
         self._held += number
-        if self._held > _BODIES:
-            raise Busy(f"{_BODIES >> 20} MB of bodies are being read already")
+        if self._held > self._limit:
+            raise Busy(f"{self._limit >> 20} MB of bodies are being read already")
 
     def give_back(self, number: int) -> None:
         self._held -= number
@@ -92,21 +103,55 @@ class Listener:
     port: int = field(init=False)
     accepting: bool = field(init=False, default=True)
     _server: Server | None = field(init=False, default=None)
+    _host: str = field(init=False, default="")
+    _sockets: list[list[socket.socket]] = field(
+        init=False, default_factory=list
+    )  # of each process that shares the port
 
     def __post_init__(self) -> None:
         self.settings = Settings(self.component, self.parameters)
         self.ceiling = self.settings.size("Multipart Request Max Size", "1 MB")
         self.port = self.settings.integer("Listening Port", 1, 65535)
 
-    async def start(self, host: str) -> None:
-        """Raises ConfigurationError naming the port's setting when it cannot be had."""
-        host = self.settings.text("Hostname", host)  # HandleHttpRequest has an address of its own, ListenHTTP has none
+    def open(self, host: str, workers: int = 1) -> None:
+        """Take the port, for so many processes. Raises ConfigurationError naming the port's setting when it cannot be had."""
+        # HandleHttpRequest has an address of its own, ListenHTTP has none.
+        self._host = self.settings.text("Hostname", host)
+        with self._port_errors():
+            self._sockets = bind(self._host, self.port, workers)
+
+    def keep_out(self, worker: int) -> None:
+        """Leave a process out that does not come up again: its new connections go to the others."""
+        close_all([self._sockets[worker]])
+        self._sockets[worker] = []
+
+    def let_in(self, worker: int) -> None:
+        """The reverse of `keep_out`, where that was called. Raises ConfigurationError."""
+        if not self._sockets[worker]:
+            with self._port_errors():
+                self._sockets[worker] = bind_set(self._host, self.port, shared=True)
+
+    async def start(self, worker: int = 0) -> None:
+        """Serve as one of the processes that share the port. Raises ConfigurationError."""
+        own = self._sockets[worker]
+        self._sockets[worker] = []
+        self.close()  # a connection waits for whoever has its socket open
         self._server = Server(self._serve, _no_request)
+        with self._port_errors():
+            await self._server.start(own)
+
+    def close(self) -> None:
+        """Close the sockets of other processes."""
+        close_all(self._sockets)
+        self._sockets = []
+
+    @contextmanager
+    def _port_errors(self) -> Iterator[None]:
         try:
-            await self._server.start(host, self.port)
+            yield
         except OSError as err:
             raise ConfigurationError(
-                self.component.setting("Listening Port"), f"{host}:{self.port}: {os.strerror(err.errno or 0)}"
+                self.component.setting("Listening Port"), f"{self._host}:{self.port}: {err.strerror or err}"
             ) from err
 
     async def stop(self) -> None:
@@ -119,7 +164,7 @@ class Listener:
 
     async def _serve(self, request: Request) -> Response:
         if request.method in ("GET", "HEAD") and request.path in ("/health", "/metrics"):
-            return self._health() if request.path == "/health" else self.metrics.response()
+            return self._health() if request.path == "/health" else await self.metrics.response()
         started = time.perf_counter()
         request_id = _request_id(request)
         if not self.accepting:

@@ -1,4 +1,8 @@
-"""Runs a flow: reads it, checks every setting, starts everything in order and stops it in order."""
+"""Runs a flow: reads it, checks every setting, starts everything in order and stops it in order.
+
+Several processes can run one flow together (`supervisor.py`), as nodes of a cluster do: they share ports, rows and images,
+and each has queues and a journal of its own.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +28,13 @@ from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi.codec import LARGE
 from imagewarehouse.nifi.listeners import RECEIVED
 from imagewarehouse.standalone import components
-from imagewarehouse.standalone.control import ControlSocket
+from imagewarehouse.standalone.control import ControlSocket, control_socket, metrics_of
 from imagewarehouse.standalone.engine import BatchWork, Engine, Work
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.http import Bodies, HandleHttp, Listener, ListenHttp
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
+from imagewarehouse.standalone.process import cores
 from imagewarehouse.standalone.python_host import PythonProcessor
 
 log = logging.getLogger("imagewarehouse.standalone")
@@ -37,17 +42,22 @@ log = logging.getLogger("imagewarehouse.standalone")
 DEFAULT_FLOW = resources.FLOW
 DRAIN_S = 30.0  # how long SIGTERM waits for what is under way
 
+_OF_OTHER_WORKERS = re.compile(r"(?P<what>journal|control)-(?P<worker>\d+)\.(sqlite|sock)")
 # Where the flow leaves a place to the working directory, the standalone runner puts it into its data folder.
 _IN_DATA_FOLDER = re.compile(r"\./image-warehouse/(?P<name>[\w.-]+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to run. `settings` are parameter values by name; the environment's and the flow's own come after them."""
+    """How to run. `settings` are parameter values by name; the environment's and the flow's own come after them.
+
+    `workers`: processes that serve together.
+    """
 
     flow: Path = DEFAULT_FLOW
     data: Path = Path("data")
     host: str = "127.0.0.1"
+    workers: int = 1
     settings: tuple[tuple[str, str], ...] = ()
 
 
@@ -71,7 +81,7 @@ def parameter_values(flow: Flow, options: Options, environ: Mapping[str, str]) -
 
 
 class Runner:
-    """One running flow."""
+    """One running flow: made and opened once, then started in one process, or in each of several that are forked."""
 
     def __init__(self, options: Options, environ: Mapping[str, str] = os.environ) -> None:
         """Check everything that can be checked without a port or a disk. Raises ConfigurationError."""
@@ -96,18 +106,51 @@ class Runner:
             else:
                 components.Settings(component, self.parameters)  # refuses what is not stood in for
                 sources.append(component)
-        self.engine = Engine(self.flow, works)
-        self._bodies = Bodies()
+        # One core for each package under way. At least two of them in a process that is alone: while one is in the model or
+        # at the disk, another is checked.
+        self.engine = Engine(self.flow, works, max(2 if options.workers == 1 else 1, cores() // options.workers))
+        self._bodies = Bodies(options.workers)
         self.metrics = Metrics(self.engine, [p.component.name for p in self.python if _switched_off(p)])
         self.listeners: list[Listener] = [self._listener(component) for component in sources]
         self._check_ceilings()
         self._check_packages()
 
-    async def start(self) -> None:
-        """Bring everything up; afterwards requests are answered. Raises ConfigurationError naming the setting."""
+    def open(self) -> None:
+        """Take what only one run can have: the data folder and the ports. Raises ConfigurationError naming the setting."""
         self._lock_data_folder()
-        self.journal = Journal(self.options.data / "journal.sqlite")
-        self._control = ControlSocket(self.options.data / "control.sock", self.python)
+        for listener in self.listeners:
+            listener.open(self.options.host, self.options.workers)
+
+    # What the process that watches over several of them does with the ports.
+
+    def let_in(self, worker: int) -> None:
+        """Before a worker is forked. Raises ConfigurationError."""
+        for listener in self.listeners:
+            listener.let_in(worker)
+
+    def keep_out(self, worker: int) -> None:
+        """Let the others take the connections of a worker that does not come up."""
+        for listener in self.listeners:
+            listener.keep_out(worker)
+
+    def close_ports(self) -> None:
+        """Before the workers are told to stop: the ports are free once they have done so."""
+        for listener in self.listeners:
+            listener.close()
+
+    async def start(self, worker: int = 0) -> None:
+        """Bring everything up; afterwards requests are answered. Raises ConfigurationError naming the setting.
+
+        `worker`: which of the processes this is.
+        """
+        data = self.options.data
+        self.journal = Journal(data / ("journal.sqlite" if worker == 0 else f"journal-{worker}.sqlite"))
+        if worker == 0:
+            self._clear_up()
+        self._control = ControlSocket(control_socket(data, worker), self.python, self.metrics.text)
+        others = [control_socket(data, n) for n in range(self.options.workers) if n != worker]
+        if others:
+            self.metrics.ask(lambda: metrics_of(others))
         try:
             # Each loads or opens something of its own, so they load side by side.
             results = await asyncio.gather(
@@ -122,7 +165,7 @@ class Runner:
                     listener.bind(self.journal)
                 elif isinstance(listener, HandleHttp):
                     listener.bind(self._contexts[listener.settings.text("HTTP Context Map")])
-                await listener.start(self.options.host)
+                await listener.start(worker)
             await self._control.start()
         except BaseException:
             await self._close()
@@ -198,6 +241,16 @@ class Runner:
                     raise ConfigurationError(
                         component.setting("Maximum Batch Content Size"), f"expected at most {LARGE >> 20} MB"
                     )
+
+    def _clear_up(self) -> None:
+        """Take over what an earlier run with more workers has left. Raises ConfigurationError."""
+        for path in sorted(self.options.data.iterdir()):
+            match = _OF_OTHER_WORKERS.fullmatch(path.name)
+            if match and int(match["worker"]) >= self.options.workers:
+                if match["what"] == "journal":
+                    self.journal.take_over(path)
+                else:
+                    path.unlink(missing_ok=True)
 
     def _lock_data_folder(self) -> None:
         path = self.options.data / "lock"

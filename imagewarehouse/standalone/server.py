@@ -33,6 +33,7 @@ _AT_ONCE = 16 * 1024  # bytes parsed at once: what they hold of small requests i
 _ENOUGH = 256 * 1024  # bytes of a body that wait to be taken; then the sender waits
 _BESIDE = 48  # bytes of memory that a piece of a body takes beside its content: chunks may be of one byte
 _SWEEP_S = 1.0
+_BACKLOG = 1024  # connections that wait to be taken
 _WITHOUT_A_BODY = (204, 304)
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
 
@@ -168,6 +169,64 @@ class Request:
             self._waiter.set_result(None)
 
 
+def addresses(host: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
+    """The address families of a host, with the address in each. Raises OSError."""
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
+
+
+def bind(host: str, port: int, sets: int = 1) -> list[list[socket.socket]]:
+    """Take a port: `sets` times a socket for each address of the host. Raises OSError.
+
+    A set is for one process. The kernel spreads new connections over the sets (SO_REUSEPORT, Linux).
+    """
+    if sets == 1:
+        return [bind_set(host, port, shared=False)]
+    # Without the option first: with it, the port of another run of this user could be had as well.
+    for one in bind_set(host, port, shared=False):
+        one.close()
+    opened: list[list[socket.socket]] = []
+    try:
+        while len(opened) < sets:
+            opened.append(bind_set(host, port, shared=True))
+    except OSError:
+        close_all(opened)
+        raise
+    return opened
+
+
+def bind_set(host: str, port: int, *, shared: bool) -> list[socket.socket]:
+    """A socket for each address of the host, which other sets may share a port with. Raises OSError."""
+    opened: list[socket.socket] = []
+    try:
+        for family, address in addresses(host, port):
+            opened.append(_bound(family, address, shared=shared))
+    except OSError:
+        close_all([opened])
+        raise
+    return opened
+
+
+def close_all(sets: Sequence[Sequence[socket.socket]]) -> None:
+    for one in (one for group in sets for one in group):
+        one.close()
+
+
+def _bound(family: int, address: tuple[object, ...], *, shared: bool) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # ports of connections that have just ended
+        if shared:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # its IPv4 sister has a socket of its own
+        one.bind(address)
+    except OSError:
+        one.close()
+        raise
+    return one
+
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -185,15 +244,16 @@ class Server:
         self.tasks: set[asyncio.Task[None]] = set()
         self.stopping = False
         self._empty = asyncio.Event()  # nothing is left to stop
-        self._server: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def start(self, host: str, port: int, backlog: int = 1024) -> None:
-        """Raises OSError."""
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Listen on sockets that are bound (`bind`). Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: _Connection(self, loop), host, port, backlog=backlog, reuse_address=True
-        )
+        for one in sockets:
+            self._listening.append(
+                await loop.create_server(lambda: _Connection(self, loop), sock=one, backlog=_BACKLOG)
+            )
         self._sweeper = loop.create_task(self._sweep())
 
     async def stop(self, seconds: float) -> None:
@@ -201,8 +261,8 @@ class Server:
         self.stopping = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        if self._server is not None:
-            self._server.close()
+        for server in self._listening:
+            server.close()
         for connection in list(self.connections):
             connection.close_if_idle()
         self._tell_if_empty()
@@ -215,9 +275,9 @@ class Server:
             self.tasks.clear()
         for connection in list(self.connections):
             connection.abort()
-        if self._server is not None:
+        for server in self._listening:
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._server.wait_closed(), 1)
+                await asyncio.wait_for(server.wait_closed(), 1)
 
     def lost(self, connection: _Connection) -> None:
         self.connections.discard(connection)

@@ -1,0 +1,50 @@
+"""What one process of the service does between its start and its stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from imagewarehouse.standalone.runner import Runner
+
+
+async def serve(
+    runner: Runner,
+    worker: int,
+    signals: Sequence[signal.Signals],
+    ready: Callable[[], None],
+    stopping: Callable[[], None] = lambda: None,
+) -> bool:
+    """Run the flow as that worker until one of the signals comes. Gives whether all that was under way is finished.
+
+    Raises ConfigurationError, before `ready` is called.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    with _once(worker):
+        await runner.start(worker)
+    for number in signals:
+        loop.add_signal_handler(number, stop.set)
+    ready()
+    await stop.wait()
+    stopping()
+    if runner.options.workers == 1:
+        for number in signals:
+            loop.remove_signal_handler(number)  # a second one does not wait
+    return await runner.stop()
+
+
+@contextmanager
+def _once(worker: int) -> Iterator[None]:
+    """Let the first worker alone warn of what each of them would warn of at its start."""
+    logger = logging.getLogger("imagewarehouse")
+    before = logger.level
+    if worker:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
