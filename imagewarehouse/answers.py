@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+
+import orjson
 
 from imagewarehouse.errors import WarehouseError, all_errors
 from imagewarehouse.metadata import ACCEPTED, CLASSIFIED, ImageRecord
@@ -54,8 +55,5 @@ def problem(code: str, detail: str | None, request_id: str | None = None, instan
     return Answer(error.http_status, PROBLEM_TYPE, _dump(body), RETRY_AFTER_S if error.retryable else None)
 
 
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
 def _dump(value: object) -> bytes:
-    return _to_json(value).encode() + b"\n"
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)

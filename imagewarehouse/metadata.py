@@ -6,12 +6,13 @@ fields below; a test holds them together.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Any, Literal
+
+import orjson
 
 ColumnType = Literal["string", "timestamp", "int32", "int64", "float", "double"]
 Stage = Literal["filter", "enrich", "store", "classify", "last", "each"]
@@ -105,7 +106,7 @@ class ImageRecord:
         """The JSON answer: every field, times as ISO 8601, top_k as a list."""
         values = {name: getattr(self, name) for name in _NAMES}
         values["event_time"] = to_text(self.event_time)
-        values["top_k"] = None if self.top_k is None else json.loads(self.top_k)
+        values["top_k"] = None if self.top_k is None else orjson.loads(self.top_k)
         return values
 
 

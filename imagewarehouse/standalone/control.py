@@ -9,23 +9,25 @@ socket it is one way for both. The socket has the folder's permissions: whoever 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import aiohttp
 import duckdb
 import pyarrow as pa
-from aiohttp import web
 
 from imagewarehouse.errors import WarehouseError
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.kudu import KuduRows
 from imagewarehouse.standalone.python_host import PythonProcessor
+from imagewarehouse.standalone.server import Request, Response, Server
 
 ARROW = "application/vnd.apache.arrow.stream"
 
-
-_METRICS_S = 2.0  # a process that does not answer so long is left out
+_METRICS_S = 2.0  # a process that does not answer for so long is left out
+_STOP_S = 2.0
+_PIECE_S = 10.0  # between two pieces of a statement
+_MAX_SQL = 1 << 20  # bytes
 
 
 def control_socket(data: Path, worker: int = 0) -> Path:
@@ -34,20 +36,22 @@ def control_socket(data: Path, worker: int = 0) -> Path:
 
 async def metrics_of(sockets: Sequence[Path]) -> list[bytes]:
     """The metrics of other processes of this service. One that is being started again has none."""
+    texts = await asyncio.gather(
+        *(asyncio.wait_for(_metrics_of(path), _METRICS_S) for path in sockets), return_exceptions=True
+    )
+    return [text for text in texts if isinstance(text, bytes)]
 
-    async def ask(socket: Path) -> bytes | None:
-        timeout = aiohttp.ClientTimeout(total=_METRICS_S)
-        try:
-            async with (
-                aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket)), timeout=timeout) as session,
-                session.get("http://localhost/metrics") as answer,
-            ):
-                return await answer.read() if answer.status == 200 else None
-        except (aiohttp.ClientError, asyncio.TimeoutError, OSError):
-            return None
 
-    texts = await asyncio.gather(*map(ask, sockets))
-    return [text for text in texts if text is not None]
+async def _metrics_of(path: Path) -> bytes:
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    try:
+        writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
+        head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
+    if b" 200 " not in head.partition(b"\r\n")[0]:
+        raise ConnectionError(head.decode("latin-1"))
+    return body
 
 
 class ControlSocket:
@@ -55,37 +59,44 @@ class ControlSocket:
         self._path = path
         self._processors = processors
         self._metrics = metrics
-        self._runner = web.ServerRunner(web.Server(self._serve, access_log=None))
+        self._server = Server(
+            self._serve, lambda status, why: _text(status, why or "a defect of the service; see its log")
+        )
 
     async def start(self) -> None:
         self._path.unlink(missing_ok=True)  # of a run that was killed; the folder's lock says that none is alive
-        await self._runner.setup()
-        await web.UnixSite(self._runner, str(self._path)).start()
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening.bind(str(self._path))
         self._path.chmod(0o600)
+        await self._server.start([listening])
 
     async def stop(self) -> None:
-        await self._runner.cleanup()
+        await self._server.stop(_STOP_S)
         self._path.unlink(missing_ok=True)
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _serve(self, request: Request) -> Response:
         if request.method == "GET" and request.path == "/metrics":
-            return web.Response(body=self._metrics(), content_type="text/plain")
+            return Response(200, self._metrics(), {"Content-Type": "text/plain"})
         if request.method != "POST" or request.path != "/query":
-            return web.Response(status=404, text="POST a SELECT to /query")
+            return _text(404, "POST a SELECT to /query")
         rows = self._rows()
         if rows is None:
-            return web.Response(status=409, text="this run writes its rows elsewhere")
-        sql = (await request.read()).decode("utf-8", "replace")
+            return _text(409, "this run writes its rows elsewhere")
+        sql = bytearray()
+        while piece := await request.piece(_PIECE_S):
+            sql += piece
+            if len(sql) > _MAX_SQL:
+                return _text(413, f"a statement of more than {_MAX_SQL} bytes")
         try:
-            table = await asyncio.to_thread(rows.query, sql)
+            table = await asyncio.to_thread(rows.query, sql.decode("utf-8", "replace"))
         except duckdb.Error as err:
-            return web.Response(status=400, text=str(err))
+            return _text(400, str(err))
         except WarehouseError as err:
-            return web.Response(status=503, text=str(err))
+            return _text(503, str(err))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table)
-        return web.Response(body=sink.getvalue().to_pybytes(), content_type=ARROW)
+        return Response(200, sink.getvalue().to_pybytes(), {"Content-Type": ARROW})
 
     def _rows(self) -> LocalRows | KuduRows | None:
         for processor in self._processors:
@@ -93,3 +104,7 @@ class ControlSocket:
                 images = processor.processor.rows.get(processor.context).images
                 return images.store if images else None
         return None
+
+
+def _text(status: int, text: str) -> Response:
+    return Response(status, text.encode("utf-8", "replace"), {"Content-Type": "text/plain; charset=utf-8"})

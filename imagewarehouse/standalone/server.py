@@ -251,9 +251,8 @@ class Server:
         """Listen on sockets that are bound (`bind`). Raises OSError."""
         loop = asyncio.get_running_loop()
         for one in sockets:
-            self._listening.append(
-                await loop.create_server(lambda: _Connection(self, loop), sock=one, backlog=_BACKLOG)
-            )
+            create = loop.create_unix_server if one.family == socket.AF_UNIX else loop.create_server
+            self._listening.append(await create(lambda: _Connection(self, loop), sock=one, backlog=_BACKLOG))
         self._sweeper = loop.create_task(self._sweep())
 
     async def stop(self, seconds: float) -> None:
