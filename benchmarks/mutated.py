@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
-import psutil
 
 from benchmarks.machine import describe
 from imagewarehouse.images.formats import FORMATS
@@ -195,14 +194,12 @@ async def send_alone(run: Run, service: Service, session: aiohttp.ClientSession,
 
 async def show(run: Run, service: Service) -> None:
     started = time.perf_counter()
-    process = psutil.Process(service.process.pid) if service.process else None
     while True:
         await asyncio.sleep(PROGRESS_S)
         done = len(run.answers)
-        memory = process.memory_info().rss / 2**20 if process and process.is_running() else 0
         print(
             f"{done:7} of {len(run.numbers)} files  {done / (time.perf_counter() - started):6.1f} files/s"
-            f"  {memory:6.1f} MiB  {len(run.violations)} violations",
+            f"  {service.memory():6.1f} MiB  {len(run.violations)} violations",
             flush=True,
         )
 

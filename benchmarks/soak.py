@@ -1,4 +1,4 @@
-"""`python -m benchmarks.soak`: resident memory of the service over 20,000 requests.
+"""`python -m benchmarks.soak`: memory of the service, all processes (PSS), over 20,000 requests.
 
 Prints the memory after every thousand requests and, at the end, the slope over the second half.
 """
@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 
 from benchmarks.classify import IMAGES
@@ -28,14 +27,12 @@ def main() -> None:
     images = pq.read_table(IMAGES, columns=["image"])["image"].to_pylist()
     requests = [request_bytes("/classify", image) for image in images]
     with tempfile.TemporaryDirectory() as folder, Service(Path(folder) / "data") as service:
-        assert service.process is not None
-        process = psutil.Process(service.process.pid)
         done, failures, points = 0, 0, []
         while done < arguments.requests:
             measured = asyncio.run(load(service.classify_port, requests[done % 5000 :], 16, seconds=2))
             done += measured.requests
             failures += measured.failures
-            points.append((done, process.memory_info().rss / 2**20))
+            points.append((done, service.memory()))
             print(f"{done:7} requests  {points[-1][1]:6.1f} MiB  {measured.per_second:6.1f} requests/s", flush=True)
         rows = service.count()
     half = [point for point in points if point[0] >= done / 2]

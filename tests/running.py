@@ -10,8 +10,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from imagewarehouse.cli.rows import plain, query
 from imagewarehouse.ports import free_ports
@@ -97,6 +100,17 @@ class Service:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait(30)
+
+    def memory(self) -> float:
+        """MiB of all its processes; a page that several share counts once."""
+        if self.process is None or self.process.poll() is not None:
+            return 0.0
+        root = psutil.Process(self.process.pid)
+        pss = 0
+        for process in (root, *root.children()):
+            with suppress(psutil.NoSuchProcess):
+                pss += process.memory_full_info().pss
+        return pss / 2**20
 
     def output(self) -> str:
         self.log.seek(0)

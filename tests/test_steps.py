@@ -273,6 +273,16 @@ def store(folder: Path) -> StoreImages:
     return StoreImages(ObjectStore(Location.parse(str(folder))))
 
 
+@pytest.mark.parametrize("handed_over", [False, True])
+def test_an_id_is_believed_only_of_a_step_of_this_process(tmp_path: Path, handed_over: bool) -> None:
+    claimed = replace(event(), facts=Facts(image_id="0" * 64, format="PNG"))
+    image = AnImage(claimed)
+    image.of_this_process = handed_over
+    (outcome,) = store(tmp_path / "objects").process([image])
+    assert outcome.way == (SUCCESS if handed_over else FAILURE)
+    assert len([path for path in (tmp_path / "objects").rglob("*") if path.is_file()]) == handed_over
+
+
 def test_images_are_kept_under_the_sha256_of_their_bytes(tmp_path: Path) -> None:
     outcomes = store(tmp_path / "objects").process([AnImage(event()), AnImage(event())])
     assert {outcome.way for outcome in outcomes} == {SUCCESS}

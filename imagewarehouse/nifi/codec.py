@@ -339,7 +339,8 @@ class Bundle:
         """Raises PackageBroken."""
         if self.carried is not None and self.carried.images is not None:
             return [
-                _PackedImage(self, n, event, None, decoded) for n, (event, decoded) in enumerate(self.carried.images)
+                _PackedImage(self, n, event, None, decoded, of_this_process=True)
+                for n, (event, decoded) in enumerate(self.carried.images)
             ]
         # Once the filter has spoken, what a record lacks is not there, whatever a sender of packages wrote beside it.
         texts: Sequence[Mapping[str, str]] = (
@@ -360,8 +361,10 @@ class _PackedImage(Image):
         event: ImageEvent,
         unreadable: RowRejected | None = None,
         decoded: Decoded | None = None,
+        *,
+        of_this_process: bool = False,
     ) -> None:
-        super().__init__(event, decoded, unreadable)
+        super().__init__(event, decoded, unreadable, of_this_process=of_this_process)
         self._bundle = bundle
         self.number = number
 

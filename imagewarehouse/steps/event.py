@@ -212,15 +212,24 @@ class Submission(ABC):
 class Image(ABC):
     """An image between two steps."""
 
-    __slots__ = ("decoded", "event", "unreadable")
+    __slots__ = ("decoded", "event", "of_this_process", "unreadable")
 
     def __init__(
-        self, event: ImageEvent, decoded: Decoded | None = None, unreadable: RowRejected | None = None
+        self,
+        event: ImageEvent,
+        decoded: Decoded | None = None,
+        unreadable: RowRejected | None = None,
+        *,
+        of_this_process: bool = False,
     ) -> None:
-        """`decoded`: for a model of this process. `unreadable`: what was said of the image and is no value of its column."""
+        """`decoded`: for a model of this process. `unreadable`: what was said of the image and is no value of its column.
+
+        `of_this_process`: the steps before handed over the event itself, so no sender can have claimed anything in it.
+        """
         self.event = event
         self.decoded = decoded
         self.unreadable = unreadable
+        self.of_this_process = of_this_process
 
     @abstractmethod
     def content(self) -> bytes:
