@@ -87,10 +87,10 @@ class Retried(Way):
 def break_objects(monkeypatch: pytest.MonkeyPatch, poison: bytes, fault: Fault) -> None:
     whole, image_id = ObjectStore.put, hashlib.sha256(poison).hexdigest()
 
-    def put(self: ObjectStore, key: str, image_format: str, content: bytes) -> str:
+    def put(self: ObjectStore, key: str, image_format: str, content: bytes, **more: bool) -> str:
         if key == image_id and (error := fault.error()):
             raise error
-        return whole(self, key, image_format, content)
+        return whole(self, key, image_format, content, **more)
 
     monkeypatch.setattr(ObjectStore, "put", put)
 
