@@ -27,8 +27,8 @@ MARGIN = 25.0  # that NiFi leaves around what it fits
 PANELS = (290.0, 458.0)  # from the upper left corner
 READABLE = 0.6  # a processor's name is 8 pixels high then; below 0.4 NiFi draws no names at all
 GAP = 6.0  # between two things, so that they do not look like one
-CHARACTER, LINE, PADDING = 9.6, 22.5, 8.0  # of a label's text: width, height, and the space around it
-NAME = 28  # characters of a connection's name for which there is room
+CHARACTER, LINE, PARAGRAPH, PADDING = 9.6, 22.5, 6.0, 8.0  # of a label's text; NiFi leaves out what has no room
+NAME = 25  # characters of a connection's name for which there is room
 
 _SIZES = {
     "processors": PROCESSOR_SIZE,
@@ -181,8 +181,10 @@ def test_nothing_lies_over_anything_else(group: Raw) -> None:
 @each_group
 def test_a_label_has_room_for_its_text(group: Raw) -> None:
     for label in group["labels"]:
-        lines = [textwrap.wrap(line, int(label["width"] / CHARACTER)) for line in label["label"].split("\n")]
-        assert sum(map(len, lines)) * LINE + 2 * PADDING <= label["height"], label["label"]
+        paragraphs = label["label"].split("\n")
+        lines = sum(len(textwrap.wrap(text, int(label["width"] / CHARACTER))) for text in paragraphs)
+        needed = lines * LINE + (len(paragraphs) - 1) * PARAGRAPH + 2 * PADDING
+        assert needed <= label["height"], label["label"]
 
 
 def _crossings(drawn: View) -> Iterator[tuple[str, str]]:

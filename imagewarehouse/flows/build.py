@@ -719,7 +719,7 @@ def handle_request(tls: bool = False) -> Group:
             Label(
                 "keys",
                 (440, 690),
-                (690, 130),
+                (690, 140),
                 "Who may send: NiFi says of the property Access Keys that a sensitive value is set, even where there are no"
                 " keys, because it refers to a parameter.\n"
                 "The parameter access.keys tells: right-click the canvas > Parameters. No value set means that"
@@ -783,7 +783,7 @@ def pre_processing() -> Group:
             Label(
                 "origin",
                 (0, 560),
-                (400, 155),
+                (400, 160),
                 "2. Where an image came from is noted, then its bytes go into the object store: each distinct picture"
                 " once, under its sha256.\n"
                 "While the store is away, images wait in the queue retry.",
@@ -826,7 +826,7 @@ def prediction() -> Group:
             Label(
                 "model",
                 (0, 500),
-                (760, 85),
+                (760, 90),
                 "3. The model runs inside this node: no server to call, and no image leaves the cluster.\n"
                 "Its folder and its version are the parameters model.folder and model.version.",
             )
@@ -948,7 +948,7 @@ def storing_result() -> Group:
             link(failed, every, bends=((825, 284),)),
             link(every, rows, name="every request"),
             link(rows, waits, "success", name="written rows", bends=((1150, 350),)),
-            link(waits, index, "search", name="records to be found"),
+            link(waits, index, "search", name="records for the index"),
             # The rows of some images may be written all the same, and those may be let out: both kinds are told apart there.
             link(
                 rows,
@@ -962,7 +962,7 @@ def storing_result() -> Group:
             dead_letters(rows, dead_letter_queue, ["failure", "bad rows"], "dead letters: rows"),
             loop(index, "retry", below=True),
             dead_letters(index, dead_letter_queue, ["failure"], "dead letters: documents"),
-            link(waits, trim, "waiting", name="answers somebody waits for", known_to=unpack),
+            link(waits, trim, "waiting", name="answers, clients wait", known_to=unpack),
             link(trim, unpack, "success", name="packages of answers"),
             link(unpack, answers, "success", name="single answers", objects=1000),
             dead_letters(unpack, dead_letter_queue, ["failure"], "dead letters: answers", ((2050, 570),)),
@@ -996,7 +996,7 @@ def storing_result() -> Group:
             Label(
                 "way out",
                 (0, 1048),
-                (680, 65),
+                (680, 80),
                 "Where images.pass.on is true, each image leaves here with its record.\n"
                 "Answers to those who could not be served come by here, too.",
             ),
