@@ -3,11 +3,12 @@
 //     npm install --prefix build/screenshots playwright-core @sparticuz/chromium
 //     cd build/screenshots
 //     node ../../tools/screenshots.mjs import http://127.0.0.1:8080 ../../flows/image-warehouse.json
-//     imagewarehouse deploy --nifi http://127.0.0.1:8080, and a request or two
+//     imagewarehouse deploy --nifi http://127.0.0.1:8080, and requests for as long as the pictures take, the last one refused
 //     node ../../tools/screenshots.mjs pictures http://127.0.0.1:8080 ../../docs
 //
 // `import` clicks through the import as docs/nifi.md tells it and leaves nifi-import.png in the current folder; `pictures`
-// looks only. The environment variable CHROMIUM names a browser to use instead of the package's.
+// looks only. Groups are shown as NiFi opens them, in the window that tests/test_canvas.py holds the layout to. The environment
+// variable CHROMIUM names a browser to use instead of the package's, which is not needed then.
 
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
@@ -20,6 +21,7 @@ if (!['import', 'pictures'].includes(step) || !where) {
     process.exit(2);
 }
 const GROUP = 'Image Warehouse';
+const WINDOW = { width: 1440, height: 900 };
 const require = createRequire(path.resolve('package.json'));
 const { chromium } = require('playwright-core');
 
@@ -78,23 +80,17 @@ async function takePictures(page) {
         await page.screenshot({ path: path.join(where, name), ...options });
         console.log(name);
     };
-    const canvas = async (id) => {
-        await open(page, `/process-groups/${id}`);
-        await page.addStyleTag({ content: 'graph-controls { display: none }' }); // it lies over the first group
-        await page.waitForTimeout(500);
-    };
-    await page.setViewportSize({ width: 1500, height: 760 });
+    const corner = { x: 0, y: 0, width: WINDOW.width };
+    const canvas = (id) => open(page, `/process-groups/${id}`);
     await canvas(root); // labels are broken into lines before the font is there, so once for nothing
     await canvas(root);
     await shot('canvas.png');
     await canvas(inside['Handle Request']);
     await shot('nifi-handle-request.png');
-    await page.setViewportSize({ width: 2500, height: 1100 }); // smaller, and NiFi leaves the details out
     await canvas(inside['Storing Result']);
     await shot('nifi-storing-result.png');
-    await page.setViewportSize({ width: 1500, height: 760 });
     await open(page, `/process-groups/${root}/controller-services`);
-    await shot('nifi-services.png', { clip: { x: 0, y: 0, width: 1500, height: 330 } });
+    await shot('nifi-services.png', { clip: { ...corner, height: 330 } });
     const contexts = (await api('/flow/parameter-contexts')).parameterContexts;
     await open(page, `/parameter-contexts/${contexts[0].id}/edit`);
     await page.getByRole('tab', { name: 'Parameters' }).click();
@@ -102,14 +98,14 @@ async function takePictures(page) {
     await shot('nifi-parameters.png');
     await open(page, '/provenance');
     await page.locator('tr.mat-mdc-row').first().waitFor();
-    await shot('nifi-provenance.png', { clip: { x: 0, y: 0, width: 1500, height: 560 } });
+    await shot('nifi-provenance.png', { clip: { ...corner, height: 560 } });
     await open(page, '/bulletins'); // empty where nothing is wrong: take a port away from a listener first
-    await shot('nifi-bulletins.png', { clip: { x: 0, y: 0, width: 1500, height: 400 } });
+    await shot('nifi-bulletins.png', { clip: { ...corner, height: 400 } });
 }
 
 const browser = await launch();
 try {
-    const page = await browser.newPage({ viewport: { width: 1400, height: 800 } });
+    const page = await browser.newPage({ viewport: WINDOW });
     await (step === 'import' ? importFlow(page) : takePictures(page));
 } finally {
     await browser.close();

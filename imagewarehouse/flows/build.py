@@ -14,7 +14,7 @@ import json
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -303,6 +303,12 @@ class Part:
     at: Place
     comments: str = ""
     enabled: bool = True
+    # The name it had in the first release, if that was another: its identifier is made of it.
+    known_as: str = field(default="", kw_only=True)
+
+    @property
+    def key(self) -> str:
+        return self.known_as or self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,8 +388,8 @@ def port_in(name: str, at: Place, comments: str) -> Part:
     return Part("INPUT_PORT", name, at, comments)
 
 
-def port_out(name: str, at: Place, comments: str, *, enabled: bool = True) -> Part:
-    return Part("OUTPUT_PORT", name, at, comments, enabled)
+def port_out(name: str, at: Place, comments: str, *, enabled: bool = True, known_as: str = "") -> Part:
+    return Part("OUTPUT_PORT", name, at, comments, enabled, known_as=known_as)
 
 
 def funnel(name: str, at: Place) -> Part:
@@ -413,6 +419,7 @@ def link(
     source: Part,
     destination: Part,
     *relationships: str,
+    name: str = "",
     bends: tuple[Place, ...] = (),
     label_at: int = 0,
     objects: int = _WAITING_PACKAGES,
@@ -423,7 +430,8 @@ def link(
         source,
         destination,
         relationships or ("",),
-        bends=bends,
+        name,
+        bends,
         label_at=label_at,
         objects=objects,
         known_by=known_by,
@@ -431,10 +439,11 @@ def link(
     )
 
 
-def loop(part: Part, relationship: str) -> Link:
+def loop(part: Part, relationship: str, *, below: bool = False) -> Link:
     """Back to itself, roomy: what waits here was acknowledged and must not stop the flow before the store is back."""
-    middle, above = part.at[0] + PROCESSOR_SIZE[0] // 2, part.at[1] - 100
-    bends = ((middle - 60, above), (middle + 60, above))
+    middle = part.at[0] + PROCESSOR_SIZE[0] // 2
+    y = part.at[1] + PROCESSOR_SIZE[1] + 70 if below else part.at[1] - 70
+    bends = ((middle - 60, y), (middle + 60, y))
     return Link(part, part, (relationship,), bends=bends, objects=10_000, size="1 GB")
 
 
@@ -445,12 +454,14 @@ def dead_letters(
     return Link(part, dead_letter_queue, tuple(relationships), name, bends, objects=0, size="0 B")
 
 
-def way_out(source: Part, port: Part) -> Link:
+def way_out(source: Part, port: Part, name: str) -> Link:
     """To a port that may lead nowhere: such a queue must not stop the flow, nor grow for ever."""
-    return Link(source, port, objects=0, size="0 B", expiration="10 min")
+    return Link(source, port, name=name, objects=0, size="0 B", expiration="10 min")
 
 
-# As NiFi 2 draws them.
+# As NiFi 2 draws them. Where they stand: NiFi fits a group into the window when it is opened, and its two panels lie over
+# the left upper corner. So each group keeps that corner free, and is no larger than a window of 1440 x 900 shows readably;
+# tests/test_canvas.py knows how NiFi fits and draws.
 PROCESSOR_SIZE: Place = (352, 128)
 GROUP_SIZE: Place = (384, 176)
 PORT_SIZE: Place = (240, 48)
@@ -592,7 +603,7 @@ def handle_request(tls: bool = False) -> Group:
     receive = processor(
         "Receive images",
         "ListenHTTP",
-        (0, 220),
+        (350, 0),
         "POST /images: acknowledged with 202 once NiFi holds the request on disk. A full queue answers 503.",
         {
             "Base Path": "#{http.images.path}",
@@ -608,7 +619,7 @@ def handle_request(tls: bool = False) -> Group:
     receive_waiting = processor(
         "Receive for classification",
         "HandleHttpRequest",
-        (0, 520),
+        (870, 0),
         "POST /classify: the client waits for the answer. The usual other methods are let in too, so that the next step can"
         " refuse them with a reason and a row.",
         {
@@ -624,13 +635,13 @@ def handle_request(tls: bool = False) -> Group:
     )
     # One for each listener: the images of a package are all waited for, or none is.
     gathered, gathered_waiting = (
-        packaging_step("Gather images", (660, 220)),
-        packaging_step("Gather requests", (660, 520)),
+        packaging_step("Gather images", (350, 240)),
+        packaging_step("Gather requests", (870, 240)),
     )
     check = processor(
         "FilterImageRequest",
         "FilterImageRequest",
-        (1330, 370),
+        (610, 500),
         "Accepts an image or rejects it with a stable code. Gives each request its id and its time.",
         {
             "Maximum Size": "#{intake.max.size}",
@@ -646,16 +657,16 @@ def handle_request(tls: bool = False) -> Group:
         auto_terminated=("original",),
         retry=_retrying(),
     )
-    accepted = port_out("accepted", (2110, 190), "Images that passed every check.")
+    accepted = port_out("accepted", (1370, 440), "Images that passed every check.")
     rejected = port_out(
-        "rejected", (2110, 410), "Requests that will never pass, with the reason; they are recorded too."
+        "rejected", (1370, 560), "Requests that will never pass, with the reason; they are recorded too."
     )
-    dead_letter_queue = funnel("dead letters", (2206, 630))
-    answers = port_in("answers", (56, 860), "What goes back to waiting clients, from Storing Result.")
+    dead_letter_queue = funnel("dead letters", (1466, 680))
+    answers = port_in("answers", (56, 560), "What goes back to waiting clients, from Storing Result.")
     answer = processor(
         "Answer",
         "HandleHttpResponse",
-        (720, 820),
+        (0, 700),
         "Sends the content and the status in http.response.status. Both ways out end here: the row is written already, and"
         " after a failure the client is gone.",
         {
@@ -671,7 +682,7 @@ def handle_request(tls: bool = False) -> Group:
     )
     return Group(
         "Handle Request",
-        (0, 420),
+        (500, 100),
         "Takes images over HTTP, refuses what is no image, and answers clients that wait.",
         [
             receive,
@@ -686,36 +697,51 @@ def handle_request(tls: bool = False) -> Group:
             answer,
         ],
         [
-            link(receive, gathered, "success", objects=1000),
-            link(receive_waiting, gathered_waiting, "success", objects=1000),
-            link(gathered, check, "success"),
-            link(gathered_waiting, check, "success"),
-            link(check, accepted, "success"),
-            link(check, rejected, "rejected"),
+            link(receive, gathered, "success", name="requests", objects=1000),
+            link(receive_waiting, gathered_waiting, "success", name="requests, clients wait", objects=1000),
+            link(gathered, check, "success", name="packages of requests"),
+            link(gathered_waiting, check, "success", name="packages, clients wait"),
+            link(check, accepted, "success", name="accepted images"),
+            link(check, rejected, "rejected", name="rejected requests"),
             # Not to the rows: who sends packages of FlowFiles chooses their attributes, and nobody has checked these.
             dead_letters(check, dead_letter_queue, ["failure"], "dead letters: requests"),
-            link(answers, answer, objects=1000),
+            link(answers, answer, name="answers to clients", objects=1000),
         ],
         [
             Label(
                 "doors",
-                (0, 0),
-                (1072, 120),
-                "Two listeners: /images acknowledges and lets go, /classify waits for the result.\n"
-                "Both lead to the same check. The limits are parameters of the context image-warehouse.\n"
+                (1270, 0),
+                (400, 225),
+                "1. Images come in by one of two doors: /images says 202 at once, /classify lets the client wait for the"
+                " result. Both lead to the same check. Its limits are parameters of the context image-warehouse.\n"
                 "Behind a load balancer keep a client of /classify on its node: only that node can answer it.",
-            )
+            ),
+            Label(
+                "keys",
+                (440, 690),
+                (690, 140),
+                "Who may send: NiFi says of the property Access Keys that a sensitive value is set, even where there are no"
+                " keys, because it refers to a parameter.\n"
+                "The parameter access.keys tells: right-click the canvas > Parameters. No value set means that"
+                " everybody may send.",
+            ),
+            Label(
+                "dead letters",
+                (1270, 745),
+                (400, 85),
+                "Dead letters: requests that could not be checked. They stay in the queue in front of this funnel.",
+            ),
         ],
     )
 
 
 def pre_processing() -> Group:
-    accepted = port_in("accepted", (0, 200), "Images that passed every check.")
-    rejected_in = port_in("rejected", (0, 400), "Rejected requests, which get their origin here too.")
+    accepted = port_in("accepted", (440, 0), "Images that passed every check.")
+    rejected_in = port_in("rejected", (800, 0), "Rejected requests, which get their origin here too.")
     enrich = processor(
         "EnrichImageMetadata",
         "EnrichImageMetadata",
-        (660, 250),
+        (564, 180),
         "Adds the client's address and user, and facts about the image where the check has not left them.",
         {"Trusted Proxies": "#{source.trusted.proxies}", "Keep GPS": "#{source.keep.gps}", **PACKAGES},
         auto_terminated=("original",),
@@ -724,7 +750,7 @@ def pre_processing() -> Group:
     store = processor(
         "StoreImage",
         "StoreImage",
-        (1400, 250),
+        (564, 460),
         "Keeps the bytes under their sha256. While the store is away, acknowledged images wait in the loop, and waiting"
         " clients are told after 15 seconds.",
         {"Store URI": "#{store.uri}", **PACKAGES},
@@ -732,34 +758,46 @@ def pre_processing() -> Group:
         auto_terminated=("original",),
         retry=_retrying("retry", "refused"),
     )
-    stored = port_out("stored", (2100, 290), "Images whose storage_uri is known, and those that the store refused.")
-    rejected = port_out("rejected", (716, 600), "Rejected requests with their origin.")
-    failed = port_out("failed", (1456, 600), "Images that could not be read or stored.")
+    stored = port_out("stored", (1290, 500), "Images whose storage_uri is known, and those that the store refused.")
+    rejected = port_out(
+        "rejected with origin", (1290, 220), "Rejected requests with their origin.", known_as="rejected"
+    )
+    failed = port_out("not stored", (1290, 360), "Images that could not be read or stored.", known_as="failed")
     return Group(
         "Pre-processing",
-        (800, 420),
+        (1290, 100),
         "Records where an image came from and keeps its bytes.",
         [accepted, rejected_in, enrich, store, stored, rejected, failed],
         [
-            link(accepted, enrich),
-            link(rejected_in, enrich),
-            link(enrich, store, "success"),
-            link(enrich, rejected, "rejected"),
+            link(accepted, enrich, name="accepted images", bends=((560, 110),)),
+            link(rejected_in, enrich, name="rejected requests", bends=((920, 110),)),
+            link(enrich, store, "success", name="images with their origin"),
+            link(enrich, rejected, "rejected", name="rejected requests"),
             link(enrich, failed, "failure"),
             # An image that was not stored in time goes on among the others of its package; later steps pass over it.
-            link(store, stored, "success", "refused", known_by=("success",)),
+            link(store, stored, "success", "refused", name="stored or refused images", known_by=("success",)),
             link(store, failed, "failure"),
-            loop(store, "retry"),
+            loop(store, "retry", below=True),
+        ],
+        [
+            Label(
+                "origin",
+                (0, 560),
+                (400, 160),
+                "2. Where an image came from is noted, then its bytes go into the object store: each distinct picture"
+                " once, under its sha256.\n"
+                "While the store is away, images wait in the queue retry.",
+            )
         ],
     )
 
 
 def prediction() -> Group:
-    stored = port_in("stored", (0, 300), "Images whose storage_uri is known, and those that the store refused.")
+    stored = port_in("stored", (56, 0), "Images whose storage_uri is known, and those that the store refused.")
     classify = processor(
         "ClassifyImage",
         "ClassifyImage",
-        (520, 260),
+        (0, 160),
         "Runs the model inside this node. Tasks up to the number of cores help: inference runs outside Python's lock.",
         {
             "Model Folder": "#{model.folder}",
@@ -772,26 +810,39 @@ def prediction() -> Group:
         auto_terminated=("original",),
         retry=_retrying(),
     )
-    classified = port_out("classified", (1180, 300), "Images with predicted_class and confidence.")
-    failed = port_out("failed", (576, 600), "Images that the model could not take.")
+    classified = port_out("classified", (56, 400), "Images with predicted_class and confidence.")
+    failed = port_out("not classified", (520, 400), "Images that the model could not take.", known_as="failed")
     return Group(
         "Prediction",
-        (1600, 420),
+        (1290, 580),
         "Classifies images with the model in the parameter model.folder.",
         [stored, classify, classified, failed],
-        [link(stored, classify), link(classify, classified, "success"), link(classify, failed, "failure")],
+        [
+            link(stored, classify, name="stored images"),
+            link(classify, classified, "success", name="images with their class"),
+            link(classify, failed, "failure", bends=((640, 224),)),
+        ],
+        [
+            Label(
+                "model",
+                (0, 500),
+                (760, 90),
+                "3. The model runs inside this node: no server to call, and no image leaves the cluster.\n"
+                "Its folder and its version are the parameters model.folder and model.version.",
+            )
+        ],
     )
 
 
 def storing_result() -> Group:
-    classified = port_in("classified", (0, 200), "Images with their class.")
-    rejected = port_in("rejected", (0, 400), "Rejected requests.")
-    failed = port_in("failed", (0, 600), "Whatever an earlier step could not process.")
-    every = funnel("every request", (660, 400))
+    classified = port_in("classified", (450, 60), "Images with their class.")
+    rejected = port_in("rejected", (450, 160), "Rejected requests.")
+    failed = port_in("failed", (450, 260), "Whatever an earlier step could not process.")
+    every = funnel("every request", (960, 160))
     rows = processor(
         "PutKuduRecord",
         "PutKuduRecord",
-        (1140, 360),
+        (1290, 120),
         "One row for each request, whatever became of it. The rows of"
         " a package share a commit, and those of tasks that write at the same time. Then the content becomes the answers.",
         {
@@ -809,7 +860,7 @@ def storing_result() -> Group:
     index = processor(
         "PutSolrDocument",
         "PutSolrDocument",
-        (1960, 120),
+        (1290, 400),
         "Writes the record to the search index. Nobody waits for it: the row is what counts.",
         {"Solr URL": "#{solr.url}"},
         auto_terminated=("original", "success", "switched off"),
@@ -818,7 +869,7 @@ def storing_result() -> Group:
     waits = processor(
         "Somebody waits?",
         "RouteOnAttribute",
-        (1960, 560),
+        (650, 400),
         "answers counts the clients of /classify, images what images.pass.on lets out. Without them, and without a search"
         " index, everything ends here: its row is written, and nobody waits.",
         {
@@ -831,7 +882,7 @@ def storing_result() -> Group:
     trim = processor(
         "Keep answers only",
         "UpdateAttribute",
-        (2640, 560),
+        (650, 640),
         "What is unpacked inherits the attributes of its package, all that the listener knew, and NiFi would write them down"
         " five times for each answer. Answers have their own: a fifth of NiFi's work for an image.",
         {"Delete Attributes Expression": ".*"},
@@ -839,16 +890,16 @@ def storing_result() -> Group:
     unpack = processor(
         "Unpack answers",
         "UnpackContent",
-        (3320, 560),
+        (1290, 640),
         "One FlowFile for each answer again.",
         {"Packaging Format": "flowfile-stream-v3"},
         auto_terminated=("original",),
     )
-    answers = port_out("answers", (4000, 600), "Answers for clients that wait, in Handle Request.")
+    answers = port_out("answers", (1930, 680), "Answers for clients that wait, in Handle Request.")
     forget = processor(
         "Forget requests",
         "UpdateAttribute",
-        (1960, 1060),
+        (0, 900),
         "What is unpacked inherits the attributes of its package: all that the listener knew, where it came alone. The images"
         " and the answers in it have their own.",
         {"Delete Attributes Expression": ".*"},
@@ -856,7 +907,7 @@ def storing_result() -> Group:
     unpack_images = processor(
         "Unpack images",
         "UnpackContent",
-        (2640, 1060),
+        (650, 900),
         "One FlowFile for each image, and for each answer.",
         {"Packaging Format": "flowfile-stream-v3"},
         auto_terminated=("original",),
@@ -864,15 +915,15 @@ def storing_result() -> Group:
     which = processor(
         "Image or answer?",
         "RouteOnAttribute",
-        (3320, 1060),
+        (1290, 900),
         "Only answers have a status for the client.",
         {"answer": "${http.response.status:isEmpty():not()}"},
     )
-    images = port_out("images", (4060, 1100), "Images whose rows are written, with their records.")
-    dead_letter_queue = funnel("dead letters", (3660, 160))
+    images = port_out("images", (1930, 940), "Images whose rows are written, with their records.")
+    dead_letter_queue = funnel("dead letters", (2026, 300))
     return Group(
         "Storing Result",
-        (2400, 420),
+        (500, 580),
         "Writes one row and one document for each request, and hands over the answer.",
         [
             classified,
@@ -892,48 +943,62 @@ def storing_result() -> Group:
             dead_letter_queue,
         ],
         [
-            link(classified, every),
+            link(classified, every, bends=((825, 84),)),
             link(rejected, every),
-            link(failed, every),
-            link(every, rows),
-            link(rows, waits, "success"),
-            link(waits, index, "search"),
+            link(failed, every, bends=((825, 284),)),
+            link(every, rows, name="every request"),
+            link(rows, waits, "success", name="written rows", bends=((1150, 350),)),
+            link(waits, index, "search", name="records for the index"),
             # The rows of some images may be written all the same, and those may be let out: both kinds are told apart there.
-            link(rows, forget, "refused", bends=((1260, 1124),), known_to=unpack),
+            link(
+                rows,
+                forget,
+                "refused",
+                bends=((1150, 292), (780, 345), (470, 345), (470, 720)),
+                label_at=1,
+                known_to=unpack,
+            ),
             loop(rows, "retry"),
-            dead_letters(
-                rows, dead_letter_queue, ["failure", "bad rows"], "dead letters: rows", ((1316, 900), (3684, 900))
-            ),
-            loop(index, "retry"),
+            dead_letters(rows, dead_letter_queue, ["failure", "bad rows"], "dead letters: rows"),
+            loop(index, "retry", below=True),
             dead_letters(index, dead_letter_queue, ["failure"], "dead letters: documents"),
-            link(waits, trim, "waiting", known_to=unpack),
-            link(trim, unpack, "success"),
-            link(unpack, answers, "success", objects=1000),
-            dead_letters(unpack, dead_letter_queue, ["failure"], "dead letters: answers"),
-            link(waits, forget, "images"),
-            link(forget, unpack_images, "success"),
-            link(unpack_images, which, "success", objects=1000),
+            link(waits, trim, "waiting", name="answers, clients wait", known_to=unpack),
+            link(trim, unpack, "success", name="packages of answers"),
+            link(unpack, answers, "success", name="single answers", objects=1000),
+            dead_letters(unpack, dead_letter_queue, ["failure"], "dead letters: answers", ((2050, 570),)),
+            link(waits, forget, "images", name="images to let out", bends=((600, 560), (570, 830)), label_at=1),
+            link(forget, unpack_images, "success", name="packages of images"),
+            link(unpack_images, which, "success", name="images and answers", objects=1000),
             dead_letters(
-                unpack_images, dead_letter_queue, ["failure"], "dead letters: images", ((2816, 960), (3720, 960))
+                unpack_images,
+                dead_letter_queue,
+                ["failure"],
+                "dead letters: images",
+                ((826, 1080), (2200, 1080), (2200, 324)),
             ),
-            link(which, answers, "answer", objects=1000),
-            link(which, images, "unmatched", objects=1000),
+            link(which, answers, "answer", name="answers", objects=1000),
+            link(which, images, "unmatched", name="images", objects=1000),
         ],
         [
             Label(
+                "rows",
+                (450, 0),
+                (800, 40),
+                "4. One row in Kudu for every request, then the answer for those who wait.",
+            ),
+            Label(
                 "dead letters",
-                (3760, 130),
-                (640, 110),
-                "Dead letters: what no further try will save.\n"
-                "They stay in the queues in front of this funnel until somebody has looked at them;\n"
-                "status, error_code and error_detail are in the attributes.",
+                (1720, 60),
+                (450, 135),
+                "Dead letters: what no further try will save. They stay in the queues in front of this funnel until"
+                " somebody has looked at them; status, error_code and error_detail are in the attributes.",
             ),
             Label(
                 "way out",
-                (1960, 1240),
-                (860, 80),
-                "The way out, where images.pass.on is true: each image as a FlowFile of its own, with its record.\n"
-                "Answers to those who could not be served (refused) come by here, too.",
+                (0, 1048),
+                (680, 80),
+                "Where images.pass.on is true, each image leaves here with its record.\n"
+                "Answers to those who could not be served come by here, too.",
             ),
         ],
     )
@@ -944,13 +1009,15 @@ def image_warehouse(tls: bool = False) -> Group:
     # Disabled: NiFi counts a port that leads nowhere as invalid, and all who do not want the images would have one.
     images = port_out(
         "images",
-        (3060, 484),
+        (0, 644),
         "Every image after its row, where images.pass.on is true. Connect it, then enable and start it.",
         enabled=False,
     )
 
-    def above(group: Group, text: str) -> Label:
-        return Label(group.name, (group.at[0], group.at[1] - 120), (GROUP_SIZE[0], 80), text)
+    def beside(group: Group, text: str, *, below: bool = False) -> Label:
+        height = 90
+        y = group.at[1] + GROUP_SIZE[1] + 10 if below else group.at[1] - 10 - height
+        return Label(group.name, (group.at[0], y), (GROUP_SIZE[0], height), text)
 
     return Group(
         "Image Warehouse",
@@ -958,34 +1025,32 @@ def image_warehouse(tls: bool = False) -> Group:
         "Takes images over HTTP, keeps and classifies them inside NiFi, and writes one row and one document for each.",
         [images],
         links=[
-            link(handle.output("accepted"), prepare.input("accepted"), bends=((592, 440),)),
-            link(handle.output("rejected"), prepare.input("rejected"), bends=((592, 576),)),
-            link(prepare.output("stored"), predict.input("stored")),
-            link(predict.output("classified"), result.input("classified"), bends=((2192, 440),)),
-            link(predict.output("failed"), result.input("failed"), bends=((2192, 576),)),
-            _lane(prepare.output("rejected"), result.input("rejected"), 1040, 1792, 2540, 720),
-            _lane(prepare.output("failed"), result.input("failed"), 990, 1792, 2590, 840),
-            _lane(result.output("answers"), handle.input("answers"), 2690, 1792, 140, 1080, objects=1000),
-            way_out(result.output("images"), images),
+            link(handle.output("accepted"), prepare.input("accepted"), name="accepted images", bends=((1087, 140),)),
+            link(handle.output("rejected"), prepare.input("rejected"), name="rejected requests", bends=((1087, 236),)),
+            link(prepare.output("stored"), predict.input("stored"), name="stored images"),
+            link(predict.output("classified"), result.input("classified"), name="images with their class",
+                 bends=((1087, 620),)),
+            link(predict.output("not classified"), result.input("failed"), name="images without a class",
+                 bends=((1087, 716),)),
+            link(prepare.output("rejected with origin"), result.input("rejected"), name="rejected requests",
+                 bends=((1000, 370),)),
+            link(prepare.output("not stored"), result.input("failed"), name="images that failed", bends=((1174, 480),)),
+            link(result.output("answers"), handle.input("answers"), name="answers to clients", objects=1000),
+            way_out(result.output("images"), images, "images with their records"),
         ],
         labels=[
-            above(handle, "POST /images and POST /classify.\nOnly whole images of an accepted type pass."),
-            above(prepare, "Where the image came from; its bytes into the\nobject store, each distinct picture once."),
-            above(predict, "The model runs inside this node;\nno server to call, no image leaves the cluster."),
-            above(result, "One row in Kudu, one document in Solr,\nand the answer for those who wait."),
-            Label("way out", (3060, 300), (480, 120), "The way out, for flows of yours: docs/nifi.md.\nWhat nobody takes from"
-                  " the queue in front of this\nport is dropped after 10 minutes."),
+            beside(handle, "1. Takes POST /images and POST /classify, and answers. Only whole images of an accepted type"
+                   " pass."),
+            beside(prepare, "2. Notes where an image came from, and puts its bytes into the object store, each picture once."),
+            beside(predict, "3. Gives each image its class. The model runs inside this node: no server to call.", below=True),
+            beside(result, "4. Writes one row in Kudu and one document in Solr, and hands the answer to those who wait.",
+                   below=True),
+            Label("way out", (0, 740), (440, 110), "The way out, for flows of yours: see docs/nifi.md. What nobody takes"
+                  " from the queue in front of this port is dropped after 10 minutes."),
         ],
         services=[WAITING, *([TLS] if tls else [])],
         groups=[handle, prepare, predict, result],
     )  # fmt: skip
-
-
-def _lane(
-    source: Part, destination: Part, start: int, label: int, end: int, y: int, objects: int = _WAITING_PACKAGES
-) -> Link:
-    """Below the groups, past those in between."""
-    return link(source, destination, bends=((start, y), (label, y), (end, y)), label_at=1, objects=objects)
 
 
 # --- the flow as NiFi writes it ------------------------------------------------------------------------------------
@@ -1093,6 +1158,7 @@ class _Renderer:
     def _port(self, part: Part, path: tuple[str, ...]) -> dict[str, Any]:
         return {
             **_common(part.kind, path, part.name, path, part.at, part.comments),
+            "identifier": identifier(*path, part.kind, part.key),
             "allowRemoteAccess": False,
             "concurrentlySchedulableTaskCount": 1,
             "portFunction": "STANDARD",
@@ -1107,7 +1173,7 @@ class _Renderer:
 
     def _link(self, item: Link, path: tuple[str, ...]) -> dict[str, Any]:
         ends = [
-            f"{part.kind} {'/'.join(self._paths[part])}/{part.name}"
+            f"{part.kind} {'/'.join(self._paths[part])}/{part.key}"
             for part in (item.source, item.known_to or item.destination)
         ]
         known_by = sorted(item.known_by or item.relationships)
@@ -1133,7 +1199,7 @@ class _Renderer:
 
     def _end(self, part: Part) -> dict[str, Any]:
         path = self._paths[part]
-        end = {"groupId": identifier(*path), "id": identifier(*path, part.kind, part.name), "type": part.kind}
+        end = {"groupId": identifier(*path), "id": identifier(*path, part.kind, part.key), "type": part.kind}
         name = "Funnel" if part.kind == "FUNNEL" else part.name  # what NiFi writes for all of them
         return end | {"comments": part.comments, "name": name}
 
@@ -1166,7 +1232,7 @@ def _label(label: Label, path: tuple[str, ...]) -> dict[str, Any]:
         **_common("LABEL", path, label.name, path, label.at, ""),
         "height": float(label.size[1]),
         "label": label.text,
-        "style": {"background-color": "#fff7d7", "font-size": "14px"},
+        "style": {"background-color": "#fff7d7", "font-size": "18px"},
         "width": float(label.size[0]),
         "zIndex": 0,
     }
