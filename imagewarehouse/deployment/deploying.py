@@ -18,7 +18,7 @@ from imagewarehouse.deployment.errors import NifiError
 from imagewarehouse.deployment.flow import Definition, Group
 from imagewarehouse.deployment.nars import InstalledNar, LocalNar
 from imagewarehouse.deployment.parameters import Context, Given
-from imagewarehouse.deployment.report import Report
+from imagewarehouse.deployment.report import Report, Step
 from imagewarehouse.deployment.target import Target, connected, nodes
 
 _SHOWN = 8  # differences of a flow that are named
@@ -73,33 +73,42 @@ def deploy(target: Target, deployment: Deployment, report: Report) -> None:
 def _install(nifi: Nifi, target: Target, nar: LocalNar, report: Report) -> None:
     with report.step(f"NAR {nar.path.name}") as step:
         present = nars.installed_nars(nifi)
-        same = next(
-            (
-                installed_nar
-                for installed_nar in present
-                if nars.is_same(nar, installed_nar) and not installed_nar.failure
-            ),
-            None,
-        )
-        if same is None:
-            replaced = any(
-                (installed_nar.group, installed_nar.id, installed_nar.version) == (nar.group, nar.id, nar.version)
-                for installed_nar in present
-            )
-            size = nar.path.stat().st_size / 1e6
-            report.doing(f"uploading {nar.path.name} ...")
-            uploaded = nars.upload(nifi, nar, report)
-            report.doing(f"NiFi installs {nar.name} ...")
-            nars.wait_installed(nifi, uploaded, target.timeout)
-            step.said = f"NAR {nar.name} {'replaced' if replaced else 'uploaded'} ({size:.0f} MB)"
-            step.changed = True
-        else:
+        copied = nars.copied_versions(nars.python_types(nifi), present)
+        same = next((one for one in present if nars.is_same(nar, one) and not one.failure), None)
+        if same is not None:
             nars.wait_installed(nifi, same, target.timeout)
             step.said = f"NAR {nar.name} is installed"
+        elif nar.processor_version in copied:
+            _note_copied(nar, step)
+        else:
+            _upload(nifi, target, nar, present, step, report)
         report.doing("waiting for the processors ...")
         nars.wait_types(nifi, nar, target.timeout)
         step.said += f", {counted(len(nar.types), 'processor')}"
+        if others := [version for version in copied if version != nar.processor_version]:
+            step.note(f"NiFi also has {listed(others)}, {nars.COPIED}: {nars.how_to_remove(others)}")
     report.facts["nar"] = {"id": nar.id, "version": nar.version, "types": sorted(nar.types)}
+
+
+def _note_copied(nar: LocalNar, step: Step) -> None:
+    step.said = f"NAR {nar.name} is there, {nars.COPIED}"
+    step.note("NiFi does not tell what is in it, so it is taken for the same as this one; if yours is newer:")
+    step.note(f"{nars.how_to_remove([nar.version])}, and run this again")
+
+
+def _upload(nifi: Nifi, target: Target, nar: LocalNar, present: list[InstalledNar], step: Step, report: Report) -> None:
+    replaced = any((one.group, one.id, one.version) == (nar.group, nar.id, nar.version) for one in present)
+    size = nar.path.stat().st_size
+    report.doing(f"uploading {nar.path.name} ...")
+    try:
+        uploaded = nars.upload(nifi, nar, report)
+    except nars.NarWasCopied:  # a moment ago: NiFi had not found its processors yet, or Python is off
+        _note_copied(nar, step)
+        return
+    report.doing(f"NiFi installs {nar.name} ...")
+    nars.wait_installed(nifi, uploaded, target.timeout)
+    step.said = f"NAR {nar.name} {'replaced' if replaced else 'uploaded'} ({size / 1e6:.0f} MB)"
+    step.changed = True
 
 
 def _clean_up(nifi: Nifi, target: Target, nar: LocalNar, report: Report) -> None:
@@ -111,7 +120,7 @@ def _clean_up(nifi: Nifi, target: Target, nar: LocalNar, report: Report) -> None
             _remove_nar(nifi, target, old, step)
 
 
-def _remove_nar(nifi: Nifi, target: Target, old: InstalledNar, step: Any) -> None:
+def _remove_nar(nifi: Nifi, target: Target, old: InstalledNar, step: Step) -> None:
     try:
         nars.delete(nifi, old, target.timeout)
     except NifiError as err:

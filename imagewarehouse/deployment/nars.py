@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,22 @@ from imagewarehouse.deployment.errors import NifiError
 from imagewarehouse.deployment.report import Report
 from imagewarehouse.deployment.wait import until
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.resources import REPOSITORY
+from imagewarehouse.flows.definition import read_flow
+from imagewarehouse.resources import FLOW, REPOSITORY
 
 DIST = REPOSITORY / "dist"
 CREATOR = "imagewarehouse"
+NAR_ID = "image-warehouse-nar"
+COPIED = "copied into lib or extensions"
 PYTHON_BUNDLE = ("org.apache.nifi", "python-extensions")  # NiFi puts every Python processor into this one
 
 _CHUNK = 1 << 20
 _LARGEST = 1 << 30  # the NAR manager reads no further
 _UPLOAD_S = 900.0  # NiFi answers once it has written the file, in a cluster once every node has
+
+
+class NarWasCopied(NifiError):
+    """NiFi has a NAR of these coordinates that is not in its NAR manager."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +178,32 @@ def is_same(local: LocalNar, installed: InstalledNar) -> bool:
     return bool(installed.digest) and installed.digest.lower() == file_sha256(local.path)
 
 
+def our_types() -> frozenset[str]:
+    """Types of the Python processors that the shipped flow uses."""
+    return frozenset(
+        component.type for component in read_flow(FLOW).components.values() if component.bundle[:2] == PYTHON_BUNDLE
+    )
+
+
+def copied_versions(offered: Iterable[tuple[str, str]], managed: Iterable[InstalledNar]) -> list[str]:
+    """Versions that NiFi offers all our processors in and that no NAR of its NAR manager has.
+
+    Those are of a file that somebody has put into NiFi's lib or extensions folder. NiFi tells neither its name nor what is in
+    it, so that the version is all there is to go by. NARs have the version of their processors.
+    """
+    types_by_version: dict[str, set[str]] = {}
+    for kind, version in offered:
+        types_by_version.setdefault(version, set()).add(kind)
+    known, ours = {nar.version for nar in managed}, our_types()
+    return sorted(version for version, kinds in types_by_version.items() if ours <= kinds and version not in known)
+
+
+def how_to_remove(versions: Iterable[str]) -> str:
+    """NiFi removes no NAR that was copied; this says what to do by hand."""
+    files = listed([f"image-warehouse*-{version}-*.nar" for version in versions])
+    return f"remove {files} from NiFi's lib and extensions folders (every node) and restart NiFi"
+
+
 def upload(nifi: Nifi, nar: LocalNar, report: Report) -> InstalledNar:
     """Send the file. NiFi installs it in the background."""
     size = nar.path.stat().st_size
@@ -189,6 +222,8 @@ def upload(nifi: Nifi, nar: LocalNar, report: Report) -> InstalledNar:
                 "POST", "/controller/nar-manager/nars/content", content=chunks(), headers=headers, timeout=_UPLOAD_S
             )
         except NifiError as err:
+            if "not part of the NAR Manager" in str(err):
+                raise NarWasCopied(str(err)) from err
             raise NifiError(_upload_hint(str(err))) from err
     return _installed(answer["narSummary"])
 
@@ -196,8 +231,6 @@ def upload(nifi: Nifi, nar: LocalNar, report: Report) -> InstalledNar:
 def _upload_hint(text: str) -> str:
     if "not currently connected" in text:
         return f"{text}; NiFi gives a NAR to all nodes or to none: connect them, or remove them from the cluster"
-    if "not part of the NAR Manager" in text:
-        return f"{text}; remove that NAR from NiFi's lib or extensions folder and restart NiFi"
     return text
 
 
