@@ -47,7 +47,7 @@ def stop_processor(client: httpx.Client, kind: str) -> dict[str, Any]:
 
 def renumbered(nar: Path, version: str, folder: Path) -> Path:
     """The same NAR as if it were of another release."""
-    target = folder / f"image-warehouse-{version}.nar"
+    target = folder / f"image-warehouse-{version}-cp311-linux_x86_64.nar"
     with zipfile.ZipFile(nar) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         for name in old.namelist():
             content = old.read(name)
