@@ -20,6 +20,7 @@ from imagewarehouse.deployment.nars import InstalledNar, LocalNar
 from imagewarehouse.deployment.parameters import Context, Given
 from imagewarehouse.deployment.report import Report, Step
 from imagewarehouse.deployment.target import Target, connected, nodes
+from imagewarehouse.flows.settings import check_listeners, without_effect
 
 _SHOWN = 8  # differences of a flow that are named
 
@@ -76,8 +77,9 @@ def _install(nifi: Nifi, target: Target, nar: LocalNar, report: Report) -> None:
         copied = nars.copied_versions(nars.python_types(nifi), present)
         same = next((one for one in present if nars.is_same(nar, one) and not one.failure), None)
         if same is not None:
-            nars.wait_installed(nifi, same, target.timeout)
+            installed = nars.wait_installed(nifi, same, nar.types, target.timeout)
             step.said = f"NAR {nar.name} is installed"
+            _note_twice(nar, installed, step)
         elif nar.processor_version in copied:
             _note_copied(nar, step)
         else:
@@ -106,9 +108,15 @@ def _upload(nifi: Nifi, target: Target, nar: LocalNar, present: list[InstalledNa
         _note_copied(nar, step)
         return
     report.doing(f"NiFi installs {nar.name} ...")
-    nars.wait_installed(nifi, uploaded, target.timeout)
+    installed = nars.wait_installed(nifi, uploaded, nar.types, target.timeout)
     step.said = f"NAR {nar.name} {'replaced' if replaced else 'uploaded'} ({size / 1e6:.0f} MB)"
     step.changed = True
+    _note_twice(nar, installed, step)
+
+
+def _note_twice(nar: LocalNar, installed: InstalledNar, step: Step) -> None:
+    if not installed.complete:
+        step.note(f"NiFi has it twice, {nars.COPIED} as well: {nars.how_to_remove([nar.version])}")
 
 
 def _clean_up(nifi: Nifi, target: Target, nar: LocalNar, report: Report) -> None:
@@ -148,6 +156,9 @@ def _parameters(nifi: Nifi, target: Target, deployment: Deployment, group: Group
     with report.step(f"parameters {name}") as step:
         context = parameters.find_context(nifi, name, group.context if group else None)
         merged = parameters.merge(declared, deployment.overrides, context.parameters if context else {})
+        values = context.values() if context else {}
+        values |= {change.name: change.value for change in merged.changes}
+        check_listeners(deployment.definition.flow, values)  # before NiFi has them
         if context is None:
             context = parameters.create_context(nifi, name, str(raw.get("description") or ""), merged.changes)
             step.said = f"parameters {context.name} made, {len(merged.changes)} of them"
@@ -165,6 +176,8 @@ def _parameters(nifi: Nifi, target: Target, deployment: Deployment, group: Group
         )
         for changed_name in changed_names:
             step.note(f"{changed_name} from {deployment.overrides[changed_name].source}")
+        for line in without_effect(values):
+            step.note(line)
         if merged.kept:
             step.note(f"kept as NiFi has them: {listed(merged.kept)}")
         if merged.obsolete:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ PYTHON_BUNDLE = ("org.apache.nifi", "python-extensions")  # NiFi puts every Pyth
 
 _CHUNK = 1 << 20
 _LARGEST = 1 << 30  # the NAR manager reads no further
+_TWICE_S = 15.0  # NiFi finishes an installation within a second of offering what is in the NAR
 _UPLOAD_S = 900.0  # NiFi answers once it has written the file, in a cluster once every node has
 
 
@@ -234,16 +236,27 @@ def _upload_hint(text: str) -> str:
     return text
 
 
-def wait_installed(nifi: Nifi, nar: InstalledNar, timeout: float) -> InstalledNar:
-    """Until NiFi has unpacked it and found what is in it. Raises NifiError with NiFi's own words."""
+def wait_installed(nifi: Nifi, nar: InstalledNar, types: Mapping[str, str], timeout: float) -> InstalledNar:
+    """Until NiFi has unpacked it and found what is in it. Raises NifiError with NiFi's own words.
+
+    One that is not `complete` is never going to be: NiFi found the same NAR in its extensions folder while it was uploaded,
+    loaded that one, and says of this one that it is being installed for as long as it runs.
+    """
+    offered_since: float | None = None
 
     def look() -> InstalledNar | None:
+        nonlocal offered_since
         now = _installed(nifi.get(f"/controller/nar-manager/nars/{nar.identifier}")["narSummary"])
         if now.failure or now.state.upper() == "FAILED":
             raise NifiError(f"NiFi could not install {now.name}: {now.failure or 'see its nifi-app.log'}")
         if now.state.upper() in ("MISSING_DEPENDENCY", "MISSING DEPENDENCY"):
             raise NifiError(f"NiFi lacks a NAR that {now.name} depends on; see its nifi-app.log")
-        return now if now.complete and now.state.upper() == "INSTALLED" else None
+        if now.complete and now.state.upper() == "INSTALLED":
+            return now
+        if set(types.items()) <= set(python_types(nifi)):
+            offered_since = offered_since or time.monotonic()
+            return now if time.monotonic() - offered_since > _TWICE_S else None
+        return None
 
     return until(look, timeout, lambda: f"NiFi has not finished installing {nar.name}")
 

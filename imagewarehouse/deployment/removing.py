@@ -73,7 +73,7 @@ def undeploy(target: Target, drop_queued: bool, yes: bool, report: Report) -> No
         if group is not None:
             _remove_group(nifi, target, group, drop_queued, report)
         _remove_nars(nifi, target, installed, report)
-        _say_copied(copied, report)
+        _say_copied(nars.copied_versions(nars.python_types(nifi), nars.installed_nars(nifi)), report)
         report.finish("Removed")
 
 

@@ -107,6 +107,8 @@ def _nars(nifi: Nifi, problems: list[str]) -> list[dict[str, str]]:
         problems.append("NiFi has no NAR of ours; deploy installs it")
     elif len(own_nars) > 1:
         problems.append(f"{len(own_nars)} versions of the NAR are installed; deploy removes those not in use")
+    if twice := [nar.version for nar in own_nars if not nar.complete]:
+        problems.append(f"{listed(twice)} is being installed, or was copied as well: {nars.how_to_remove(twice)}")
     if copied and len(own_nars) + len(copied) > 1:
         problems.append(f"two NARs offer the same processors: {nars.how_to_remove(copied)}")
     return [
