@@ -61,7 +61,8 @@ def test_the_walk_through_works_word_for_word(unpacked: Path, nar: Path, tmp_pat
     assert len(found) == 6
     [*install, remove, ask] = found
     # `python3` need not be the Python that the NAR of these tests is packed for.
-    python = f'echo "nifi.python.command={sys.executable}" >> "$NIFI_HOME/conf/nifi.properties"\n'
+    properties = '"$NIFI_HOME/conf/nifi.properties"'
+    python = f"sed -i 's|^nifi.python.command=.*|nifi.python.command={sys.executable}|' {properties}\n"
     first = install[0].replace('"$NIFI_HOME/bin/nifi.sh" start\n', f'{python}"$NIFI_HOME/bin/nifi.sh" start\n')
     assert first != install[0]
     script = "\n".join(["set -eux", first, *install[1:], ask, remove])
