@@ -57,7 +57,8 @@ class PutSolrDocument(FlowFileTransform):
 
     def onScheduled(self, context):
         if self.documents.renew(context) is None:
-            adapter.log.warning("PutSolrDocument: Solr URL is empty, the search index is switched off")
+            # Off is how it is shipped, so nobody has to be warned of it.
+            adapter.log.info("PutSolrDocument: Solr URL is empty, the search index is switched off")
 
     def transform(self, context, flowFile):
         self.documents.get(context)

@@ -310,6 +310,7 @@ def test_disconnected_nodes_are_named_when_the_nar_is_refused(run: Command, serv
     board = '{"bulletinBoard": {"bulletins": []}}'
     server.answers["GET /flow/bulletin-board"] = (200, "application/json", board)
     server.answers["GET /controller/nar-manager/nars"] = (200, "application/json", '{"narSummaries": []}')
+    server.answers["GET /flow/processor-types"] = (200, "application/json", '{"processorTypes": []}')
     text = "Cannot upload NAR because the following 1 nodes are not currently connected: [node-2]"
     server.answers["POST /controller/nar-manager/nars/content"] = (409, "text/plain", text)
     code, said = run("deploy", "--nifi", server.url, "--nar", a_nar(tmp_path / "a.nar"))

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ from imagewarehouse.models.manifest import BUNDLED_MODEL, find_version, read_man
 from imagewarehouse.resources import PROCESSORS, REPOSITORY
 from imagewarehouse.resources import STAND_IN as API
 from tools import artifacts, nar
-from tools.nar import LIBRARIES, Target, pack, why_dropped
+from tools.nar import LIBRARIES, Target, pack, telling, why_dropped
 
 TYPES = sorted(path.stem for path in PROCESSORS.glob("*.py"))
 RUNNING = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -119,6 +120,19 @@ def test_the_command_says_what_it_does_and_what_came_out(packed: tuple[Path, Pat
     assert re.fullmatch(r"packing \d+ files, \d+\.\d MB", packing)
     sha256 = hashlib.sha256(second.read_bytes()).hexdigest()
     assert result == f"{second}  {second.stat().st_size / 1e6:.1f} MB  sha256:{sha256}"
+
+
+def test_what_takes_long_is_told_every_few_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tools.nar._TELL_S", 0.01)
+    with telling("packing", lambda: 2_000_000):
+        end = time.monotonic() + 10
+        said = ""
+        while not said and time.monotonic() < end:
+            time.sleep(0.01)
+            said = capsys.readouterr().err
+    assert re.match(r"  still packing after 0 s, 2\.0 MB so far\n", said)
 
 
 def test_entries_are_sorted_and_have_neither_times_nor_modes_of_their_own(archive: zipfile.ZipFile) -> None:

@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import textwrap
 import threading
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from imagewarehouse.deployment.flow import read_definition
 from imagewarehouse.deployment.parameters import Given, given_values, read_file
 from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.standalone.runner import Options, Runner
-from tools.local_nifi import nifi_home, read_properties
+from tools.local_nifi import LocalNifi, nifi_home, read_properties
 
 CONF = REPOSITORY / "nifi-conf"
 DOCUMENTS = sorted([*CONF.rglob("*.md"), REPOSITORY / "docs" / "nifi.md"])
@@ -105,6 +106,18 @@ def test_merged_into_nifis_own_file_every_value_arrives(names: tuple[str, ...], 
         subprocess.run([SH, CONF / "merge-properties.sh", CONF / name, target], check=True)
         wanted |= read_properties(CONF / name)
     assert read_properties(target) == {**before, **wanted}
+
+
+def test_the_nifi_of_the_tests_runs_with_the_properties_that_are_shipped(tmp_path: Path) -> None:
+    if nifi_home() is None:
+        pytest.skip("needs a NiFi: name its folder in NIFI_HOME")
+    local = LocalNifi(tmp_path / "nifi")
+    local._prepare()
+    found = read_properties(tmp_path / "nifi" / "conf" / "nifi.properties")
+    shipped = read_properties(CONF / PROPERTIES[0])
+    assert shipped["nifi.content.repository.archive.enabled"] == "false"
+    assert found["nifi.python.command"] == sys.executable
+    assert found == {**found, **shipped, "nifi.python.command": sys.executable}
 
 
 # --- parameters ---------------------------------------------------------------------------------------------------

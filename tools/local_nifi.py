@@ -29,7 +29,10 @@ import httpx
 
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.ports import HOST, free_ports, is_free
+from imagewarehouse.resources import REPOSITORY
 from tools.artifacts import java_version
+
+SHIPPED_PROPERTIES = REPOSITORY / "nifi-conf" / "nifi.properties.example"
 
 _SETTING = "NIFI_HOME"
 _IMAGE_HOME = Path("/opt/nifi/nifi-current")  # where NiFi's container image has it
@@ -342,6 +345,7 @@ class LocalNifi:
             "truststore", "truststoreType", "truststorePasswd", "truststore.certificate",
         )  # fmt: skip
         return {
+            **read_properties(SHIPPED_PROPERTIES),  # what is tested is what users are told to set
             **{f"nifi.security.{name}": "" for name in security},
             **secured,
             "imagewarehouse.local": "true",  # so that a later start in this folder keeps the port
@@ -356,13 +360,10 @@ class LocalNifi:
             "nifi.cluster.load.balance.host": HOST,
             "nifi.cluster.load.balance.port": str(balance),
             "nifi.sensitive.props.key": properties.get("nifi.sensitive.props.key") or secrets.token_hex(16),
-            "nifi.nar.library.autoload.directory": "./extensions",
             "nifi.python.command": self.python,
             "nifi.python.framework.source.directory": "./python/framework",
             "nifi.python.extensions.source.directory.default": "./python/extensions",
             "nifi.python.working.directory": "./work/python",
-            # Half-full disks are common where tests run, and NiFi would stop writing there to keep its archive.
-            "nifi.content.repository.archive.enabled": "false",
             "nifi.flow.configuration.archive.enabled": "false",
         }
 

@@ -15,8 +15,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -47,6 +50,7 @@ _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say
 _LINE = 72  # bytes; java.util.jar takes longer lines only in pieces, and NiFi's Python side only whole ones
 _HASH = 24  # digits; with them the line of the version and the hash stays within that
 _BLOCK = 1 << 20
+_TELL_S = 5.0
 
 DROPPED = (
     # what the installer writes about itself and this machine
@@ -165,7 +169,8 @@ def pack(target: Target, output: Path, repository: Path = REPOSITORY) -> Path:
         ordered = {"META-INF/MANIFEST.MF": manifest(content_hash(facts)), **dict(sorted(entries.items()))}
         path, unfinished = output / target.filename, output / f".{target.filename}"
         try:
-            write(ordered, unfinished)
+            with telling("packing", lambda: unfinished.stat().st_size):
+                write(ordered, unfinished)
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -253,7 +258,8 @@ def install(requirements: Sequence[str], target: Target, folder: Path, lock: Pat
         "--no-compile-bytecode", "--require-hashes", "--constraint", lock or REPOSITORY / "requirements.lock",
         "--requirement", project,
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    with telling("installing", lambda: _folder_size(folder)):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != 0:
         reason = re.sub(r"[^!-~]+", " ", done.stderr).strip().removeprefix("error: ")
         raise ConfigurationError(f"libraries of {target}", reason[:600])
@@ -369,6 +375,31 @@ def write(entries: Mapping[str, Content], path: Path) -> None:
             info.file_size = content.stat().st_size  # decides on the format of large entries before they are read
             with content.open("rb") as source, nar.open(info, "w") as target:
                 shutil.copyfileobj(source, target, _BLOCK)
+
+
+@contextmanager
+def telling(doing: str, size: Callable[[], int]) -> Iterator[None]:
+    """Say every few seconds on standard error that something goes on, and how much is there: it can take minutes."""
+    done, began = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not done.wait(_TELL_S):
+            with suppress(OSError):  # the file is not there yet, or a temporary one has just gone
+                there = size()  # nothing while uv downloads
+                so_far = f", {file_size(there)} so far" if there else ""
+                click.echo(f"  still {doing} after {time.monotonic() - began:.0f} s{so_far}", err=True)
+
+    thread = threading.Thread(target=tell, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _folder_size(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 
 def _size_and_hash(content: Content) -> tuple[int, str]:

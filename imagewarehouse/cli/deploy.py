@@ -32,7 +32,8 @@ _TARGET = (
                  help="File that holds a token; IMAGEWAREHOUSE_NIFI_TOKEN is taken as well."),
     click.option("--client-cert", type=_file, metavar="PEM", help="Client certificate, instead of a login."),
     click.option("--client-key", type=_file, metavar="PEM", help="Its key, where that is a file of its own."),
-    click.option("--ca-cert", type=_file, metavar="PEM", help="Authority that NiFi's certificate was made by."),
+    click.option("--ca-cert", "--cacert", "ca_cert", type=_file, metavar="PEM",
+                 help="Authority that NiFi's certificate was made by, or that certificate where NiFi has made it itself."),
     click.option("--insecure", is_flag=True, help="Take any certificate. For trials only."),
     click.option("--group", default="Image Warehouse", show_default=True, metavar="NAME", help="Name of the process group."),
     click.option("--parent", default="root", metavar="ID", help="Process group that it is in.  [default: the root]"),
@@ -125,6 +126,8 @@ def deploy(
     IMAGEWAREHOUSE_ACCESS_KEYS), else it stays as NiFi has it, else it is the flow's. Secrets are taken from the
     environment or the file.
 
+    A NAR that was copied into NiFi's lib or extensions folder is found as well, and not uploaded again.
+
     Exit codes: 0 everything runs and answers, 1 something does not, 2 a wrong setting or no NiFi.
 
     \b
@@ -145,7 +148,11 @@ def deploy(
 def status(target: Target, as_json: bool) -> None:
     """Show what is deployed in NiFi, what waits in its queues, and what is wrong.
 
-    Exit codes: 0 everything is valid and runs, 1 something is not, 2 could not look.
+    Wrong is also: a queue at its limit, a repository's disk that is 90 % full, writes that waited for the content archive in
+    the last five minutes, and a step that has failed three times in the last minute. What NiFi tells only in nifi-app.log
+    is not seen.
+
+    Exit codes: 0 everything is valid and runs, 1 something is wrong (the lines PROBLEM), 2 could not look.
     """
     from imagewarehouse.deployment.status import show_status
 
@@ -159,8 +166,10 @@ def status(target: Target, as_json: bool) -> None:
 def stop(target: Target, as_json: bool) -> None:
     """Stop the flow in NiFi without losing anything: listeners first, then what they have taken in, then the rest.
 
-    Dead letters stay where they are. `deploy` starts it again. Exit code 1: something is left in the queues after --timeout;
-    it stays there, and is taken up when the flow is started.
+    Dead letters stay where they are. `deploy` starts it again.
+
+    Exit codes: 0 stopped and the queues are empty, 1 something is left in the queues after --timeout (it stays there, and is
+    taken up when the flow is started) or does not stop, 2 a wrong setting or no NiFi.
     """
     from imagewarehouse.deployment.removing import stop as perform
     from imagewarehouse.deployment.report import Report
@@ -177,7 +186,11 @@ def stop(target: Target, as_json: bool) -> None:
 def undeploy(target: Target, drop_queued: bool, yes: bool, as_json: bool) -> None:
     """Remove the flow, its parameters and the NAR from NiFi. Rows, images and the index stay.
 
-    The flow is stopped first, as `stop` does it. What other flows use is left.
+    The flow is stopped first, as `stop` does it. What other flows use is left. A NAR that was copied into NiFi's lib or
+    extensions folder has to be removed there, which is said.
+
+    Exit codes: 0 removed, or nothing was there, 1 something is queued or connected, or the answer was no, 2 a wrong setting,
+    no NiFi, or nobody to ask and no --yes, 130 Ctrl-C.
     """
     from imagewarehouse.deployment.removing import undeploy as perform
     from imagewarehouse.deployment.report import Report

@@ -52,6 +52,9 @@ def cli() -> None:
     """An image warehouse: takes images over HTTP, refuses what is none, stores, classifies and records them.
 
     The same flow and the same processors run in Apache NiFi; `imagewarehouse run` runs them without it.
+
+    Exit codes: 0 done, 1 something is not as it should be, 2 a wrong setting or something needed is not there, 130 Ctrl-C;
+    docs/exit-codes.md has them for each command.
     """
 
 

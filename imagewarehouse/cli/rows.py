@@ -92,12 +92,16 @@ def _read(database: Path, sql: str, option: str) -> list[dict[str, Any]]:
         raise ConfigurationError(option, f"{database} does not exist")
     import duckdb
 
+    from imagewarehouse.rows.locks import FileHeld
     from imagewarehouse.rows.reading import read
 
     try:
         return list(read(database, sql).to_pylist())
     except duckdb.Error as err:
         raise ConfigurationError("--sql", str(err)) from err
+    except FileHeld as err:
+        # Ours open it for milliseconds, so it is a DuckDB shell, a notebook, or a service of release 0.1.0.
+        raise ConfigurationError(option, f"{err}; rows can be read once it closes the file, or out of a copy") from err
     except RowStoreUnavailable as err:
         raise ConfigurationError(option, str(err)) from err
 

@@ -156,6 +156,7 @@ def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
     import uvloop
 
     from imagewarehouse.flows.definition import environment_name
+    from imagewarehouse.flows.settings import without_effect
     from imagewarehouse.standalone.runner import Runner
     from imagewarehouse.standalone.supervisor import NOT_DRAINED, Supervisor
     from imagewarehouse.standalone.worker import serve
@@ -165,6 +166,8 @@ def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
         if runner.flow.parameters[name].sensitive:
             seen = f"{name} is a secret, and every user of this machine can read the arguments of a program"
             click.echo(f"warning: {seen}; set {environment_name(name)} instead", err=True)
+    for line in without_effect(runner.parameters):
+        click.echo(f"warning: {line}", err=True)
     runner.open()
 
     def ready() -> None:

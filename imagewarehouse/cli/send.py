@@ -111,6 +111,9 @@ def send(
     pattern such as 'photos/**/*.jpg' (quoted or not), a .parquet file (column `image` with the bytes, optionally `path`
     and `class`) or - for one image on standard input.
 
+    Of links, those to files are followed wherever they lead, as a folder of links is a usual way to choose images; those to
+    folders are not. So send no folder that others may write to.
+
     Every image has one Idempotency-Key for all its attempts, so that a retry never makes a second row. Where the
     Parquet file has a column `class`, the summary says how often the answer agreed with it.
 
@@ -125,7 +128,7 @@ def send(
     \b
     Exit codes:
       0    every image was accepted
-      1    an image was rejected or failed, or the service did not answer
+      1    an image was rejected or failed, with --state also in an earlier run, or the service did not answer
       2    a wrong argument
       130  stopped with Ctrl-C
     """
@@ -170,4 +173,6 @@ def send(
         click.echo(f"Error: {tally.stopped}", err=True)
     elif quiet and tally.not_accepted:
         click.echo(f"Error: {tally.not_accepted} of {tally.done} images were not accepted", err=True)
+    elif quiet and tally.rejected_earlier:
+        click.echo(f"Error: {tally.rejected_earlier} images were rejected in an earlier run", err=True)
     sys.exit(tally.exit_code)

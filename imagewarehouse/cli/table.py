@@ -24,7 +24,9 @@ _CLUSTER = (
     click.option("--timeout", type=click.FloatRange(min=0.1), default=10.0, show_default=True, metavar="SECONDS",
                  help="How long Kudu may take to answer."),
 )  # fmt: skip
-_json = click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+_json = click.option(
+    "--json", "as_json", is_flag=True, help="JSON instead of a table; of a list, one object a line, as `jq` takes it."
+)
 
 
 def _cluster_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -135,6 +135,7 @@ class Nifi:
             headers=headers,
             verify=self._tls() if address.secure else True,
             timeout=httpx.Timeout(_READ_S, connect=_CONNECT_S),
+            http2=False,  # an upload of 100 MB over HTTP/2 has hung in a busy NiFi; nothing here is asked side by side
             trust_env=False,  # a NiFi is not reached through the proxy for the internet, nor with a password in ~/.netrc
         )
         # With its login cookie NiFi would ask for a second token against forged requests; a header needs none.

@@ -18,8 +18,9 @@ from imagewarehouse.deployment.errors import NifiError
 from imagewarehouse.deployment.flow import Definition, Group
 from imagewarehouse.deployment.nars import InstalledNar, LocalNar
 from imagewarehouse.deployment.parameters import Context, Given
-from imagewarehouse.deployment.report import Report
+from imagewarehouse.deployment.report import Report, Step
 from imagewarehouse.deployment.target import Target, connected, nodes
+from imagewarehouse.flows.settings import check_listeners, without_effect
 
 _SHOWN = 8  # differences of a flow that are named
 
@@ -73,33 +74,49 @@ def deploy(target: Target, deployment: Deployment, report: Report) -> None:
 def _install(nifi: Nifi, target: Target, nar: LocalNar, report: Report) -> None:
     with report.step(f"NAR {nar.path.name}") as step:
         present = nars.installed_nars(nifi)
-        same = next(
-            (
-                installed_nar
-                for installed_nar in present
-                if nars.is_same(nar, installed_nar) and not installed_nar.failure
-            ),
-            None,
-        )
-        if same is None:
-            replaced = any(
-                (installed_nar.group, installed_nar.id, installed_nar.version) == (nar.group, nar.id, nar.version)
-                for installed_nar in present
-            )
-            size = nar.path.stat().st_size / 1e6
-            report.doing(f"uploading {nar.path.name} ...")
-            uploaded = nars.upload(nifi, nar, report)
-            report.doing(f"NiFi installs {nar.name} ...")
-            nars.wait_installed(nifi, uploaded, target.timeout)
-            step.said = f"NAR {nar.name} {'replaced' if replaced else 'uploaded'} ({size:.0f} MB)"
-            step.changed = True
-        else:
-            nars.wait_installed(nifi, same, target.timeout)
+        copied = nars.copied_versions(nars.python_types(nifi), present)
+        same = next((one for one in present if nars.is_same(nar, one) and not one.failure), None)
+        if same is not None:
+            installed = nars.wait_installed(nifi, same, nar.types, target.timeout)
             step.said = f"NAR {nar.name} is installed"
+            _note_twice(nar, installed, step)
+        elif nar.processor_version in copied:
+            _note_copied(nar, step)
+        else:
+            _upload(nifi, target, nar, present, step, report)
         report.doing("waiting for the processors ...")
         nars.wait_types(nifi, nar, target.timeout)
         step.said += f", {counted(len(nar.types), 'processor')}"
+        if others := [version for version in copied if version != nar.processor_version]:
+            step.note(f"NiFi also has {listed(others)}, {nars.COPIED}: {nars.how_to_remove(others)}")
     report.facts["nar"] = {"id": nar.id, "version": nar.version, "types": sorted(nar.types)}
+
+
+def _note_copied(nar: LocalNar, step: Step) -> None:
+    step.said = f"NAR {nar.name} is there, {nars.COPIED}"
+    step.note("NiFi does not tell what is in it, so it is taken for the same as this one; if yours is newer:")
+    step.note(f"{nars.how_to_remove([nar.version])}, and run this again")
+
+
+def _upload(nifi: Nifi, target: Target, nar: LocalNar, present: list[InstalledNar], step: Step, report: Report) -> None:
+    replaced = any((one.group, one.id, one.version) == (nar.group, nar.id, nar.version) for one in present)
+    size = nar.path.stat().st_size
+    report.doing(f"uploading {nar.path.name} ...")
+    try:
+        uploaded = nars.upload(nifi, nar, report)
+    except nars.NarWasCopied:  # a moment ago: NiFi had not found its processors yet, or Python is off
+        _note_copied(nar, step)
+        return
+    report.doing(f"NiFi installs {nar.name} ...")
+    installed = nars.wait_installed(nifi, uploaded, nar.types, target.timeout)
+    step.said = f"NAR {nar.name} {'replaced' if replaced else 'uploaded'} ({size / 1e6:.0f} MB)"
+    step.changed = True
+    _note_twice(nar, installed, step)
+
+
+def _note_twice(nar: LocalNar, installed: InstalledNar, step: Step) -> None:
+    if not installed.complete:
+        step.note(f"NiFi has it twice, {nars.COPIED} as well: {nars.how_to_remove([nar.version])}")
 
 
 def _clean_up(nifi: Nifi, target: Target, nar: LocalNar, report: Report) -> None:
@@ -111,7 +128,7 @@ def _clean_up(nifi: Nifi, target: Target, nar: LocalNar, report: Report) -> None
             _remove_nar(nifi, target, old, step)
 
 
-def _remove_nar(nifi: Nifi, target: Target, old: InstalledNar, step: Any) -> None:
+def _remove_nar(nifi: Nifi, target: Target, old: InstalledNar, step: Step) -> None:
     try:
         nars.delete(nifi, old, target.timeout)
     except NifiError as err:
@@ -139,6 +156,9 @@ def _parameters(nifi: Nifi, target: Target, deployment: Deployment, group: Group
     with report.step(f"parameters {name}") as step:
         context = parameters.find_context(nifi, name, group.context if group else None)
         merged = parameters.merge(declared, deployment.overrides, context.parameters if context else {})
+        values = context.values() if context else {}
+        values |= {change.name: change.value for change in merged.changes}
+        check_listeners(deployment.definition.flow, values)  # before NiFi has them
         if context is None:
             context = parameters.create_context(nifi, name, str(raw.get("description") or ""), merged.changes)
             step.said = f"parameters {context.name} made, {len(merged.changes)} of them"
@@ -156,6 +176,8 @@ def _parameters(nifi: Nifi, target: Target, deployment: Deployment, group: Group
         )
         for changed_name in changed_names:
             step.note(f"{changed_name} from {deployment.overrides[changed_name].source}")
+        for line in without_effect(values):
+            step.note(line)
         if merged.kept:
             step.note(f"kept as NiFi has them: {listed(merged.kept)}")
         if merged.obsolete:

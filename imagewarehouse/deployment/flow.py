@@ -89,6 +89,14 @@ def read_definition(path: Path, nar: LocalNar | None = None) -> Definition:
     return Definition(raw, parse_flow(raw))
 
 
+@dataclass(frozen=True, slots=True)
+class Outer:
+    """A connection that an operator has made from or to the group: names of its ends."""
+
+    source: str
+    destination: str
+
+
 # --- the group in NiFi --------------------------------------------------------------------------------------------
 
 
@@ -119,6 +127,18 @@ def _children(nifi: Nifi, parent: str) -> list[Mapping[str, Any]]:
         raise ConfigurationError("--parent", f"NiFi has no process group {parent}")
     groups: list[Mapping[str, Any]] = answer["processGroupFlow"]["flow"].get("processGroups") or []
     return groups
+
+
+def outer_connections(nifi: Nifi, group: Group, parent: str) -> list[Outer]:
+    """Connections between the group's own ports and what is beside it on the canvas."""
+    flow = nifi.get(f"/flow/process-groups/{parent}")["processGroupFlow"]["flow"]
+    return [
+        Outer(
+            *(str((entity.get("component") or {}).get(end, {}).get("name") or "?") for end in ("source", "destination"))
+        )
+        for entity in flow.get("connections") or []
+        if group.identifier in (entity.get("sourceGroupId"), entity.get("destinationGroupId"))
+    ]
 
 
 def import_group(nifi: Nifi, definition: Definition, name: str, parent: str) -> Group:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,23 @@ from imagewarehouse.deployment.errors import NifiError
 from imagewarehouse.deployment.report import Report
 from imagewarehouse.deployment.wait import until
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.resources import REPOSITORY
+from imagewarehouse.flows.definition import read_flow
+from imagewarehouse.resources import FLOW, REPOSITORY
 
 DIST = REPOSITORY / "dist"
 CREATOR = "imagewarehouse"
+NAR_ID = "image-warehouse-nar"
+COPIED = "copied into lib or extensions"
 PYTHON_BUNDLE = ("org.apache.nifi", "python-extensions")  # NiFi puts every Python processor into this one
 
 _CHUNK = 1 << 20
 _LARGEST = 1 << 30  # the NAR manager reads no further
+_TWICE_S = 15.0  # NiFi finishes an installation within a second of offering what is in the NAR
 _UPLOAD_S = 900.0  # NiFi answers once it has written the file, in a cluster once every node has
+
+
+class NarWasCopied(NifiError):
+    """NiFi has a NAR of these coordinates that is not in its NAR manager."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +180,32 @@ def is_same(local: LocalNar, installed: InstalledNar) -> bool:
     return bool(installed.digest) and installed.digest.lower() == file_sha256(local.path)
 
 
+def our_types() -> frozenset[str]:
+    """Types of the Python processors that the shipped flow uses."""
+    return frozenset(
+        component.type for component in read_flow(FLOW).components.values() if component.bundle[:2] == PYTHON_BUNDLE
+    )
+
+
+def copied_versions(offered: Iterable[tuple[str, str]], managed: Iterable[InstalledNar]) -> list[str]:
+    """Versions that NiFi offers all our processors in and that no NAR of its NAR manager has.
+
+    Those are of a file that somebody has put into NiFi's lib or extensions folder. NiFi tells neither its name nor what is in
+    it, so that the version is all there is to go by. NARs have the version of their processors.
+    """
+    types_by_version: dict[str, set[str]] = {}
+    for kind, version in offered:
+        types_by_version.setdefault(version, set()).add(kind)
+    known, ours = {nar.version for nar in managed}, our_types()
+    return sorted(version for version, kinds in types_by_version.items() if ours <= kinds and version not in known)
+
+
+def how_to_remove(versions: Iterable[str]) -> str:
+    """NiFi removes no NAR that was copied; this says what to do by hand."""
+    files = listed([f"image-warehouse*-{version}-*.nar" for version in versions])
+    return f"remove {files} from NiFi's lib and extensions folders (every node) and restart NiFi"
+
+
 def upload(nifi: Nifi, nar: LocalNar, report: Report) -> InstalledNar:
     """Send the file. NiFi installs it in the background."""
     size = nar.path.stat().st_size
@@ -189,6 +224,8 @@ def upload(nifi: Nifi, nar: LocalNar, report: Report) -> InstalledNar:
                 "POST", "/controller/nar-manager/nars/content", content=chunks(), headers=headers, timeout=_UPLOAD_S
             )
         except NifiError as err:
+            if "not part of the NAR Manager" in str(err):
+                raise NarWasCopied(str(err)) from err
             raise NifiError(_upload_hint(str(err))) from err
     return _installed(answer["narSummary"])
 
@@ -196,21 +233,30 @@ def upload(nifi: Nifi, nar: LocalNar, report: Report) -> InstalledNar:
 def _upload_hint(text: str) -> str:
     if "not currently connected" in text:
         return f"{text}; NiFi gives a NAR to all nodes or to none: connect them, or remove them from the cluster"
-    if "not part of the NAR Manager" in text:
-        return f"{text}; remove that NAR from NiFi's lib or extensions folder and restart NiFi"
     return text
 
 
-def wait_installed(nifi: Nifi, nar: InstalledNar, timeout: float) -> InstalledNar:
-    """Until NiFi has unpacked it and found what is in it. Raises NifiError with NiFi's own words."""
+def wait_installed(nifi: Nifi, nar: InstalledNar, types: Mapping[str, str], timeout: float) -> InstalledNar:
+    """Until NiFi has unpacked it and found what is in it. Raises NifiError with NiFi's own words.
+
+    One that is not `complete` is never going to be: NiFi found the same NAR in its extensions folder while it was uploaded,
+    loaded that one, and says of this one that it is being installed for as long as it runs.
+    """
+    offered_since: float | None = None
 
     def look() -> InstalledNar | None:
+        nonlocal offered_since
         now = _installed(nifi.get(f"/controller/nar-manager/nars/{nar.identifier}")["narSummary"])
         if now.failure or now.state.upper() == "FAILED":
             raise NifiError(f"NiFi could not install {now.name}: {now.failure or 'see its nifi-app.log'}")
         if now.state.upper() in ("MISSING_DEPENDENCY", "MISSING DEPENDENCY"):
             raise NifiError(f"NiFi lacks a NAR that {now.name} depends on; see its nifi-app.log")
-        return now if now.complete and now.state.upper() == "INSTALLED" else None
+        if now.complete and now.state.upper() == "INSTALLED":
+            return now
+        if set(types.items()) <= set(python_types(nifi)):
+            offered_since = offered_since or time.monotonic()
+            return now if time.monotonic() - offered_since > _TWICE_S else None
+        return None
 
     return until(look, timeout, lambda: f"NiFi has not finished installing {nar.name}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from imagewarehouse.amounts import counted, listed
@@ -13,6 +15,7 @@ from imagewarehouse.deployment.flow import Group
 from imagewarehouse.deployment.report import Report
 from imagewarehouse.deployment.running import Queue
 from imagewarehouse.deployment.target import Target, connected, existing_group
+from imagewarehouse.errors import ConfigurationError
 
 _UNUSED_S = 15.0  # NiFi takes a moment to let go of what a deleted group has used
 
@@ -56,17 +59,53 @@ def undeploy(target: Target, drop_queued: bool, yes: bool, report: Report) -> No
         if group is not None and group.version_control:
             report.warn(f"{group.name} is under version control; what is in the registry stays there")
         installed = [nar for nar in nars.installed_nars(nifi) if nar.ours]
+        copied = nars.copied_versions(nars.python_types(nifi), installed)
         if group is None and not installed:
-            report.finish("Nothing of ours is there; looked")
+            _say_copied(copied, report)
+            report.finish("Nothing is there that this command could remove; looked")
             return
-        if not yes:
-            items = [f"the process group {group.name}"] if group else []
-            items += [f"the NAR {nar.name}" for nar in installed]
-            click.confirm(f"Remove {' and '.join(items)} from {target.address.url}?", abort=True, err=True)
+        if group is not None:
+            _check_unconnected(nifi, target, group)
+        items = [f"the process group {group.name}"] if group else []
+        items += [f"the NAR {nar.name}" for nar in installed]
+        if not yes and not _confirmed(f"Remove {' and '.join(items)} from {target.address.url}?"):
+            raise NifiError("nothing was removed")
         if group is not None:
             _remove_group(nifi, target, group, drop_queued, report)
         _remove_nars(nifi, target, installed, report)
+        _say_copied(nars.copied_versions(nars.python_types(nifi), nars.installed_nars(nifi)), report)
         report.finish("Removed")
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort as err:
+        if sys.stdin.isatty():  # Ctrl-C
+            raise
+        raise ConfigurationError("--yes", "is needed where nobody can be asked: there is no terminal") from err
+
+
+def _check_unconnected(nifi: Nifi, target: Target, group: Group) -> None:
+    """NiFi deletes no group that is connected: told before anything is stopped. Raises NifiError."""
+    connected_names = [
+        f"{connection.source} -> {connection.destination}"
+        for connection in flows.outer_connections(nifi, group, target.parent)
+    ]
+    if connected_names:
+        raise NifiError(
+            f"{group.name} is connected to what is outside of it: {listed(connected_names)}. That is yours: stop what it"
+            " leads to, empty the connection, delete it on the canvas, and run this again. Nothing was changed."
+        )
+
+
+def _say_copied(versions: list[str], report: Report) -> None:
+    """A NAR that came by hand goes by hand; NiFi offers its processors until then."""
+    report.facts["copied_nars"] = versions
+    for version in versions:
+        with report.step(f"NAR {version}") as step:
+            step.said = f"NAR {nars.NAR_ID} {version} stays, {nars.COPIED}"
+            step.note(nars.how_to_remove([version]))
 
 
 def _remove_group(nifi: Nifi, target: Target, group: Group, drop_queued: bool, report: Report) -> None:

@@ -64,6 +64,7 @@ class Queue:
     destination: str
     count: int
     size: int  # bytes
+    full: bool = False  # at one of its limits, so that NiFi lets nothing more in
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +182,7 @@ def _queue(connection: Mapping[str, Any], group: str) -> Queue:
         connection.get("destinationName") or "",
         connection["flowFilesQueued"],
         connection["bytesQueued"],
+        max(connection.get("percentUseCount") or 0, connection.get("percentUseBytes") or 0) >= 100,
     )
 
 

@@ -9,7 +9,7 @@ import click
 
 from imagewarehouse.amounts import counted, listed
 from imagewarehouse.deployment import flow as flows
-from imagewarehouse.deployment import nars, parameters, running
+from imagewarehouse.deployment import health, nars, parameters, running
 from imagewarehouse.deployment.connection import Nifi
 from imagewarehouse.deployment.deploying import endpoint_line
 from imagewarehouse.deployment.endpoints import addresses, answers, endpoints, port_taken, ports_taken
@@ -42,6 +42,13 @@ def _facts(nifi: Nifi, target: Target) -> dict[str, Any]:
     problems += [f"node {node.get('address')} is {node['status']}" for node in found_nodes
                  if node.get("address") and node.get("status") != "CONNECTED"]  # fmt: skip
     facts["nars"] = _nars(nifi, problems)
+    disks = health.disks(nifi)
+    facts["disks"] = None if disks is None else [
+        {"repository": disk.repository, "node": disk.node, "used_bytes": disk.used, "total_bytes": disk.total,
+         "percent": disk.percent, "line": str(disk)}
+        for disk in disks
+    ]  # fmt: skip
+    problems += health.disk_problems(disks or ())
     group = flows.find_group(nifi, target.group, target.parent)
     facts["group"] = None
     if group is None:
@@ -59,6 +66,7 @@ def _facts(nifi: Nifi, target: Target) -> dict[str, Any]:
         "name": group.name,
         "running": sum(state == "Running" for state in states.values()),
         "components": len(states),
+        "off_by_design": sorted(now.names.get(identifier, identifier) for identifier in now.closed),
     }
     facts["types"] = [{"type": kind, "version": version} for kind, version in sorted(ours)]
     problems += [
@@ -81,9 +89,9 @@ def _facts(nifi: Nifi, target: Target) -> dict[str, Any]:
     if off:
         problems.append(f"controller services not enabled: {listed(off)}")
     facts["endpoints"] = _endpoints(nifi, group, processors, found_nodes, stopped, problems)
-    bulletins = [
-        bulletin for bulletin in running.bulletins(nifi, group.identifier) if running.is_worth_telling(bulletin)
-    ]
+    problems += health.queue_problems(now.queues)
+    bulletins, failing = health.board(nifi, running.group_identifiers(nifi, group.identifier))
+    problems += failing
     facts["bulletins"] = running.bulletin_lines(bulletins, _BULLETINS)
     return facts | {"ok": not problems}
 
@@ -94,11 +102,19 @@ def _nars(nifi: Nifi, problems: list[str]) -> list[dict[str, str]]:
     except NifiError as err:  # needs a policy of its own, which who only looks may not have
         return [{"id": "?", "version": "?", "state": str(err)}]
     problems += [f"NAR {nar.name}: {nar.failure}" for nar in own_nars if nar.failure]
-    if not own_nars:
-        problems.append("the NAR manager has no NAR of ours")
+    copied = nars.copied_versions(nars.python_types(nifi), own_nars)
+    if not own_nars and not copied:
+        problems.append("NiFi has no NAR of ours; deploy installs it")
     elif len(own_nars) > 1:
         problems.append(f"{len(own_nars)} versions of the NAR are installed; deploy removes those not in use")
-    return [{"id": nar.id, "version": nar.version, "state": nar.state} for nar in own_nars]
+    if twice := [nar.version for nar in own_nars if not nar.complete]:
+        problems.append(f"{listed(twice)} is being installed, or was copied as well: {nars.how_to_remove(twice)}")
+    if copied and len(own_nars) + len(copied) > 1:
+        problems.append(f"two NARs offer the same processors: {nars.how_to_remove(copied)}")
+    return [
+        *({"id": nar.id, "version": nar.version, "state": nar.state} for nar in own_nars),
+        *({"id": nars.NAR_ID, "version": version, "state": nars.COPIED} for version in copied),
+    ]
 
 
 def _endpoints(
@@ -136,9 +152,17 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     lines = [f"NiFi        {facts['version']} at {facts['nifi']}"]
     lines += [f"node        {node['address'] or ''} {node['status']}" for node in facts["nodes"]]
     lines += [f"NAR         {nar['id']} {nar['version']}, {nar['state'].lower()}" for nar in facts["nars"]]
+    if facts["disks"] is None:
+        lines.append("disk        not told: this user may not look at 'system diagnostics'")
+    else:
+        lines += [f"disk        {disk['line']}" for disk in facts["disks"]]
     group = facts["group"]
     if group is not None:
-        lines.append(f"flow        {group['name']}, {group['running']} of {group['components']} components run")
+        off = group["off_by_design"]
+        count = f"{group['running']} of {group['components'] - len(off)} components run"
+        lines.append(
+            f"flow        {group['name']}, {count}{f'; off, because it leads nowhere: {listed(off)}' if off else ''}"
+        )
         versions = sorted({processor_type["version"] for processor_type in facts["types"]})
         lines.append(
             f"processors  {', '.join(processor_type['type'] for processor_type in facts['types'])} {', '.join(versions)}"

@@ -51,6 +51,7 @@ class Tally:
 
     by_status: dict[Status, int] = field(default_factory=lambda: {ACCEPTED: 0, REJECTED: 0, FAILED: 0})
     answered_earlier: int = 0  # in a run before this one
+    rejected_earlier: int = 0  # of those
     unanswered: int = 0  # under way when the run was stopped
     retries: int = 0
     labelled: int = 0
@@ -82,7 +83,7 @@ class Tally:
     def exit_code(self) -> int:
         if self.signal is not None:
             return 128 + self.signal
-        return 1 if self.stopped or self.not_accepted else 0
+        return 1 if self.stopped or self.not_accepted or self.rejected_earlier else 0
 
     def add(self, outcome: Outcome) -> None:
         self.by_status[outcome.status] += 1
@@ -172,6 +173,8 @@ def print_summary(tally: Tally, url: str, stream: TextIO) -> None:
     line = f"{tally.done:,} images in {tally.elapsed_s:.1f} s ({_rate(tally)}): {counts}; {tally.retries:,} retries"
     if tally.answered_earlier:
         line += f"; {tally.answered_earlier:,} answered in an earlier run"
+        if tally.rejected_earlier:
+            line += f", {tally.rejected_earlier:,} of them rejected"
     console.print(plain(f"{line}; {url}", 1000), soft_wrap=True)
     if tally.signal is not None or tally.unanswered:
         console.print(f"stopped early; under way and not answered: {tally.unanswered:,}", soft_wrap=True)

@@ -52,7 +52,7 @@ class Run:
         Raises: OutputBroken; ConfigurationError when --skip leaves nothing.
         """
         uvloop.run(self._main())
-        if self.tally.exit_code == 0 and not self.tally.done and not self.tally.answered_earlier:
+        if not (self.tally.exit_code or self.tally.done or self.tally.answered_earlier):
             raise ConfigurationError("--skip", f"nothing is left after {self.plan.skip} images")
         return self.tally
 
@@ -122,6 +122,7 @@ class Run:
             if self.state is None or isinstance(item, Outcome) or not self.state.is_answered(item.key):
                 return item
             self.tally.answered_earlier += 1
+            self.tally.rejected_earlier += self.state.is_rejected(item.key)
         return None
 
     async def _send(self, image: Image) -> None:

@@ -28,6 +28,7 @@ class State:
     def __init__(self, path: Path, url: str) -> None:
         """Open and read it. Raises ConfigurationError: not a state file, of another address, in use, not writable."""
         self._pending: dict[int, str] = {}
+        self._rejected: set[int] = set()
         answered = array("Q")
         with ExitStack() as stack:
             self._file = stack.enter_context(open_lines("--state", path, "a+"))
@@ -55,6 +56,10 @@ class State:
         at = bisect_left(self._answered, digest)
         return at < len(self._answered) and self._answered[at] == digest
 
+    def is_rejected(self, key: str) -> bool:
+        """Whether the answer to an image that is answered was no."""
+        return _digest(key) in self._rejected
+
     def begin(self, key: str, now: datetime) -> str:
         """The Idempotency-Key for an image: the one of an earlier run, or a fresh one where that has grown too old."""
         earlier = self._pending.pop(_digest(key), None)
@@ -77,6 +82,8 @@ class State:
         if status in (ACCEPTED, REJECTED):
             self._pending.pop(digest, None)
             answered.append(digest)
+            if status == REJECTED:
+                self._rejected.add(digest)
         else:
             self._pending[digest] = str(request_id)
 

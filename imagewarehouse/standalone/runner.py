@@ -17,11 +17,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from imagewarehouse import resources
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.flows.definition import Component, Flow, environment_name, read_flow
+from imagewarehouse.flows.settings import check_listeners
 from imagewarehouse.ids import event_time
 from imagewarehouse.limits import Limits
 from imagewarehouse.nifi import adapter
@@ -112,6 +113,7 @@ class Runner:
         self._bodies = Bodies(options.workers)
         self.metrics = Metrics(self.engine, [p.component.name for p in self.python if _switched_off(p)])
         self.listeners: list[Listener] = [self._listener(component) for component in sources]
+        check_listeners(self.flow, self.parameters)
         self._check_ceilings()
         self._check_packages()
 
@@ -258,8 +260,11 @@ class Runner:
             self.options.data.mkdir(parents=True, exist_ok=True)
             self._lock_file = path.open("a+")
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock_file.truncate(0)
+            self._lock_file.write(str(os.getpid()))  # whoever finds it taken can say by whom
+            self._lock_file.flush()
         except BlockingIOError as err:
-            raise ConfigurationError("--data", f"{self.options.data} is in use by another run") from err
+            raise ConfigurationError("--data", f"{self.options.data} is in use by {_holder(self._lock_file)}") from err
         except OSError as err:
             raise ConfigurationError("--data", f"{self.options.data}: {err.strerror or err}") from err
 
@@ -292,6 +297,13 @@ def _dated(attributes: Mapping[str, str]) -> Mapping[str, str]:
         with suppress(ValueError):
             return {**attributes, RECEIVED: event_time(attributes.get("Idempotency-Key", "")).isoformat()}
     return attributes
+
+
+def _holder(lock: TextIO) -> str:
+    """Who has the data folder; a run that has just taken it, or one of an earlier release, has not written its number."""
+    lock.seek(0)
+    number = lock.read(20).strip()
+    return f"another run, process {number}" if number.isdecimal() else "another run"
 
 
 def _switched_off(processor: PythonProcessor) -> bool:

@@ -47,7 +47,7 @@ def stop_processor(client: httpx.Client, kind: str) -> dict[str, Any]:
 
 def renumbered(nar: Path, version: str, folder: Path) -> Path:
     """The same NAR as if it were of another release."""
-    target = folder / f"image-warehouse-{version}.nar"
+    target = folder / f"image-warehouse-{version}-cp311-linux_x86_64.nar"
     with zipfile.ZipFile(nar) as old, zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as new:
         for name in old.namelist():
             content = old.read(name)
@@ -191,6 +191,33 @@ def test_undeploy_throws_nothing_away_unasked(
     assert command("deploy", "--nar", str(nar))[0] == 0
     code, facts, _ = command("stop")
     assert (code, facts["left"]) == (0, []), "started again, the flow has finished it"
+
+
+def test_undeploy_of_a_group_that_is_connected_says_to_what_and_stops_nothing(
+    warehouse: Warehouse, command: Command, nifi: LocalNifi
+) -> None:
+    group = command("status")[1]["group"]["id"]  # type: ignore[index]
+    with nifi.client() as client:
+        [port] = client.get(f"/process-groups/{group}/output-ports").json()["outputPorts"]
+        root = client.get("/flow/process-groups/root").json()["processGroupFlow"]["id"]
+
+        def make(kind: str, **component: Any) -> tuple[str, int]:
+            body = {"revision": {"version": 0}, "component": component}
+            made = client.post(f"/process-groups/{root}/{kind}", json=body).raise_for_status().json()
+            return f"/{kind}/{made['id']}", made["revision"]["version"]
+
+        funnel = make("funnels", position={"x": 0.0, "y": 900.0})
+        ends = {
+            "source": {"id": port["id"], "groupId": group, "type": "OUTPUT_PORT"},
+            "destination": {"id": funnel[0].rpartition("/")[2], "groupId": root, "type": "FUNNEL"},
+        }
+        connection = make("connections", **ends)
+        code, _, said = command("undeploy", "--yes")
+        for path, version in (connection, funnel):
+            client.delete(path, params={"version": version}).raise_for_status()
+    assert code == 1
+    assert "images -> Funnel" in said
+    assert classify(warehouse).status_code == 200
 
 
 def test_undeploy_removes_everything(warehouse: Warehouse, nar: Path, command: Command, nifi: LocalNifi) -> None:
