@@ -507,9 +507,8 @@ def submit(
         bundle = Bundle(flow_file, first=True, most=most)
         requests = bundle.requests()
         if precedence is not None and bundle.carried is None and requests:
-            precedence.let_pass(
-                awaited=is_awaited(bundle.attributes(0).get)
-            )  # of a package all are waited for, or none is
+            # Of a package all are waited for, or none is.
+            precedence.let_pass(awaited=is_awaited(bundle.attributes(0).get))
         outcomes = step.process(requests, spec) if requests else []
         blank = {name: text for request in requests for name, text in request.blank.items()}
         events = [(outcome.event, outcome) for outcome in outcomes]
