@@ -24,10 +24,10 @@ PLATFORM := linux-x86_64
 VARIANT := core
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-rows bench-training bench-nifi bench-peers bench-filled mutated soak soak-nifi clean
+.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-peers bench-filled mutated soak soak-nifi clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  make run ARGS='--data /srv/images'   passes options on; see $(BIN)/imagewarehouse run --help"
 	@echo "  make run KUDU=local                  starts a Kudu of its own; KUDU=HOST:PORT uses yours"
 	@echo "  make nar PYTHON_VERSION=3.12         also PLATFORM=linux-aarch64, VARIANT=tensorflow"
@@ -83,6 +83,9 @@ bench-training: $(VENV)/.dev ## Measure the convolution that is trained with aga
 
 bench-nifi: $(VENV)/.dev nar ## Measure the flow in a real NiFi against two other designs (needs NIFI_HOME)
 	$(BIN)/python -m benchmarks.nifi.throughput $(ARGS)
+
+bench-nifi-lanes: $(VENV)/.dev nar ## Measure /classify in a real NiFi while /images is saturated (needs NIFI_HOME)
+	$(BIN)/python -m benchmarks.nifi.lanes $(ARGS)
 
 soak-nifi: $(VENV)/.dev nar ## 50,000 images through a real NiFi (needs NIFI_HOME)
 	$(BIN)/python -m benchmarks.nifi.soak $(ARGS)

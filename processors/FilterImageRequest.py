@@ -9,6 +9,7 @@ from imagewarehouse.images.decoding import wanted_pixels
 from imagewarehouse.intake import IntakeRules, parse_media_types
 from imagewarehouse.limits import Limits
 from imagewarehouse.nifi import adapter, codec
+from imagewarehouse.nifi.precedence import GIVE_WAY_S, LONGEST_S, Precedence
 from imagewarehouse.objects.fetching import Fetcher, parse_locations
 from imagewarehouse.steps.filtering import FilterRequests
 
@@ -119,6 +120,16 @@ class FilterImageRequest(FlowFileTransform):
         allowable_values=["true", "false"],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )
+    GIVE_WAY = PropertyDescriptor(
+        name="Give Way",
+        description="""While clients wait for answers, a package of images that nobody waits for goes on this long after the one
+            before, so that clients go first. Clients count as waiting for a quarter of a second after one of their packages.
+            With FlowFile Packages only; at most 10 sec. 0 sec: all packages are alike.""",
+        required=True,
+        default_value="500 ms",
+        validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
 
     SUCCESS = Relationship(name="success", description="Images, decoded once and found whole")
     REJECTED = Relationship(
@@ -130,6 +141,7 @@ class FilterImageRequest(FlowFileTransform):
     def __init__(self, **kwargs):
         super().__init__()
         self.step = adapter.BuiltOnce(self._open, close=FilterRequests.close)
+        self.precedence = adapter.BuiltOnce(self._precedence)
 
     def getPropertyDescriptors(self):
         return [
@@ -141,6 +153,7 @@ class FilterImageRequest(FlowFileTransform):
             self.ALLOWED_URIS,
             self.ACCESS_KEYS,
             self.PACKAGES,
+            self.GIVE_WAY,
         ]
 
     def getRelationships(self):
@@ -149,17 +162,33 @@ class FilterImageRequest(FlowFileTransform):
     def customValidate(self, context):
         try:
             self._open(context)
+            self._precedence(context)
         except ConfigurationError as err:
             return [ValidationResult(subject=err.setting, explanation=err.problem, valid=False)]
         return []
 
     def onScheduled(self, context):
         self.step.renew(context)
+        self.precedence.renew(context)
 
     def transform(self, context, flowFile):
         step = self.step.get(context)
         most = 2 * step.rules.limits.max_bytes
-        return codec.submit(context, flowFile, step, FlowFileTransformResult, most=most, spec=wanted_pixels())
+        return codec.submit(
+            context,
+            flowFile,
+            step,
+            FlowFileTransformResult,
+            most=most,
+            spec=wanted_pixels(),
+            precedence=self.precedence.get(context),
+        )
+
+    def _precedence(self, context):
+        seconds = adapter.seconds(context, "Give Way", GIVE_WAY_S)
+        if seconds > LONGEST_S:
+            raise ConfigurationError("Give Way", f"expected at most {LONGEST_S:.0f} sec, received {seconds:g} sec")
+        return Precedence(seconds)
 
     def _open(self, context):
         rules = IntakeRules(

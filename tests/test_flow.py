@@ -256,6 +256,18 @@ def test_whatever_reaches_a_processor_of_ours_has_been_gathered(raw: Raw) -> Non
 
 
 @both
+def test_uploads_that_give_way_at_the_check_leave_it_free_for_clients(raw: Raw) -> None:
+    """NiFi counts what a processor is at as queued: with one package a lane, uploads take one of its tasks and no more."""
+    flow = parse_flow(raw)
+    [check] = [c for c in flow.components.values() if c.name == "FilterImageRequest"]
+    assert check.properties["Give Way"] == "#{images.give.way}"
+    lanes = [c for c in flow.connections if c.destination == check.identifier]
+    assert {flow.components[c.source].name for c in lanes} == {"Gather images", "Gather requests"}
+    assert [c.max_objects for c in lanes] == [1, 1]
+    assert check.tasks >= 2
+
+
+@both
 def test_python_processors_never_clone_their_input(raw: Raw) -> None:
     for component in parse_flow(raw).components.values():
         assert component.type not in build.our_types() or "original" in component.auto_terminated, component.name

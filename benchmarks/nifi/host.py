@@ -28,7 +28,8 @@ class Host:
 
     design: Design
     nifi: LocalNifi
-    port: int
+    port: int  # of /classify
+    images_port: int
     folder: Path
     deploy_s: float = 0.0
     answered: int = 0
@@ -82,4 +83,4 @@ def start(design: Design, folder: Path, nar: Path) -> Host:
     code = call(["deploy", "--nifi", nifi.url, "--nar", str(design.nar or nar), "--flow", str(flow), *given])
     if code:
         raise SystemExit(f"{design.name}: deploy ended with {code}")
-    return Host(design, nifi, port, folder, time.perf_counter() - begun)
+    return Host(design, nifi, port, other, folder, time.perf_counter() - begun)

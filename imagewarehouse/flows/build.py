@@ -497,6 +497,9 @@ def _settings() -> tuple[Setting, ...]:
         Setting("batch.max.images", "Most images that travel through the flow together. Only those that wait anyway are"
                 " gathered: an image alone is a package of one.", "64"),
         Setting("batch.max.size", "Most bytes of such a package, 64 MB at most; a larger image travels alone.", "8 MB"),
+        Setting("images.give.way", "While clients of /classify wait, a package of images of /images goes on this long after the"
+                " one before, so that clients go first; at most 10 sec. 0 sec: all go alike.",
+                _default("FilterImageRequest", "Give Way")),
         Setting("http.answer.timeout", "How long a client of /classify waits before NiFi answers 503.", "60 sec"),
         Setting("access.keys", "Pairs name:key separated by commas, at least 16 characters a key. Without a value everybody"
                 " may POST.", sensitive=True),
@@ -642,7 +645,8 @@ def handle_request(tls: bool = False) -> Group:
         "FilterImageRequest",
         "FilterImageRequest",
         (610, 500),
-        "Accepts an image or rejects it with a stable code. Gives each request its id and its time.",
+        "Accepts an image or rejects it with a stable code. Gives each request its id and its time. While clients wait, uploads"
+        " stand back here.",
         {
             "Maximum Size": "#{intake.max.size}",
             "Maximum Pixels": "#{intake.max.pixels}",
@@ -651,6 +655,7 @@ def handle_request(tls: bool = False) -> Group:
             "Allow Trailing Data": "#{intake.allow.trailing.data}",
             "Allowed Image URIs": "#{intake.image.uris}",
             "Access Keys": "#{access.keys}",
+            "Give Way": "#{images.give.way}",
             **PACKAGES,
         },
         tasks=2,

@@ -36,11 +36,13 @@ from imagewarehouse.nifi.listeners import (
     CONTEXT_ID,
     RECEIVED,
     Headers,
+    is_awaited,
     read_request,
     read_sender,
     sender_attributes,
 )
 from imagewarehouse.nifi.packages import Package, Packed, read_package
+from imagewarehouse.nifi.precedence import Precedence
 from imagewarehouse.steps.event import Image, ImageEvent, Sender, Submission
 from imagewarehouse.steps.outcome import FAILURE, RETRY, SUCCESS, Outcome, Step, common_way, run
 
@@ -481,10 +483,12 @@ def submit(
     *,
     most: int = 0,
     spec: InputSpec | None = None,
+    precedence: Precedence | None = None,
 ) -> Result:
     """The first step's result for one FlowFile of a listener, or for a package of them.
 
-    Args: result: makes one. most: see `Bundle`. spec: what a model of this process takes.
+    Args: result: makes one. most: see `Bundle`. spec: what a model of this process takes. precedence: who goes first; packages
+    of uploads stand back here. (The standalone runner has them wait in front of the packaging step.)
     """
     if not boolean(context, SETTING):
         request = _Request(
@@ -502,6 +506,9 @@ def submit(
     try:
         bundle = Bundle(flow_file, first=True, most=most)
         requests = bundle.requests()
+        if precedence is not None and bundle.carried is None and requests:
+            # Of a package all are waited for, or none is.
+            precedence.let_pass(awaited=is_awaited(bundle.attributes(0).get))
         outcomes = step.process(requests, spec) if requests else []
         blank = {name: text for request in requests for name, text in request.blank.items()}
         events = [(outcome.event, outcome) for outcome in outcomes]

@@ -9,6 +9,8 @@ A thread carries a FlowFile on to the next processor itself while nothing waits 
 more than a step. So under load what waits does so in one place, in front of the packaging step, and becomes one package.
 As many threads as a processor has tasks stay with it all the while: further ones do the carrying. Where those of a packaging
 step are all away, its own make no package before they have been away for long, which means that they wait for something.
+
+While clients wait, packages of uploads stand back in front of the packaging step: see imagewarehouse/nifi/precedence.py.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from imagewarehouse.flows.definition import Component, Connection, Flow
+from imagewarehouse.nifi.listeners import is_awaited
+from imagewarehouse.nifi.precedence import Precedence
 from imagewarehouse.standalone.flowfile import FlowFile, requests_in
 
 log = logging.getLogger("imagewarehouse.standalone")
@@ -131,12 +135,20 @@ class Node:
 class Engine:
     """Runs the processors of a flow. Thread-safe."""
 
-    def __init__(self, flow: Flow, works: Mapping[str, Work | BatchWork], carriers: int = 2) -> None:
+    def __init__(
+        self,
+        flow: Flow,
+        works: Mapping[str, Work | BatchWork],
+        carriers: int = 2,
+        precedence: Precedence | None = None,
+    ) -> None:
         """`works`: what to do with a FlowFile, by component id, for every processor that takes FlowFiles.
 
-        `carriers`: how many packages may be on their way at once, beside those that wait for something.
+        `carriers`: how many packages may be on their way at once, beside those that wait for something. `precedence`: when a
+        package of uploads may set out; all go alike without.
         """
         self._sequence = itertools.count()
+        self._precedence = precedence or Precedence(0)
         self._stopping = False
         self._threads: list[threading.Thread] = []
         self._live = 0
@@ -237,11 +249,7 @@ class Engine:
                     pass  # whoever ends a task wakes one of those that wait
                 elif node.blocked:
                     wait = 0.01  # looked at again soon: with a thousand FlowFiles ahead that is no delay
-                elif (
-                    node.batch_work.carries
-                    and not node.spare
-                    and (remaining_s := min(node.left_at.values()) + _LONG_S - now) > 0
-                ):
+                elif node.batch_work.carries and (remaining_s := self._packages_later_s(node, now)) > 0:
                     wait = remaining_s
                 else:
                     for queue in node.incoming:
@@ -249,12 +257,21 @@ class Engine:
                         if flow_files:
                             node.incoming.append(node.incoming.pop(node.incoming.index(queue)))  # the others are next
                             node.active += 1
+                            if node.batch_work.carries:
+                                self._precedence.goes(awaited=is_awaited(flow_files[0].attributes.get))
                             return queue, flow_files
                         if queue.delayed:
                             due = max(0.0, queue.delayed[0][0] - now)
                             wait = due if wait is None else min(wait, due)
                 node.changed.wait(wait)
         return None
+
+    def _packages_later_s(self, node: Node, now: float) -> float:
+        """How long a packaging step makes no package yet. The node's lock is held."""
+        if not node.spare and (remaining_s := min(node.left_at.values()) + _LONG_S - now) > 0:
+            return remaining_s
+        first = next((queue.ready[0] for queue in node.incoming if queue.ready), None)
+        return 0.0 if first is None or is_awaited(first.attributes.get) else self._precedence.wait_s()
 
     def _work(
         self, node: Node, queue: Queue, flow_files: list[FlowFile], *, carries: bool

@@ -28,6 +28,7 @@ from imagewarehouse.limits import Limits
 from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi.codec import LARGE
 from imagewarehouse.nifi.listeners import RECEIVED
+from imagewarehouse.nifi.precedence import GIVE_WAY_S, Precedence
 from imagewarehouse.standalone import components
 from imagewarehouse.standalone.control import ControlSocket, control_socket, metrics_of
 from imagewarehouse.standalone.engine import BatchWork, Engine, Work
@@ -109,7 +110,8 @@ class Runner:
                 sources.append(component)
         # One core for each package under way. At least two of them in a process that is alone: while one is in the model or
         # at the disk, another is checked.
-        self.engine = Engine(self.flow, works, max(2 if options.workers == 1 else 1, cores() // options.workers))
+        carriers = max(2 if options.workers == 1 else 1, cores() // options.workers)
+        self.engine = Engine(self.flow, works, carriers, self._precedence())
         self._bodies = Bodies(options.workers)
         self.metrics = Metrics(self.engine, [p.component.name for p in self.python if _switched_off(p)])
         self.listeners: list[Listener] = [self._listener(component) for component in sources]
@@ -233,6 +235,15 @@ class Runner:
                         name,
                         f"expected {least}, received {listener.settings.text('Multipart Request Max Size', '1 MB')}",
                     )
+
+    def _precedence(self) -> Precedence:
+        """As the flow's step that makes uploads give way."""
+        seconds = [
+            adapter.seconds(processor.context, "Give Way", GIVE_WAY_S)
+            for processor in self.python
+            if processor.context.getProperty("Give Way") is not None
+        ]
+        return Precedence(max(seconds, default=0.0))
 
     def _check_packages(self) -> None:
         """A longer package is taken for one body that is far too large."""
