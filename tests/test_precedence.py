@@ -75,6 +75,17 @@ def test_uploads_go_on_once_no_client_has_come_for_a_while() -> None:
     assert passed(precedence, clock, 4) == [0, QUIET_S, QUIET_S, QUIET_S]
 
 
+def test_where_it_is_known_how_long_a_package_takes_uploads_get_half_of_the_time() -> None:
+    clock = Clock()
+    precedence = made(clock)
+    clock.comes = lambda: precedence.let_pass(awaited=True)
+    clock.comes()
+    precedence.took(0.125)
+    assert passed(precedence, clock, 4) == [0, 0.25, 0.5, 0.75]
+    precedence.took(60)
+    assert passed(precedence, clock, 2) == [1.25, 1.75]
+
+
 def test_no_difference_is_made_where_none_is_wanted() -> None:
     clock = Clock()
     precedence = made(clock, 0)

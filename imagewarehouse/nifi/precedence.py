@@ -35,10 +35,15 @@ class Precedence:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._client_at = self._upload_at = float("-inf")
+        self._pause_s = give_way_s
 
     def wait_s(self) -> float:
         """Seconds until a package of uploads may go on, unless a client comes meanwhile; 0 or less: now."""
-        return min(self._client_at + QUIET_S, self._upload_at + self._give_way_s) - self._clock()
+        return min(self._client_at + QUIET_S, self._upload_at + self._pause_s) - self._clock()
+
+    def took(self, seconds: float) -> None:
+        """Say how long a package of uploads was on its way, where that is known: they then take half of the time."""
+        self._pause_s = min(self._give_way_s, 2 * seconds)
 
     def goes(self, *, awaited: bool) -> None:
         """A package goes on: clients wait for it, or nobody does."""

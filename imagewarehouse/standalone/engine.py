@@ -233,9 +233,12 @@ class Engine:
                 node.spare -= carries
                 if carries:
                     node.left_at[threading.get_ident()] = time.monotonic()
+            started = time.monotonic()
             work: tuple[Node, Queue, list[FlowFile]] | None = (node, *taken)
             while work is not None:
                 work = self._work(*work, carries=carries)
+            if node.batch_work.carries and not is_awaited(taken[1][0].attributes.get):
+                self._precedence.took(time.monotonic() - started)
             with node.changed:
                 node.spare += carries
                 node.left_at.pop(threading.get_ident(), None)
