@@ -19,7 +19,13 @@ from imagewarehouse.ports import free_ports
 from imagewarehouse.resources import REPOSITORY
 
 FILES = REPOSITORY / "nifi-conf" / "front"
-TIMES = ("client_header_timeout", "client_body_timeout", "proxy_read_timeout", "worker_shutdown_timeout", "lingering_time")
+TIMES = (
+    "client_header_timeout",
+    "client_body_timeout",
+    "proxy_read_timeout",
+    "worker_shutdown_timeout",
+    "lingering_time",
+)
 
 
 def nginx() -> str | None:
@@ -109,7 +115,8 @@ class Front:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
                 return self
             except OSError:
-                assert self.process.poll() is None and time.monotonic() < until, self.errors()
+                assert self.process.poll() is None, self.errors()
+                assert time.monotonic() < until, self.errors()
                 time.sleep(0.02)
 
     def reload(self) -> None:

@@ -30,7 +30,12 @@ pytestmark = pytest.mark.skipif(nginx() is None, reason="needs nginx (Debian: ap
 MB = 1 << 20
 BOUNDARY = "multipart/form-data; boundary=xyz"
 FORM_TYPE = "application/vnd.imagewarehouse.form"
-DURATIONS = {"client_header_timeout": "2s", "client_body_timeout": "2s", "proxy_read_timeout": "2s", "lingering_time": "2s"}
+DURATIONS = {
+    "client_header_timeout": "2s",
+    "client_body_timeout": "2s",
+    "proxy_read_timeout": "2s",
+    "lingering_time": "2s",
+}
 
 
 class Listener:
@@ -70,7 +75,11 @@ class Listener:
                 if how.startswith("empty-"):
                     status, media_type, content = int(how[6:]), "", b""
                 if how.startswith("problem-"):
-                    status, media_type, content = int(how[8:]), "application/problem+json", b'{"error_code":"of.the.flow"}'
+                    status, media_type, content = (
+                        int(how[8:]),
+                        "application/problem+json",
+                        b'{"error_code":"of.the.flow"}',
+                    )
                 self.send_response(status)
                 if media_type:
                     self.send_header("Content-Type", media_type)
@@ -81,7 +90,7 @@ class Listener:
                 if self.command != "HEAD":
                     self.wfile.write(content)
 
-            do_POST = do_GET = do_PUT = do_DELETE = do_HEAD = answer
+            do_POST = do_GET = do_PUT = do_DELETE = do_HEAD = answer  # noqa: N815 - the names that the class looks for
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -128,7 +137,15 @@ def raw(port: int, content: bytes, seconds: float = 10, source: str = "127.0.0.1
 
 
 def head(path: str, length: int, *fields: str) -> bytes:
-    lines = (f"POST {path} HTTP/1.1", "Host: x", "Content-Type: image/jpeg", f"Content-Length: {length}", *fields, "", "")
+    lines = (
+        f"POST {path} HTTP/1.1",
+        "Host: x",
+        "Content-Type: image/jpeg",
+        f"Content-Length: {length}",
+        *fields,
+        "",
+        "",
+    )
     return "\r\n".join(lines).encode()
 
 
@@ -159,7 +176,10 @@ def test_nginx_finds_nothing_wrong_with_the_files(tmp_path: Path) -> None:
 @needs_openssl
 def test_nginx_finds_nothing_wrong_with_the_files_with_tls_and_behind_a_balancer(tmp_path: Path) -> None:
     run_commands(CONF / "tls" / "README.md", tmp_path)
-    edits = {"    #balancer set_real_ip_from": "    set_real_ip_from", "    #balancer real_ip_header": "    real_ip_header"}
+    edits = {
+        "    #balancer set_real_ip_from": "    set_real_ip_from",
+        "    #balancer real_ip_header": "    real_ip_header",
+    }
     assert "warn" not in Front(tmp_path / "front", 8081, 8082, certificates=tmp_path, edits=edits).check()
 
 
@@ -197,7 +217,9 @@ def test_the_limit_of_size_is_what_the_check_allows() -> None:
         pytest.param(f", {FORM_TYPE}", "application/octet-stream", None, id="our-own-type-further-back"),
     ],
 )
-def test_the_type_of_a_form_is_hidden_and_nobody_else_has_it(front: Front, sent: str, passed: str, form: str | None) -> None:
+def test_the_type_of_a_form_is_hidden_and_nobody_else_has_it(
+    front: Front, sent: str, passed: str, form: str | None
+) -> None:
     for url in (front.classify, front.images):
         told = ask(url, Content_Type=sent, X_Form_Content_Type="multipart/form-data; boundary=forged").json()["headers"]
         assert told["content-type"] == passed
@@ -292,12 +314,15 @@ def test_a_listeners_own_error_becomes_ours(front: Front, kind: str, status: int
 
 @pytest.mark.parametrize("path", ["/classify", "/images"])
 @pytest.mark.parametrize("size", [27 * MB + 1, 40 << 30])
-def test_a_body_that_is_too_large_is_refused_before_it_comes(front: Front, listener: Listener, path: str, size: int) -> None:
+def test_a_body_that_is_too_large_is_refused_before_it_comes(
+    front: Front, listener: Listener, path: str, size: int
+) -> None:
     del listener.asked[:]
     started = time.monotonic()
     found = raw(front.port, head(path, size, "Connection: close"))
     assert found.startswith(b"HTTP/1.1 413 ")
-    assert b"application/problem+json" in found and b'"error_code":"request.too_large"' in found
+    assert b"application/problem+json" in found
+    assert b'"error_code":"request.too_large"' in found
     assert time.monotonic() - started < 6
     assert not listener.asked
     assert front.logs(reason="request.too_large", status=413)
@@ -377,7 +402,9 @@ def test_the_health_of_listen_http_is_asked_through_the_front(front: Front) -> N
 
 
 @pytest.mark.parametrize(("length", "sent"), [(1000, 1), (20 * MB, 300_000)], ids=["small", "large"])
-def test_a_body_that_stops_ends_and_never_reaches_the_listener(front: Front, listener: Listener, length: int, sent: int) -> None:
+def test_a_body_that_stops_ends_and_never_reaches_the_listener(
+    front: Front, listener: Listener, length: int, sent: int
+) -> None:
     del listener.asked[:]
     started = time.monotonic()
     assert raw(front.port, head("/classify", length) + bytes(sent)) == b""  # nginx closes; it sends no 408
@@ -430,24 +457,24 @@ def test_a_byte_a_second_holds_a_connection_and_nobody_else(front: Front, listen
 
 
 def test_a_reload_ends_the_bodies_that_never_end(listener: Listener, tmp_path: Path) -> None:
-    with Front(tmp_path, listener.port, listener.port, times={"worker_shutdown_timeout": "2s"}) as own:
-        with socket.create_connection(("127.0.0.1", own.port)) as slow:
-            slow.sendall(head("/classify", 1000))
-            time.sleep(0.3)
-            own.reload()
-            ended, started = False, time.monotonic()
-            while not ended and time.monotonic() - started < 10:
-                assert ask(own.classify).status_code == 200
-                try:
-                    slow.sendall(b"x")
-                    slow.settimeout(0.5)
-                    ended = slow.recv(1) == b""
-                except TimeoutError:
-                    pass
-                except OSError:
-                    ended = True
-            assert ended
-            assert time.monotonic() - started > 1
+    own = Front(tmp_path, listener.port, listener.port, times={"worker_shutdown_timeout": "2s"})
+    with own, socket.create_connection(("127.0.0.1", own.port)) as slow:
+        slow.sendall(head("/classify", 1000))
+        time.sleep(0.3)
+        own.reload()
+        ended, started = False, time.monotonic()
+        while not ended and time.monotonic() - started < 10:
+            assert ask(own.classify).status_code == 200
+            try:
+                slow.sendall(b"x")
+                slow.settimeout(0.5)
+                ended = slow.recv(1) == b""
+            except TimeoutError:
+                pass
+            except OSError:
+                ended = True
+        assert ended
+        assert time.monotonic() - started > 1
 
 
 def test_one_address_has_its_share_of_the_connections(listener: Listener, tmp_path: Path) -> None:
@@ -455,12 +482,16 @@ def test_one_address_has_its_share_of_the_connections(listener: Listener, tmp_pa
         slow = []
         try:
             for _ in range(150):
-                connection = socket.create_connection(("127.0.0.1", own.port), source_address=("127.0.0.2", 0), timeout=5)
+                connection = socket.create_connection(
+                    ("127.0.0.1", own.port), source_address=("127.0.0.2", 0), timeout=5
+                )
                 slow.append(connection)
                 connection.sendall(head("/classify", 1000) + b"x")
             assert until(lambda: own.log.exists() and own.reasons()["busy"] == 50)
             found = raw(own.port, head("/images", 1, "Connection: close") + b"x", source="127.0.0.2")
-            assert found.startswith(b"HTTP/1.1 503 ") and b'"error_code":"busy"' in found and b"Retry-After: 5" in found
+            assert found.startswith(b"HTTP/1.1 503 ")
+            assert b'"error_code":"busy"' in found
+            assert b"Retry-After: 5" in found
             assert own.logs(reason="busy", limit="REJECTED")
             assert ask(own.classify).status_code == 200  # another address
         finally:
@@ -512,8 +543,8 @@ def test_http_2_has_the_same_limits(secured: tuple[Front, Path], tmp_path: Path)
         body = tmp_path / "body"
         body.write_bytes(bytes(size))
         done = subprocess.run(
-            [curl, "-s", "--http2", "--cacert", folder / "authority.pem", "--data-binary", f"@{body}", "-H", f"Content-Type: {BOUNDARY}",
-             "-w", "\n%{http_version} %{http_code} %{content_type}", f"https://localhost:{front.tls_port}/images"],
+            [curl, "-s", "--http2", "--cacert", folder / "authority.pem", "-H", f"Content-Type: {BOUNDARY}",
+             "--data-binary", f"@{body}", "-w", "\n%{http_version} %{http_code} %{content_type}", f"https://localhost:{front.tls_port}/images"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         answered, _, last = done.stdout.rpartition("\n")
@@ -532,6 +563,7 @@ def test_a_connection_is_kept_for_the_client(front: Front) -> None:
             used = connection.sock
             answer = connection.getresponse()
             answer.read()
-            assert connection.sock is used and answer.status in (200, 503)
+            assert connection.sock is used
+            assert answer.status in (200, 503)
     finally:
         connection.close()
