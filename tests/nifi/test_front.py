@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from benchmarks.nifi.mischief import BOUNDARY, NO_END, head, in_turns, ratios
+from benchmarks.nifi.pictures import requests
 from imagewarehouse.ids import new_request_id
 from tests.conftest import until
 from tests.front import Front, nginx
@@ -56,11 +57,6 @@ def problem(answer: Answered) -> str:
     return str(found["error_code"])
 
 
-def picture(number: int) -> bytes:
-    content = numbered(number % 10**9)
-    return head(len(content), "image/jpeg") + content
-
-
 def test_both_paths_through_the_front(behind: tuple[Front, Warehouse], command: Command) -> None:
     """Answers, errors and rows are the flow's, the client's address is there, and what the front refuses has no row."""
     front, warehouse = behind
@@ -83,14 +79,15 @@ def test_both_paths_through_the_front(behind: tuple[Front, Warehouse], command: 
     for method in ("OPTIONS", "PATCH"):
         assert problem(post(front.classify, numbered(1), JPEG, method=method)) == "request.method_not_allowed"
     assert front.logs(reason="request.method_not_allowed", nifi_status="405")
-    rows_expected = 7
+    rows_expected = 6
     for url in (front.classify, front.images):
         for declared in (28 * MB, 1 << 40):
             with socket.create_connection(("127.0.0.1", front.port), timeout=20) as connection:
                 connection.sendall(head(declared, "image/jpeg", "/" + url.rpartition("/")[2]))
                 assert connection.recv(200).startswith(b"HTTP/1.1 413 ")
     assert problem(post(front.images, b"x", JPEG, method="PUT")) == "request.method_not_allowed"
-    assert problem(post(front.images, b"x", {**JPEG, "Content-Encoding": "gzip"})) == "request.encoding_not_accepted"
+    for url in (front.classify, front.images):
+        assert problem(post(url, numbered(1), {**JPEG, "Content-Encoding": "gzip"})) == "request.encoding_not_accepted"
     assert problem(post(front.images + "/other", b"x", JPEG)) == "request.not_found"
     rows = {row["request_id"]: row for row in table(warehouse, command)}
     assert len(rows) == rows_expected
@@ -132,7 +129,9 @@ def test_who_misbehaves_costs_the_others_little(behind: tuple[Front, Warehouse])
     """200 slow clients at most a fifth, streams of broken and aborted forms at most a tenth: docs/performance.md has that from
     a longer run. Here machines are shared, a turn is short, and what must not happen is a standstill."""
     front, _ = behind
-    turns = in_turns({"front": front.port}, ["alone", "slow", "broken", "aborted"], picture, rounds=3, seconds=4)
+    turns = in_turns(
+        {"front": front.port}, ["alone", "slow", "broken", "aborted"], requests("3 KB"), rounds=3, seconds=4
+    )
     for kind in ("slow", "broken", "aborted"):
         assert statistics.median(ratios(turns, "front", kind)) > 0.6, (kind, turns)
         assert not sum(one.failures for one in turns["front", kind]), kind
@@ -142,7 +141,7 @@ def test_who_misbehaves_costs_the_others_little(behind: tuple[Front, Warehouse])
 def test_without_the_front_the_slow_stop_the_others(behind: tuple[Front, Warehouse]) -> None:
     """Why there is a front; where NiFi does better one day, this says so."""
     _, warehouse = behind
-    turns = in_turns({"straight": warehouse.classify_port}, ["alone", "slow"], picture, rounds=1, seconds=4)
+    turns = in_turns({"straight": warehouse.classify_port}, ["alone", "slow"], requests("3 KB"), rounds=1, seconds=4)
     assert ratios(turns, "straight", "slow")[0] < 0.2
     assert until(lambda: post(warehouse.classify, numbered(1), JPEG).status == 200, seconds=30, every=1)
 
