@@ -19,8 +19,10 @@ from typing import Any
 import httpx
 import pytest
 
+from imagewarehouse.deployment.flow import read_definition
 from imagewarehouse.errors import all_errors
 from imagewarehouse.limits import Limits
+from imagewarehouse.resources import FLOW
 from tests.conftest import until
 from tests.front import FILES, Front, nginx
 from tests.test_nifi_conf import CONF, needs_openssl, run_commands
@@ -196,9 +198,18 @@ def test_every_error_page_is_one_of_our_errors() -> None:
     assert named == {code for code, _, _ in pages}
 
 
-def test_the_limit_of_size_is_what_the_check_allows() -> None:
+def test_the_limit_of_size_is_that_of_the_listeners_and_lets_the_largest_image_in_json_pass() -> None:
     [found] = re.findall(r"client_max_body_size (\d+)m;", (FILES / "imagewarehouse.conf").read_text())
-    assert int(found) == -(-(Limits().max_bytes * 4 // 3 + 64 * 1024) // MB)
+    parameters = read_definition(FLOW).flow.parameters
+    assert f"{found} MB" == parameters["http.max.request.size"].value
+    assert int(found) * MB > Limits().max_bytes * 4 // 3 + 64 * 1024
+
+
+def test_an_answer_of_nifi_comes_before_the_front_gives_up() -> None:
+    found = re.findall(r"proxy_read_timeout (\d+)s;", (FILES / "imagewarehouse.conf").read_text())
+    assert len(found) == 2
+    parameters = read_definition(FLOW).flow.parameters
+    assert all(int(seconds) > int(parameters["http.answer.timeout"].value.removesuffix(" sec")) for seconds in found)
 
 
 # --- what is passed on --------------------------------------------------------------------------------------------
@@ -264,7 +275,7 @@ def test_a_body_in_chunks_arrives_with_its_length(front: Front) -> None:
 
 
 def test_a_large_body_arrives_whole(front: Front) -> None:
-    assert ask(front.classify, bytes(26 * MB)).json()["size"] == 26 * MB
+    assert ask(front.classify, bytes(32 * MB)).json()["size"] == 32 * MB
     assert not any(path.is_file() for path in (front.folder / "body_temp").rglob("*"))
 
 
@@ -313,7 +324,7 @@ def test_a_listeners_own_error_becomes_ours(front: Front, kind: str, status: int
 
 
 @pytest.mark.parametrize("path", ["/classify", "/images"])
-@pytest.mark.parametrize("size", [27 * MB + 1, 40 << 30])
+@pytest.mark.parametrize("size", [32 * MB + 1, 40 << 30])
 def test_a_body_that_is_too_large_is_refused_before_it_comes(
     front: Front, listener: Listener, path: str, size: int
 ) -> None:
@@ -333,7 +344,7 @@ def test_a_body_in_chunks_is_refused_when_it_gets_too_large(front: Front, listen
     with socket.create_connection(("127.0.0.1", front.port), timeout=10) as connection:
         connection.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         piece = b"100000\r\n" + bytes(MB) + b"\r\n"
-        for _ in range(28):  # and no end
+        for _ in range(33):  # and no end
             connection.sendall(piece)
         assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
     assert not listener.asked
@@ -540,7 +551,7 @@ def test_http_2_has_the_same_limits(secured: tuple[Front, Path], tmp_path: Path)
     if curl is None or "HTTP2" not in subprocess.run([curl, "-V"], capture_output=True, text=True, check=True).stdout:
         pytest.skip("needs a curl with HTTP/2")
     front, folder = secured
-    for size, status in ((100_000, "200"), (28 * MB, "413")):
+    for size, status in ((100_000, "200"), (33 * MB, "413")):
         body = tmp_path / "body"
         body.write_bytes(bytes(size))
         done = subprocess.run(

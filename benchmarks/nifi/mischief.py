@@ -1,11 +1,11 @@
 """What clients that do not behave cost the others: /classify of a real NiFi, through nginx (nifi-conf/front/) and straight.
 
-    make bench-mischief      # python -m benchmarks.nifi.mischief [--rounds N] [--seconds S] [--nar FILE]
+    make bench-mischief      # python -m benchmarks.nifi.mischief [--rounds N] [--seconds S] [--yields TIME]
 
 Sixteen good clients send photographs of 3 KB, each the next when it has its answer; beside them nobody, 200 clients that
-send a byte a second, a stream of multipart bodies that cannot be parsed, or one of uploads that are broken off. Every
-round has them all, through both doors, and a ratio is to the same door alone in the same round. Who misbehaves has a
-process of its own and addresses of its own (127.1.0.0/16), as on a network.
+send a byte a second, a stream of multipart bodies that cannot be parsed, or one of uploads that are broken off. Through
+the front every round has them all, and a ratio is to nobody in the same round; straight, each once, and how long NiFi
+needs afterwards. Who misbehaves has a process of its own and addresses of its own (127.1.0.0/16), as on a network.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import random
+import itertools
+import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.machine import describe
 
@@ -193,31 +195,35 @@ async def _rest(reader: asyncio.StreamReader, top: bytes) -> None:
 
 
 def in_turns(
-    doors: dict[str, int], kinds: list[str], make: Callable[[int], bytes], rounds: int, seconds: float
-) -> dict[tuple[str, str], list[Served]]:
-    """Each kind of mischief at each door, `rounds` times."""
-    found: dict[tuple[str, str], list[Served]] = {(door, kind): [] for door in doors for kind in kinds}
+    port: int, kinds: Sequence[str], make: Callable[[int], bytes], rounds: int, seconds: float, other: int | None = None
+) -> dict[str, list[Served]]:
+    """Each kind of mischief, `rounds` times; with `other`, that port alone in each round too, as `other`."""
+    found: dict[str, list[Served]] = {kind: [] for kind in (*kinds, *(["other"] if other else []))}
     for number in range(rounds):
-        for door, port in doors.items():
-            for kind in kinds:
-                with beside(kind, port):
-                    # Numbers that no other turn has: every picture is a new one.
-                    offset = random.getrandbits(60)
-                    served = serve(port, lambda position, first=offset: make(first + position), seconds)
-                found[door, kind].append(served)
-                print(
-                    f"round {number + 1} {door:>8} {kind:<8} {served.per_second:7.1f}/s failed {served.failures}",
-                    flush=True,
-                )
-                if kind != "alone":
-                    time.sleep(_SETTLE_S)
+        for kind in found:
+            with beside("alone" if kind == "other" else kind, port):
+                found[kind].append(serve(other if kind == "other" and other else port, make, seconds))
+            print(f"round {number + 1} {kind:<8} {_say(found[kind][-1])}", flush=True)
+            if kind in KINDS:
+                time.sleep(_SETTLE_S)
     return found
 
 
-def ratios(found: dict[tuple[str, str], list[Served]], door: str, kind: str) -> list[float]:
-    """To the same door alone, round by round, smallest first."""
-    pairs = zip(found[door, kind], found[door, "alone"], strict=True)
-    return sorted(one.per_second / alone.per_second for one, alone in pairs)
+def _say(served: Served) -> str:
+    return f"{served.per_second:7.1f}/s, other answers {served.failures}"
+
+
+def recovered(port: int, make: Callable[[int], bytes], longest: float) -> float:
+    """Seconds until one request gets its class again; `longest` where it does not in that time."""
+    started = time.monotonic()
+    while time.monotonic() - started < longest and not serve(port, make, 1.0, connections=1).classified:
+        pass
+    return min(longest, time.monotonic() - started)
+
+
+def ratios(found: dict[str, list[Served]], kind: str, base: str = "alone") -> list[float]:
+    """Round by round, smallest first."""
+    return sorted(one.per_second / alone.per_second for one, alone in zip(found[kind], found[base], strict=True))
 
 
 def main() -> None:
@@ -225,6 +231,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=6.0, help="of one measurement")
     parser.add_argument("--warm", type=float, default=40.0, help="seconds NiFi runs before the first measurement")
+    parser.add_argument("--longest", type=float, default=240.0, help="seconds to wait for NiFi to answer again")
+    parser.add_argument("--yields", metavar="TIME", help="also straight with this yield duration of HandleHttpRequest")
     parser.add_argument("--nar", type=Path, help="NAR to deploy; the newest in dist/ if not given")
     parser.add_argument("--be", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
@@ -237,36 +245,69 @@ def main() -> None:
     from benchmarks.nifi.host import start
     from benchmarks.nifi.pictures import requests
     from benchmarks.nifi.throughput import newest
+    from imagewarehouse.cli.main import call
     from imagewarehouse.ports import free_ports
     from tests.front import Front
 
     print(describe(), flush=True)
-    make = requests("3 KB")
+    # Every picture is a new one, in all turns.
+    numbers, fresh = itertools.count(), requests("3 KB")
+
+    def make(_: int) -> bytes:
+        return fresh(next(numbers))
+
     with tempfile.TemporaryDirectory(prefix="bench-mischief-") as temporary:
         [design] = [one for one in designs("http://127.0.0.1:9") if one.name == PACKAGES]
-        host = start(design, Path(temporary) / "nifi", arguments.nar or newest())
+        nar = arguments.nar or newest()
+        host = start(design, Path(temporary) / "nifi", nar)
         try:
             with Front(Path(temporary) / "front", *free_ports(1), host.port) as front:
-                doors = {"front": front.port, "straight": host.port}
                 serve(host.port, make, arguments.warm)
-                found = in_turns(doors, ["alone", *KINDS], make, arguments.rounds, arguments.seconds)
-                print("\n| beside | front: images/s | share of alone | straight: images/s | share of alone |")
-                print("| --- | --- | --- | --- | --- |")
-                for kind in ("alone", *KINDS):
-                    cells = []
-                    for door in doors:
-                        rate = statistics.median(one.per_second for one in found[door, kind])
-                        shares = ratios(found, door, kind)
-                        cells += [f"{rate:.0f}", f"{statistics.median(shares):.2f} [{shares[0]:.2f}, {shares[-1]:.2f}]"]
-                    print(f"| {kind} | {' | '.join(cells)} |")
-                cost = sorted(
-                    a.per_second / b.per_second
-                    for a, b in zip(found["front", "alone"], found["straight", "alone"], strict=True)
-                )
-                print(f"front / straight, alone: {statistics.median(cost):.2f} [{cost[0]:.2f}, {cost[-1]:.2f}]")
-                print("the front's log:", dict(front.reasons()))
+                found = in_turns(front.port, ["alone", *KINDS], make, arguments.rounds, arguments.seconds, host.port)
+                print("\nthe front's log:", dict(front.reasons()))
+            for kind in ("alone", *KINDS):
+                rate = statistics.median(one.per_second for one in found[kind])
+                print(f"| front | {kind} | {rate:.0f} | {_range(ratios(found, kind))} |")
+            print("front / straight, alone:", _range(ratios(found, "alone", "other")), flush=True)
+            _straight("straight", host.port, make, arguments)
+            if arguments.yields:
+                flow = json.loads(json.dumps(design.flow))
+                receive = _named(flow["flowContents"], "Receive for classification")
+                receive["yieldDuration"] = arguments.yields
+                path = Path(temporary) / "other.json"
+                path.write_text(json.dumps(flow))
+                if call(["deploy", "--nifi", host.nifi.url, "--nar", str(nar), "--flow", str(path)]):
+                    raise SystemExit("deploy failed")
+                _straight(f"straight, yield {arguments.yields}", host.port, make, arguments)
         finally:
             host.nifi.kill()
+
+
+def _straight(name: str, port: int, make: Callable[[int], bytes], arguments: argparse.Namespace) -> None:
+    """Once each: what is measured here is whether it stands still, and for how long."""
+    alone = serve(port, make, arguments.seconds)
+    print(f"| {name} | alone | {_say(alone)} |", flush=True)
+    for kind in KINDS:
+        with beside(kind, port):
+            found = serve(port, make, arguments.seconds)
+        again = recovered(port, make, arguments.longest)
+        share = found.per_second / alone.per_second
+        print(f"| {name} | {kind} | {_say(found)} | {share:.2f} | again after {again:.0f} s |", flush=True)
+
+
+def _named(group: dict[str, Any], name: str) -> dict[str, Any]:
+    """The processor of that name, itself: to be changed."""
+    groups = [group]
+    for one in groups:
+        for processor in one["processors"]:
+            if processor["name"] == name:
+                return processor  # type: ignore[no-any-return]
+        groups += one["processGroups"]
+    raise KeyError(name)
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{statistics.median(values):.2f} [{values[0]:.2f}, {values[-1]:.2f}]"
 
 
 if __name__ == "__main__":
