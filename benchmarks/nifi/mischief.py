@@ -1,6 +1,6 @@
 """What clients that do not behave cost the others: /classify of a real NiFi, through nginx (nifi-conf/front/) and straight.
 
-    make bench-mischief      # python -m benchmarks.nifi.mischief [--rounds N] [--seconds S] [--yields TIME]
+    make bench-mischief      # python -m benchmarks.nifi.mischief [--rounds N] [--seconds S]
 
 Sixteen good clients send photographs of 3 KB, each the next when it has its answer; beside them nobody, 200 clients that
 send a byte a second, a stream of multipart bodies that cannot be parsed, or one of uploads that are broken off. Through
@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import json
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.machine import describe
 
@@ -232,7 +230,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="of one measurement")
     parser.add_argument("--warm", type=float, default=40.0, help="seconds NiFi runs before the first measurement")
     parser.add_argument("--longest", type=float, default=240.0, help="seconds to wait for NiFi to answer again")
-    parser.add_argument("--yields", metavar="TIME", help="also straight with this yield duration of HandleHttpRequest")
     parser.add_argument("--nar", type=Path, help="NAR to deploy; the newest in dist/ if not given")
     parser.add_argument("--be", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
@@ -245,7 +242,6 @@ def main() -> None:
     from benchmarks.nifi.host import start
     from benchmarks.nifi.pictures import requests
     from benchmarks.nifi.throughput import newest
-    from imagewarehouse.cli.main import call
     from imagewarehouse.ports import free_ports
     from tests.front import Front
 
@@ -258,8 +254,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(prefix="bench-mischief-") as temporary:
         [design] = [one for one in designs("http://127.0.0.1:9") if one.name == PACKAGES]
-        nar = arguments.nar or newest()
-        host = start(design, Path(temporary) / "nifi", nar)
+        host = start(design, Path(temporary) / "nifi", arguments.nar or newest())
         try:
             with Front(Path(temporary) / "front", *free_ports(1), host.port) as front:
                 serve(host.port, make, arguments.warm)
@@ -269,41 +264,21 @@ def main() -> None:
                 rate = statistics.median(one.per_second for one in found[kind])
                 print(f"| front | {kind} | {rate:.0f} | {_range(ratios(found, kind))} |")
             print("front / straight, alone:", _range(ratios(found, "alone", "other")), flush=True)
-            _straight("straight", host.port, make, arguments)
-            if arguments.yields:
-                flow = json.loads(json.dumps(design.flow))
-                receive = _named(flow["flowContents"], "Receive for classification")
-                receive["yieldDuration"] = arguments.yields
-                path = Path(temporary) / "other.json"
-                path.write_text(json.dumps(flow))
-                if call(["deploy", "--nifi", host.nifi.url, "--nar", str(nar), "--flow", str(path)]):
-                    raise SystemExit("deploy failed")
-                _straight(f"straight, yield {arguments.yields}", host.port, make, arguments)
+            _straight(host.port, make, arguments)
         finally:
             host.nifi.kill()
 
 
-def _straight(name: str, port: int, make: Callable[[int], bytes], arguments: argparse.Namespace) -> None:
+def _straight(port: int, make: Callable[[int], bytes], arguments: argparse.Namespace) -> None:
     """Once each: what is measured here is whether it stands still, and for how long."""
     alone = serve(port, make, arguments.seconds)
-    print(f"| {name} | alone | {_say(alone)} |", flush=True)
+    print(f"| straight | alone | {_say(alone)} |", flush=True)
     for kind in KINDS:
         with beside(kind, port):
             found = serve(port, make, arguments.seconds)
         again = recovered(port, make, arguments.longest)
         share = found.per_second / alone.per_second
-        print(f"| {name} | {kind} | {_say(found)} | {share:.2f} | again after {again:.0f} s |", flush=True)
-
-
-def _named(group: dict[str, Any], name: str) -> dict[str, Any]:
-    """The processor of that name, itself: to be changed."""
-    groups = [group]
-    for one in groups:
-        for processor in one["processors"]:
-            if processor["name"] == name:
-                return processor  # type: ignore[no-any-return]
-        groups += one["processGroups"]
-    raise KeyError(name)
+        print(f"| straight | {kind} | {_say(found)} | {share:.2f} | again after {again:.0f} s |", flush=True)
 
 
 def _range(values: Sequence[float]) -> str:
