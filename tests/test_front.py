@@ -263,6 +263,32 @@ def test_only_the_headers_that_the_flow_reads_are_passed_on(front: Front) -> Non
     assert set(told) == {name.lower() for name in kept} | {"x-forwarded-for", "x-real-ip", "host", "content-length"}
 
 
+def test_a_second_type_does_not_get_past_the_front(front: Front, listener: Listener) -> None:
+    for first, second in (("image/jpeg", BOUNDARY), (BOUNDARY, "image/jpeg"), ("image/jpeg", FORM_TYPE)):
+        del listener.asked[:]
+        raw(
+            front.port,
+            head("/images", 1, f"Content-Type: {second}", "Connection: close").replace(b"image/jpeg", first.encode(), 1)
+            + b"x",
+        )
+        told = [asked["headers"]["content-type"] for asked in listener.asked]
+        assert told in ([], ["image/jpeg"], [FORM_TYPE]), told
+        assert told != [FORM_TYPE] or BOUNDARY in (first, second)
+
+
+def test_behind_a_balancer_the_address_is_the_one_that_the_balancer_says(listener: Listener, tmp_path: Path) -> None:
+    edits = {
+        "    #balancer set_real_ip_from 10.0.0.10;": "    set_real_ip_from 127.0.0.5;",
+        "    #balancer real_ip_header": "    real_ip_header",
+    }
+    with Front(tmp_path, listener.port, listener.port, edits=edits) as own:
+        for balancer, address in (("127.0.0.5", "10.7.7.7"), ("127.0.0.6", "127.0.0.6")):
+            with httpx.Client(transport=httpx.HTTPTransport(local_address=balancer), trust_env=False) as client:
+                answer = client.post(own.images, content=b"x", headers={"X-Forwarded-For": "10.6.6.6, 10.7.7.7"})
+                assert answer.json()["headers"]["x-forwarded-for"] == address
+                assert own.logs(client=address)
+
+
 def test_the_path_is_the_listeners_whatever_the_client_made_of_it(front: Front) -> None:
     told = ask(f"http://127.0.0.1:{front.port}/./%63lassify?a=b").json()
     assert told["target"] == "/classify?a=b"
