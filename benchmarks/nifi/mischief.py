@@ -192,6 +192,12 @@ async def _rest(reader: asyncio.StreamReader, top: bytes) -> None:
         await reader.readexactly(size + 2)
 
 
+def new_ones(make: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    """A picture that nobody has sent, in every turn: known ones are not stored again."""
+    numbers = itertools.count()
+    return lambda _: make(next(numbers))
+
+
 def in_turns(
     port: int, kinds: Sequence[str], make: Callable[[int], bytes], rounds: int, seconds: float, other: int | None = None
 ) -> dict[str, list[Served]]:
@@ -246,12 +252,7 @@ def main() -> None:
     from tests.front import Front
 
     print(describe(), flush=True)
-    # Every picture is a new one, in all turns.
-    numbers, fresh = itertools.count(), requests("3 KB")
-
-    def make(_: int) -> bytes:
-        return fresh(next(numbers))
-
+    make = new_ones(requests("3 KB"))
     with tempfile.TemporaryDirectory(prefix="bench-mischief-") as temporary:
         [design] = [one for one in designs("http://127.0.0.1:9") if one.name == PACKAGES]
         host = start(design, Path(temporary) / "nifi", arguments.nar or newest())

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.nifi.mischief import BOUNDARY, NO_END, head, in_turns, ratios
+from benchmarks.nifi.mischief import BOUNDARY, NO_END, head, in_turns, new_ones, ratios
 from benchmarks.nifi.pictures import requests
 from imagewarehouse.ids import new_request_id
 from tests.conftest import until
@@ -130,7 +130,7 @@ def test_who_misbehaves_costs_the_others_little(behind: tuple[Front, Warehouse])
     a longer run. Here machines are shared, a turn is short, and what must not happen is a standstill."""
     front, _ = behind
     turns = in_turns(
-        {"front": front.port}, ["alone", "slow", "broken", "aborted"], requests("3 KB"), rounds=3, seconds=4
+        front.port, ["alone", "slow", "broken", "aborted"], new_ones(requests("3 KB")), rounds=3, seconds=4
     )
     for kind in ("slow", "broken", "aborted"):
         assert statistics.median(ratios(turns, kind)) > 0.6, (kind, turns)
@@ -141,7 +141,7 @@ def test_who_misbehaves_costs_the_others_little(behind: tuple[Front, Warehouse])
 def test_without_the_front_the_slow_stop_the_others(behind: tuple[Front, Warehouse]) -> None:
     """Why there is a front; where NiFi does better one day, this says so."""
     _, warehouse = behind
-    turns = in_turns(warehouse.classify_port, ["alone", "slow"], requests("3 KB"), rounds=1, seconds=4)
+    turns = in_turns(warehouse.classify_port, ["alone", "slow"], new_ones(requests("3 KB")), rounds=1, seconds=4)
     assert ratios(turns, "slow")[0] < 0.2
     assert until(lambda: post(warehouse.classify, numbered(1), JPEG).status == 200, seconds=240, every=1)
 
