@@ -38,6 +38,7 @@ CLASSIFIED = {
     "image_id": "ab" * 32,
     "file_name": 'frog "on" a, leaf.jpg',
     "declared_type": "image/jpeg",
+    "fields": '{"part": "47/11"}',
     "format": "JPEG",
     "size_bytes": 2**40,
     "width": 2**31 - 1,

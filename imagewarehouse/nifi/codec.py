@@ -446,7 +446,7 @@ def _with_images(bundle: Bundle, outcomes: Sequence[Sequence[Outcome]]) -> Packa
     it is that already."""
     if all(len(of_one) == 1 and of_one[0].content is None for of_one in outcomes):
         return None
-    if not any(outcomes):  # nothing is asked of a body that may be too long to be read
+    if outcomes and not any(outcomes):  # nothing is asked of a body that may be too long to be read
         return Package([])
     return Package(
         [
@@ -561,7 +561,10 @@ def transform(context: Any, flow_file: Any, step: Step, result: Callable[..., Re
             return result(relationship=RETRY)
         events = [(o.event if o else image.event, o) for image, o in zip(images, outcomes, strict=True)]
         pass_on = step.answers and boolean(context, LET_OUT)
-        package_result = _package_result(bundle, way, events, {}, result, answers=step.answers, pass_on=pass_on)
+        replaced = _with_images(bundle, [(outcome or Outcome(SUCCESS, event),) for event, outcome in events])
+        package_result = _package_result(
+            bundle, way, events, {}, result, answers=step.answers, pass_on=pass_on, replaced=replaced
+        )
         if pass_on:
             package_result = bridge.send_contents_in_memory(package_result, flow_file)
     except PackageBroken as err:
