@@ -136,6 +136,13 @@ def test_what_was_acknowledged_is_finished_exactly_once(service: Upgraded, journ
         assert Path(row["storage_uri"].removeprefix("file://")).is_relative_to(service.data)
 
 
+def test_old_rows_have_the_columns_that_came_since(service: Upgraded, before: dict[str, Row]) -> None:
+    assert not any(ADDED & row.keys() for row in before.values())
+    found = {row["request_id"]: row for row in service.rows("SELECT * FROM image_events")}
+    for request_id in before:
+        assert {name: found[request_id][name] for name in ADDED} == dict.fromkeys(ADDED)
+
+
 class Late(Upgraded):
     """Started when no key of the journal would be taken from a client any more."""
 
@@ -246,6 +253,7 @@ class Table:
         return [line for line in lines if not line.startswith("OWNER")]
 
     def rows(self) -> dict[str, Row]:
+        self.writer.schema(self.name, refresh=True)  # another client may have added columns
         found = self.writer.scan(self.name).to_pylist()
         assert len(found) == len({row["request_id"] for row in found})
         return {row["request_id"]: row for row in found}
