@@ -30,6 +30,7 @@ from imagewarehouse.forms import (
     parse_form,
 )
 from imagewarehouse.ids import new_request_id, request_id_from_key
+from imagewarehouse.models.classifier import Classifier
 from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi.packages import read_package
 from tests import hostile
@@ -409,6 +410,25 @@ def test_each_file_of_a_form_becomes_an_image_with_a_row_of_its_own(
     assert [rows[one]["fields"] for one in ids] == ['{"part": "7"}'] * 4
     assert len(rows) == 4 + 4  # those without a key are new each time
     assert len(list((tmp_path / "objects").rglob("*.png"))) == 4
+
+
+def test_a_form_of_many_files_is_classified_in_shares(
+    hosted: Host, tmp_path: Any, colour_model: Any, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    whole = Classifier.classify_many
+
+    def counted(self: Classifier, images: Sequence[Any], top_k: int = 5) -> Any:
+        calls.append(len(images))
+        return whole(self, images, top_k)
+
+    monkeypatch.setattr(Classifier, "classify_many", counted)
+    image = picture(colour="red")
+    steps = make_way(hosted, tmp_path, colour_model, {}, True)
+    left = _through(steps, [(listened(FORM), form([file(image)] * 150))], carried=True)
+    assert column(left, "predicted_class") == ["red"] * 150
+    assert len(steps.rows()) == 150
+    assert calls == [64, 64, 22]
 
 
 def _through(steps: Way, sent: Sequence[Any], *, carried: bool) -> Any:

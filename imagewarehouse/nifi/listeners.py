@@ -100,6 +100,8 @@ def read_request(
 
 def siblings(parts: Sequence[Packed]) -> list[Siblings | None]:
     """What came along of the form that each FlowFile of a package is a part of; None: of none that somebody waits for."""
+    if not any(_PART in part.attributes for part in parts):
+        return [None] * len(parts)
     # A client waits under one id for all parts of its form.
     forms = [
         part.attributes[CONTEXT_ID] if _PART in part.attributes and is_awaited(part.attributes.get) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +15,7 @@ from tests.conftest import until
 from tests.forms import COVERED, EMPTY_INPUT, FORM, file, form, part, text
 from tests.nifi.conftest import Command, Warehouse
 from tests.nifi.test_flow import is_drained, started, table
-from tests.pictures import numbered
+from tests.pictures import noise, numbered
 from tests.running import post
 
 __all__ = ["started"]  # a fixture
@@ -58,6 +59,10 @@ def test_forms_in_parts_and_whole_end_as_they_should(keeping: Warehouse, command
     assert record["fields"] == {"part": "47/11"}
     legacy = part(b'name="f"; filename="b\xe4r.jpg"', numbered(2), "application/octet-stream")
     assert classify([legacy], WHOLE)[1]["file_name"] == "bär.jpg"
+    large = noise(1, 200)  # over what the bridge hands back as base64
+    status, record = classify([file(large, "large.png", None), *fields], WHOLE)
+    assert (status, record["image_id"]) == (200, hashlib.sha256(large).hexdigest())
+    assert Path(record["storage_uri"].removeprefix("file://")).read_bytes() == large
     for parts, code in (
         ([image(3), image(4)], "request.too_many_parts"),
         (fields, "request.not_a_file"),
@@ -83,7 +88,7 @@ def test_forms_in_parts_and_whole_end_as_they_should(keeping: Warehouse, command
         assert (row["status"], row["file_name"]) == ("classified", f"{number - 1}.jpg")
         assert row["fields"] == '{"part": "47/11"}'
     assert (rows[in_parts]["status"], rows[in_parts]["file_name"]) == ("classified", "first.jpg")
-    assert sum(row["status"] == "classified" for row in rows.values()) == 2 + 3 + 2
+    assert sum(row["status"] == "classified" for row in rows.values()) == 3 + 3 + 2
     assert sorted(row["error_code"] for row in rows.values() if row["status"] == "rejected") == [
         "request.malformed_multipart", "request.not_a_file", "request.not_a_file", "request.too_many_parts",
     ]  # fmt: skip
