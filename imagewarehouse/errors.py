@@ -100,11 +100,11 @@ class MalformedMultipart(ImageRejected):
 
 
 class TooManyParts(ImageRejected):
-    code, title, http_status = "request.too_many_parts", "More than one part", 400
+    code, title, http_status = "request.too_many_parts", "More than one file or part", 400
 
 
 class NotAFile(ImageRejected):
-    code, title, http_status = "request.not_a_file", "Form field is not a file", 400
+    code, title, http_status = "request.not_a_file", "Form without a file", 400
 
 
 class MalformedJson(ImageRejected):

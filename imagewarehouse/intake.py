@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from imagewarehouse.access import AccessKeys
@@ -20,7 +20,6 @@ from imagewarehouse.errors import (
     ConfigurationError,
     MalformedBase64,
     MalformedJson,
-    MalformedMultipart,
     MethodNotAllowed,
     NoBody,
     NotAFile,
@@ -32,6 +31,7 @@ from imagewarehouse.errors import (
     TypeNotAccepted,
     UriNotAllowed,
 )
+from imagewarehouse.forms import FORM_TYPE, UNDECLARED, Form, FormFile, media_type
 from imagewarehouse.images.decoding import Decoded, ImageFacts, InputSpec, check_and_decode
 from imagewarehouse.images.formats import DEFAULT_MEDIA_TYPES, ImageFormat, by_file_name, by_media_type, sniff
 from imagewarehouse.limits import Limits
@@ -40,6 +40,15 @@ from imagewarehouse.text import one_line
 JSON_TYPE = "application/json"
 MAX_JSON_SIGNS = 1000  # commas, colons and brackets in a JSON body
 MAX_NAME = 255  # characters; also what file systems and most databases take
+
+
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """The parts of a form that its listener took apart, as far as they came in one package."""
+
+    files: int  # how many of them are files
+    whole: bool  # nothing of the form is missing
+    first: bool  # this part is the first of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,9 @@ class Request:
     part: int | None = None  # 1, 2, ... of a multipart body
     parts: int | None = None
     part_is_file: bool = True
+    siblings: Siblings | None = None
     synchronous: bool = False  # somebody waits for one answer
+    in_package: bool = False  # of one request several images, or none, may become
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +76,8 @@ class IntakeRules:
     limits: Limits = field(default_factory=Limits)
     keys: AccessKeys = field(default_factory=lambda: AccessKeys({}))
     media_types: tuple[str, ...] = DEFAULT_MEDIA_TYPES
+    max_form: int = 32 << 20  # bytes of a form that comes whole
+    keep_fields: tuple[str, ...] = ()  # text fields of a form that are recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,7 @@ class Accepted:
 
     image: bytes = field(repr=False)
     image_id: str
-    declared_type: str
+    declared_type: str | None  # None: of a part that declares none
     file_name: str | None
     facts: ImageFacts
     unwrapped: bool
@@ -90,26 +103,73 @@ def check_access(request: Request, rules: IntakeRules) -> str | None:
     return rules.keys.check(request.access_key)
 
 
+def is_nothing(request: Request) -> bool:
+    """Whether it is a part of a form that nothing becomes of: a text field, or a file input that was left empty."""
+    if request.part is None or not request.in_package:
+        return False
+    if request.part_is_file and (request.size or request.file_name):
+        return False
+    siblings = request.siblings
+    if not request.synchronous or siblings is None:
+        return not request.synchronous
+    # Somebody waits: the file is what is answered, and where there is none, one part for all of them.
+    return siblings.files > 0 or not siblings.whole or not siblings.first
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body is a form that nobody has taken apart."""
+    return request.part is None and media_type(request.declared_type) == FORM_TYPE
+
+
 def check_request(request: Request, rules: IntakeRules) -> None:
     """Everything else that can be judged before the body is read.
 
-    Raises: TooManyParts, NotAFile, NoBody, TooLarge, TypeMissing, TypeNotAccepted, MalformedMultipart.
+    Raises: TooManyParts, NotAFile, NoBody, TooLarge, TypeMissing, TypeNotAccepted.
     """
     if request.synchronous and request.parts is not None and request.parts > 1:
-        raise TooManyParts(f"{request.parts} parts in the body, one image a request here; /images takes many")
+        if request.siblings is None:
+            raise TooManyParts(f"{request.parts} parts in the body, one image a request here; /images takes many")
+        if request.siblings.files > 1:
+            raise _too_many(request.siblings.files)
     if not request.part_is_file:
-        raise NotAFile("a form field without a file name; send the picture as a file")
+        raise _no_file()
     if request.size == 0:
         raise NoBody("the request has no body")
+    if is_form(request):
+        if request.size > rules.max_form:
+            raise TooLarge(f"a form of {request.size} bytes, at most {rules.max_form} are allowed")
+        return
     ceiling = rules.limits.max_bytes
     most = ceiling * 4 // 3 + 64 * 1024  # base64 takes four bytes for three
     if request.size > most:  # whatever it is: of a body that was not kept nothing else can be judged
         raise TooLarge(f"{request.size} bytes, at most {ceiling} are allowed")
-    media_type = declared_media_type(request)
-    if request.size > ceiling and media_type != JSON_TYPE:
+    declared = declared_media_type(request)
+    if request.size > ceiling and declared != JSON_TYPE:
         raise TooLarge(f"{request.size} bytes, at most {ceiling} are allowed")
-    if media_type != JSON_TYPE:
-        _accepted_format(media_type, rules)
+    if declared is not None and declared != JSON_TYPE:
+        _accepted_format(declared, rules)
+
+
+def files_of(request: Request, form: Form) -> Sequence[FormFile]:
+    """The files that images become of. Raises: NotAFile, TooManyParts."""
+    if not form.files:
+        raise _no_file()
+    if len(form.files) > 1:
+        if request.synchronous:
+            raise _too_many(len(form.files))
+        if not request.in_package:
+            raise TooManyParts(
+                f"{len(form.files)} files in the form, but FlowFile Packages is false: one image a FlowFile"
+            )
+    return form.files
+
+
+def _no_file() -> NotAFile:
+    return NotAFile("the form has no file; send the picture as a file, that is, with a file name")
+
+
+def _too_many(files: int) -> TooManyParts:
+    return TooManyParts(f"{files} files in the form, one image a request here; /images takes many")
 
 
 def check_content(
@@ -125,13 +185,18 @@ def check_content(
         image_uri off. spec: what a model takes, where the same decode shall serve it.
     Raises: any ImageRejected; UriUnavailable.
     """
-    media_type = declared_media_type(request)
+    declared = declared_media_type(request)
     file_name = clean_file_name(request.file_name)
-    if media_type != JSON_TYPE:
-        declared = _accepted_format(media_type, rules)
+    if declared is None:
         image_format = _sniff(content)
-        _agree(media_type, declared, image_format)
-        return _accept(content, image_format, media_type, file_name, rules, spec, unwrapped=False)
+        _accepted_format(image_format.media_types[0], rules)
+        said = media_type(request.declared_type) or None
+        return _accept(content, image_format, said, file_name, rules, spec, unwrapped=False)
+    if declared != JSON_TYPE:
+        declared_format = _accepted_format(declared, rules)
+        image_format = _sniff(content)
+        _agree(declared, declared_format, image_format)
+        return _accept(content, image_format, declared, file_name, rules, spec, unwrapped=False)
 
     envelope = _parse_json(content)
     file_name = clean_file_name(envelope.get("file_name")) or file_name
@@ -153,16 +218,20 @@ def check_content(
     return _accept(image, image_format, inner_type or JSON_TYPE, file_name, rules, spec, unwrapped=True)
 
 
-def declared_media_type(request: Request) -> str:
-    """The declared type without parameters, lower case; a file name's suffix stands in where none is declared.
+def declared_media_type(request: Request) -> str | None:
+    """The declared type without parameters, lower case; None of a part of a form that declares none, or not which.
 
-    Raises: TypeMissing, MalformedMultipart.
+    It is the browser that writes the type of a part, from tables of its own, and what it does not know it sends as
+    application/octet-stream. The type of a raw body is written by whoever sends the image: there the suffix of a file name
+    stands in where none is declared, and a type that says nothing is refused.
+
+    Raises: TypeMissing.
     """
-    media_type = (request.declared_type or "").partition(";")[0].strip().lower()
-    if media_type == "multipart/form-data" and request.part is None:
-        raise MalformedMultipart("the body is declared multipart/form-data, but has no parts")
-    if media_type and (request.part is None or media_type != "multipart/form-data"):
-        return media_type
+    declared = media_type(request.declared_type)
+    if request.part is not None:
+        return None if declared in ("", FORM_TYPE, *UNDECLARED) else declared
+    if declared:
+        return declared
     by_name = by_file_name(request.file_name or "")
     if by_name is None:
         raise TypeMissing(
@@ -199,11 +268,11 @@ def parse_media_types(text: str, setting: str = "Accepted Types") -> tuple[str, 
     return tuple(dict.fromkeys(media_types))
 
 
-def _accepted_format(media_type: str, rules: IntakeRules) -> ImageFormat:
-    image_format = by_media_type(media_type)
+def _accepted_format(declared: str, rules: IntakeRules) -> ImageFormat:
+    image_format = by_media_type(declared)
     if image_format is None or image_format.media_types[0] not in rules.media_types:
-        hint = "; curl sends this unless told -H 'Content-Type: image/jpeg'" if "urlencoded" in media_type else ""
-        raise TypeNotAccepted(f"{media_type[:80]} is not accepted, only {', '.join(rules.media_types)}{hint}")
+        hint = "; curl sends this unless told -H 'Content-Type: image/jpeg'" if "urlencoded" in declared else ""
+        raise TypeNotAccepted(f"{declared[:80]} is not accepted, only {', '.join(rules.media_types)}{hint}")
     return image_format
 
 
@@ -214,15 +283,15 @@ def _sniff(content: bytes) -> ImageFormat:
     return image_format
 
 
-def _agree(media_type: str, declared: ImageFormat, detected: ImageFormat) -> None:
+def _agree(declared_type: str, declared: ImageFormat, detected: ImageFormat) -> None:
     if declared is not detected:
-        raise TypeMismatch(f"declared {media_type}, but the content is {detected.name}")
+        raise TypeMismatch(f"declared {declared_type}, but the content is {detected.name}")
 
 
 def _accept(
     image: bytes,
     image_format: ImageFormat,
-    declared_type: str,
+    declared_type: str | None,
     file_name: str | None,
     rules: IntakeRules,
     spec: InputSpec | None,

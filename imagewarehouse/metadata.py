@@ -59,6 +59,7 @@ class ImageRecord:
     image_id: str | None = _column("string", "filter", "sha256 of the bytes: the same picture has the same id")
     file_name: str | None = _column("string", "filter", "the client's name for it, sanitised; never used as a path")
     declared_type: str | None = _column("string", "filter", "the media type the client declared")
+    fields: str | None = _column("string", "filter", 'JSON: {"name": "text"}, of the form fields in intake.keep.fields')
     format: str | None = _column("string", "filter", "what the bytes are: JPEG, PNG, ...")
     size_bytes: int | None = _column("int64", "filter", "length of the image file")
     width: int | None = _column("int32", "filter", "pixels, as stored")
@@ -103,10 +104,11 @@ class ImageRecord:
         return {name: to_text(value) for name, value in self.items() if value is not None}
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON answer: every field, times as ISO 8601, top_k as a list."""
+        """The JSON answer: every field, times as ISO 8601, JSON as what it says."""
         values = {name: getattr(self, name) for name in _NAMES}
         values["event_time"] = to_text(self.event_time)
-        values["top_k"] = None if self.top_k is None else orjson.loads(self.top_k)
+        for name in _JSON:
+            values[name] = None if values[name] is None else orjson.loads(values[name])
         return values
 
 
@@ -118,10 +120,11 @@ KEY = ("event_time", "request_id")
 _NAMES = tuple(column.name for column in COLUMNS)
 _TEXTS = tuple(column.name for column in COLUMNS if column.type == "string")
 
+_JSON = ("fields", "top_k")
 _ERRORS = ("error_code", "error_detail")
 # A rejected request got no further than the filter: what its sender said, who that was, and why it was refused.
-_OF_REJECTED = (*KEY, "status", *_ERRORS, "file_name", "declared_type", "size_bytes", "source_ip", "source_user",
-                "total_ms", "node")  # fmt: skip
+_OF_REJECTED = (*KEY, "status", *_ERRORS, "file_name", "declared_type", "fields", "size_bytes", "source_ip",
+                "source_user", "total_ms", "node")  # fmt: skip
 
 
 def can_have(status: str | None, column: str) -> bool:

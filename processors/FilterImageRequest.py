@@ -5,6 +5,7 @@ from nifiapi.relationship import Relationship
 
 from imagewarehouse.access import AccessKeys
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.forms import parse_field_names
 from imagewarehouse.images.decoding import wanted_pixels
 from imagewarehouse.intake import IntakeRules, parse_media_types
 from imagewarehouse.limits import Limits
@@ -16,7 +17,7 @@ from imagewarehouse.steps.filtering import FilterRequests
 @use_case(
     description="Let only real images into a flow",
     notes="""Works behind any source of FlowFiles. Behind ListenHTTP, pass the headers Content-Type, Content-Disposition,
-        Idempotency-Key, X-Access-Key and X-Forwarded-For on as attributes.""",
+        Idempotency-Key, X-Access-Key, X-Form-Content-Type and X-Forwarded-For on as attributes.""",
     keywords=["image", "validation", "filter", "polyglot", "decompression bomb"],
     configuration="The defaults accept JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF up to 20 MB and 50 million pixels.",
 )
@@ -46,7 +47,7 @@ class FilterImageRequest(FlowFileTransform):
         description = """Accepts an image request or rejects it with a stable code: access key, size, declared type, signature,
             structure and a full decode are checked, and have to agree. Gives every request its id and time, and leaves the
             facts it found as attributes, so that later steps need not read the content again. A JSON body with a base64
-            image, or with the URI of one, is replaced by the image."""
+            image, or with the URI of one, is replaced by the image, and so is a form (multipart/form-data) by its files."""
 
     MAX_SIZE = PropertyDescriptor(
         name="Maximum Size",
@@ -110,10 +111,29 @@ class FilterImageRequest(FlowFileTransform):
         validators=[StandardValidators.ALWAYS_VALID],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )
+    MAX_FORM = PropertyDescriptor(
+        name="Maximum Form Size",
+        description="""Largest form (multipart/form-data) that comes whole, with all its files. NiFi's listeners take forms
+            apart, unless a front sends them as application/vnd.imagewarehouse.form with their type in X-Form-Content-Type.""",
+        required=True,
+        default_value="32 MB",
+        validators=[StandardValidators.DATA_SIZE_VALIDATOR],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
+    KEEP_FIELDS = PropertyDescriptor(
+        name="Keep Fields",
+        description="""Names of text fields of a form, separated by commas, at most 16. What clients write there, up to 500
+            characters of each, is recorded with every file of the form, in the column fields. Empty: none.""",
+        required=False,
+        default_value="",
+        validators=[StandardValidators.ALWAYS_VALID],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
     PACKAGES = PropertyDescriptor(
         name="FlowFile Packages",
         description="""true: every FlowFile is a package of images (FlowFile stream v3), as PackageFlowFile makes them, and
-            stays one; the record of each image is in the attribute package.records. false: every FlowFile is one image.""",
+            stays one; the record of each image is in the attribute package.records. false: every FlowFile is one image, and a
+            form of several files is rejected.""",
         required=True,
         default_value="false",
         allowable_values=["true", "false"],
@@ -140,6 +160,8 @@ class FilterImageRequest(FlowFileTransform):
             self.ALLOW_TRAILING_DATA,
             self.ALLOWED_URIS,
             self.ACCESS_KEYS,
+            self.MAX_FORM,
+            self.KEEP_FIELDS,
             self.PACKAGES,
         ]
 
@@ -158,7 +180,7 @@ class FilterImageRequest(FlowFileTransform):
 
     def transform(self, context, flowFile):
         step = self.step.get(context)
-        most = 2 * step.rules.limits.max_bytes
+        most = max(2 * step.rules.limits.max_bytes, step.rules.max_form + codec.AROUND)
         return codec.submit(context, flowFile, step, FlowFileTransformResult, most=most, spec=wanted_pixels())
 
     def _open(self, context):
@@ -171,6 +193,8 @@ class FilterImageRequest(FlowFileTransform):
             ),
             keys=AccessKeys.parse(adapter.text(context, "Access Keys")),
             media_types=parse_media_types(adapter.text(context, "Accepted Types")),
+            max_form=adapter.data_size(context, "Maximum Form Size", IntakeRules().max_form),
+            keep_fields=parse_field_names(adapter.text(context, "Keep Fields")),
         )
         locations = parse_locations(adapter.text(context, "Allowed Image URIs"))
         return FilterRequests(rules, Fetcher(locations, rules.limits) if locations else None)

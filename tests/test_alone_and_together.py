@@ -15,7 +15,7 @@ from imagewarehouse.nifi.packages import Packed
 from imagewarehouse.standalone import components
 from imagewarehouse.standalone.flowfile import FlowFile
 from imagewarehouse.standalone.python_host import PythonProcessor
-from tests import hostile
+from tests import forms, hostile
 from tests.conftest import Hosted, Left
 from tests.test_processors import CLAIMS
 from tests.ways import Sent, Way, answers, awaited, listened, make_way, package, packaged_flow_file, records
@@ -46,18 +46,21 @@ def requests() -> dict[str, Callable[[Callable[..., dict[str, str]]], Sent]]:
         "http.multipart.content.type": "image/png",
         "http.multipart.name": "file",
     }
-    form = "multipart/form-data; boundary=x"
+    form, fields = "multipart/form-data; boundary=x", [forms.text("part", "4711"), forms.EMPTY_INPUT]
     found |= {
         "json-base64": plain(envelope(image=encoded), "application/json"),
         "json-base64-with-a-name": plain(envelope(image=encoded, file_name="a.png"), "application/json"),
         "json-base64-of-another-type": plain(envelope(image=encoded, type="image/gif"), "application/json"),
         "form-with-a-file": plain(hostile.PNG, form, **part, **{"http.multipart.filename": "ä b.png"}),
-        "form-with-a-field": plain(b"text", form, **part),
-        "form-with-two-files": plain(
-            hostile.PNG,
-            form,
-            **{**part, "http.multipart.fragments.total.number": "2", "http.multipart.filename": "a.png"},
+        "form-with-a-file-that-has-no-name": plain(hostile.PNG, form, **part),
+        "whole-form": plain(forms.form([*fields, forms.file(hostile.PNG)]), forms.FORM),
+        "whole-form-covered": plain(
+            forms.form([forms.file(hostile.PNG, "ä b.png", None)]),
+            forms.COVERED,
+            **{"X-Form-Content-Type": forms.FORM, "http.headers.X-Form-Content-Type": forms.FORM},
         ),
+        "whole-form-with-a-bad-file": plain(forms.form([*fields, forms.file(b"text")]), forms.FORM),
+        "whole-form-without-a-file": plain(forms.form(fields), forms.FORM),
         "form-that-is-none": plain(b"--y", form),
         "get": plain(hostile.PNG, "image/png", **{"http.method": "GET"}),
         "body-that-was-not-kept": plain(b"", "image/png", **{"http.unkept.size": str(64 << 20)}),

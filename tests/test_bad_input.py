@@ -21,6 +21,7 @@ import pytest
 
 from imagewarehouse.access import AccessKeys
 from imagewarehouse.errors import BadIdempotencyKey, ImageRejected, all_errors
+from imagewarehouse.forms import parse_form
 from imagewarehouse.ids import request_id_from_key
 from imagewarehouse.intake import (
     IntakeRules,
@@ -28,6 +29,8 @@ from imagewarehouse.intake import (
     check_access,
     check_content,
     check_request,
+    files_of,
+    is_form,
     parse_media_types,
 )
 from imagewarehouse.limits import Limits
@@ -51,6 +54,8 @@ def judge(request: Request, content: bytes, rules: IntakeRules, uri_prefixes: st
     """The refusal, or None where the request passes; any other exception is a defect and comes through."""
 
     def checked(_: None, fetch: Fetch | None) -> None:
+        if is_form(request):
+            files_of(request, parse_form(content, request.declared_type or ""))
         check_content(request, content, rules, fetch)
 
     try:

@@ -57,7 +57,7 @@ def whole(status: str = CLASSIFIED) -> ImageEvent:
         request_id,
         event_time(request_id),
         status,
-        Origin(SENDER, "203.0.113.9", "alice", "a.png", "image/png", 70),
+        Origin(SENDER, "203.0.113.9", "alice", "a.png", "image/png", 70, '{"part": "4711"}'),
         Facts("0" * 64, "PNG", 8, 6, "RGB", 1, 47.5, 8.5),
         "file:///objects/0",
         Classification("frog", 0.5, "[]", "colours", "1", 1.5, 2.5),
@@ -128,8 +128,8 @@ def test_what_failed_has_everything_in_its_row() -> None:
 
 def test_what_was_rejected_keeps_its_origin_and_its_error_and_no_facts() -> None:
     assert set(columns(whole(REJECTED))) == {
-        "event_time", "request_id", "status", "error_code", "error_detail", "file_name", "declared_type", "size_bytes",
-        "source_ip", "source_user", "total_ms", "node",
+        "event_time", "request_id", "status", "error_code", "error_detail", "file_name", "declared_type", "fields",
+        "size_bytes", "source_ip", "source_user", "total_ms", "node",
     }  # fmt: skip
 
 

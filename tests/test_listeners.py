@@ -86,10 +86,54 @@ def test_a_part_is_described_by_its_own_headers(base: dict[str, str], prefix: st
 
 
 @each_listener
-def test_a_form_field_is_told_from_a_file_by_its_missing_file_name(base: dict[str, str], prefix: str) -> None:
-    field = {name: text for name, text in PART.items() if name != "http.multipart.filename"}
-    request, _ = read({**base, **field})
-    assert request.part_is_file is False
+@pytest.mark.parametrize(
+    ("part", "is_file"),
+    [
+        pytest.param({"http.multipart.content.type": "text/plain"}, False, id="text"),
+        pytest.param({"http.multipart.content.type": "application/json"}, False, id="json"),
+        pytest.param({}, False, id="no-type"),
+        pytest.param({"http.multipart.content.type": "image/png"}, True, id="image-without-a-name"),
+        pytest.param({"http.multipart.content.type": "application/octet-stream"}, True, id="bytes-without-a-name"),
+        pytest.param({"http.multipart.content.type": "text/plain", "http.multipart.filename": "a"}, True, id="named"),
+        pytest.param({"http.multipart.filename": ""}, True, id="empty-name"),
+    ],
+)
+def test_a_form_field_is_told_from_a_file_by_its_name_or_its_type(
+    base: dict[str, str], prefix: str, part: dict[str, str], is_file: bool
+) -> None:
+    common = {
+        name: text
+        for name, text in PART.items()
+        if name not in ("http.multipart.filename", "http.multipart.content.type")
+    }
+    request, _ = read({**base, **common, **part})
+    assert request.part_is_file is is_file
+
+
+FORM = "multipart/form-data; boundary=x"
+COVERED = "application/vnd.imagewarehouse.form"
+
+
+@each_listener
+@pytest.mark.parametrize(
+    ("sent", "declared"),
+    [
+        pytest.param({"Content-Type": COVERED, "X-Form-Content-Type": FORM}, FORM, id="the-pair"),
+        pytest.param({"Content-Type": COVERED, "x-form-content-type": FORM}, FORM, id="lower-case"),
+        pytest.param({"Content-Type": COVERED.upper(), "X-Form-Content-Type": FORM}, FORM, id="type-in-capitals"),
+        pytest.param({"Content-Type": COVERED}, COVERED, id="the-type-alone"),
+        pytest.param({"Content-Type": COVERED, "X-Form-Content-Type": "image/png"}, COVERED, id="another-type-covered"),
+        pytest.param({"Content-Type": "image/png", "X-Form-Content-Type": FORM}, "image/png", id="the-header-alone"),
+        pytest.param({"Content-Type": FORM}, FORM, id="a-form-that-nobody-took-apart"),
+    ],
+)
+def test_a_covered_form_is_known_by_exactly_its_pair(
+    base: dict[str, str], prefix: str, sent: dict[str, str], declared: str
+) -> None:
+    attributes = {**base, **{prefix + name: text for name, text in sent.items()}}
+    if base is HANDLED:
+        attributes["mime.type"] = sent["Content-Type"]
+    assert read(attributes)[0].declared_type == declared
 
 
 def test_a_request_without_a_content_type_declares_nothing() -> None:

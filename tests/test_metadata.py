@@ -38,6 +38,7 @@ CLASSIFIED = {
     "image_id": "ab" * 32,
     "file_name": 'frog "on" a, leaf.jpg',
     "declared_type": "image/jpeg",
+    "fields": '{"part": "47/11"}',
     "format": "JPEG",
     "size_bytes": 2**40,
     "width": 2**31 - 1,
@@ -203,8 +204,8 @@ def test_any_text_in_an_attribute_is_either_read_or_refused(column: Column, text
 # A rejected request got no further than the filter, which leaves what the client said and why it was rejected;
 # behind it only its origin is added, and how long it took.
 OF_REJECTED = {
-    "event_time", "request_id", "status", "error_code", "error_detail", "file_name", "declared_type", "size_bytes",
-    "source_ip", "source_user", "total_ms", "node",
+    "event_time", "request_id", "status", "error_code", "error_detail", "file_name", "declared_type", "fields",
+    "size_bytes", "source_ip", "source_user", "total_ms", "node",
 }  # fmt: skip
 
 

@@ -784,7 +784,8 @@ def test_without_an_address_every_flowfile_leaves_untouched_by_its_own_way(hoste
 CLAIMS = {
     "event_time": "2001-01-01T00:00:00.000000Z", "request_id": new_request_id(adapter.now()), "status": "classified",
     "error_code": "made.up", "error_detail": "made up", "image_id": "00" * 32, "file_name": "../made\nup.png",
-    "declared_type": "image/made-up", "format": "GIF", "size_bytes": "1", "width": "1", "height": "1",
+    "declared_type": "image/made-up", "fields": '{"part": "made up"}',
+    "format": "GIF", "size_bytes": "1", "width": "1", "height": "1",
     "color_mode": "made up", "frames": "9", "source_ip": "198.51.100.1", "source_user": "admin", "gps_latitude": "1.5",
     "gps_longitude": "2.5", "storage_uri": "file:///made/up", "predicted_class": "made up", "confidence": "1.0",
     "top_k": "[]", "model_name": "made up", "model_version": "9", "preprocess_ms": "9.0", "inference_ms": "9.0",

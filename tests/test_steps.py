@@ -113,7 +113,12 @@ def event(status: str = ACCEPTED, sender: Sender = NOBODY, **more: Any) -> Image
 
 
 def check(*submissions: Submission, **more: Any) -> list[Outcome]:
-    return FilterRequests(IntakeRules(**more)).process(submissions)
+    """An outcome for each of them: none is a form."""
+    outcomes = []
+    for of_one in FilterRequests(IntakeRules(**more)).process(submissions):
+        (outcome,) = of_one
+        outcomes.append(outcome)
+    return outcomes
 
 
 # --- the check ------------------------------------------------------------------------------------------------------
@@ -189,7 +194,7 @@ def test_a_submission_that_trips_our_code_is_failed_and_logged_by_its_id(
 
 def test_a_picture_is_decoded_once_for_the_check_and_for_a_model(colour_model: Path) -> None:
     spec = load_classifier(colour_model).manifest.spec
-    with_spec = FilterRequests(IntakeRules()).process([ASubmission()], spec)[0]
+    ((with_spec,),) = FilterRequests(IntakeRules()).process([ASubmission()], spec)
     assert with_spec.decoded is not None
     assert (with_spec.decoded.pixels == decode_rgb(hostile.PNG, spec, "PNG")).all()
     assert check(ASubmission())[0].decoded is None

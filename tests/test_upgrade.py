@@ -136,6 +136,13 @@ def test_what_was_acknowledged_is_finished_exactly_once(service: Upgraded, journ
         assert Path(row["storage_uri"].removeprefix("file://")).is_relative_to(service.data)
 
 
+def test_old_rows_have_the_columns_that_came_since(service: Upgraded, before: dict[str, Row]) -> None:
+    assert not any(ADDED & row.keys() for row in before.values())
+    found = {row["request_id"]: row for row in service.rows("SELECT * FROM image_events")}
+    for request_id in before:
+        assert {name: found[request_id][name] for name in ADDED} == dict.fromkeys(ADDED)
+
+
 class Late(Upgraded):
     """Started when no key of the journal would be taken from a client any more."""
 
@@ -246,6 +253,7 @@ class Table:
         return [line for line in lines if not line.startswith("OWNER")]
 
     def rows(self) -> dict[str, Row]:
+        self.writer.schema(self.name, refresh=True)  # another client may have added columns
         found = self.writer.scan(self.name).to_pylist()
         assert len(found) == len({row["request_id"] for row in found})
         return {row["request_id"]: row for row in found}
@@ -258,7 +266,8 @@ def table(kudu: LocalKudu) -> Iterator[Table]:
     kudu.cli("table", "create", kudu.masters, json.dumps({**found["create"], "table_name": name}))
     writer = connect(KuduSettings(kudu.masters))
     rows = [{**row, "event_time": _time(row["event_time"])} for row in found["rows"]]
-    values = tuple(ColumnValues(f.name, pa.array([row[f.name] for row in rows], f.type)) for f in SCHEMA)
+    old = [f for f in SCHEMA if f.name not in ADDED]
+    values = tuple(ColumnValues(f.name, pa.array([row[f.name] for row in rows], f.type)) for f in old)
     assert not writer.write(name, [RowBatch(np.full(len(rows), Operation.INSERT, dtype=np.uint8), values)])
     described = [line.replace("image_events", name, 1) for line in found["described"]]
     yield Table(name, kudu, writer, rows, described)
@@ -280,7 +289,9 @@ def test_an_old_table_takes_new_rows_and_retries_of_old_ones_and_loses_nothing(
 ) -> None:
     host = hosted("PutKuduRecord", {"Kudu Masters": table.kudu.masters, "Table Name": table.name})
     before = table.rows()
-    new = record(status="classified", predicted_class="cat", confidence=0.5, file_name="new.png")
+    new = record(
+        status="classified", predicted_class="cat", confidence=0.5, file_name="new.png", fields='{"part": "4711"}'
+    )
     failed = next(row for row in table.old if row["status"] == "failed")
     retried = record(
         status="classified", predicted_class="dog", request_id=failed["request_id"], event_time=failed["event_time"]
@@ -290,6 +301,7 @@ def test_an_old_table_takes_new_rows_and_retries_of_old_ones_and_loses_nothing(
     after = table.rows()
     assert after.keys() == before.keys() | {new.request_id}
     assert after[new.request_id]["file_name"] == "new.png"
+    assert after[new.request_id]["fields"] == '{"part": "4711"}'  # the table got the column
     replaced = after[failed["request_id"]]
     assert (replaced["status"], replaced["predicted_class"]) == ("classified", "dog")
     assert (replaced["error_code"], replaced["file_name"]) == (None, None)
@@ -298,7 +310,8 @@ def test_an_old_table_takes_new_rows_and_retries_of_old_ones_and_loses_nothing(
     # Columns, partitions and ranges are still there; more of them may have come.
     described = [line.rstrip(",") for line in table.describe()]
     assert {line.rstrip(",") for line in table.described} <= set(described)
-    assert described[1 : len(SCHEMA) + 1] == [line.rstrip(",") for line in table.described[1 : len(SCHEMA) + 1]]
+    columns = len(SCHEMA) - len(ADDED)
+    assert described[1 : columns + 1] == [line.rstrip(",") for line in table.described[1 : columns + 1]]
 
 
 def test_packages_that_were_queued_go_into_the_old_table(table: Table, hosted: Callable[..., Hosted]) -> None:
@@ -319,6 +332,7 @@ def test_packages_that_were_queued_go_into_the_old_table(table: Table, hosted: C
 # --- FlowFiles that lie in the queues -----------------------------------------------------------------------------
 
 STEPS = ("FilterImageRequest", "EnrichImageMetadata", "StoreImage", "ClassifyImage", "PutKuduRecord")
+ADDED = {"fields"}  # columns that 0.1.0 did not have
 MEASURED = {"total_ms", "node", "preprocess_ms", "inference_ms"}
 OF_AN_ANSWER = ("http.response.status", "mime.type", "Retry-After")
 
@@ -422,7 +436,7 @@ def told(left: Left, packages: bool, first: str) -> dict[str, Any]:
     for attributes, content in parts:
         body = json.loads(content)
         if "predicted_class" in body:
-            body = comparable(body, first)
+            body = comparable({name: value for name, value in body.items() if name not in ADDED}, first)
         else:
             body = {name: body.get(name) for name in ("type", "title", "status", "error_code")}
         found[attributes.get("http.context.identifier", "")] = [attributes.get(name) for name in OF_AN_ANSWER], body

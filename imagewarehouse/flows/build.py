@@ -500,6 +500,8 @@ def _settings() -> tuple[Setting, ...]:
                 _default("FilterImageRequest", "Allow Trailing Data")),
         Setting("intake.image.uris", "Prefixes such as s3://bucket/incoming/, separated by commas, inside which a JSON body may"
                 " name an image. Without a value that is switched off.", _default("FilterImageRequest", "Allowed Image URIs")),
+        Setting("intake.keep.fields", "Names of text fields of a form, separated by commas, whose texts are recorded with its"
+                " images in the column fields. Without a value none are.", _default("FilterImageRequest", "Keep Fields")),
         Setting("source.trusted.proxies", "Addresses or networks, separated by commas, whose X-Forwarded-For is believed."
                 " Without a value the peer is the source.", _default("EnrichImageMetadata", "Trusted Proxies")),
         Setting("source.keep.gps", "true records where the picture was taken, if it says so. Personal data.",
@@ -600,7 +602,7 @@ def handle_request(tls: bool = False) -> Group:
             "Return Code": "202",
             # An allow-list: every other header would become an attribute of each FlowFile and go into provenance.
             "HTTP Headers for Attributes": "(?i)(Content-Type|Content-Disposition|filename|Idempotency-Key|X-Access-Key"
-            "|Authorization|X-Forwarded-For)",
+            "|Authorization|X-Forwarded-For|X-Form-Content-Type)",
             "Multipart Request Max Size": "#{http.max.request.size}",
             **(secured | {"Client Authentication": "#{tls.images.client}"} if tls else {}),
         },
@@ -640,6 +642,8 @@ def handle_request(tls: bool = False) -> Group:
             "Allow Trailing Data": "#{intake.allow.trailing.data}",
             "Allowed Image URIs": "#{intake.image.uris}",
             "Access Keys": "#{access.keys}",
+            "Maximum Form Size": "#{http.max.request.size}",
+            "Keep Fields": "#{intake.keep.fields}",
             **PACKAGES,
         },
         tasks=2,

@@ -19,7 +19,7 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ from imagewarehouse.answers import Answer
 from imagewarehouse.errors import PackageBroken, RowRejected
 from imagewarehouse.images.decoding import Decoded, InputSpec
 from imagewarehouse.images.formats import FORMATS
-from imagewarehouse.intake import Request
+from imagewarehouse.intake import Request, Siblings
 from imagewarehouse.metadata import COLUMNS, FAILED, REJECTED, ImageRecord, can_have, from_text, to_text
 from imagewarehouse.nifi import bridge
 from imagewarehouse.nifi.adapter import boolean, failed
@@ -39,6 +39,7 @@ from imagewarehouse.nifi.listeners import (
     read_request,
     read_sender,
     sender_attributes,
+    siblings,
 )
 from imagewarehouse.nifi.packages import Package, Packed, read_package
 from imagewarehouse.steps.event import Image, ImageEvent, Sender, Submission
@@ -57,10 +58,11 @@ _DEFLATED = "deflate:"
 # A package longer than this holds one FlowFile: the packaging step stops at fewer megabytes. If it is far over the limit on
 # images, too, it is judged by its size and never read; its attributes are those of the FlowFile in it.
 LARGE = 64 << 20
+AROUND = 1 << 20  # bytes of a package beside the one body in it, at most
 _TYPES = {column.name: column.type for column in COLUMNS}
 _NAMES = tuple(_TYPES)
 _READ = tuple(column.name for column in COLUMNS if column.stage != "last")  # those a step is told; it sets the others
-_SENT = ("size_bytes", "declared_type", "file_name", "source_user")  # what a request may lack
+_SENT = ("size_bytes", "declared_type", "file_name", "fields", "source_user")  # what a request may lack
 Get = Callable[[str], "str | None"]
 
 
@@ -77,7 +79,8 @@ class FirstStep(Protocol):
 
     name: str
 
-    def process(self, submissions: Sequence[Submission], spec: InputSpec | None, /) -> list[Outcome]: ...
+    def process(self, submissions: Sequence[Submission], spec: InputSpec | None, /) -> list[Sequence[Outcome]]:
+        """For each request what became of its images: of one that is no form, of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +202,12 @@ class _Request(Submission):
         everything: Callable[[], Mapping[str, str]],
         *,
         own_listener: bool,
+        in_package: bool = False,
+        siblings: Siblings | None = None,
     ) -> None:
         self._own_listener = own_listener
+        self._in_package = in_package
+        self._siblings = siblings
         self.blank: dict[str, str] = {}
         self._get = get
         self._size = size
@@ -218,7 +225,7 @@ class _Request(Submission):
         request, self.blank = read_request(
             self._get, self._size(), keys_wanted=keys_wanted, all_attributes=self._everything
         )
-        return request
+        return replace(request, in_package=True, siblings=self._siblings) if self._in_package else request
 
     def content(self) -> bytes:
         return self._content()
@@ -323,6 +330,8 @@ class Bundle:
         )
 
     def requests(self) -> list[_Request]:
+        forms: Sequence[Siblings | None] = [None] if self.unread else siblings(self.packed)
+
         def request(number: int) -> _Request:
             attributes = self.attributes(number)
             return _Request(
@@ -331,6 +340,8 @@ class Bundle:
                 lambda: self.content(number),
                 lambda: attributes,
                 own_listener=self.carried is not None,
+                in_package=True,
+                siblings=forms[number],
             )
 
         return [request(number) for number in range(len(self))]
@@ -403,16 +414,12 @@ def _package_result(
     *,
     answers: bool,
     pass_on: bool = False,
+    replaced: Package | None = None,
 ) -> Result:
-    """A package as it leaves a step. `answers`: the step makes some. `pass_on`: it lets the images out, too."""
-    contents = {n: outcome.content for n, (_, outcome) in enumerate(events) if outcome and outcome.content is not None}
+    """A package as it leaves a step. `answers`: the step makes some. `pass_on`: it lets the images out, too. `replaced`: what
+    takes the place of what was in it."""
     package = bundle.carried.package if bundle.carried is not None else None
     attributes = dict(blank)
-    replaced: Package | None = None
-    if contents:
-        replaced = Package(
-            [Packed(packed.attributes, contents.get(n, packed.content)) for n, packed in enumerate(bundle.packed)]
-        )
     if answers:
         client_answers = [
             _for_the_client(event, outcome) for event, outcome in events if outcome is not None and event.waits
@@ -432,6 +439,22 @@ def _package_result(
     carried = [(event, outcome.decoded if outcome else None) for event, outcome in events]
     made_result.carried = Carried(replaced or package, carried)  # type: ignore[attr-defined]
     return made_result
+
+
+def _with_images(bundle: Bundle, outcomes: Sequence[Sequence[Outcome]]) -> Package | None:
+    """The package with an image in the place of each body around one, and each file in the place of its form; None where
+    it is that already."""
+    if all(len(of_one) == 1 and of_one[0].content is None for of_one in outcomes):
+        return None
+    if outcomes and not any(outcomes):  # nothing is asked of a body that may be too long to be read
+        return Package([])
+    return Package(
+        [
+            Packed(packed.attributes, packed.content if outcome.content is None else outcome.content)
+            for packed, of_one in zip(bundle.packed, outcomes, strict=True)
+            for outcome in of_one
+        ]
+    )
 
 
 def _for_the_client(event: ImageEvent, outcome: Outcome) -> Packed | None:
@@ -494,7 +517,7 @@ def submit(
             flow_file.getAttributes,
             own_listener=isinstance(flow_file, InOneProcess),
         )
-        (outcome,) = step.process([request], spec)
+        ((outcome,),) = step.process([request], spec)
         # A sender of FlowFile packages chooses attributes, but not who it is; and a failed record may have any of them.
         ours = _NAMES if outcome.event.status == FAILED else _SENT
         attributes = dict.fromkeys(ours, "") | event_attributes(outcome.event) | request.blank
@@ -504,8 +527,11 @@ def submit(
         requests = bundle.requests()
         outcomes = step.process(requests, spec) if requests else []
         blank = {name: text for request in requests for name, text in request.blank.items()}
-        events = [(outcome.event, outcome) for outcome in outcomes]
-        package_result = _package_result(bundle, common_way(outcomes), events, blank, result, answers=False)
+        events = [(outcome.event, outcome) for of_one in outcomes for outcome in of_one]
+        way = common_way([outcome for _, outcome in events])
+        replaced = _with_images(bundle, outcomes)
+        package_result = _package_result(bundle, way, events, blank, result, answers=False, replaced=replaced)
+        package_result = bridge.send_contents_in_memory(package_result, flow_file)
     except PackageBroken as err:
         # What no step has looked at is the sender's.
         return _broken(flow_file, err, result, {RECORDS: ""})
@@ -535,7 +561,10 @@ def transform(context: Any, flow_file: Any, step: Step, result: Callable[..., Re
             return result(relationship=RETRY)
         events = [(o.event if o else image.event, o) for image, o in zip(images, outcomes, strict=True)]
         pass_on = step.answers and boolean(context, LET_OUT)
-        package_result = _package_result(bundle, way, events, {}, result, answers=step.answers, pass_on=pass_on)
+        replaced = _with_images(bundle, [(outcome or Outcome(SUCCESS, event),) for event, outcome in events])
+        package_result = _package_result(
+            bundle, way, events, {}, result, answers=step.answers, pass_on=pass_on, replaced=replaced
+        )
         if pass_on:
             package_result = bridge.send_contents_in_memory(package_result, flow_file)
     except PackageBroken as err:

@@ -7,12 +7,14 @@ are asked for by name because inside NiFi each one costs a round trip to the JVM
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from email.message import Message
 
 from imagewarehouse.access import offered_key
-from imagewarehouse.intake import Request
-from imagewarehouse.nifi.packages import MEDIA_TYPE
+from imagewarehouse.forms import COVERED_TYPE, FORM_TYPE, TYPE_HEADER, is_file, media_type
+from imagewarehouse.intake import Request, Siblings
+from imagewarehouse.nifi.packages import MEDIA_TYPE, Packed
 from imagewarehouse.steps.event import Sender
 from imagewarehouse.text import printable
 
@@ -22,6 +24,8 @@ CONTEXT_ID = "http.context.identifier"  # set by HandleHttpRequest only: somebod
 CREDENTIAL_HEADERS = ("X-Access-Key", "Authorization")
 RECEIVED = "http.received"  # when the standalone runner's listener took it
 UNKEPT_SIZE = "http.unkept.size"  # bytes of a body over the limit, of which a listener kept nothing else
+_PART, _PARTS = "http.multipart.fragments.sequence.number", "http.multipart.fragments.total.number"
+_PART_NAME, _PART_TYPE = "http.multipart.filename", "http.multipart.content.type"
 CHECKED = "checked"  # what takes the place of a credential
 
 
@@ -62,13 +66,16 @@ def read_request(
     Without the latter an access key would travel on to every later step and into NiFi's provenance.
     """
     headers = Headers(get, all_attributes)
-    part = _number(get("http.multipart.fragments.sequence.number"))
-    part_name = get("http.multipart.filename") if part else None
-    declared = get("http.multipart.content.type") if part else get("mime.type") or headers.value("Content-Type")
+    part = _number(get(_PART))
+    part_name = get(_PART_NAME) if part else None
+    declared = get(_PART_TYPE) if part else get("mime.type") or headers.value("Content-Type")
     if (
         not part and declared == MEDIA_TYPE
     ):  # of a package that is not read: PackageFlowFile replaced what the client said
         declared = headers.value("Content-Type") or declared
+    if not part and media_type(declared) == COVERED_TYPE:
+        covered = headers.value(TYPE_HEADER)
+        declared = covered if media_type(covered) == FORM_TYPE else declared
     if declared is not None:  # it becomes a column; a header may hold bytes that are no text, or what a terminal obeys
         declared = printable(declared.encode("utf-8", "replace").decode("utf-8"))
     key, blank = None, {}
@@ -84,11 +91,33 @@ def read_request(
         access_key=key,
         idempotency_key=headers.value("Idempotency-Key"),
         part=part,
-        parts=_number(get("http.multipart.fragments.total.number")) if part else None,
-        part_is_file=part is None or part_name is not None,
+        parts=_number(get(_PARTS)) if part else None,
+        part_is_file=part is None or is_file(part_name, declared),
         synchronous=is_awaited(get),
     )
     return request, blank
+
+
+def siblings(parts: Sequence[Packed]) -> list[Siblings | None]:
+    """What came along of the form that each FlowFile of a package is a part of; None: of none that somebody waits for."""
+    if not any(_PART in part.attributes for part in parts):
+        return [None] * len(parts)
+    # A client waits under one id for all parts of its form.
+    forms = [
+        part.attributes[CONTEXT_ID] if _PART in part.attributes and is_awaited(part.attributes.get) else None
+        for part in parts
+    ]
+    here, files, seen = Counter(forms), Counter[str | None](), set[str | None]()
+    for form, part in zip(forms, parts, strict=True):
+        if form is not None:
+            name, declared = part.attributes.get(_PART_NAME), part.attributes.get(_PART_TYPE)
+            files[form] += is_file(name, declared) and bool(name or len(part.content))
+    found: list[Siblings | None] = []
+    for form, part in zip(forms, parts, strict=True):
+        whole = here[form] == _number(part.attributes.get(_PARTS))
+        found.append(None if form is None else Siblings(files[form], whole, form not in seen))
+        seen.add(form)
+    return found
 
 
 def is_awaited(get: Get) -> bool:

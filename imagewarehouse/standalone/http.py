@@ -1,14 +1,14 @@
 """The listeners: ListenHTTP and HandleHttpRequest.
 
 They leave the same attributes as NiFi's do. Beyond those they serve /health and /metrics, give every request that
-brings no Idempotency-Key one (so that a journal replay writes the same row again), and let a multipart body that cannot
-be read into the flow, where FilterImageRequest rejects and records it; NiFi's answer 400 without a trace.
+brings no Idempotency-Key one (so that a journal replay writes the same row again), and let a form into the flow as it came,
+where FilterImageRequest takes it apart, or rejects and records it; NiFi's make a FlowFile of each part, and answer 400 without
+a trace to what they cannot read.
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import logging
 import socket
@@ -17,8 +17,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-import multipart
-
 from imagewarehouse.answers import problem
 from imagewarehouse.errors import (
     BadIdempotencyKey,
@@ -26,11 +24,13 @@ from imagewarehouse.errors import (
     ConfigurationError,
     EncodingNotAccepted,
     HeadTooLarge,
+    MalformedMultipart,
     MalformedRequest,
     TooSlow,
     WarehouseError,
 )
 from imagewarehouse.flows.definition import Component
+from imagewarehouse.forms import FORM_TYPE, media_type, parse_form
 from imagewarehouse.ids import new_request_id, request_id_from_key, utc_now
 from imagewarehouse.nifi.listeners import RECEIVED, UNKEPT_SIZE
 from imagewarehouse.standalone.components import ContextMap, Settings
@@ -52,8 +52,7 @@ from imagewarehouse.text import printable
 
 log = logging.getLogger("imagewarehouse.standalone")
 
-_IN_A_THREAD = 64 * 1024  # multipart bodies above this are parsed off the event loop
-_MAX_PARTS = 10_000  # files in one multipart body
+_IN_A_THREAD = 64 * 1024  # bytes of a form above which it is looked at off the event loop
 _KEY = "Idempotency-Key"
 _PAUSE_S = 30.0  # between two pieces of a body
 _BODY_S = 600.0  # for a whole body
@@ -219,14 +218,14 @@ class Listener:
             self.bodies.give_back(size)
         return Body(bytes(content), size)
 
-    async def parts(self, request: Request, body: Body) -> list[tuple[dict[str, str], Body]] | None:
-        """The parts of a multipart body with NiFi's attributes; None when it is not multipart or cannot be read."""
+    async def problem_of_form(self, request: Request, body: Body) -> str | None:
+        """Why a form cannot be taken apart; None where it can, or the body is none. It goes on as it came."""
         content_type = request.headers.get("content-type")
-        if not _is_multipart(request) or body.content is None:
+        if body.content is None or media_type(content_type) != FORM_TYPE:
             return None
         if len(body.content) > _IN_A_THREAD:
-            return await asyncio.to_thread(_parse_parts, content_type, body.content)
-        return _parse_parts(content_type, body.content)
+            return await asyncio.to_thread(_problem_of_form, content_type, body.content)
+        return _problem_of_form(content_type, body.content)
 
 
 class ListenHttp(Listener):
@@ -267,33 +266,29 @@ class ListenHttp(Listener):
             "restlistener.remote.user.dn": "none",
             "restlistener.remote.issuer.dn": "none",
         }
-        parts = await self.parts(request, body)
-        bodies = [({}, body)] if parts is None else parts
-        items = [({**_core(), **common, **attributes, **_unkept(part)}, part) for attributes, part in bodies]
+        malformed = await self.problem_of_form(request, body)
+        attributes = {**_core(), **common, **_unkept(body)}
         try:
             # A body over the ceiling is kept by its size alone; that it was refused need not survive a crash.
-            entries = await self.journal.append([(attributes, part.content or b"") for attributes, part in items])
+            (entry,) = await self.journal.append([(attributes, body.content or b"")])
         except OSError as err:
             log.error("%s", err)
             return _problem(request_id, "unavailable", "the journal could not be written")
-        journal = self.journal
-        flow_files = [
-            FlowFile(entry.attributes, part.content, part.size, Ticket(lambda n=entry.number: journal.remove(n)))  # type: ignore[misc]
-            for entry, (_, part) in zip(entries, items, strict=True)
-        ]
-        self.engine.submit(self.component.identifier, flow_files)
-        if body.content is None or (parts is None and _is_multipart(request)):
+        journal, number = self.journal, entry.number
+        flow_file = FlowFile(entry.attributes, body.content, body.size, Ticket(lambda: journal.remove(number)))
+        self.engine.submit(self.component.identifier, [flow_file])
+        if body.content is None or malformed is not None:
             # It is on its way to its row; but who sent it need not look there to know.
-            return replace(_problem(request_id, *self._why_refused(body)), close=True)
+            return replace(_problem(request_id, *self._why_refused(body, malformed)), close=True)
         return Response(self._status, json.dumps({"request_id": request_id}).encode() + b"\n", _JSON)
 
-    def _why_refused(self, body: Body) -> tuple[str, str]:
+    def _why_refused(self, body: Body, malformed: str | None) -> tuple[str, str]:
         """(code, detail), the same code as FilterImageRequest will give."""
         if body.content is None:
             return "request.too_large", f"{body.size} bytes, more than the {self.ceiling} that are read"
         if not body.content:
             return "request.no_body", "the request has no body"
-        return "request.malformed_multipart", f"no multipart body of 1 to {_MAX_PARTS} parts"
+        return MalformedMultipart.code, malformed or ""
 
 
 class HandleHttp(Listener):
@@ -335,13 +330,8 @@ class HandleHttp(Listener):
             common["mime.type"] = declared
         common[f"http.headers.{_KEY}"] = request_id  # unless the client has one
         common |= {f"http.headers.{_spelled(name)}": value for name, value in request.headers.fields}
-        parts = await self.parts(request, body)
-        bodies = [({}, body)] if parts is None else parts
-        flow_files = [
-            FlowFile({**_core(), **common, **a, **_unkept(part)}, part.content, part.size, Ticket())
-            for a, part in bodies
-        ]
-        self.engine.submit(self.component.identifier, flow_files)
+        flow_file = FlowFile({**_core(), **common, **_unkept(body)}, body.content, body.size, Ticket())
+        self.engine.submit(self.component.identifier, [flow_file])
         # Not asyncio.wait_for: it makes a task of every wait.
         timer = asyncio.get_running_loop().call_later(self.context_map.expiration_s, waiting.cancel)
         try:
@@ -359,41 +349,12 @@ def _unkept(body: Body) -> dict[str, str]:
     return {UNKEPT_SIZE: str(body.size)} if body.content is None else {}
 
 
-def _parse_parts(content_type: str, content: bytes) -> list[tuple[dict[str, str], Body]] | None:
-    _, options = multipart.parse_options_header(content_type)
-    boundary = options.get("boundary")
-    if not boundary:
-        return None
-    parts = []
+def _problem_of_form(content_type: str, content: bytes) -> str | None:
     try:
-        # The body is in memory already, so its parts may be too.
-        parser = multipart.MultipartParser(
-            io.BytesIO(content), boundary, content_length=len(content), memory_limit=len(content) + 1,
-            spool_limit=len(content) + 1, disk_limit=len(content) + 1, part_limit=_MAX_PARTS, strict=True,
-        )  # fmt: skip
-        with_parts = list(parser)
-    except (multipart.MultipartError, ValueError):
-        return None
-    for number, part in enumerate(with_parts, start=1):
-        raw = part.raw
-        part.close()
-        attributes = {
-            "http.multipart.size": str(len(raw)),
-            "http.multipart.name": part.name,
-            "http.multipart.fragments.sequence.number": str(number),
-            "http.multipart.fragments.total.number": str(len(with_parts)),
-        }
-        headers = {name.lower(): value for name, value in part.headerlist}
-        if "content-type" in headers:
-            attributes["http.multipart.content.type"] = headers["content-type"]
-        if part.filename is not None:
-            attributes["http.multipart.filename"] = part.filename
-        parts.append((attributes, Body(raw, len(raw))))
-    return parts or None
-
-
-def _is_multipart(request: Request) -> bool:
-    return "multipart/form-data" in request.headers.get("content-type")
+        parse_form(content, content_type)
+    except MalformedMultipart as err:
+        return str(err)
+    return None
 
 
 def _spelled(name: str) -> str:

@@ -14,6 +14,8 @@ from imagewarehouse.steps.outcome import FAILURE, SUCCESS, Outcome
 
 log = logging.getLogger("imagewarehouse")
 
+_AT_ONCE = 64  # images in a call of the model: a form may have a thousand, and their pixels are large
+
 _to_json = json.JSONEncoder().encode
 _READS = ("status", "request_id", "format")
 _OWNS = tuple(column.name for column in COLUMNS if column.stage == "classify")
@@ -34,6 +36,10 @@ class ClassifyImages:
         self.top_k = top_k
 
     def process(self, images: Sequence[Image]) -> list[Outcome]:
+        shares = (images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE))
+        return [outcome for share in shares for outcome in self._classify(share)]
+
+    def _classify(self, images: Sequence[Image]) -> list[Outcome]:
         spec = self.classifier.manifest.spec
         inputs = [
             image.decoded

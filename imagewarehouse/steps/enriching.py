@@ -43,7 +43,7 @@ class EnrichMetadata:
         address = client_address(sender.peer, lambda: image.header("X-Forwarded-For"), self.trusted)
         origin = Origin(
             sender, address, origin.source_user or sender.certificate, origin.file_name, origin.declared_type,
-            origin.size_bytes,
+            origin.size_bytes, origin.fields,
         )  # fmt: skip
         event = image.event.come_from(origin, facts)
         if event.ended:

@@ -41,6 +41,7 @@ class Origin:
     file_name: str | None = None
     declared_type: str | None = None
     size_bytes: int | None = None
+    fields: str | None = None  # JSON, as in the record
 
 
 @dataclass(frozen=True, slots=True)

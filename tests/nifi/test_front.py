@@ -122,7 +122,7 @@ def test_a_form_that_cannot_be_parsed_is_answered_by_the_flow_with_its_row(
 
 
 # What the check says of a form that is none.
-FORM_ERRORS = {"type.not_accepted", "request.no_body", "request.malformed_multipart"}
+FORM_ERRORS = {"request.no_body", "request.malformed_multipart"}
 
 
 def test_who_misbehaves_costs_the_others_little(behind: tuple[Front, Warehouse]) -> None:
@@ -182,3 +182,27 @@ def test_an_idle_connection_to_a_listener_is_given_up_before_the_listener_does(b
         time.sleep(pause)
         for url, status in ((front.classify, 200), (front.images, 202)):
             assert post(url, numbered(int(pause)), JPEG).status == status
+
+
+def test_a_form_through_the_front(behind: tuple[Front, Warehouse], command: Command) -> None:
+    front, warehouse = behind
+    part = (
+        b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="%s"\r\nContent-Type: image/jpeg\r\n\r\n%s\r\n'
+    )
+    text = b'--xyz\r\nContent-Disposition: form-data; name="place"\r\n\r\npond\r\n'
+    form = {"Content-Type": "Multipart/Form-Data; boundary=xyz"}
+    one = text + part % (b"a.jpg", numbered(1)) + b"--xyz--\r\n"
+    two = part % (b"b.jpg", numbered(2)) + text + part % (b"c.jpg", numbered(3)) + b"--xyz--\r\n"
+    answer = post(front.classify, one, form)
+    assert (answer.status, answer.json()["status"], answer.json()["file_name"]) == (200, "classified", "a.jpg"), (
+        answer.body
+    )
+    assert problem(post(front.classify, two, form)) == "request.too_many_parts"
+    assert problem(post(front.classify, one[:-20], form)) == "request.malformed_multipart"
+    assert post(front.images, two, form).status == 202
+    assert post(front.images, one[:-20], form).status == 202
+    found = sorted(
+        (row["file_name"] or "", row["status"], row["error_code"] or "") for row in table(warehouse, command)
+    )
+    assert [row[:2] for row in found if row[1] != "rejected"] == [(f"{name}.jpg", "classified") for name in "abc"]
+    assert [row[2] for row in found].count("request.malformed_multipart") == 2
