@@ -24,7 +24,7 @@ PLATFORM := linux-x86_64
 VARIANT := core
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-peers bench-filled mutated soak soak-nifi clean
+.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled mutated soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,9 @@ soak-nifi: $(VENV)/.dev nar ## 50,000 images through a real NiFi (needs NIFI_HOM
 
 mutated: $(VENV)/.dev ## Post 10,000 damaged images to the service and look at every answer (about two minutes)
 	$(BIN)/python -m benchmarks.mutated $(ARGS)
+
+bench-mischief: $(VENV)/.dev nar ## Measure what slow and broken clients cost the others, with nginx and without (needs NIFI_HOME, nginx)
+	$(BIN)/python -m benchmarks.nifi.mischief $(ARGS)
 
 bench-peers: $(VENV)/.dev ## Measure /classify beside other model servers (needs a C compiler; about twenty minutes)
 	$(BIN)/python -m benchmarks.peers $(ARGS)

@@ -27,7 +27,7 @@ from imagewarehouse.standalone.runner import Options, Runner
 from tools.local_nifi import LocalNifi, nifi_home, read_properties
 
 CONF = REPOSITORY / "nifi-conf"
-DOCUMENTS = sorted([*CONF.rglob("*.md"), REPOSITORY / "docs" / "nifi.md"])
+DOCUMENTS = sorted([*CONF.rglob("*.md"), REPOSITORY / "docs" / "nifi.md", REPOSITORY / "docs" / "front.md"])
 COMPOSE = ("compose.yaml", "compose-cluster.yaml")
 PROPERTIES = ("nifi.properties.example", "nifi-cluster.properties.example", "compose-cluster.properties")
 PARAMETERS = ("parameters-development.json", "parameters-production.json")
