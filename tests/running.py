@@ -81,11 +81,14 @@ class Service:
             if self.process.poll() is not None:
                 break
             try:
-                if post(f"http://127.0.0.1:{self.classify_port}/health", b"", method="GET", timeout=5).status == 200:
+                answer = post(f"http://127.0.0.1:{self.classify_port}/health", b"", method="GET", timeout=5)
+                # One of its processes may answer before all of them are up and the service says so.
+                if answer.status == 200 and "; Ctrl-C stops" in self.output():
                     self.ready_after = time.monotonic() - started
                     return self
             except OSError:
-                time.sleep(0.05)
+                pass
+            time.sleep(0.05)
         self.kill()
         raise AssertionError(f"the service did not become ready:\n{self.output()}")
 

@@ -36,17 +36,8 @@ JPEG = {"Content-Type": "image/jpeg"}
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="several processes serve on Linux only")
 
 
-class Together(Service):
-    """Ready when all of its processes are."""
-
-    def start(self) -> Service:
-        super().start()
-        assert until(lambda: "is ready" in self.output(), 20), self.output()
-        return self
-
-
 def together(data: Path, workers: int, settings: dict[str, str] | None = None) -> Service:
-    return Together(data, settings, {"IMAGEWAREHOUSE_WORKERS": str(workers)})
+    return Service(data, settings, {"IMAGEWAREHOUSE_WORKERS": str(workers)})
 
 
 def workers_of(service: Service) -> list[psutil.Process]:
