@@ -103,7 +103,7 @@ def bulletin(number: int, message: str, **more: Any) -> dict[str, Any]:
     return {"id": number, "bulletin": about | more}
 
 
-def board(*items: dict[str, Any], now: str = "00:00:20 UTC") -> tuple[list[str], list[str]]:
+def board(*items: dict[str, Any], now: str = "00:00:05 UTC") -> tuple[list[str], list[str]]:
     answer = {"bulletinBoard": {"generated": now, "bulletins": list(items)}}
     nifi: Any = Canned({"/flow/bulletin-board": answer})
     messages, problems = health.board(nifi, ["g"])
@@ -122,6 +122,7 @@ def test_a_step_that_goes_on_failing_is_a_problem_and_one_that_failed_once_is_no
     errors = [bulletin(number, "disk is full") for number in range(3)]
     assert board(*errors)[1] == ["StoreImage goes on failing: disk is full"]
     assert board(*errors[:2]) == (["disk is full"] * 2, [])
+    assert board(*errors, now="00:00:15 UTC")[1] == [], "it has not failed for 20 seconds"
     assert board(*errors, now="00:01:20 UTC")[1] == [], "it has not failed for a minute"
     assert board(*(bulletin(number, "disk is full", groupId="another") for number in range(3))) == ([], [])
 

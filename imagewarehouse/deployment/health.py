@@ -19,6 +19,7 @@ FULL_PERCENT = 90  # where NiFi, as shipped, begins to delete its archive; two p
 _MANY = 100  # most queues of the flow hold one package: full is what they are while work is done
 _AGAIN = 3  # errors of one component within `_LATELY_S`: it is not the end of one client's patience
 _LATELY_S = 60
+_STILL_S = 20  # since the last of them: what an operator has mended is no problem any more
 _DAY_S = 24 * 60 * 60
 _ARCHIVE = "archive file size constraints"
 _REPOSITORIES = (
@@ -122,13 +123,16 @@ def _failing(messages: Iterable[Mapping[str, Any]], now: str) -> Iterator[str]:
     """Components that go on failing. One error alone may be a client that has gone away."""
     by_source: dict[str, list[Mapping[str, Any]]] = {}
     for message in messages:
-        lately = _seconds_between(str(message.get("timestamp") or ""), now) <= _LATELY_S
-        if message.get("level") == "ERROR" and message.get("sourceId") and lately:
+        if message.get("level") == "ERROR" and message.get("sourceId") and _age_s(message, now) <= _LATELY_S:
             by_source.setdefault(str(message["sourceId"]), []).append(message)
     for errors in by_source.values():
-        if len(errors) >= _AGAIN:
+        if len(errors) >= _AGAIN and _age_s(errors[-1], now) <= _STILL_S:
             last = errors[-1]
             yield f"{last.get('sourceName')} goes on failing: {essence(str(last.get('message') or ''))}"
+
+
+def _age_s(message: Mapping[str, Any], now: str) -> float:
+    return _seconds_between(str(message.get("timestamp") or ""), now)
 
 
 def _seconds_between(early: str, late: str) -> float:
