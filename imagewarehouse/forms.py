@@ -100,7 +100,7 @@ def parse_form(body: bytes, content_type: str) -> Form:
     try:
         parts = _split(body, boundary)
     except (multipart.MultipartError, ValueError) as err:
-        raise MalformedMultipart(f"the form cannot be read: {one_line(err, 120)}") from err
+        raise MalformedMultipart(_reason(err)) from err
     if not parts:
         raise MalformedMultipart("the form has no parts")
     return _sorted(parts, parameters.get("charset"))
@@ -129,6 +129,24 @@ def parse_field_names(text: str, setting: str = "Keep Fields") -> tuple[str, ...
         if len(name) > MAX_FIELD_NAME or name != printable(name):
             raise ConfigurationError(setting, f"{name[:80]!r} is no name of at most {MAX_FIELD_NAME} characters")
     return names
+
+
+# What the library says, as a sender can use it.
+_REASONS = {
+    "Unexpected end": "it ends in front of its last boundary: it was cut off, or its Content-Type names another boundary",
+    "segment count": f"it has more than {MAX_PARTS} parts",
+    "header count": f"a part has more than {MAX_HEADERS} headers",
+    "header length": f"a header of a part has more than {MAX_HEADER} bytes",
+    "Missing Content-Disposition": "a part has no Content-Disposition",
+    "Invalid Content-Disposition": "the Content-Disposition of a part is not form-data with a name",
+    "Malformed segment header": "a header of a part has no name or no colon",
+}
+
+
+def _reason(err: Exception) -> str:
+    text = one_line(err, 120)
+    plain = next((plain for start, plain in _REASONS.items() if start in text), text)
+    return f"the form cannot be read: {plain}"
 
 
 # --- parts --------------------------------------------------------------------------------------------------------

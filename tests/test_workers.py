@@ -122,6 +122,7 @@ def test_metrics_are_those_of_all_of_them_whichever_is_asked(service: Service) -
     for _ in range(12):  # each over a connection of its own
         values = metrics(service)
         assert values["imagewarehouse_http_request_seconds_count"] == 60
+        assert values["imagewarehouse_workers"] == 3
         assert values["imagewarehouse_store_enabled"] == 1  # Kudu's; not one for each process
 
 
@@ -254,6 +255,76 @@ def test_the_others_serve_while_a_worker_cannot_start_again(tmp_path: Path) -> N
         before = spent(service)
         assert at_once(service, service.classify_url, range(200)) == [200] * 200
         assert all(more > 0.03 for more in used_since(before, service))
+
+
+_HANGING = """
+import os, signal, sys, time
+from imagewarehouse.standalone import supervisor
+supervisor._HANGS_S, supervisor._FIRST_PAUSE_S = 2.0, 0.1
+
+class Ports:
+    let_in = keep_out = staticmethod(lambda worker: None)
+    close_ports = staticmethod(lambda: None)
+
+def serve(number, ready, alive):
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    first = not os.path.exists(sys.argv[1])
+    open(sys.argv[1], "a").write(f"{number}")
+    ready()
+    while True:
+        if number or not first:  # the first one hangs
+            alive()
+        time.sleep(0.1)
+
+print(supervisor.Supervisor(2, Ports(), serve).run(lambda: print("ready", flush=True), lambda: None))
+"""
+
+
+def test_a_worker_that_hangs_is_replaced_and_others_are_not(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    command = [sys.executable, "-c", _HANGING, str(started)]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert until(lambda: started.exists() and len(started.read_text()) == 3, 20)
+        time.sleep(3)  # longer than a worker may hang
+        process.terminate()
+        said, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert sorted(started.read_text()) == ["0", "0", "1"]
+    assert errors.count("has hung for 2 s and is killed") == 1
+    assert said.split() == ["ready", "True"]
+
+
+def test_ids_that_images_answers_are_those_of_the_rows_whatever_the_access_check_says(tmp_path: Path) -> None:
+    keys = {"IMAGEWAREHOUSE_WORKERS": "2", "IMAGEWAREHOUSE_ACCESS_KEYS": "alice:alice-0123456789abcdef"}
+    broken = {"Content-Type": "multipart/form-data; boundary=X"}
+    with Service(tmp_path / "data", environment=keys) as service:
+        for content, headers in ((numbered(1), JPEG), (b"garbage", broken)):
+            answer = post(service.images_url, content, headers)
+            assert answer.status == 202  # a form is not read before the key is seen
+            request_id = answer.json()["request_id"]
+            assert until(lambda found=request_id: service.count(f"request_id = '{found}'") == 1, 10)
+        assert service.count("error_code = 'access.key_missing'") == 2
+
+
+def test_rows_are_read_from_the_files_while_the_first_worker_hangs(service: Service) -> None:
+    assert post(service.classify_url, numbered(1), JPEG).status == 200
+    first = min(workers_of(service), key=lambda worker: worker.pid)
+    first.suspend()
+    try:
+        command = [sys.executable, "-c", _IMPATIENT, "rows", "--data", str(service.data), "--json"]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True)
+    finally:
+        first.resume()
+    assert len(done.stdout.splitlines()) == 1
+
+
+_IMPATIENT = """
+from imagewarehouse.cli import main, rows
+rows._ANSWER_S = 2.0
+main.main()
+"""
 
 
 # --- starting -----------------------------------------------------------------------------------------------------

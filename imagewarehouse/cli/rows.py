@@ -15,6 +15,7 @@ from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable
 from imagewarehouse.metadata import STATUSES, to_text
 from imagewarehouse.text import printable
 
+_ANSWER_S = 60.0  # for a SELECT that the service does
 _COLUMNS = "event_time, status, file_name, predicted_class, confidence, width, height, error_code, total_ms, request_id"
 
 
@@ -77,11 +78,13 @@ def query(data: Path, sql: str) -> list[dict[str, Any]]:
     if socket.exists():
         try:
             return asyncio.run(_ask(socket, sql))
-        except ConnectionError:
-            pass  # left by a run that was killed
+        except (ConnectionError, asyncio.TimeoutError):
+            pass  # left by a run that was killed, or of a process that hangs
     if not database.is_file():
         raise ConfigurationError(
-            "--data", f"{database} does not exist; rows in Kudu are shown while `imagewarehouse run` runs"
+            "--data",
+            f"{database} does not exist. Where rows.database is another file, name it with --database; rows in Kudu are shown"
+            " while `imagewarehouse run` runs with this --data",
         )
     return _read(database, sql, "--data")
 
@@ -110,7 +113,8 @@ async def _ask(socket: Path, sql: str) -> list[dict[str, Any]]:
     import aiohttp
     import pyarrow as pa
 
-    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session:
+    connector, timeout = aiohttp.UnixConnector(str(socket)), aiohttp.ClientTimeout(total=_ANSWER_S)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         try:
             async with session.post("http://localhost/query", data=sql.encode()) as answer:
                 body = await answer.read()

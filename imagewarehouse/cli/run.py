@@ -40,8 +40,8 @@ _MOST_WORKERS = 4  # unless more are asked for: each takes memory
 @click.option("--host", default="127.0.0.1", show_default=True, envvar="IMAGEWAREHOUSE_HOST",
               help="Address to listen on; 0.0.0.0 for every network.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 64), envvar="IMAGEWAREHOUSE_WORKERS",
-              help="Processes that serve together. Each takes about 65 MiB more.  [default: one for each core, 4 at most; "
-                   "1 where the system is not Linux]")  # fmt: skip
+              help="Processes that serve together; also IMAGEWAREHOUSE_WORKERS. Each takes about 65 MiB more.  [default: one "
+                   "for each core, 4 at most; 1 where the system is not Linux]")  # fmt: skip
 @click.option("--kudu", metavar="local|MASTERS", envvar="IMAGEWAREHOUSE_KUDU",
               help="Write rows to Kudu: to one of its own, kept under --data (local; Linux x86_64), or to that of these "
                    "masters (HOST:PORT,...).")  # fmt: skip
@@ -176,15 +176,16 @@ def _serve(options: Options, kudu: LocalKudu | None = None) -> int:
             threading.Thread(target=_watch, args=(kudu,), name="kudu", daemon=True).start()
 
     def stopping() -> None:
-        click.echo("stopping: new requests are refused, those under way are finished")
+        click.echo("stopping: new requests are refused, those under way are finished (again: do not wait)")
 
     if options.workers == 1:
         stop = (signal.SIGTERM, signal.SIGINT)
         drained = uvloop.run(serve(runner, 0, stop, ready, stopping))
     else:
 
-        def work(number: int, ready: Callable[[], None]) -> int:
-            return 0 if uvloop.run(serve(runner, number, (signal.SIGTERM,), ready)) else NOT_DRAINED
+        def work(number: int, ready: Callable[[], None], alive: Callable[[], None]) -> int:
+            done = uvloop.run(serve(runner, number, (signal.SIGTERM,), ready, alive=alive))
+            return 0 if done else NOT_DRAINED
 
         drained = Supervisor(options.workers, runner, work).run(ready, stopping)
     click.echo(

@@ -34,6 +34,7 @@ from imagewarehouse.nifi import bridge
 from imagewarehouse.nifi.adapter import boolean, failed
 from imagewarehouse.nifi.listeners import (
     CONTEXT_ID,
+    GIVEN_ID,
     RECEIVED,
     Headers,
     is_awaited,
@@ -222,6 +223,9 @@ class _Request(Submission):
     def received(self) -> datetime | None:
         text = self._get(RECEIVED) if self._own_listener else None
         return datetime.fromisoformat(text) if text else None
+
+    def given_id(self) -> str | None:
+        return (self._get(GIVEN_ID) or None) if self._own_listener else None
 
     def request(self, *, keys_wanted: bool) -> Request:
         request, self.blank = read_request(

@@ -23,6 +23,7 @@ Get = Callable[[str], "str | None"]
 CONTEXT_ID = "http.context.identifier"  # set by HandleHttpRequest only: somebody waits for an answer
 CREDENTIAL_HEADERS = ("X-Access-Key", "Authorization")
 RECEIVED = "http.received"  # when the standalone runner's listener took it
+GIVEN_ID = "http.given.id"  # what that listener has told a client who brought no key
 UNKEPT_SIZE = "http.unkept.size"  # bytes of a body over the limit, of which a listener kept nothing else
 _PART, _PARTS = "http.multipart.fragments.sequence.number", "http.multipart.fragments.total.number"
 _PART_NAME, _PART_TYPE = "http.multipart.filename", "http.multipart.content.type"

@@ -32,7 +32,7 @@ from imagewarehouse.errors import (
 from imagewarehouse.flows.definition import Component
 from imagewarehouse.forms import FORM_TYPE, media_type, parse_form
 from imagewarehouse.ids import new_request_id, request_id_from_key, utc_now
-from imagewarehouse.nifi.listeners import RECEIVED, UNKEPT_SIZE
+from imagewarehouse.nifi.listeners import GIVEN_ID, RECEIVED, UNKEPT_SIZE
 from imagewarehouse.standalone.components import ContextMap, Settings
 from imagewarehouse.standalone.engine import Engine
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
@@ -43,6 +43,7 @@ from imagewarehouse.standalone.server import (
     Request,
     Response,
     Server,
+    addresses,
     bind,
     bind_set,
     close_all,
@@ -115,9 +116,20 @@ class Listener:
     def open(self, host: str, workers: int = 1) -> None:
         """Take the port, for so many processes. Raises ConfigurationError naming the port's setting when it cannot be had."""
         # HandleHttpRequest has an address of its own, ListenHTTP has none.
-        self._host = self.settings.text("Hostname", host)
+        self._host = self.settings.text("Hostname", host).removeprefix("[").removesuffix("]")
+        try:
+            addresses(self._host, self.port)
+        except OSError as err:
+            name = self.component.setting("Hostname") if self.settings.text("Hostname", "") else "--host"
+            raise ConfigurationError(name, f"{self._host}: {err.strerror or err}") from err
         with self._port_errors():
             self._sockets = bind(self._host, self.port, workers)
+
+    @property
+    def address(self) -> str:
+        """As a URL has it, to be asked from this machine."""
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)  # noqa: S104 - compared
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
     def keep_out(self, worker: int) -> None:
         """Leave a process out that does not come up again: its new connections go to the others."""
@@ -232,9 +244,12 @@ class ListenHttp(Listener):
     """ListenHTTP: answers as soon as the request is in the journal."""
 
     journal: Journal
+    _reads_forms: bool = True
 
-    def bind(self, journal: Journal) -> None:
+    def bind(self, journal: Journal, *, reads_forms: bool = True) -> None:
+        """`reads_forms`: tell the sender of a malformed form at once; not where an access key has to be seen first."""
         self.journal = journal
+        self._reads_forms = reads_forms
         self._path = "/" + self.settings.text("Base Path", "contentListener")
         self._status = self.settings.integer("Return Code", 200, 599, "200")
         self._headers = self.settings.pattern("HTTP Headers for Attributes", "(?!)")  # by default none
@@ -260,13 +275,15 @@ class ListenHttp(Listener):
             return _problem(request_id, err.code, str(err))
         common |= {
             _KEY: request_id,
+            # A key of the client's names no row before the access check.
+            GIVEN_ID: "" if request.headers.get(_KEY.lower()) else request_id,
             RECEIVED: utc_now().isoformat(),
             "restlistener.remote.source.host": peer,
             "restlistener.request.uri": request.path,
             "restlistener.remote.user.dn": "none",
             "restlistener.remote.issuer.dn": "none",
         }
-        malformed = await self.problem_of_form(request, body)
+        malformed = await self.problem_of_form(request, body) if self._reads_forms else None
         attributes = {**_core(), **common, **_unkept(body)}
         try:
             # A body over the ceiling is kept by its size alone; that it was refused need not survive a crash.

@@ -75,6 +75,7 @@ class Metrics:
         yield GaugeMetricFamily(
             "imagewarehouse_parked", "FlowFiles in dead letters", value=sum(q.count for q in self._engine.parked)
         )
+        yield GaugeMetricFamily("imagewarehouse_workers", "Processes whose numbers are in here", value=1)
         enabled = GaugeMetricFamily(_ENABLED, "0: the store has no address and is switched off", labels=["processor"])
         for node in list(self._engine.nodes.values()):
             if node.component.type.startswith("Put"):

@@ -166,7 +166,7 @@ class Runner:
             self.engine.start()
             for listener in self.listeners:
                 if isinstance(listener, ListenHttp):
-                    listener.bind(self.journal)
+                    listener.bind(self.journal, reads_forms=not self._keys_wanted())
                 elif isinstance(listener, HandleHttp):
                     listener.bind(self._contexts[listener.settings.text("HTTP Context Map")])
                 await listener.start(worker)
@@ -214,8 +214,7 @@ class Runner:
                 if isinstance(listener, ListenHttp)
                 else listener.settings.text("Allowed Paths", "/")
             )
-        host = "127.0.0.1" if self.options.host in ("0.0.0.0", "::") else self.options.host  # noqa: S104 - only compared
-        return f"http://{host}:{listener.port}{path}"
+        return f"http://{listener.address}{path}"
 
     def _listener(self, component: Component) -> Listener:
         kind = ListenHttp if component.type == components.LISTEN_HTTP else HandleHttp
@@ -235,6 +234,10 @@ class Runner:
                         name,
                         f"expected {least}, received {listener.settings.text('Multipart Request Max Size', '1 MB')}",
                     )
+
+    def _keys_wanted(self) -> bool:
+        keys = [processor.context.getProperty("Access Keys") for processor in self.python]
+        return any(one is not None and one.getValue() for one in keys)
 
     def _precedence(self) -> Precedence:
         """As the flow's step that makes uploads give way."""

@@ -29,12 +29,17 @@ NOT_DRAINED = 3  # a worker's exit status: what it could not finish is in its jo
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
 _READY = b"ready\n"
+_ALIVE = b"."
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0  # before a worker that has ended is started again
 _LONG_LIFE_S = 60.0  # after which the pause is short again
+BEAT_S = 5.0  # between two signs of life of a worker
+_HANGS_S = 60.0  # a worker that has given none for so long answers nobody: it is killed, and started again
 _LATEST_STOP_S = 60.0  # a worker that drains and closes for longer is killed; its journal has the rest
 
-# Serves as the worker of that number until it is told to stop, calls back once it is ready, and gives the exit status.
-Serve = Callable[[int, Callable[[], None]], int]
+Say = Callable[[], None]
+# Serves as the worker of that number until it is told to stop, and gives the exit status. Says once that it is ready, and
+# then every `BEAT_S` that it is alive.
+Serve = Callable[[int, Say, Say], int]
 
 
 @dataclass(slots=True)
@@ -45,6 +50,7 @@ class _Worker:
     said: bytes = b""
     ready: bool = False
     started: float = 0.0
+    heard: float = 0.0  # when it last gave a sign of life
     pause_s: float = _FIRST_PAUSE_S
     due: float = 0.0  # when it is started again
 
@@ -88,6 +94,7 @@ class Supervisor:
                 while not self._signals:
                     for worker in self._changed():
                         self._lost(worker)
+                    self._end_those_that_hang()
                     for worker in self._workers:
                         if not worker.process and time.monotonic() >= worker.due:
                             self._start_again(worker)
@@ -133,7 +140,7 @@ class Supervisor:
             for worker in self._workers:
                 if worker.process:
                     os.close(worker.pipe)
-            status = self._serve(number, lambda: _say(pipe, _READY))
+            status = self._serve(number, lambda: _say(pipe, _READY), lambda: _say(pipe, _ALIVE))
         except ConfigurationError as err:
             _say(pipe, json.dumps([err.setting, err.problem]).encode())
         except BaseException:
@@ -154,8 +161,10 @@ class Supervisor:
                 continue
             with suppress(BlockingIOError):
                 said = os.read(worker.pipe, 65536)
-                worker.said += said
-                worker.ready = worker.said.startswith(_READY)
+                worker.heard = time.monotonic()
+                if not worker.ready:
+                    worker.said += said
+                    worker.ready = worker.said.startswith(_READY)
                 if not said:
                     yield worker
 
@@ -177,6 +186,15 @@ class Supervisor:
         if not came_up:  # who is connected to it may wait for long
             self._ports.keep_out(worker.number)
         self._again_later(worker, f"(process {process}) {_status(status)}{reason and f': {reason}'}")
+
+    def _end_those_that_hang(self) -> None:
+        for worker in self._workers:
+            if worker.process and worker.ready and time.monotonic() - worker.heard > _HANGS_S:
+                log.error(
+                    "worker %d (process %d) has hung for %g s and is killed", worker.number, worker.process, _HANGS_S
+                )
+                os.kill(worker.process, signal.SIGKILL)
+                worker.heard = time.monotonic()
 
     def _start_again(self, worker: _Worker) -> None:
         try:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from imagewarehouse.standalone.runner import Runner
+from imagewarehouse.standalone.supervisor import BEAT_S
 
 
 async def serve(
@@ -17,10 +18,11 @@ async def serve(
     signals: Sequence[signal.Signals],
     ready: Callable[[], None],
     stopping: Callable[[], None] = lambda: None,
+    alive: Callable[[], None] | None = None,
 ) -> bool:
     """Run the flow as that worker until one of the signals comes. Gives whether all that was under way is finished.
 
-    Raises ConfigurationError, before `ready` is called.
+    `alive` is called every few seconds, as long as requests are answered. Raises ConfigurationError, before `ready` is called.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -29,12 +31,23 @@ async def serve(
     for number in signals:
         loop.add_signal_handler(number, stop.set)
     ready()
+    beat = None if alive is None else asyncio.create_task(_beat(alive))
     await stop.wait()
     stopping()
     if runner.options.workers == 1:
         for number in signals:
             loop.remove_signal_handler(number)  # a second one does not wait
-    return await runner.stop()
+    try:
+        return await runner.stop()
+    finally:
+        if beat is not None:
+            beat.cancel()
+
+
+async def _beat(alive: Callable[[], None]) -> None:
+    while True:
+        alive()
+        await asyncio.sleep(BEAT_S)
 
 
 @contextmanager

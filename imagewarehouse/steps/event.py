@@ -201,6 +201,10 @@ class Submission(ABC):
     def received(self) -> datetime | None:
         """When its listener took it, where that is known and no sender can claim it."""
 
+    def given_id(self) -> str | None:
+        """The id that its listener has told the client, where that is known and no sender can claim it."""
+        return None
+
     @abstractmethod
     def request(self, *, keys_wanted: bool) -> Request:
         """`keys_wanted`: whether its access key is asked for."""

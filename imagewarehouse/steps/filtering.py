@@ -62,7 +62,7 @@ class FilterRequests:
 
     def _check(self, submission: Submission, fetch: Fetch | None, spec: InputSpec | None) -> Sequence[Outcome]:
         # First of all: whatever happens to the request, its row, its answer and the log lines about it name this id.
-        judged = _Judged(submission.sender())
+        judged = _Judged(submission.sender(), submission.given_id())
 
         def judge_whole() -> Sequence[Outcome]:
             request = submission.request(keys_wanted=bool(self.rules.keys.digests))
@@ -109,11 +109,11 @@ class FilterRequests:
 class _Judged:
     """A request, or a file of one, while it is judged: what is known of it, as soon as it is known."""
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sender, request_id: str | None = None) -> None:
         self.fields: str | None = None
         self._now = utc_now()
         self._origin = Origin(sender)
-        self._request_id = new_request_id(self._now)
+        self._request_id = request_id or new_request_id(self._now)
         self._key: tuple[str, datetime] | None = None  # of the client, with the time when it came
 
     @property
