@@ -140,6 +140,48 @@ def beside(kind: str, port: int, amount: int | None = None) -> Iterator[None]:
 # --- the others -----------------------------------------------------------------------------------------------------------
 
 
+BROKEN = (OSError, asyncio.IncompleteReadError)
+
+
+class Client:
+    """A keep-alive connection; another one where that breaks, or where the server says that it ends (nginx: after 1,000)."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises one of BROKEN."""
+        if self._connection is None:
+            self._connection = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._connection
+        try:
+            writer.write(request)
+            top = (await reader.readuntil(b"\r\n\r\n")).lower()
+            body = await _body(reader, top)
+        except BaseException:
+            self.close()
+            raise
+        if b"\r\nconnection: close\r\n" in top:
+            self.close()
+        return int(top.split(b" ", 2)[1]), body
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection[1].close()
+            self._connection = None
+
+
+async def _body(reader: asyncio.StreamReader, top: bytes) -> bytes:
+    if b"content-length:" in top:
+        return await reader.readexactly(int(top.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+    body, size = b"", -1
+    while size:  # chunked
+        size = int(await reader.readuntil(b"\r\n"), 16)
+        body += (await reader.readexactly(size + 2))[:-2]
+    return body
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """What the good clients got: answers with a class, and other answers or none."""
@@ -161,18 +203,15 @@ def serve(port: int, make: Callable[[int], bytes], seconds: float, connections: 
 
         async def one() -> None:
             nonlocal classified, failures, position
-            while True:
-                try:
-                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                    with contextlib.closing(writer):
-                        while True:
-                            position += 1
-                            writer.write(make(position))
-                            good = (await answer(reader))[0] == 200
-                            classified, failures = classified + good, failures + (not good)
-                except (OSError, asyncio.IncompleteReadError):
-                    failures += 1
-                    await asyncio.sleep(0.1)
+            with contextlib.closing(Client(port)) as client:
+                while True:
+                    position += 1
+                    try:
+                        good = (await client.ask(make(position)))[0] == 200
+                        classified, failures = classified + good, failures + (not good)
+                    except BROKEN:
+                        failures += 1
+                        await asyncio.sleep(0.1)
 
         tasks = [asyncio.ensure_future(one()) for _ in range(connections)]
         started = time.perf_counter()
@@ -184,20 +223,6 @@ def serve(port: int, make: Callable[[int], bytes], seconds: float, connections: 
         return Served(classified, failures, taken)
 
     return asyncio.run(run())
-
-
-async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Status and body of the next answer."""
-    top = (await reader.readuntil(b"\r\n\r\n")).lower()
-    status = int(top.split(b" ", 2)[1])
-    if b"content-length:" in top:
-        length = int(top.partition(b"content-length:")[2].partition(b"\r\n")[0])
-        return status, await reader.readexactly(length)
-    body, size = b"", -1
-    while size:  # chunked
-        size = int(await reader.readuntil(b"\r\n"), 16)
-        body += (await reader.readexactly(size + 2))[:-2]
-    return status, body
 
 
 def new_ones(make: Callable[[int], bytes]) -> Callable[[int], bytes]:

@@ -12,11 +12,11 @@ import itertools
 import json
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from benchmarks.nifi.mischief import BOUNDARY, NO_END, answer, head
+from benchmarks.nifi.mischief import BOUNDARY, BROKEN, NO_END, Client, head
 from benchmarks.nifi.pictures import contents
 from imagewarehouse.ids import new_request_id, request_id_from_key, utc_now
 from tests.forms import EMPTY_INPUT, FORM, file, form, text
@@ -26,13 +26,13 @@ BESIDE = {"slow": 50, "broken": 2, "aborted": 2}  # clients, and bodies a second
 BURST, SENDERS, PAUSE_S = 200, 16, 10.0
 _FORMS_PAUSE_S, _WRONG_PAUSE_S = 1.0, 0.5
 _BUSY_PAUSE_S = 0.2
-_LONGEST_S = 120.0  # for one answer; the flow's own time-out is shorter
+_LONGEST_S = 120.0  # for one turn; the flow's own time-out for an answer is shorter
 _TOO_LARGE = 33 << 20  # the front takes 32 MB
 
 _JPEG = "image/jpeg"
 
 _T = TypeVar("_T")
-_Ask = Callable[[bytes], Awaitable[tuple[int, bytes]]]  # a request on a connection, and its answer: status and body
+_END = object()
 
 
 @dataclass(slots=True)
@@ -65,10 +65,10 @@ class Mix:
     # --- clients ------------------------------------------------------------------------------------------------------
 
     async def _good(self) -> None:
-        async def send(ask: _Ask, _: object) -> None:
+        async def send(client: Client, _: object) -> None:
             key, picture = _key(), self._make(next(self._numbers))
             begun = time.perf_counter()
-            status, body = await ask(_request("/classify", picture, _JPEG, key))
+            status, body = await client.ask(_request("/classify", picture, _JPEG, key))
             if status == 200 and json.loads(body)["status"] == "classified":
                 self._told.latencies.append(time.perf_counter() - begun)
                 self._told.rows.add(key)
@@ -78,8 +78,8 @@ class Mix:
         await self._each("good", itertools.repeat(None), send)
 
     async def _uploads(self) -> None:
-        async def send(ask: _Ask, number: int) -> None:
-            await self._acknowledged("upload", self._make(number), _JPEG, ask, 1)
+        async def send(client: Client, number: int) -> None:
+            await self._acknowledged("upload", self._make(number), _JPEG, client, 1)
 
         while not self.stop.is_set():
             burst = itertools.islice(self._numbers, BURST)
@@ -89,12 +89,12 @@ class Mix:
     async def _forms(self) -> None:
         """In turns three images with text fields at /images, and one at /classify."""
 
-        async def send(ask: _Ask, _: object) -> None:
+        async def send(client: Client, _: object) -> None:
             fields = [text("place", "pond"), text("note", "x" * 200), EMPTY_INPUT]
             images = [file(self._make(next(self._numbers)), f"{n}.jpg", _JPEG) for n in range(3)]
-            await self._acknowledged("form", form([*fields, *images]), FORM, ask, 3)
+            await self._acknowledged("form", form([*fields, *images]), FORM, client, 3)
             key, body = _key(), form([fields[0], images[0], *fields[1:]])
-            status, _ = await ask(_request("/classify", body, FORM, key))
+            status, _ = await client.ask(_request("/classify", body, FORM, key))
             if status == 200:
                 self._told.rows.add(key)
                 self._told.counts["form"] += 1
@@ -118,14 +118,14 @@ class Mix:
             ("too large", 413, _JPEG, b""),
         ]
 
-        async def send(ask: _Ask, case: tuple[str, int, str, bytes]) -> None:
+        async def send(client: Client, case: tuple[str, int, str, bytes]) -> None:
             kind, expected, media_type, body = case
             key = _key()
             if expected == 413:  # the body never comes, so its connection is of no use afterwards
-                async with _connection(self._port) as alone:
-                    status, _ = await alone(head(_TOO_LARGE, media_type))
+                with contextlib.closing(Client(self._port)) as alone:
+                    status, _ = await alone.ask(head(_TOO_LARGE, media_type))
             else:
-                status, _ = await ask(_request("/classify", body, media_type, key))
+                status, _ = await client.ask(_request("/classify", body, media_type, key))
                 self._told.rows.add(key)
             if status == expected:
                 self._told.counts["wrong"] += 1
@@ -137,10 +137,10 @@ class Mix:
 
     # --- what they share ----------------------------------------------------------------------------------------------
 
-    async def _acknowledged(self, kind: str, body: bytes, media_type: str, ask: _Ask, images: int) -> None:
+    async def _acknowledged(self, kind: str, body: bytes, media_type: str, client: Client, images: int) -> None:
         """Sent to /images until it is, as a sender should: 503 is the queue's back pressure, and the key stays the same."""
         key = _key()
-        while (status := (await ask(_request("/images", body, media_type, key)))[0]) == 503:
+        while (status := (await client.ask(_request("/images", body, media_type, key)))[0]) == 503:
             self._told.counts["busy"] += 1
             await asyncio.sleep(_BUSY_PAUSE_S)
         if status == 202:
@@ -150,35 +150,18 @@ class Mix:
         else:
             self._told.surprise(kind, str(status))
 
-    async def _each(self, kind: str, turns: Iterator[_T], send: Callable[[_Ask, _T], Awaitable[None]]) -> None:
-        """On one connection, and on another where that breaks."""
-        while not self.stop.is_set():
-            try:
-                async with _connection(self._port) as ask:
-                    for turn in turns:
-                        await send(ask, turn)
-                        if self.stop.is_set():
-                            break
-                    return
-            except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as err:
-                self._told.surprise(kind, type(err).__name__)
-                await self._pause(1)
+    async def _each(self, kind: str, turns: Iterator[_T], send: Callable[[Client, _T], Awaitable[None]]) -> None:
+        with contextlib.closing(Client(self._port)) as client:
+            while not self.stop.is_set() and (turn := next(turns, _END)) is not _END:
+                try:
+                    await asyncio.wait_for(send(client, turn), _LONGEST_S)  # type: ignore[arg-type]
+                except (*BROKEN, asyncio.TimeoutError) as err:
+                    self._told.surprise(kind, type(err).__name__)
+                    await self._pause(1)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.stop.wait(), seconds)
-
-
-@contextlib.asynccontextmanager
-async def _connection(port: int) -> AsyncIterator[_Ask]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-
-    async def ask(request: bytes) -> tuple[int, bytes]:
-        writer.write(request)
-        return await asyncio.wait_for(answer(reader), _LONGEST_S)
-
-    with contextlib.closing(writer):
-        yield ask
 
 
 def _request(path: str, body: bytes, media_type: str, key: str) -> bytes:
