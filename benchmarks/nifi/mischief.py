@@ -23,6 +23,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.load import read_body
 from benchmarks.machine import describe
 
 GOOD = 16
@@ -77,12 +78,12 @@ async def slow(port: int, clients: int = SLOW) -> None:
     await asyncio.gather(*(one(number) for number in range(clients)))
 
 
-async def _stream(one: Callable[[int], object], a_second: int) -> None:
+async def _stream(one: Callable[[int], Coroutine[object, object, None]], a_second: int) -> None:
     running: set[asyncio.Task[None]] = set()
     number = 0
     while True:
         if len(running) < 200:
-            task = asyncio.ensure_future(one(number % 500))  # type: ignore[arg-type]
+            task = asyncio.create_task(one(number % 500))
             running.add(task)
             task.add_done_callback(running.discard)
         number += 1
@@ -158,7 +159,7 @@ class Client:
         try:
             writer.write(request)
             top = (await reader.readuntil(b"\r\n\r\n")).lower()
-            body = await _body(reader, top)
+            body = await read_body(reader, top)
         except BaseException:
             self.close()
             raise
@@ -170,16 +171,6 @@ class Client:
         if self._connection is not None:
             self._connection[1].close()
             self._connection = None
-
-
-async def _body(reader: asyncio.StreamReader, top: bytes) -> bytes:
-    if b"content-length:" in top:
-        return await reader.readexactly(int(top.partition(b"content-length:")[2].partition(b"\r\n")[0]))
-    body, size = b"", -1
-    while size:  # chunked
-        size = int(await reader.readuntil(b"\r\n"), 16)
-        body += (await reader.readexactly(size + 2))[:-2]
-    return body
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,7 @@ async def _watched(host: Host, mix: Mix, told: Told, minutes: float) -> dict[str
     """Run it so long, or until Ctrl-C; a second one ends all at once. What was seen of each process, every minute."""
     processes = _processes(host)
     looks: dict[str, list[_Look]] = {name: [] for name, _ in processes}
+    _look(processes, 0.0, looks, told)
     loop = asyncio.get_running_loop()
 
     def interrupted() -> None:
@@ -160,16 +161,22 @@ async def _watched(host: Host, mix: Mix, told: Told, minutes: float) -> dict[str
             await running
         hours = (time.perf_counter() - begun) / 3600
         print(seen.line(hours * 60))
-        for name, process in processes:
-            try:
-                with process.oneshot():
-                    memory = process.memory_info().rss / 2**20
-                    looks[name].append(_Look(hours, memory, process.num_threads(), process.num_fds()))
-            except psutil.NoSuchProcess:
-                told.surprise(name, "its process has ended")
+        _look(processes, hours, looks, told)
         _say_looks(looks)
     await running
     return looks
+
+
+def _look(
+    processes: Sequence[tuple[str, psutil.Process]], hours: float, looks: dict[str, list[_Look]], told: Told
+) -> None:
+    for name, process in processes:
+        try:
+            with process.oneshot():
+                memory = process.memory_info().rss / 2**20
+                looks[name].append(_Look(hours, memory, process.num_threads(), process.num_fds()))
+        except psutil.NoSuchProcess:
+            told.surprise(name, "its process has ended")
 
 
 class _Seen:
