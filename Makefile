@@ -87,7 +87,7 @@ bench-nifi: $(VENV)/.dev nar ## Measure the flow in a real NiFi against two othe
 bench-nifi-lanes: $(VENV)/.dev nar ## Measure /classify in a real NiFi while /images is saturated (needs NIFI_HOME)
 	$(BIN)/python -m benchmarks.nifi.lanes $(ARGS)
 
-soak-nifi: $(VENV)/.dev nar ## 50,000 images through a real NiFi (needs NIFI_HOME)
+soak-nifi: $(VENV)/.dev nar ## 50,000 images through a real NiFi; ARGS='--mix' good and bad clients, 30 minutes (needs NIFI_HOME)
 	$(BIN)/python -m benchmarks.nifi.soak $(ARGS)
 
 mutated: $(VENV)/.dev ## Post 10,000 damaged images to the service and look at every answer (about two minutes)

@@ -35,14 +35,15 @@ def request_bytes(path: str, content: bytes, media_type: str = "image/jpeg") -> 
     return head.encode() + content
 
 
-async def _body(reader: asyncio.StreamReader, head: bytes) -> None:
+async def read_body(reader: asyncio.StreamReader, head: bytes) -> bytes:
+    """`head`: of the answer, in lower case."""
     if b"content-length:" in head:
-        await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
-        return
-    size = -1
+        return await reader.readexactly(int(head.partition(b"content-length:")[2].partition(b"\r\n")[0]))
+    body, size = b"", -1
     while size:  # chunked
         size = int(await reader.readuntil(b"\r\n"), 16)
-        await reader.readexactly(size + 2)
+        body += (await reader.readexactly(size + 2))[:-2]
+    return body
 
 
 async def load(
@@ -64,7 +65,7 @@ async def load(
                 started = time.perf_counter()
                 writer.write(make(position))
                 head = await reader.readuntil(b"\r\n\r\n")
-                await _body(reader, head.lower())
+                await read_body(reader, head.lower())
                 latencies.append(time.perf_counter() - started)
                 failures += not head.startswith(b"HTTP/1.1 2")
         finally:

@@ -108,7 +108,8 @@ class Front:
     def start(self) -> Front:
         # Where tests run as root, nginx's workers would be nobody, who may not enter the folder of a test.
         globals_ = "daemon off;" + (" user root;" if os.geteuid() == 0 else "")
-        self.process = subprocess.Popen(self.command("-g", globals_), stderr=subprocess.DEVNULL)
+        # A session of its own: Ctrl-C is for who started it, and nginx would drop what it has.
+        self.process = subprocess.Popen(self.command("-g", globals_), stderr=subprocess.DEVNULL, start_new_session=True)
         until = time.monotonic() + 10
         while True:
             try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,9 +46,19 @@ class Host:
 
     def rows(self) -> int:
         """Rows in the database; NiFi has to be stopped."""
+        return sum(self.row_counts().values())
+
+    def row_counts(self) -> Counter[str]:
+        """The same, by request id."""
+        return self._counted("request_id")
+
+    def statuses(self) -> Counter[str]:
+        return self._counted("status")
+
+    def _counted(self, column: str) -> Counter[str]:
         with duckdb.connect(str(self.folder / "rows.duckdb"), read_only=True) as database:
-            [(found,)] = database.execute("SELECT count(*) FROM image_events").fetchall()
-        return int(found)
+            found = database.execute(f"SELECT {column}, count(*) FROM image_events GROUP BY ALL").fetchall()
+        return Counter({str(value): int(number) for value, number in found})
 
     def sleep(self) -> None:
         """Take no CPU: an idle NiFi takes a sixth of a core."""

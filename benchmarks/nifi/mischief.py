@@ -19,10 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.load import read_body
 from benchmarks.machine import describe
 
 GOOD = 16
@@ -40,9 +41,11 @@ NO_END = (
 # --- those who misbehave, in a process of their own ----------------------------------------------------------------------
 
 
-def head(length: int, media_type: str, path: str = "/classify") -> bytes:
-    fields = f"Host: localhost\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n"
-    return f"POST {path} HTTP/1.1\r\n{fields}\r\n".encode()
+def head(length: int, media_type: str, path: str = "/classify", method: str = "POST", **headers: str) -> bytes:
+    """`headers` by name, with _ for -."""
+    given = {"Host": "localhost", "Content-Type": media_type, "Content-Length": str(length), **headers}
+    fields = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in given.items())
+    return f"{method} {path} HTTP/1.1\r\n{fields}\r\n".encode()
 
 
 def _address(number: int) -> tuple[str, int]:
@@ -58,7 +61,7 @@ async def _connected(port: int, number: int) -> AsyncIterator[tuple[asyncio.Stre
         writer.close()
 
 
-async def slow(port: int) -> None:
+async def slow(port: int, clients: int = SLOW) -> None:
     """Half of them with a body of 1,000 bytes, half of 10 MB, a byte a second; who is thrown out comes again."""
 
     async def one(number: int) -> None:
@@ -72,22 +75,22 @@ async def slow(port: int) -> None:
                         await asyncio.sleep(1)
             await asyncio.sleep(1)
 
-    await asyncio.gather(*(one(number) for number in range(SLOW)))
+    await asyncio.gather(*(one(number) for number in range(clients)))
 
 
-async def _stream(one: Callable[[int], object]) -> None:
+async def _stream(one: Callable[[int], Coroutine[object, object, None]], a_second: int) -> None:
     running: set[asyncio.Task[None]] = set()
     number = 0
     while True:
         if len(running) < 200:
-            task = asyncio.ensure_future(one(number % 500))  # type: ignore[arg-type]
+            task = asyncio.create_task(one(number % 500))
             running.add(task)
             task.add_done_callback(running.discard)
         number += 1
-        await asyncio.sleep(1 / STREAM)
+        await asyncio.sleep(1 / a_second)
 
 
-async def broken(port: int) -> None:
+async def broken(port: int, a_second: int = STREAM) -> None:
     """Multipart bodies without an end."""
 
     async def one(number: int) -> None:
@@ -96,10 +99,10 @@ async def broken(port: int) -> None:
                 writer.write(head(len(NO_END), BOUNDARY) + NO_END)
                 await asyncio.wait_for(reader.read(4096), 30)
 
-    await _stream(one)
+    await _stream(one, a_second)
 
 
-async def aborted(port: int) -> None:
+async def aborted(port: int, a_second: int = STREAM) -> None:
     """Uploads that end in the middle of a multipart body."""
 
     async def one(number: int) -> None:
@@ -109,19 +112,23 @@ async def aborted(port: int) -> None:
                 await writer.drain()
                 await asyncio.sleep(0.05)  # long enough for the listener to begin with it
 
-    await _stream(one)
+    await _stream(one, a_second)
 
 
-KINDS = {"slow": slow, "broken": broken, "aborted": aborted}
+KINDS: dict[str, Callable[..., Coroutine[object, object, None]]] = {"slow": slow, "broken": broken, "aborted": aborted}
 
 
 @contextlib.contextmanager
-def beside(kind: str, port: int) -> Iterator[None]:
-    """Somebody misbehaves at that port meanwhile; `alone`: nobody does."""
+def beside(kind: str, port: int, amount: int | None = None) -> Iterator[None]:
+    """Somebody misbehaves at that port meanwhile; `alone`: nobody does. `amount`: so many, or so many a second."""
     if kind == "alone":
         yield
         return
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.nifi.mischief", "--be", kind, "--port", str(port)])
+    command = [sys.executable, "-m", "benchmarks.nifi.mischief", "--be", kind, "--port", str(port)]
+    process = subprocess.Popen(
+        [*command, *(["--amount", str(amount)] if amount else [])],
+        start_new_session=True,  # Ctrl-C is for us: what is here ends with the block
+    )
     try:
         time.sleep(_SETTLE_S)
         assert process.poll() is None, f"{kind} has ended"
@@ -132,6 +139,38 @@ def beside(kind: str, port: int) -> Iterator[None]:
 
 
 # --- the others -----------------------------------------------------------------------------------------------------------
+
+
+BROKEN = (OSError, asyncio.IncompleteReadError)
+
+
+class Client:
+    """A keep-alive connection; another one where that breaks, or where the server says that it ends (nginx: after 1,000)."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def ask(self, request: bytes) -> tuple[int, bytes]:
+        """Status and body of the answer. Raises one of BROKEN."""
+        if self._connection is None:
+            self._connection = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._connection
+        try:
+            writer.write(request)
+            top = (await reader.readuntil(b"\r\n\r\n")).lower()
+            body = await read_body(reader, top)
+        except BaseException:
+            self.close()
+            raise
+        if b"\r\nconnection: close\r\n" in top:
+            self.close()
+        return int(top.split(b" ", 2)[1]), body
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection[1].close()
+            self._connection = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,20 +194,15 @@ def serve(port: int, make: Callable[[int], bytes], seconds: float, connections: 
 
         async def one() -> None:
             nonlocal classified, failures, position
-            while True:
-                try:
-                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-                    with contextlib.closing(writer):
-                        while True:
-                            position += 1
-                            writer.write(make(position))
-                            top = (await reader.readuntil(b"\r\n\r\n")).lower()
-                            await _rest(reader, top)
-                            good = top.startswith(b"http/1.1 200 ")
-                            classified, failures = classified + good, failures + (not good)
-                except (OSError, asyncio.IncompleteReadError):
-                    failures += 1
-                    await asyncio.sleep(0.1)
+            with contextlib.closing(Client(port)) as client:
+                while True:
+                    position += 1
+                    try:
+                        good = (await client.ask(make(position)))[0] == 200
+                        classified, failures = classified + good, failures + (not good)
+                    except BROKEN:
+                        failures += 1
+                        await asyncio.sleep(0.1)
 
         tasks = [asyncio.ensure_future(one()) for _ in range(connections)]
         started = time.perf_counter()
@@ -180,16 +214,6 @@ def serve(port: int, make: Callable[[int], bytes], seconds: float, connections: 
         return Served(classified, failures, taken)
 
     return asyncio.run(run())
-
-
-async def _rest(reader: asyncio.StreamReader, top: bytes) -> None:
-    if b"content-length:" in top:
-        await reader.readexactly(int(top.partition(b"content-length:")[2].partition(b"\r\n")[0]))
-        return
-    size = -1
-    while size:  # chunked
-        size = int(await reader.readuntil(b"\r\n"), 16)
-        await reader.readexactly(size + 2)
 
 
 def new_ones(make: Callable[[int], bytes]) -> Callable[[int], bytes]:
@@ -239,9 +263,11 @@ def main() -> None:
     parser.add_argument("--nar", type=Path, help="NAR to deploy; the newest in dist/ if not given")
     parser.add_argument("--be", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--amount", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.be:
-        asyncio.run(KINDS[arguments.be](arguments.port))
+        given = [arguments.amount] if arguments.amount else []
+        asyncio.run(KINDS[arguments.be](arguments.port, *given))
         return
     # The others need none of these.
     from benchmarks.nifi.designs import PACKAGES, designs

@@ -39,12 +39,17 @@ def photograph(name: str, seed: int = 1) -> bytes:
 
 
 def requests(name: str, pictures: int = 4) -> Callable[[int], bytes]:
-    """For each number a request with a picture that nobody has sent yet: a comment in the file makes it another."""
+    """For each number a request with a picture that nobody has sent yet."""
+    make = contents(name, pictures)
+    return lambda number: request_bytes("/classify", make(number))
+
+
+def contents(name: str, pictures: int = 4) -> Callable[[int], bytes]:
+    """For each number another file: a comment in it makes it one."""
     files = [photograph(name, seed) for seed in range(pictures)]
 
     def make(number: int) -> bytes:
-        text = f"{number:032d}".encode()
         file = files[number % len(files)]
-        return request_bytes("/classify", file[:2] + b"\xff\xfe\x00\x22" + text + file[2:])
+        return file[:2] + b"\xff\xfe\x00\x22" + f"{number:032d}".encode() + file[2:]
 
     return make

@@ -328,6 +328,7 @@ class Processor(Part):
     tasks: int = 1
     auto_terminated: tuple[str, ...] = ()  # relationships that are auto-terminated
     retry: Retry = Retry()
+    bulletins: str = "WARN"  # the lowest level that NiFi's bulletin board shows; its log has the rest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -406,8 +407,11 @@ def processor(
     tasks: int = 1,
     auto_terminated: tuple[str, ...] = (),
     retry: Retry = Retry(),
+    bulletins: str = "WARN",
 ) -> Processor:
-    return Processor("PROCESSOR", name, at, comments, True, type_name, settings, tasks, auto_terminated, retry)
+    return Processor(
+        "PROCESSOR", name, at, comments, True, type_name, settings, tasks, auto_terminated, retry, bulletins
+    )
 
 
 # Packages that wait between two steps. Few: while there is no space, requests wait in front of the gathering step, where
@@ -688,6 +692,9 @@ def handle_request(tls: bool = False) -> Group:
             "WWW-Authenticate": "${http.response.status:equals('401'):ifElse('Bearer', '')}",
         },
         auto_terminated=("success", "failure"),
+        # It fails where the client is gone, which is nothing to do for an operator, or has got its 503 because the flow was
+        # too slow: that is on the board as a warning of the service that keeps who waits.
+        bulletins="NONE",
     )
     return Group(
         "Handle Request",
@@ -1117,7 +1124,7 @@ class _Renderer:
             **self._configuration(component_type, part.settings or {}),
             "autoTerminatedRelationships": sorted(part.auto_terminated),
             "backoffMechanism": "PENALIZE_FLOWFILE",
-            "bulletinLevel": "WARN",
+            "bulletinLevel": part.bulletins,
             "concurrentlySchedulableTaskCount": part.tasks,
             "executionNode": "ALL",
             "maxBackoffPeriod": part.retry.longest,

@@ -38,8 +38,11 @@ def types(nifi: LocalNifi) -> set[str]:
 
 
 def stop_processor(client: httpx.Client, kind: str) -> dict[str, Any]:
+    """The first of that type or of that name."""
     found = client.get("/process-groups/root/processors", params={"includeDescendantGroups": "true"}).json()
-    one: dict[str, Any] = next(e for e in found["processors"] if e["component"]["type"].rpartition(".")[2] == kind)
+    one: dict[str, Any] = next(
+        e for e in found["processors"] if kind in (e["component"]["type"].rpartition(".")[2], e["component"]["name"])
+    )
     stopped = {"revision": one["revision"], "state": "STOPPED"}
     client.put(f"/processors/{one['id']}/run-status", json=stopped).raise_for_status()
     return one
