@@ -194,11 +194,16 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     login = {"accessKey": "AKEY", "secretKey": "top/secret"}
     identity = {"name": "t", "credentials": [login], "actions": ["Admin", "Read", "Write", "List"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    master, volume, filer, port = free_ports(4)
+    master, volume, filer, port, *grpc = free_ports(8)
+    # By default they are 10,000 above the others, among those that the system gives to outgoing connections.
+    grpc_ports = [
+        f"-{name}.port.grpc={number}" for name, number in zip(("master", "volume", "filer", "s3"), grpc, strict=True)
+    ]
     command = [
         Path(sys.executable).parent / "weed", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
         f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={port}",
         "-s3.config=s3.json", "-s3.iam=false", "-master.volumeSizeLimitMB=64", "-volume.max=30",
+        *grpc_ports,
     ]  # fmt: skip
     options = f"?scheme=http&region=eu-central-1&allow_bucket_creation=true&endpoint_override=127.0.0.1:{port}"
     with server(command, port, folder):
