@@ -475,7 +475,8 @@ class _ProcessLog:
             elif match := re.search(
                 r"Launching Python Process .*/controller to communicate with Java on Port (\d+)", line
             ):
-                self._type_by_port[match[1]] = "Controller"
+                # NiFi starts: those of its last run are gone, and their ports may be anybody's.
+                self._type_by_port, self._id_by_port, self._ids = {match[1]: "Controller"}, {}, {}
             elif match := re.search(r"Launching Python Process .* to communicate with Java on Port (\d+)", line):
                 kind, processor = last_by_thread.get(name, (None, None))
                 if kind:
