@@ -286,7 +286,11 @@ def test_a_worker_that_hangs_is_replaced_and_others_are_not(tmp_path: Path) -> N
     process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert until(lambda: started.exists() and len(started.read_text()) == 3, 20)
-        time.sleep(3)  # longer than a worker may hang
+        # The parent itself stands still for longer than a worker may hang: their signs of life have come all the same.
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(3)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(1)
         process.terminate()
         said, errors = process.communicate(timeout=20)
     finally:

@@ -40,8 +40,8 @@ _MOST_WORKERS = 4  # unless more are asked for: each takes memory
 @click.option("--host", default="127.0.0.1", show_default=True, envvar="IMAGEWAREHOUSE_HOST",
               help="Address to listen on; 0.0.0.0 for every network.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 64), envvar="IMAGEWAREHOUSE_WORKERS",
-              help="Processes that serve together; also IMAGEWAREHOUSE_WORKERS. Each takes about 65 MiB more.  [default: one "
-                   "for each core, 4 at most; 1 where the system is not Linux]")  # fmt: skip
+              help="Processes that serve together; also IMAGEWAREHOUSE_WORKERS. Two take 40 MiB more than one, each further "
+                   "one 20.  [default: one for each core, 4 at most; 1 where the system is not Linux]")  # fmt: skip
 @click.option("--kudu", metavar="local|MASTERS", envvar="IMAGEWAREHOUSE_KUDU",
               help="Write rows to Kudu: to one of its own, kept under --data (local; Linux x86_64), or to that of these "
                    "masters (HOST:PORT,...).")  # fmt: skip

@@ -34,6 +34,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0  # before a worker that has ended i
 _LONG_LIFE_S = 60.0  # after which the pause is short again
 BEAT_S = 5.0  # between two signs of life of a worker
 _HANGS_S = 60.0  # a worker that has given none for so long answers nobody: it is killed, and started again
+_STARTS_S = 300.0  # a start that takes longer does not end: a model or a store hangs
 _LATEST_STOP_S = 60.0  # a worker that drains and closes for longer is killed; its journal has the rest
 
 Say = Callable[[], None]
@@ -87,12 +88,12 @@ class Supervisor:
                 for worker in self._workers:
                     self._fork(worker)
                 while not self._signals and not all(worker.ready for worker in self._workers):
-                    for worker in self._changed():
+                    for worker in self._wait_for_ended():
                         raise _why(worker)
                 if not self._signals:
                     ready()
                 while not self._signals:
-                    for worker in self._changed():
+                    for worker in self._wait_for_ended():
                         self._lost(worker)
                     self._end_those_that_hang()
                     for worker in self._workers:
@@ -117,24 +118,23 @@ class Supervisor:
         process = os.fork()
         if process == 0:
             os.close(reading)
-            self._be(worker.number, parent, writing)
+            self._run_child(worker.number, parent, writing)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
         os.close(writing)
         os.set_blocking(reading, False)
         worker.process, worker.pipe, worker.said, worker.ready = process, reading, b"", False
-        worker.started = time.monotonic()
+        worker.started = worker.heard = time.monotonic()
         self._selector.register(reading, selectors.EVENT_READ, worker)
 
-    def _be(self, number: int, parent: int, pipe: int) -> None:
+    def _run_child(self, number: int, parent: int, pipe: int) -> None:
         """What the child does. It does not return: nothing of the parent's is to run in it."""
         status = 1
         try:
             end_with(parent)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(
-                signal.SIGINT, signal.SIG_IGN
-            )  # Ctrl-C goes to all processes of a terminal; the parent decides
+            # Ctrl-C goes to all processes of a terminal; the parent decides.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
             self._selector.close()
             for worker in self._workers:
@@ -151,7 +151,7 @@ class Supervisor:
                 sys.stderr.flush()
             os._exit(status)
 
-    def _changed(self) -> Iterator[_Worker]:
+    def _wait_for_ended(self) -> Iterator[_Worker]:
         """Wait until something happens, a second at most; gives each worker that has ended."""
         for key, _ in self._selector.select(1.0):
             worker: _Worker | None = key.data
@@ -159,14 +159,8 @@ class Supervisor:
                 with suppress(BlockingIOError):
                     os.read(key.fd, 4096)
                 continue
-            with suppress(BlockingIOError):
-                said = os.read(worker.pipe, 65536)
-                worker.heard = time.monotonic()
-                if not worker.ready:
-                    worker.said += said
-                    worker.ready = worker.said.startswith(_READY)
-                if not said:
-                    yield worker
+            if not _hear(worker):
+                yield worker
 
     def _ended(self, worker: _Worker) -> int:
         """Take leave of a worker that has closed its pipe; gives its exit status, negative for a signal."""
@@ -189,9 +183,12 @@ class Supervisor:
 
     def _end_those_that_hang(self) -> None:
         for worker in self._workers:
-            if worker.process and worker.ready and time.monotonic() - worker.heard > _HANGS_S:
+            most_s = _HANGS_S if worker.ready else _STARTS_S
+            if not worker.process or time.monotonic() - worker.heard <= most_s:
+                continue
+            if _hear(worker) and time.monotonic() - worker.heard > most_s:  # else it is this process that stood still
                 log.error(
-                    "worker %d (process %d) has hung for %g s and is killed", worker.number, worker.process, _HANGS_S
+                    "worker %d (process %d) has hung for %g s and is killed", worker.number, worker.process, most_s
                 )
                 os.kill(worker.process, signal.SIGKILL)
                 worker.heard = time.monotonic()
@@ -225,7 +222,7 @@ class Supervisor:
         drained = True
         until = time.monotonic() + _LATEST_STOP_S
         while any(worker.process for worker in self._workers):
-            for worker in self._changed():
+            for worker in self._wait_for_ended():
                 drained &= self._ended(worker) == 0
             if self._signals > told or time.monotonic() > until:
                 return False
@@ -233,7 +230,7 @@ class Supervisor:
 
     @contextmanager
     def _listening_to_signals(self) -> Iterator[None]:
-        """Count SIGTERM and SIGINT, and let them wake `_changed`."""
+        """Count SIGTERM and SIGINT, and let them wake `_wait_for_ended`."""
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         os.set_blocking(writing, False)
@@ -253,6 +250,19 @@ class Supervisor:
             signal.set_wakeup_fd(wakeup)
             os.close(reading)
             os.close(writing)
+
+
+def _hear(worker: _Worker) -> bool:
+    """Take in what a worker has said. False once it has ended."""
+    with suppress(BlockingIOError):  # nothing
+        said = os.read(worker.pipe, 65536)
+        if not said:
+            return False
+        worker.heard = time.monotonic()
+        if not worker.ready:
+            worker.said += said
+            worker.ready = worker.said.startswith(_READY)
+    return True
 
 
 def _say(pipe: int, what: bytes) -> None:
