@@ -70,6 +70,7 @@ class ImageFacts:
     height: int
     color_mode: str
     frames: int
+    notes: tuple[str, ...] = ()  # codes, see `Extent`
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +194,7 @@ def check_and_decode(
         if text.startswith("image file is truncated") and name in ("JPEG", "TIFF"):
             raise Truncated(f"{name}: {text}") from err
         raise Corrupt(f"{name}: {text}") from err
-    return ImageFacts(name, width, height, mode, extent.frames), decoded
+    return ImageFacts(name, width, height, mode, extent.frames, extent.notes), decoded
 
 
 def decode_rgb(content: bytes, spec: InputSpec, image_format: str | None = None) -> UInt8Array:

@@ -9,10 +9,14 @@ from imagewarehouse.errors import Corrupt, TooManyFrames, TooManyPixels
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Where the picture ends, in bytes from the start, and how many frames or pages it has."""
+    """Where the picture ends, in bytes from the start, and how many frames or pages it has.
+
+    `notes`: codes of what the file has besides its picture, and of what in it was ignored; docs/intake.md lists them.
+    """
 
     end: int
     frames: int = 1
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
