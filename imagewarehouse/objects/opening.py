@@ -7,14 +7,20 @@ from pyarrow import fs
 from imagewarehouse.objects.arrow import ArrowStore
 from imagewarehouse.objects.local import LocalStore
 from imagewarehouse.objects.location import Location
+from imagewarehouse.objects.s3 import S3Store
+from imagewarehouse.objects.settings import StoreSettings
 from imagewarehouse.objects.store import ObjectStore
 
+_NO_SETTINGS = StoreSettings()
 
-def open_store(location: Location) -> ObjectStore:
+
+def open_store(location: Location, settings: StoreSettings = _NO_SETTINGS) -> ObjectStore:
     """The store of that location. It need not answer yet: `check_writable` asks it.
 
     Raises ConfigurationError: nothing here knows such a store, or it needs a client that is not installed.
     """
+    if location.scheme == "s3":
+        return S3Store(location, settings)
     filesystem, root = location.open()
     if isinstance(filesystem, fs.LocalFileSystem):
         return LocalStore(location, root)
