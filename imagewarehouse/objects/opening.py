@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyarrow import fs
 
 from imagewarehouse.objects.arrow import ArrowStore
+from imagewarehouse.objects.hdfs import HdfsStore
 from imagewarehouse.objects.local import LocalStore
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.s3 import S3Store
@@ -21,6 +22,8 @@ def open_store(location: Location, settings: StoreSettings = _NO_SETTINGS) -> Ob
     """
     if location.scheme == "s3":
         return S3Store(location, settings)
+    if location.scheme in ("webhdfs", "swebhdfs"):
+        return HdfsStore(location, settings)
     filesystem, root = location.open()
     if isinstance(filesystem, fs.LocalFileSystem):
         return LocalStore(location, root)
