@@ -21,6 +21,8 @@ from hdfs.client import InsecureClient
 from hdfs.util import HdfsError
 from pyarrow import fs
 
+from imagewarehouse.objects.location import Location
+from imagewarehouse.objects.opening import open_store
 from imagewarehouse.ports import free_ports
 from tools.artifacts import SERVICE_CLASSES, fetch_service, find_java
 
@@ -35,7 +37,7 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
-    def start(self, seconds: float = 90) -> None:
+    def start(self, seconds: float = 240) -> None:
         """Until it listens."""
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -191,6 +193,24 @@ def hdfs_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(scope="session")
 def hdfs(hdfs_service: Service) -> str:
     return f"webhdfs://somebody@127.0.0.1:{hdfs_service.port}/open"
+
+
+@pytest.fixture(scope="session")
+def hbase_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """HBase on the local file system, with its Thrift server."""
+    folder = tmp_path_factory.mktemp("hbase")
+    zookeeper, thrift = free_ports(2)
+    # It writes to a folder of the temporary one too.
+    command = _in_java("hbase", folder, folder / "data", zookeeper, thrift)
+    command.insert(1, f"-Djava.io.tmpdir={folder}")
+    with running(Service(command, thrift, folder)) as service:
+        open_store(Location.parse(f"hbase://127.0.0.1:{thrift}/images")).check_writable()
+        yield service
+
+
+@pytest.fixture(scope="session")
+def hbase(hbase_service: Service) -> str:
+    return f"hbase://127.0.0.1:{hbase_service.port}/images"
 
 
 def inside(uri: str, folder: str) -> str:

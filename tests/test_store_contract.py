@@ -24,7 +24,7 @@ from tests.object_services import inside
 KEY = "ab/abcdef.jpg"
 CONTENT = bytes(range(256)) * 8
 
-STORES = ["local", "s3", "gcs", *(pytest.param(name, marks=pytest.mark.services) for name in ("hdfs",))]
+STORES = ["local", "s3", "gcs", *(pytest.param(name, marks=pytest.mark.services) for name in ("hdfs", "hbase"))]
 NOT_ATOMIC = {"gcs"}  # through Arrow, which knows no condition
 
 

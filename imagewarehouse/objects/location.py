@@ -29,7 +29,7 @@ _LIKE_A_URI = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]+:|(s3|gs|gcs|abfss?|hdfs|viewfs|s?webhdfs|hbase|file)/+[^/]*[:@]", re.IGNORECASE
 )
 _CONNECT_S, _ANSWER_S = 3, 5  # of an S3 store, for each of two tries
-_PATH_IS_ALL = ("file", "hdfs", "viewfs", "webhdfs", "swebhdfs")  # their authority is a machine, if anything
+_PATH_IS_ALL = ("file", "hdfs", "viewfs", "webhdfs", "swebhdfs", "hbase")  # their authority is a machine, if anything
 _AZURE = ("abfs", "abfss")
 _AZURE_HOST = ".core.windows.net"
 

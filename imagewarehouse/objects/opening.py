@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyarrow import fs
 
 from imagewarehouse.objects.arrow import ArrowStore
+from imagewarehouse.objects.hbase import HBaseStore
 from imagewarehouse.objects.hdfs import HdfsStore
 from imagewarehouse.objects.local import LocalStore
 from imagewarehouse.objects.location import Location
@@ -24,6 +25,8 @@ def open_store(location: Location, settings: StoreSettings = _NO_SETTINGS) -> Ob
         return S3Store(location, settings)
     if location.scheme in ("webhdfs", "swebhdfs"):
         return HdfsStore(location, settings)
+    if location.scheme == "hbase":
+        return HBaseStore(location, settings)
     filesystem, root = location.open()
     if isinstance(filesystem, fs.LocalFileSystem):
         return LocalStore(location, root)
