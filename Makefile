@@ -25,7 +25,7 @@ VARIANT := core
 STORES :=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled mutated soak soak-nifi clean
+.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled mutated soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,15 @@ run: $(VENV)/.run $(RUN_NEEDS) ## Set everything up and start the service
 test: check ## Set everything up, then lint, types and all tests
 
 check: $(VENV)/.dev $(CLIENT) $(SERVER) lint types
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -m 'not services' $(ARGS)
+
+test-services: $(VENV)/.dev $(CLIENT) ## The tests on HDFS, HBase and Azurite (fetches 210 MB, needs Java 17; some minutes)
+	@$(BIN)/python -m tools.artifacts services
+	@! command -v npm > /dev/null || npm install --silent --no-fund --no-audit --prefix build/services/azurite azurite@3.37.0
+	$(BIN)/python -m pytest -m services $(ARGS)
+
+bench-stores: $(VENV)/.dev ## Measure pictures into an S3 store against bare puts (about a minute)
+	$(BIN)/python -m benchmarks.stores $(ARGS)
 
 test-nifi: $(VENV)/.dev $(CLIENT) ## The tests in a real NiFi (needs NIFI_HOME; part of make test where that is)
 	$(BIN)/python -m pytest tests/nifi $(ARGS)

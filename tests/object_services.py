@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import getpass
 import json
 import os
@@ -23,8 +24,9 @@ from pyarrow import fs
 
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
+from imagewarehouse.objects.settings import StoreSettings
 from imagewarehouse.ports import free_ports
-from tools.artifacts import SERVICE_CLASSES, fetch_service, find_java
+from tools.artifacts import SERVICE_CLASSES, SERVICES, fetch_service, find_java
 
 
 @dataclass
@@ -211,6 +213,39 @@ def hbase_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]
 @pytest.fixture(scope="session")
 def hbase(hbase_service: Service) -> str:
     return f"hbase://127.0.0.1:{hbase_service.port}/images"
+
+
+# --- Azure: Azurite -----------------------------------------------------------------------------------------------
+
+AZURITE = SERVICES / "azurite" / "node_modules" / ".bin" / "azurite-blob"
+AZURE_ACCOUNT, AZURE_KEY = "tester", base64.b64encode(b"a key for tests only" * 3).decode()
+
+
+@pytest.fixture(scope="session")
+def azure_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Azurite, with a container named container."""
+    if not AZURITE.exists():
+        pytest.skip("Azurite is not there: make test-services fetches it where npm is")
+    folder = tmp_path_factory.mktemp("azure")
+    (port,) = free_ports(1)
+    command = [AZURITE, "--blobHost", "127.0.0.1", "--blobPort", port, "--location", folder, "--silent",
+               "--skipApiVersionCheck"]  # fmt: skip
+    with running(Service(command, port, folder, {"AZURITE_ACCOUNTS": f"{AZURE_ACCOUNT}:{AZURE_KEY}"})) as service:
+        at = f"127.0.0.1:{port}"
+        fs.AzureFileSystem(
+            AZURE_ACCOUNT, account_key=AZURE_KEY, blob_storage_authority=at, dfs_storage_authority=at,
+            blob_storage_scheme="http", dfs_storage_scheme="http",
+        ).create_dir("container")  # fmt: skip
+        yield service
+
+
+@pytest.fixture(scope="session")
+def azure(azure_service: Service) -> str:
+    return f"abfss://container@{AZURE_ACCOUNT}/pictures"
+
+
+def azure_settings(service: Service) -> StoreSettings:
+    return StoreSettings(endpoint=f"http://127.0.0.1:{service.port}/{AZURE_ACCOUNT}", secret_key=AZURE_KEY)
 
 
 def inside(uri: str, folder: str) -> str:

@@ -18,13 +18,19 @@ from imagewarehouse.errors import ObjectConflict, ObjectMissing, ObjectTooLarge
 from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
+from imagewarehouse.objects.settings import StoreSettings
 from imagewarehouse.objects.store import ObjectStore, StoredObject
-from tests.object_services import inside
+from tests.object_services import azure_settings, inside
 
 KEY = "ab/abcdef.jpg"
 CONTENT = bytes(range(256)) * 8
 
-STORES = ["local", "s3", "gcs", *(pytest.param(name, marks=pytest.mark.services) for name in ("hdfs", "hbase"))]
+STORES = [
+    "local",
+    "s3",
+    "gcs",
+    *(pytest.param(name, marks=pytest.mark.services) for name in ("hdfs", "hbase", "azure")),
+]
 NOT_ATOMIC = {"gcs"}  # through Arrow, which knows no condition
 
 
@@ -43,8 +49,13 @@ def uri(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store(uri: str) -> Iterator[ObjectStore]:
-    opened = open_store(Location.parse(uri))
+def settings(kind: str, request: pytest.FixtureRequest) -> StoreSettings:
+    return azure_settings(request.getfixturevalue("azure_service")) if kind == "azure" else StoreSettings()
+
+
+@pytest.fixture
+def store(uri: str, settings: StoreSettings) -> Iterator[ObjectStore]:
+    opened = open_store(Location.parse(uri), settings)
     yield opened
     opened.close()
 
@@ -274,8 +285,8 @@ def test_the_check_leaves_nothing(store: ObjectStore) -> None:
     assert keys(store) == [KEY]
 
 
-def test_two_locations_do_not_see_each_other(store: ObjectStore, uri: str) -> None:
-    deeper = open_store(Location.parse(inside(uri, "deeper")))
+def test_two_locations_do_not_see_each_other(store: ObjectStore, uri: str, settings: StoreSettings) -> None:
+    deeper = open_store(Location.parse(inside(uri, "deeper")), settings)
     store.put_if_absent(KEY, CONTENT)
     assert deeper.stat(KEY) is None
     deeper.put_if_absent(KEY, CONTENT[:5])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pyarrow import fs
 
+from imagewarehouse.objects import azure
 from imagewarehouse.objects.arrow import ArrowStore
+from imagewarehouse.objects.azure import AzureStore
 from imagewarehouse.objects.hbase import HBaseStore
 from imagewarehouse.objects.hdfs import HdfsStore
 from imagewarehouse.objects.local import LocalStore
@@ -27,6 +29,8 @@ def open_store(location: Location, settings: StoreSettings = _NO_SETTINGS) -> Ob
         return HdfsStore(location, settings)
     if location.scheme == "hbase":
         return HBaseStore(location, settings)
+    if location.scheme in ("abfs", "abfss") and azure.takes(location):
+        return AzureStore(location, settings)
     filesystem, root = location.open()
     if isinstance(filesystem, fs.LocalFileSystem):
         return LocalStore(location, root)
