@@ -93,8 +93,13 @@ def s3_uri(port: int, bucket: str = "bucket", login: str = "AKEY:top%2Fsecret") 
 
 @pytest.fixture(scope="session")
 def s3_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with s3_running(tmp_path_factory.mktemp("s3")) as service:
+        yield service
+
+
+@contextmanager
+def s3_running(folder: Path) -> Iterator[Service]:
     """SeaweedFS, which lets nobody in without the right login, with a bucket named bucket."""
-    folder = tmp_path_factory.mktemp("s3")
     logins = [
         ("writer", S3_KEY, S3_SECRET, ["Read:bucket", "Write:bucket", "List:bucket"]),
         ("reader", S3_READER, S3_READER_SECRET, ["Read:bucket", "List:bucket"]),
