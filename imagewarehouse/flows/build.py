@@ -524,7 +524,7 @@ def _settings() -> tuple[Setting, ...]:
                 " Without a value the peer is the source.", _default("EnrichImageMetadata", "Trusted Proxies")),
         Setting("source.keep.gps", "true records where the picture was taken, if it says so. Personal data.",
                 _default("EnrichImageMetadata", "Keep GPS")),
-        Setting("store.uri", "Where images are kept: a folder, or a URI such as s3://bucket/images or hdfs://namenode/images.",
+        Setting("store.uri", "Where images are kept: a folder, or a URI such as s3://bucket/images or webhdfs://namenode:9870/images.",
                 _default("StoreImage", "Store URI")),
         Setting("store.endpoint", "URL of an S3 or Azure store that is not Amazon's or Microsoft's.",
                 _default("StoreImage", "Store Endpoint")),

@@ -10,10 +10,9 @@ import getpass
 import os
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from imagewarehouse.errors import (
     ConfigurationError,
@@ -26,12 +25,20 @@ from imagewarehouse.errors import (
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.settings import StoreSettings
 from imagewarehouse.objects.store import CHECK, StoredObject, check_key, check_prefix, check_range
+from imagewarehouse.objects.webhdfs import RemoteError, Status, WebHdfs
 from imagewarehouse.text import one_line
 
 _PARTS = ".parts"  # no key begins like this
 _CONNECTIONS = 8
 _LEFT_BEHIND = timedelta(days=1)  # a temporary file this old has no writer any more
-_REFUSED = ("AccessControlException", "AuthorizationException", "SecurityException", "AuthenticationException")
+_REFUSED = (
+    "AccessControlException",
+    "AuthorizationException",
+    "SecurityException",
+    "AuthenticationException",
+    "HTTP 401",
+    "HTTP 403",
+)
 _OPTIONS = frozenset({"auth"})
 _ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\")]+)")
 
@@ -55,19 +62,24 @@ class HdfsStore:
         self._parts = f"{self._root}/{_PARTS}"
         self._folders: set[str] = set()
         scheme = "https" if address.scheme == "swebhdfs" else "http"
-        urls = ";".join(f"{scheme}://{host}" for host in address.host.split(","))
-        self._client = _client(urls, address.user, address.options.get("auth", ""), settings)
+        self._client = WebHdfs(
+            [f"{scheme}://{host}" for host in address.host.split(",")],
+            address.user or getpass.getuser(),
+            address.options.get("auth", ""),
+            settings,
+            _CONNECTIONS,
+        )
 
     def put_if_absent(self, key: str, content: bytes) -> bool:
         path = self._path(key)
         with self._errors(key):
-            if (there := self._status(path)) is not None:
+            if (there := self._client.status(path)) is not None:
                 return self._same(key, there["length"], len(content))
             temporary = self._write(path, content)
             try:
-                if self._renamed(temporary, path):
+                if self._client.rename(temporary, path):
                     return True
-                there = self._status(path)
+                there = self._client.status(path)
                 if there is None:
                     self._folders.clear()  # somebody may have removed one; the next try makes it again
                     raise ObjectStoreUnavailable(f"{self.location.child(key)}: the folder was removed meanwhile")
@@ -86,7 +98,7 @@ class HdfsStore:
                 if self.stat(key) != old:
                     raise ObjectConflict(f"{self.location.child(key)} was changed meanwhile")
                 self._client.delete(path)
-                if not self._renamed(temporary, path):
+                if not self._client.rename(temporary, path):
                     raise ObjectConflict(f"{self.location.child(key)} was changed meanwhile")
             except Exception:
                 self._discard(temporary)
@@ -95,21 +107,20 @@ class HdfsStore:
     def get(self, key: str, start: int = 0, length: int | None = None, most: int | None = None) -> bytes:
         path, where = self._path(key), self.location.child(key)
         with self._errors(key):
-            there = self._status(path)
+            there = self._client.status(path)
             if there is None or there["type"] != "FILE":
                 raise ObjectMissing(f"{where} is not there")
             wanted = check_range(where, there["length"], start, length, most)
             if not wanted:
                 return b""
-            with self._client.read(path, offset=start, length=wanted) as reader:
-                content: bytes = reader.read()
+            content = self._client.read(path, start, wanted)
         if len(content) != wanted:
             raise ObjectStoreUnavailable(f"{where}: the answer ended after {len(content)} of {wanted} bytes")
         return content
 
     def stat(self, key: str) -> StoredObject | None:
         with self._errors(key):
-            there = self._status(self._path(key))
+            there = self._client.status(self._path(key))
         return _described(key, there) if there is not None and there["type"] == "FILE" else None
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
@@ -118,9 +129,10 @@ class HdfsStore:
         while pending:
             at = pending.pop()
             with self._errors(at):
-                found = self._listed(f"{self._root}/{at}" if at else self._root)
-            for name, there in found:
-                if not name or name.startswith("."):
+                found = self._client.list(f"{self._root}/{at}" if at else self._root)
+            for there in found:
+                name = there["pathSuffix"]
+                if not name or name.startswith("."):  # without a name: it is a file itself, and no folder
                     continue
                 key = f"{at}/{name}" if at else name
                 if there["type"] == "FILE":
@@ -137,12 +149,11 @@ class HdfsStore:
         path = f"{self._parts}/{CHECK}-{uuid.uuid4().hex}"
         try:
             with self._errors(""):
-                self._client.makedirs(self._parts)
-                self._client.write(path, data=b"test")
-                with self._client.read(path) as reader:
-                    if reader.read() != b"test":
-                        raise OSError("other bytes come back than were written")
-                now = self._status(path)
+                self._client.make_folder(self._parts)
+                self._client.write(path, b"test")
+                if self._client.read(path, 0, 4) != b"test":
+                    raise OSError("other bytes come back than were written")
+                now = self._client.status(path)
                 self._client.delete(path)
                 if now is not None:
                     self._remove_left_behind(now["modificationTime"])
@@ -151,25 +162,10 @@ class HdfsStore:
             raise ConfigurationError("Store URI", f"{self.location} cannot be written: {reason}") from err
 
     def close(self) -> None:
-        self._client._session.close()
+        self._client.close()
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{check_key(key)}"
-
-    def _status(self, path: str) -> dict[str, Any] | None:
-        status: dict[str, Any] | None = self._client.status(path, strict=False)
-        return status
-
-    def _listed(self, path: str) -> Sequence[tuple[str, dict[str, Any]]]:
-        from hdfs.util import HdfsError
-
-        try:
-            found: Sequence[tuple[str, dict[str, Any]]] = self._client.list(path, status=True)
-        except HdfsError as err:
-            if err.exception == "FileNotFoundException" or "is not a directory" in str(err):
-                return []
-            raise
-        return found
 
     def _same(self, key: str, there: int, size: int) -> bool:
         """False, as `put_if_absent` says it. Raises ObjectConflict."""
@@ -183,85 +179,40 @@ class HdfsStore:
         folder, _, name = path.rpartition("/")
         temporary = f"{self._parts}/{name}.{os.getpid()}.{uuid.uuid4().hex}"
         for needed in {folder, self._parts} - self._folders:
-            self._client.makedirs(needed)
+            self._client.make_folder(needed)
             self._folders.add(needed)
         try:
-            self._client.write(temporary, data=content)
+            self._client.write(temporary, content)
         except Exception:
             self._discard(temporary)
             raise
         return temporary
 
-    def _renamed(self, temporary: str, path: str) -> bool:
-        """False where something has that name, or its folder is gone."""
-        from hdfs.util import HdfsError
-
-        try:
-            self._client.rename(temporary, path)
-        except HdfsError as err:
-            if err.exception is None:  # it answered with false, not with an exception of Hadoop
-                return False
-            raise
-        return True
-
     def _remove_left_behind(self, now_ms: int) -> None:
-        for name, there in self._listed(self._parts):
+        for there in self._client.list(self._parts):
             if now_ms - there["modificationTime"] > _LEFT_BEHIND.total_seconds() * 1000:
-                self._discard(f"{self._parts}/{name}")
+                self._discard(f"{self._parts}/{there['pathSuffix']}")
 
     def _discard(self, path: str) -> None:
         # It was never created, or the store is gone; either way the first error is the one to tell.
-        from hdfs.util import HdfsError
-
-        with suppress(HdfsError, OSError):  # those of requests are OSErrors
+        with suppress(RemoteError, OSError):  # those of requests are OSErrors
             self._client.delete(path)
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
-        from hdfs.util import HdfsError
-
         where = self.location.child(key) if key else str(self.location)
         try:
             yield
         except WarehouseError:
             raise
-        except HdfsError as err:
-            refused = err.exception in _REFUSED or "Unauthorized" in str(err) or "Permission denied" in str(err)
-            said = self._hide(str(err).partition("\n")[0])
-            raise (ObjectStoreRefused if refused else ObjectStoreUnavailable)(f"{where}: {said}") from err
+        except RemoteError as err:
+            kind = ObjectStoreRefused if err.name in _REFUSED else ObjectStoreUnavailable
+            raise kind(f"{where}: {self._hide(str(err))}") from err
         except OSError as err:
             raise ObjectStoreUnavailable(f"{where}: {self._hide(_reason(err))}") from err
 
     def _hide(self, message: str) -> str:
         return one_line(self._settings.hide(self.location.hide(message)))
-
-
-def _client(urls: str, user: str, auth: str, settings: StoreSettings) -> Any:
-    try:
-        from hdfs.client import InsecureClient, TokenClient
-        from requests import Session
-        from requests.adapters import HTTPAdapter
-    except ImportError as err:
-        problem = "HDFS over HTTP needs the client hdfs: `make nar STORES=hdfs`, or install imagewarehouse[hdfs]"
-        raise ConfigurationError("Store URI", problem) from err
-    session = Session()
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
-    if settings.ca_file:
-        session.verify = settings.ca_file
-    options = {"session": session, "timeout": (settings.connect_s, settings.answer_s)}
-    if auth == "kerberos":
-        try:
-            from hdfs.ext.kerberos import KerberosClient
-        except ImportError as err:
-            problem = "HDFS with Kerberos needs requests-kerberos: install imagewarehouse[hdfs,kerberos] on the node"
-            raise ConfigurationError("Store URI", problem) from err
-        return KerberosClient(urls, max_concurrency=_CONNECTIONS, **options)
-    if auth:
-        raise ConfigurationError("Store URI", f"auth: expected kerberos, received {auth[:40]!r}")
-    if settings.session_token:
-        return TokenClient(urls, settings.session_token, **options)
-    return InsecureClient(urls, user=user or getpass.getuser(), **options)
 
 
 def _reason(err: OSError) -> str:
@@ -273,6 +224,6 @@ def _reason(err: OSError) -> str:
     return found[1] if found else text
 
 
-def _described(key: str, there: dict[str, Any]) -> StoredObject:
+def _described(key: str, there: Status) -> StoredObject:
     modified = datetime.fromtimestamp(there["modificationTime"] / 1000, timezone.utc)
     return StoredObject(key, there["length"], modified, f"{there.get('fileId', 0)}-{there['modificationTime']}")
