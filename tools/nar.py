@@ -105,7 +105,7 @@ DROPPED_FROM_TENSORFLOW = (
 
 _OURS = "META-INF/LICENSE"
 # Of wheels without a text of their licence: where ours of it is.
-WHEEL_LICENCES = {"obstore": "META-INF/licences/obstore.txt"}
+WHEEL_LICENCES = {"obstore": "META-INF/licences/obstore.txt", "ply": "META-INF/licences/ply.txt"}
 _INSIDE = "inside the jar, META-INF/LICENSE.txt and META-INF/NOTICE.txt"
 # Jars say their licence in different places or not at all: (licence, where its text is).
 JAR_LICENCES = {
