@@ -25,7 +25,7 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "rows": frozenset({"kudu"}),
     "search": frozenset(),
     "steps": frozenset({"images", "intake", "models", "objects", "rows"}),
-    "nifi": frozenset({"images", "intake", "kudu", "rows", "steps"}),
+    "nifi": frozenset({"images", "intake", "kudu", "objects", "rows", "steps"}),
     "flows": frozenset({"nifi"}),
     "standalone": frozenset({"flows", "nifi", "rows", "steps"}),
     "deployment": frozenset({"flows", "nifi"}),

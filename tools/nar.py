@@ -44,6 +44,8 @@ PYTHONS = ("3.10", "3.11", "3.12")
 # Which wheels to take. manylinux_2_28: glibc of 2018 and later, which every distribution with Python 3.10 has.
 PLATFORMS = {"linux-x86_64": "x86_64-manylinux_2_28", "linux-aarch64": "aarch64-manylinux_2_28"}
 # The variants, with the extras of pyproject.toml and the runtimes of models that each has.
+# Clients of stores that most NiFis have no use for, as extras of pyproject.toml.
+STORES = ("hdfs", "hbase")
 VARIANTS = {"core": (("nar",), (LITERT,)), "tensorflow": (("nar", "training"), (LITERT, TENSORFLOW))}
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say
@@ -102,6 +104,8 @@ DROPPED_FROM_TENSORFLOW = (
 """Files of libraries that stay out, as patterns over their paths, each with its reason. Never licences."""
 
 _OURS = "META-INF/LICENSE"
+# Of wheels without a text of their licence: where ours of it is.
+WHEEL_LICENCES = {"obstore": "META-INF/licences/obstore.txt", "ply": "META-INF/licences/ply.txt"}
 _INSIDE = "inside the jar, META-INF/LICENSE.txt and META-INF/NOTICE.txt"
 # Jars say their licence in different places or not at all: (licence, where its text is).
 JAR_LICENCES = {
@@ -127,8 +131,12 @@ class Target:
     python: str = "3.11"
     platform: str = "linux-x86_64"
     variant: str = "core"
+    stores: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for store in self.stores:
+            if store not in STORES:
+                raise ConfigurationError("--stores", f"expected some of {', '.join(STORES)}, received {store!r}")
         for name, value, known in (("python", self.python, PYTHONS), ("platform", self.platform, PLATFORMS),
                                    ("variant", self.variant, VARIANTS)):  # fmt: skip
             if value not in known:
@@ -146,11 +154,16 @@ class Target:
         return VARIANTS[self.variant][1]
 
     @property
+    def extras(self) -> Sequence[str]:
+        """Of pyproject.toml, whose libraries go in."""
+        return (*VARIANTS[self.variant][0], *self.stores)
+
+    @property
     def rules(self) -> Sequence[tuple[str, str]]:
         return DROPPED + DROPPED_FROM_TENSORFLOW if self.variant == "tensorflow" else DROPPED
 
     def __str__(self) -> str:
-        return f"Python {self.python} on {self.platform}, {self.variant}"
+        return ", ".join((f"Python {self.python} on {self.platform}", self.variant, *self.stores))
 
 
 def pack(target: Target, output: Path, repository: Path = REPOSITORY) -> Path:
@@ -159,7 +172,7 @@ def pack(target: Target, output: Path, repository: Path = REPOSITORY) -> Path:
     with tempfile.TemporaryDirectory(prefix="nar-") as temporary:
         folder = Path(temporary) / "libraries"
         click.echo(f"installing the libraries of {target}")
-        install(read_requirements(repository / "pyproject.toml", VARIANTS[target.variant][0]), target, folder)
+        install(read_requirements(repository / "pyproject.toml", target.extras), target, folder)
         entries |= {f"{LIBRARIES}/{name}": path for name, path in library_files(folder, target)}
         entries["META-INF/DEPENDENCIES"] = dependencies(target, entries).encode()
         facts = {name: _size_and_hash(content) for name, content in entries.items()}
@@ -317,6 +330,8 @@ def _distribution(folder: str, entries: Mapping[str, Content]) -> tuple[str, str
     if texts:
         inside = {name[len(folder) :].partition("/")[0] for name in texts}
         return component, licence, ", ".join(f"{folder}{name}" for name in sorted(inside))
+    if metadata["Name"] in WHEEL_LICENCES:
+        return component, licence, WHEEL_LICENCES[metadata["Name"]]
     if "apache" not in licence.lower():
         raise ConfigurationError(
             component, f"has no text of its licence ({licence or 'not stated'}); put it into tools/licences"
@@ -414,9 +429,12 @@ def _size_and_hash(content: Content) -> tuple[int, str]:
               help="Machine that NiFi runs on.")  # fmt: skip
 @click.option("--variant", type=click.Choice(list(VARIANTS)), default="core", show_default=True,
               help="tensorflow also serves models without a LiteRT file.")  # fmt: skip
+@click.option(
+    "--stores", default="", metavar="NAMES", help=f"Also the clients of: {', '.join(STORES)}; separated by commas."
+)
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default="dist", show_default=True,
               help="Folder for the NAR.")  # fmt: skip
-def main(python: str, platform: str, variant: str, output: Path) -> None:
+def main(python: str, platform: str, variant: str, stores: str, output: Path) -> None:
     """Pack the processors and all they import into a NAR, to be uploaded to NiFi's NAR manager.
 
     Runs on any machine: the libraries are those of the target Python and platform.
@@ -424,7 +442,8 @@ def main(python: str, platform: str, variant: str, output: Path) -> None:
     Exit codes: 0 done, 1 something is missing or could not be fetched, 2 wrong usage.
     """
     try:
-        path = pack(Target(python, platform, variant), output)
+        wanted = tuple(sorted({name for part in stores.split(",") if (name := part.strip())}))
+        path = pack(Target(python, platform, variant, wanted), output)
         size, sha256 = _size_and_hash(path)
         click.echo(f"{path}  {file_size(size)}  sha256:{sha256}")
     except (ConfigurationError, OSError) as err:
