@@ -52,7 +52,7 @@ class ImageRejected(WarehouseError):
 
 
 class MethodNotAllowed(ImageRejected):
-    code, title, http_status = "request.method_not_allowed", "Only POST is allowed", 405
+    code, title, http_status = "request.method_not_allowed", "Method not allowed", 405
 
 
 class NotFound(ImageRejected):
@@ -65,6 +65,12 @@ class AccessKeyMissing(ImageRejected):
 
 class AccessKeyWrong(ImageRejected):
     code, title, http_status = "access.key_wrong", "Access key not known", 401
+
+
+class NotAllowed(ImageRejected):
+    """The key is known, and lacks the scope that this takes."""
+
+    code, title, http_status = "access.not_allowed", "Access key may not do this", 403
 
 
 class BadIdempotencyKey(ImageRejected):
