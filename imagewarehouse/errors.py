@@ -195,6 +195,33 @@ class ObjectStoreUnavailable(Unavailable):
     code, title = "objects.unavailable", "Object store did not take the image"
 
 
+class ObjectStoreRefused(ObjectStoreUnavailable):
+    """The store answered and said no: login, rights, no such bucket. Trying again at once does not help; an operator does, so
+    images wait for that as they wait for a store that is away."""
+
+    code, title = "objects.refused", "Object store refused the image"
+
+
+class ObjectError(WarehouseError):
+    """About one object, and no further try will change it."""
+
+    code, title = "objects.error", "Object not usable"
+
+
+class ObjectMissing(ObjectError):
+    code, title = "objects.missing", "Object is not there"
+
+
+class ObjectConflict(ObjectError):
+    """What is there is never overwritten by other bytes."""
+
+    code, title = "objects.conflict", "Another object has this key"
+
+
+class ObjectTooLarge(ObjectError):
+    code, title = "objects.too_large", "Object larger than its store takes, or than was asked for"
+
+
 class UriUnavailable(Unavailable):
     """The store behind an image_uri did not answer, or not in time; the image may be read later."""
 

@@ -5,8 +5,9 @@ from nifiapi.relationship import Relationship
 
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.nifi import adapter, codec
+from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
-from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.objects.opening import open_store
 from imagewarehouse.steps.storing import StoreImages
 
 
@@ -58,7 +59,7 @@ class StoreImage(FlowFileTransform):
 
     def __init__(self, **kwargs):
         super().__init__()
-        self.step = adapter.BuiltOnce(self._open)
+        self.step = adapter.BuiltOnce(self._open, StoreImages.close)
 
     def getPropertyDescriptors(self):
         return [self.STORE_URI, self.PACKAGES]
@@ -68,7 +69,7 @@ class StoreImage(FlowFileTransform):
 
     def customValidate(self, context):
         try:
-            self._open(context)
+            self._open(context).close()
         except ConfigurationError as err:
             return [ValidationResult(subject=err.setting, explanation=err.problem, valid=False)]
         return []
@@ -80,4 +81,4 @@ class StoreImage(FlowFileTransform):
         return codec.transform(context, flowFile, self.step.get(context), FlowFileTransformResult)
 
     def _open(self, context):
-        return StoreImages(ObjectStore(Location.parse(adapter.text(context, "Store URI"))))
+        return StoreImages(ImageStore(open_store(Location.parse(adapter.text(context, "Store URI")))))

@@ -19,8 +19,9 @@ from pyarrow import fs
 from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable, UriNotReadable, WrongImageId
 from imagewarehouse.limits import Limits
 from imagewarehouse.objects.fetching import Fetcher, parse_locations
+from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location, public
-from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.objects.opening import open_store
 from imagewarehouse.ports import free_ports
 
 IMAGE = b"\xff\xd8 not really a picture" * 100
@@ -244,18 +245,18 @@ def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_an_object_is_opened_again_by_what_its_row_holds(store_uri: str) -> None:
-    store = ObjectStore(Location.parse(store_uri))
+    store = ImageStore(open_store(Location.parse(store_uri)))
     store.check_writable()
     uri = store.put(IMAGE_ID, "JPEG", IMAGE)
     assert uri == f"{Location.parse(store_uri).uri}/{KEY}"
     assert [part for part in ("?", "AKEY", "secret", "anonymous") if part in uri] == []
     # Another node, started later with the same setting.
-    assert ObjectStore(Location.parse(store_uri)).get(uri, len(IMAGE)) == IMAGE
+    assert ImageStore(open_store(Location.parse(store_uri))).get(uri, len(IMAGE)) == IMAGE
     assert store.put(IMAGE_ID, "JPEG", IMAGE) == uri
 
 
 def test_a_client_names_what_is_below_a_location_without_its_login(store_uri: str) -> None:
-    store = ObjectStore(Location.parse(store_uri))
+    store = ImageStore(open_store(Location.parse(store_uri)))
     uri = store.put(IMAGE_ID, "JPEG", IMAGE)
     fetcher = Fetcher(parse_locations(store_uri), Limits())
     (content,) = fetcher.for_each(lambda uri, fetch: fetch(uri, len(IMAGE)), [uri])
@@ -266,19 +267,19 @@ def test_a_client_names_what_is_below_a_location_without_its_login(store_uri: st
 
 
 def test_a_wrong_login_is_said_without_it(s3: str) -> None:
-    store = ObjectStore(Location.parse(s3.replace("top%2Fsecret", "wrong%2Fsecret")))
+    store = ImageStore(open_store(Location.parse(s3.replace("top%2Fsecret", "wrong%2Fsecret"))))
     with pytest.raises(ConfigurationError, match="s3://bucket cannot be written") as caught:
         store.check_writable()
     assert "wrong" not in str(caught.value)
     assert "AKEY" not in str(caught.value)
-    with pytest.raises(ObjectStoreUnavailable, match="s3://bucket: ") as unavailable:
+    with pytest.raises(ObjectStoreUnavailable, match="s3://bucket/a7/a79021b9[^ ]*: ") as unavailable:
         store.put(IMAGE_ID, "JPEG", IMAGE)
     assert "wrong" not in str(unavailable.value)
 
 
 @pytest.mark.parametrize("content", [b"", IMAGE[:-1], IMAGE + b"x"], ids=["nothing", "less", "more"])
 def test_bytes_of_another_hash_are_never_written_and_never_replace_an_object(store_uri: str, content: bytes) -> None:
-    store = ObjectStore(Location.parse(store_uri))
+    store = ImageStore(open_store(Location.parse(store_uri)))
     with pytest.raises(WrongImageId, match=f"{IMAGE_ID} is not the sha256 of these {len(content)} bytes"):
         store.put(IMAGE_ID, "JPEG", content)
     uri = store.put(IMAGE_ID, "JPEG", IMAGE)
