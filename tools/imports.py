@@ -27,7 +27,7 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "steps": frozenset({"images", "intake", "models", "objects", "rows"}),
     "nifi": frozenset({"images", "intake", "kudu", "rows", "steps"}),
     "flows": frozenset({"nifi"}),
-    "standalone": frozenset({"flows", "nifi", "rows", "steps"}),
+    "standalone": frozenset({"flows", "images", "nifi", "objects", "rows", "steps"}),
     "deployment": frozenset({"flows", "nifi"}),
     "sending": frozenset({"images"}),
     "training": frozenset({"images", "models"}),
