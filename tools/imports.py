@@ -31,8 +31,21 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "deployment": frozenset({"flows", "nifi"}),
     "sending": frozenset({"images"}),
     "training": frozenset({"images", "models"}),
+    "getting": frozenset({"images", "objects", "rows"}),
     "cli": frozenset(
-        {"images", "models", "objects", "kudu", "rows", "flows", "standalone", "deployment", "sending", "training"}
+        {
+            "images",
+            "models",
+            "objects",
+            "kudu",
+            "rows",
+            "flows",
+            "standalone",
+            "deployment",
+            "sending",
+            "training",
+            "getting",
+        }
     ),
 }
 

@@ -26,7 +26,7 @@ UNKNOWN_TYPE = "application/octet-stream"
 PIECE = 1 << 20  # bytes that are read at once
 
 _MEDIA_TYPES = {f.extension: f.media_types[0] for f in FORMATS.values()} | {"bin": UNKNOWN_TYPE}
-_SUFFIXES = tuple(_MEDIA_TYPES)  # JPEG first: most pictures are
+_SUFFIXES = tuple(_MEDIA_TYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +57,8 @@ class Images(Protocol):
     Both raise ObjectStoreUnavailable.
     """
 
-    def find(self, image_id: str) -> Place | None:
-        """The place of an image; None where there is none."""
+    def find(self, image_id: str, likely: str = "jpg") -> Place | None:
+        """The place of an image; None where there is none. `likely`: the suffix to look for first."""
 
     def read(self, place: Place, start: int = 0, length: int | None = None) -> bytes:
         """Bytes of an image, to its end without `length`. Raises ObjectMissing, ObjectDamaged: it has fewer."""
@@ -76,10 +76,11 @@ class StoredImages:
         threads = self._store.connections
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="find") if threads > 1 else None
 
-    def find(self, image_id: str) -> Place | None:
+    def find(self, image_id: str, likely: str = "jpg") -> Place | None:
         if not IMAGE_ID.fullmatch(image_id):
             return None
-        first, *others = (f"{image_id[:2]}/{image_id}.{suffix}" for suffix in _SUFFIXES)
+        suffixes = sorted(_SUFFIXES, key=lambda suffix: suffix != likely)
+        first, *others = (f"{image_id[:2]}/{image_id}.{suffix}" for suffix in suffixes)
         place = self._place(image_id, first)
         if place is None:
             # Across a network each question is a round trip: the others are asked at once.
