@@ -37,9 +37,6 @@ class _Export(click.Command):
             return export_model.make_context(info_name, args, parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        return super().invoke(ctx) if ctx.command is self else ctx.command.invoke(ctx)
-
 
 @click.command(cls=_Export)
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
