@@ -12,7 +12,7 @@ import re
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 from imagewarehouse.access import AccessKeys, Holder, offered_key
@@ -35,6 +35,8 @@ from imagewarehouse.objects.reading import PIECE, Images, Place, pieces, read_im
 from imagewarehouse.standalone.server import Request, Response, Stream
 from imagewarehouse.standalone.thumbnails import ThumbnailCache
 
+Result = TypeVar("Result")
+
 log = logging.getLogger("imagewarehouse.standalone")
 
 PATH = "/images/{image_id}"
@@ -43,7 +45,7 @@ _PATH = re.compile(r"/images/(?P<image_id>[0-9a-f]{64})(?P<thumbnail>/thumbnail)
 _RANGE = re.compile(r"bytes[ \t]*=[ \t]*(?P<first>\d{0,18})-(?P<last>\d{0,18})[ \t]*")
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _DEFAULT_SIDE = 256
-_MOST_WAITING = 64  # for thumbnails of one process; each of them takes some ms to some hundred
+_MOST_WAITING = 64  # for thumbnails of one process, and for looks into the rows; each takes some ms to some hundred
 _REMEMBERED = 4096  # images that a user is known to have sent
 _FOREVER = {
     "Cache-Control": "private, immutable, max-age=31536000",
@@ -62,6 +64,28 @@ class Range(NamedTuple):
     stop: int
 
 
+class _Lane:
+    """One thread for work that takes much memory or time, and no long queue in front of it."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self._name = name
+        self._waiting = 0
+
+    async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """Raises Busy, and what the work raises."""
+        if self._waiting >= _MOST_WAITING:
+            raise Busy(f"too many {self._name} are waiting")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
 class Pictures:
     """Answers what is asked for a stored picture. Used on one event loop; reads and decodes on threads."""
 
@@ -73,9 +97,8 @@ class Pictures:
         self._limits = limits
         self._cache = cache
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
-        # One at a time: a decode takes up to 200 MB.
-        self._maker = ThreadPoolExecutor(1, thread_name_prefix="thumbnails")
-        self._waiting = 0
+        self._thumbnails = _Lane("thumbnails")  # a decode takes up to 200 MB
+        self._lookups = _Lane("lookups")  # 0.2 s in a million rows
 
     async def answer(self, request: Request) -> Response | None:
         """The answer; None to what is asked for something else."""
@@ -89,7 +112,7 @@ class Pictures:
                 offered_key(request.headers.get("x-access-key"), request.headers.get("authorization"))
             )
             side = _side(request.query) if match["thumbnail"] else None
-            place = await asyncio.to_thread(self._find, match["image_id"], holder)
+            place = await self._find(match["image_id"], holder)
             if side is not None:
                 return await self._thumbnail(request, place, side)
             return await self._picture(request, place)
@@ -99,22 +122,23 @@ class Pictures:
             return _refused(err, request)
 
     def close(self) -> None:
-        self._maker.shutdown(wait=False, cancel_futures=True)
+        self._thumbnails.close()
+        self._lookups.close()
 
-    def _find(self, image_id: str, holder: Holder) -> Place:
+    async def _find(self, image_id: str, holder: Holder) -> Place:
         """Raises NoSuchImage, and the same to who may not read it, after the same work: existence is not theirs to know."""
-        if holder.reads_only is not None and not self._has_sent(image_id, holder.reads_only):
+        if holder.reads_only is not None and not await self._has_sent(image_id, holder.reads_only):
             raise NoSuchImage("there is no image of this id, or this key may not read it")
-        place = self._images.find(image_id)
+        place = await asyncio.to_thread(self._images.find, image_id)
         if place is None:
             raise NoSuchImage("there is no image of this id, or this key may not read it")
         return place
 
-    def _has_sent(self, image_id: str, user: str) -> bool:
-        """What has been sent stays so, and a look into the rows takes some ms: a page of pictures asks for each again."""
+    async def _has_sent(self, image_id: str, user: str) -> bool:
+        """What has been sent stays so, and a look into the rows takes long: a page of pictures asks for each again."""
         if (image_id, user) in self._known:
             return True
-        if not self._sent(image_id, user):
+        if not await self._lookups.run(self._sent, image_id, user):
             return False
         self._known[image_id, user] = None
         while len(self._known) > _REMEMBERED:
@@ -150,13 +174,7 @@ class Pictures:
         tag = f'"{place.image_id}-{side}"'
         if _is_known(request, tag):
             return Response(304, headers={**_FOREVER, "ETag": tag})
-        if self._waiting >= _MOST_WAITING:
-            raise Busy("too many thumbnails are waiting to be made")
-        self._waiting += 1
-        try:
-            made = await asyncio.get_running_loop().run_in_executor(self._maker, self._make, place, side)
-        finally:
-            self._waiting -= 1
+        made = await self._thumbnails.run(self._make, place, side)
         name = f"{place.image_id}-{side}.{made.suffix}"
         headers = {
             **_FOREVER,
