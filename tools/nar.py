@@ -118,7 +118,7 @@ JAR_LICENCES = {
 }
 
 # Of the package, what is around NiFi and not in it.
-_OTHER_ROOMS = frozenset({"cli", "deployment", "flows", "sending", "standalone", "training"})
+_OTHER_ROOMS = frozenset({"cli", "deployment", "flows", "getting", "sending", "standalone", "training"})
 _STAND_IN = "stand_in"  # a `nifiapi` beside NiFi's own would be one too many
 
 Content = bytes | Path

@@ -505,8 +505,8 @@ def _settings() -> tuple[Setting, ...]:
                 " one before, so that clients go first; at most 10 sec. 0 sec: all go alike.",
                 _default("FilterImageRequest", "Give Way")),
         Setting("http.answer.timeout", "How long a client of /classify waits before NiFi answers 503.", "60 sec"),
-        Setting("access.keys", "Pairs name:key separated by commas, at least 16 characters a key. Without a value everybody"
-                " may POST.", sensitive=True),
+        Setting("access.keys", "Pairs name:key, or name/scopes:key with read, send or admin as scopes, separated by commas, at"
+                " least 16 characters a key. Without a value everybody may send and read.", sensitive=True),
         Setting("intake.max.size", "Largest image file.", _default("FilterImageRequest", "Maximum Size")),
         Setting("intake.max.pixels", "Largest width times height; the decoder holds 4 bytes a pixel.",
                 _default("FilterImageRequest", "Maximum Pixels")),
