@@ -7,7 +7,6 @@ the decoder; only the formats of `imagewarehouse.images.formats` are ever opened
 
 from __future__ import annotations
 
-import io
 import struct
 import time
 import warnings
@@ -29,7 +28,8 @@ from imagewarehouse.errors import (
     Truncated,
 )
 from imagewarehouse.images.colour import to_8_bit
-from imagewarehouse.images.formats import ImageFormat
+from imagewarehouse.images.formats import ImageFormat, sniff
+from imagewarehouse.images.metadata_blocks import NOTES, open_image
 from imagewarehouse.images.walkers.walking import Ceilings
 from imagewarehouse.limits import Limits
 from imagewarehouse.text import one_line
@@ -157,13 +157,14 @@ def check_and_decode(
     name = image_format.name
     most = limits.max_pixels * 4 // image_format.bytes_per_pixel
     try:
-        extent = image_format.walk(content, Ceilings(most, limits.max_frames))
+        extent = image_format.follow(content, Ceilings(most, limits.max_frames))
     except (struct.error, IndexError) as err:
         raise Truncated(f"{name}: the file ends inside its header") from err
     except (OverflowError, ValueError) as err:  # a number that no file of this length can mean
         raise Corrupt(f"{name}: its structure makes no sense: {one_line(err)}") from err
     if extent.end < len(content) and not limits.allow_trailing_data:
         raise TrailingData(f"{name}: {len(content) - extent.end} bytes behind the end of the picture")
+    notes = extent.notes if extent.end == len(content) else (*extent.notes, "trailing_data")
     started = time.perf_counter()
     decoded = None
     try:
@@ -171,7 +172,7 @@ def check_and_decode(
             width, height = image.size
             if width * height > most:  # in case the decoder reads the header otherwise than the walker did
                 raise TooManyPixels(f"{name}: {width} x {height} pixels, at most {most} in all are allowed")
-            mode = image.mode
+            mode, notes = image.mode, (*notes, *image.info.get(NOTES, ()))
             # JPEG: every coefficient is read and checked all the same, but at 1/8 the pixels cost a fifth of the time.
             _load(image, side=1 if spec is None else _side(spec))
             if image.mode not in _CHANNELS or image.has_transparency_data:  # those two become each other at any pixel
@@ -194,7 +195,7 @@ def check_and_decode(
         if text.startswith("image file is truncated") and name in ("JPEG", "TIFF"):
             raise Truncated(f"{name}: {text}") from err
         raise Corrupt(f"{name}: {text}") from err
-    return ImageFacts(name, width, height, mode, extent.frames, extent.notes), decoded
+    return ImageFacts(name, width, height, mode, extent.frames, tuple(dict.fromkeys(notes))), decoded
 
 
 def decode_rgb(content: bytes, spec: InputSpec, image_format: str | None = None) -> UInt8Array:
@@ -239,7 +240,7 @@ def gps_position(content: bytes, image_format: str) -> tuple[float, float] | Non
             gps = image.getexif().get_ifd(_GPS_IFD)
             latitude, longitude = _degrees(gps[2]), _degrees(gps[4])
             south, west = gps.get(1) == "S", gps.get(3) == "W"
-    except _DECODE_ERRORS:
+    except (*_DECODE_ERRORS, Image.DecompressionBombError, MemoryError):
         return None
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):
         return None
@@ -247,8 +248,12 @@ def gps_position(content: bytes, image_format: str) -> tuple[float, float] | Non
 
 
 def _open(content: bytes, image_format: str | None) -> Image.Image:
-    formats = [image_format] if image_format else ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
-    return Image.open(io.BytesIO(content), formats=formats)
+    if image_format is None:
+        found = sniff(content)
+        if found is None or found.walk is None:
+            raise Corrupt("image: not of a format that is decoded here")
+        image_format = found.name
+    return open_image(content, image_format, _DECODE_ERRORS)
 
 
 def _load(image: Image.Image, side: int) -> None:

@@ -11,6 +11,7 @@ from imagewarehouse.images.walkers.gif import walk_gif
 from imagewarehouse.images.walkers.jpeg import walk_jpeg
 from imagewarehouse.images.walkers.png import walk_png
 from imagewarehouse.images.walkers.tiff import walk_tiff
+from imagewarehouse.images.walkers.trailers import follow_trailers
 from imagewarehouse.images.walkers.walking import Ceilings, Extent
 from imagewarehouse.images.walkers.webp import walk_webp
 
@@ -25,6 +26,14 @@ class ImageFormat:
     file_suffixes: tuple[str, ...]
     walk: Callable[[bytes, Ceilings], Extent] | None = None  # None: recognised, but not walked and not decoded here
     bytes_per_pixel: int = 4  # what Pillow's decoder holds at its peak, measured at 50 megapixels
+
+    def follow(self, content: bytes, ceilings: Ceilings) -> Extent:
+        """The picture, and what stands behind it as far as that is understood; only for a format that is walked."""
+        assert self.walk is not None
+        extent = self.walk(content, ceilings)
+        if extent.end < len(content):
+            return follow_trailers(content, extent, ceilings, self.name == "JPEG")
+        return extent
 
 
 def sniff(content: bytes) -> ImageFormat | None:
