@@ -17,6 +17,8 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageCms
 
+from tools import trailer_seeds as behind
+
 
 @dataclass(frozen=True, slots=True)
 class Seed:
@@ -256,6 +258,17 @@ def _jpeg() -> dict[str, bytes]:
         "comment-and-xmp": saved(plain, "JPEG", comment=b"holiday", xmp=_XMP),
         "photoshop": _with_segments(baseline, _segment(0xED, b"Photoshop 3.0\0" + resolution)),
         "index-of-pictures": _second_picture_inside(baseline, thumbnail, 2),
+        "behind-pictures": behind.with_index(baseline, thumbnail, baseline),
+        "behind-gain-map": behind.with_index(baseline, behind.gain_map(saved(grey, "JPEG"))),
+        "behind-film": baseline + behind.film(),
+        "behind-everything": behind.with_index(
+            behind.with_segments(baseline, behind.container(("image/jpeg", "Primary", 0), ("video/mp4", "MotionPhoto", 400))),
+            behind.gain_map(thumbnail),
+        ) + bytes(16) + behind.film(),
+        "behind-samsung": baseline + behind.samsung(
+            behind.TIME_OF_DAY, (0x0A30, b"MotionPhoto_Data", behind.film()), (0x0B41, b"SingeShot_DepthMap_1", _noise(90))),
+        "behind-padding": baseline + b"\xff" * 40,
+        "stray-bytes": _with_segments(baseline, _segment(0xFE, b"hi"), b"\1\2\xff\0\3"),
         "everything": _with_segments(
             saved(plain, "JPEG", icc_profile=_profile(), comment=b"x" * 300, progressive=True, dpi=(72, 72)),
             _segment(0xE1, b"Exif\0\0" + _exif(">")),

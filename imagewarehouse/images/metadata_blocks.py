@@ -113,7 +113,7 @@ def _from_hex(text: str) -> bytes:
 
 # --- PNG ------------------------------------------------------------------------------------------------------------
 
-_PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"acTL", b"fcTL", b"fdAT")
+_PNG_PIXELS = (b"IHDR", b"PLTE", b"IDAT", b"tRNS", b"acTL", b"fcTL", b"fdAT")
 _PNG_NOTES = {b"eXIf": EXIF, b"iCCP": PROFILE, b"gAMA": PROFILE, b"cHRM": PROFILE, b"sRGB": PROFILE, b"cICP": PROFILE,
               b"tEXt": TEXT, b"zTXt": TEXT, b"iTXt": TEXT}  # fmt: skip
 _PNG_LEAST = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"cICP": 4}  # bytes that Pillow asks for
@@ -130,6 +130,8 @@ def _png(content: bytes) -> _Candidate:
     while at + 12 <= len(content):
         length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
         end = at + 12 + length
+        if kind == b"IEND":
+            break
         if kind in _PNG_PIXELS or end > len(content):
             at = end
             continue
@@ -264,14 +266,14 @@ def _jpeg_block(marker: int, body: bytes, with_exif: bool) -> str | None:
 # --- AVIF -----------------------------------------------------------------------------------------------------------
 
 _AVIF_META = 1 << 20  # bytes at the start of a file among which its list of items lies
-_AVIF_EXIF = re.compile(rb"infe[\2\3]...(?:....|......)Exif\0", re.DOTALL)
+_AVIF_EXIF = re.compile(rb"infe[\2\3]...(?:....|......)Exif", re.DOTALL)
 
 
 def _avif(content: bytes) -> Iterator[_Candidate]:
     """With its EXIF called something that no decoder knows."""
     found = _AVIF_EXIF.search(content, 0, _AVIF_META)
     if found is not None:
-        yield content[: found.end() - 5] + b"skip" + content[found.end() - 1 :], [EXIF]
+        yield content[: found.end() - 4] + b"skip" + content[found.end() :], [EXIF]
 
 
 _BEFORE: dict[str, Callable[[bytes], _Candidate]] = {"PNG": _png, "TIFF": _tiff}

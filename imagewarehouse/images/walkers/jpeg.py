@@ -13,11 +13,13 @@ from imagewarehouse.errors import Corrupt, Truncated
 from imagewarehouse.images.walkers.walking import Ceilings, Extent, Steps, check_pixels
 
 Positions = npt.NDArray[np.int64]
+_NOWHERE: Positions = np.empty(0, np.int64)
 
 _JPEG_FILL = re.compile(rb"\xff+")
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # what `_jpeg_markers` finds
 _JPEG_SEGMENT = re.compile(rb"\xff+[^\x00\xff]")  # what libjpeg looks for where no marker stands
 _JPEG_SMALL = 8192  # bytes; up to here the search takes less time than numpy's start
+_JPEG_STRETCH = 1 << 20  # bytes that are searched at once
 _JPEG_MAX_FILL = 1000
 _JPEG_MAX_STRAY = 4096  # bytes between segments in all; Pillow steps over them one by one, too
 _JPEG_MAX_SCANS = 50  # a progressive picture has about 10; each costs a pass over all pixels
@@ -26,26 +28,33 @@ _JPEG_HUFFMAN = frozenset((0xC0, 0xC1, 0xC2))
 
 
 class ScanEnds:
-    """Finds where picture data end. It looks at each byte of a file once, however many pictures are in it."""
+    """Finds where picture data end. It looks at each byte once, and at none that is far behind the end of the picture.
 
-    __slots__ = ("_data", "_markers")
+    Ask for growing positions: several scans, and several pictures of a file, share what was found.
+    """
+
+    __slots__ = ("_data", "_markers", "_start", "_stop")
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._markers: Positions | None = None
+        self._markers: Positions = _NOWHERE
+        self._start = self._stop = 0  # where it has looked
 
     def behind(self, pos: int) -> int:
-        """Where the first marker at `pos` or behind it stands that is neither stuffing nor a restart; -1: nowhere.
-
-        The first call has to be that with the lowest `pos`.
-        """
-        if len(self._data) < _JPEG_SMALL:
-            following = _JPEG_MARKER.search(self._data, pos)
+        """Where the first marker at `pos` or behind it stands that is neither stuffing nor a restart; -1: nowhere."""
+        data = self._data
+        if len(data) < _JPEG_SMALL:
+            following = _JPEG_MARKER.search(data, pos)
             return -1 if following is None else following.start()
-        if self._markers is None:
-            self._markers = _jpeg_markers(self._data, pos)
-        index = int(np.searchsorted(self._markers, pos))
-        return -1 if index == len(self._markers) else int(self._markers[index])
+        while pos < len(data):
+            if not self._start <= pos < self._stop:
+                self._start, self._stop = pos, min(len(data), pos + _JPEG_STRETCH)
+                self._markers = _jpeg_markers(data, self._start, self._stop)
+            index = int(np.searchsorted(self._markers, pos))
+            if index < len(self._markers):
+                return int(self._markers[index])
+            pos = self._stop
+        return -1
 
 
 def walk_jpeg(data: bytes, ceilings: Ceilings) -> Extent:
@@ -138,10 +147,10 @@ def _jpeg_blocks(frame: bytes, ceilings: Ceilings) -> int:
     return interleaved if len(sampling) > 1 else -(-width // 8) * -(-height // 8)
 
 
-def _jpeg_markers(data: bytes, start: int) -> Positions:
-    """Positions from `start` on where picture data end: 0xFF, and neither a stuffed zero nor a restart behind it."""
-    values = np.frombuffer(data, np.uint8)
-    at = np.flatnonzero(values[start:-1] == 0xFF) + start
+def _jpeg_markers(data: bytes, start: int, stop: int) -> Positions:
+    """Positions from `start` to `stop` where picture data end: 0xFF, and neither a stuffed zero nor a restart behind it."""
+    values = np.frombuffer(data, np.uint8, min(stop + 1, len(data)) - start, start)
+    at = np.flatnonzero(values[:-1] == 0xFF)
     following = values[at + 1]
-    markers: Positions = at[(following != 0) & (following != 0xFF) & ((following & 0xF8) != 0xD0)]
+    markers: Positions = at[(following != 0) & (following != 0xFF) & ((following & 0xF8) != 0xD0)] + start
     return markers

@@ -20,7 +20,7 @@ from imagewarehouse.images.walkers.walking import Ceilings, Extent
 
 _MAX_PADDING = 1 << 20  # bytes; writers fill up a sector of a disk, a cluster of a card or a block of flash memory
 _MAX_PARTS = 100  # pictures, films and paddings of a file
-_RUN = re.compile(rb"(?:\r\n)+|(.)\1*", re.DOTALL)  # one byte value, or line ends
+_LINE_ENDS = re.compile(rb"(?:\r\n)+")
 
 # In a film and in a phone's blocks any bytes may stand, so they hide anything. These are what programs look for that
 # take a file for theirs wherever in it their data begin.
@@ -80,8 +80,7 @@ def _part(data: bytes, pos: int, stop: int, pictures: _Pictures | None) -> tuple
         return walk_mp4(data, pos, stop), ["motion_photo"]
     if pictures is not None and starts(pos):
         return pictures.walk(pos)
-    run = _RUN.match(data, pos, min(stop, pos + _MAX_PADDING + 1))
-    end = pos if run is None else run.end()
+    end = _padding_end(data, pos, min(stop, pos + _MAX_PADDING + 1))
     if end - pos > _MAX_PADDING:
         return pos, []
     if end == stop:
@@ -125,6 +124,14 @@ class _Pictures:
     @cached_property
     def _of_first(self) -> list[bytes]:
         return list(metadata_segments(self._data, 0))
+
+
+def _padding_end(data: bytes, pos: int, stop: int) -> int:
+    """Where the bytes end that have the value of the one at `pos`, or the line ends that begin there."""
+    if lines := _LINE_ENDS.match(data, pos, stop):
+        return lines.end()
+    following = data[pos:stop]
+    return stop - len(following.lstrip(following[:1]))
 
 
 def _padding_at_the_end(data: bytes, behind: int) -> int:
