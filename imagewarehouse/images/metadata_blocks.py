@@ -143,6 +143,8 @@ def _png(content: bytes) -> _Candidate:
             seen.add(kind)
         if kind == b"iCCP" and not drop:
             drop = not (readable := _inflated(_compressed(body), MAX_PROFILE) is not None)
+        elif kind == b"eXIf" and not drop:
+            drop = not (readable := _is_exif(body))
         elif kind in (b"zTXt", b"iTXt"):
             is_exif = body.startswith(_RAW_EXIF) and kind not in seen  # Pillow takes it for the picture's
             seen |= {kind} if is_exif else set()

@@ -1,8 +1,8 @@
 """What stands behind the end of a picture: second pictures, films, blocks of a phone, padding.
 
-Cameras and phones put such things there, and so does whoever hides a second file in a picture. What is understood here
-is followed to its own end; the first byte that is not understood is where the file's `Extent` ends. Nothing of it is
-decoded.
+Cameras and phones put such things there, and so does whoever hides a second file in a picture. So it is all or nothing: where
+each part is known and ends where the next one begins, the file's `Extent` ends behind the last one, else behind the
+picture. Nothing of it is decoded.
 """
 
 from __future__ import annotations
