@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 
 from imagewarehouse.errors import Corrupt, Truncated
+from imagewarehouse.images.tiff_tags import SIZES, byte_order
 from imagewarehouse.images.walkers.walking import Ceilings, Extent, Steps, check_frames, check_pixels
 
-_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _TIFF_POINTERS = {0x014A, 0x8769, 0x8825, 0xA005}  # SubIFDs, Exif, GPS, Interoperability
 _TIFF_DATA = {0x0111: 0x0117, 0x0144: 0x0145, 0x0201: 0x0202}  # offsets -> byte counts: strips, tiles, JPEG
 _TIFF_SIZE, _TIFF_TILE = (0x0100, 0x0101), (0x0142, 0x0143)  # width and height
@@ -17,7 +17,7 @@ _TIFF_MAX_PADDING = 15  # writers align to a word; Pillow aligns pages to 16 byt
 
 
 def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
-    order = "<" if data[:2] == b"II" else ">"
+    order = byte_order(data)
     if len(data) < 8:
         raise Truncated("TIFF: the file ends inside its header")
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
@@ -67,7 +67,7 @@ def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
             tag, kind = read("H", position), read("H", position + 2)
             count = read(pointer, position + 4)
             value_at = position + 4 + inline
-            size = _TIFF_SIZES.get(kind, 1) * count
+            size = SIZES.get(kind, 1) * count
             if size > inline:
                 value_at = read(pointer, value_at)
                 if value_at + size > len(data):
