@@ -84,6 +84,8 @@ def refuse_rare_jpeg(content: bytes) -> None:
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             if kind := _JPEG_FRAMES.get(marker):
                 raise Unsupported(f"JPEG: {kind} pictures cannot be read here")
+            if length != 8 + 3 * content[at + 9]:  # not a kind, but nonsense
+                return
             if content[at + 4] != 8:
                 raise Unsupported(f"JPEG: {content[at + 4]}-bit samples cannot be read here")
             if content[at + 9] not in (1, 3, 4):

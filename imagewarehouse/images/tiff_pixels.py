@@ -174,7 +174,7 @@ def _right_in_pillow(page: _Page, content: bytes) -> bool:
         return False
     if page.compression in _FAX:
         return (page.bits, page.samples) == (1, 1) and page.photometric in (_WHITE, _GREY)
-    if page.compression not in (*_BYTES, _JPEG, 50001):
+    if page.compression not in (*_BYTES, _JPEG):
         return False
     plain = page.samples == _COLOURS[page.photometric]
     if page.photometric == _YCBCR:
