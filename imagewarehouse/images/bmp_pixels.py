@@ -12,6 +12,7 @@ from PIL import Image
 from imagewarehouse.errors import Corrupt, Truncated, Unsupported
 
 UInt8Array = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
 
 _CORE = 12  # OS/2's first header
 _OS2_SIZES = range(16, 65, 4)  # its second one may be cut off after any field
@@ -106,10 +107,11 @@ def _rows(content: bytes, header: _Header) -> UInt8Array:
 
 
 def _palette_image(content: bytes, header: _Header) -> Image.Image:
+    missing = None
     if header.compression == _RAW:
         indices = _indices(_rows(content, header), header)
     elif (header.compression, header.bits) in ((_RLE8, 8), (_RLE4, 4)):
-        indices = _run_lengths(content[header.pixels_at :], header)
+        indices, missing = _run_lengths(content[header.pixels_at :], header)
     else:
         raise Corrupt(f"BMP: compression {header.compression} of pixels of {header.bits} bits")
     entry = 3 if header.size == _CORE else 4
@@ -122,6 +124,9 @@ def _palette_image(content: bytes, header: _Header) -> Image.Image:
     if header.bits == 8 and len(colours) == 256 and (colours == np.arange(256, dtype=np.uint8)[:, None]).all():
         return image
     image.putpalette(colours.tobytes().ljust(768, b"\0"))  # what has no colour is black
+    if missing is not None and missing.any():
+        image = image.convert("RGB")
+        image.putalpha(Image.fromarray(np.where(missing, 0, 255).astype(np.uint8)))
     return image
 
 
@@ -136,13 +141,13 @@ def _indices(rows: UInt8Array, header: _Header) -> UInt8Array:
     return np.ascontiguousarray(values.reshape(len(rows), -1)[:, : header.width])
 
 
-def _run_lengths(data: bytes, header: _Header) -> UInt8Array:
-    """(height, width) of indices. What is jumped over, and what is missing at the end, has the first colour.
+def _run_lengths(data: bytes, header: _Header) -> tuple[UInt8Array, BoolArray]:
+    """(height, width) of indices; and which pixels were jumped over or missing at the end: browsers show them transparent.
 
     Pixels beyond the end of a row are left out, as other readers do.
     """
     width, height, small = header.width, header.height, header.compression == _RLE4
-    indices = bytearray(width * height)
+    indices, missing = bytearray(width * height), bytearray(b"\1") * (width * height)
     x, y, at, end = 0, 0, 0, len(data) - 1
     while at < end and y < height:
         count, value = data[at], data[at + 1]
@@ -170,9 +175,11 @@ def _run_lengths(data: bytes, header: _Header) -> UInt8Array:
         if shown > 0:
             place = y * width + x
             indices[place : place + shown] = run[:shown]
+            missing[place : place + shown] = bytes(shown)
         x += count
-    rows = np.frombuffer(indices, np.uint8).reshape(height, width)
-    return np.ascontiguousarray(rows if header.top_down else rows[::-1])
+    step = 1 if header.top_down else -1
+    rows, gaps = (np.frombuffer(each, np.uint8).reshape(height, width)[::step] for each in (indices, missing))
+    return np.ascontiguousarray(rows), gaps.astype(bool)
 
 
 # --- bit masks ------------------------------------------------------------------------------------------------------

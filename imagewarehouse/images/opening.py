@@ -126,7 +126,7 @@ def _load_gif(image: Image.Image) -> Image.Image:
     image.load()
     if covered is None or covered == (0, 0, *image.size):
         return image
-    rgba = image.convert("RGBA")
     canvas = Image.new("RGBA", image.size)
-    canvas.paste(rgba.crop(covered), covered)
+    canvas.paste(image.crop(covered).convert("RGBA"), covered)
+    image.close()
     return canvas

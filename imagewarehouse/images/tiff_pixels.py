@@ -160,7 +160,9 @@ def _refuse(page: _Page) -> None:
         raise Corrupt(f"TIFF: {page.width} x {page.height} pixels")
     if page.samples < colours and not (page.photometric == _YCBCR and page.samples == 1):
         raise Corrupt(f"TIFF: {page.samples} samples a pixel where its colours take {colours}")
-    if page.photometric == _PALETTE and len(page.colour_map) < 3 << min(page.bits, 16):
+    if page.photometric == _PALETTE and page.bits > 8:
+        raise Unsupported("TIFF: colour maps of more than 256 colours cannot be read here")
+    if page.photometric == _PALETTE and len(page.colour_map) < 3 << page.bits:
         raise Corrupt("TIFF: its colour map is missing or too short")
     if page.kind not in (_UNSIGNED, _SIGNED, _FLOAT):
         raise Unsupported(f"TIFF: samples of format {page.kind} cannot be read here")
@@ -337,11 +339,12 @@ class _Scale:
     def __call__(self, samples: Samples) -> UInt8Array:
         page = self.page
         if page.kind == _UNSIGNED:
-            if page.photometric == _PALETTE and page.bits <= 8:
-                return samples.astype(np.uint8)
-            if page.bits % 8 or page.photometric == _PALETTE:
+            if page.bits % 8:
                 most = (1 << page.bits) - 1
-                return ((samples.astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)
+                whole = ((samples.astype(np.uint32) * 255 + most // 2) // most).astype(np.uint8)
+                if page.photometric == _PALETTE:
+                    whole[:, :, 0] = samples[:, :, 0]  # an index
+                return whole
             if page.photometric in (_LAB, _ICC_LAB) and page.bits > 16:
                 raise Unsupported(f"TIFF: Lab of {page.bits} bits cannot be read here")
             if page.bits == 8:
@@ -393,8 +396,6 @@ def _raw(pixels: UInt8Array, mode: str, page: _Page) -> Raw:
 
 def _from_map(pixels: UInt8Array, page: _Page) -> UInt8Array:
     """(height, width, 3 + extra) of 0-255. Values of at most 255 are 8-bit ones, which old programs wrote: libtiff's rule."""
-    if page.bits > 8:
-        raise Unsupported("TIFF: colour maps of more than 256 colours cannot be read here")
     entries = np.array(page.colour_map[: 3 << page.bits], np.uint32).reshape(3, -1).T
     table = (entries if entries.max() <= 255 else entries >> 8).astype(np.uint8)
     return np.concatenate([table[pixels[:, :, 0]], pixels[:, :, 1:]], axis=2)
