@@ -614,7 +614,10 @@ def _float_page(kind: str, predicted: bool = False) -> _Directory:
 
 def _tiff() -> dict[str, bytes]:
     plain = _picture()
-    signed = {16: {340: (_SSHORT, (-1000,)), 341: (_SSHORT, (1000,))}, 32: {340: (_SLONG, (-9,)), 341: (_SLONG, (1 << 30,))}}
+    signed = {
+        16: {340: (_SSHORT, (-1000,)), 341: (_SSHORT, (1000,))},
+        32: {340: (_SLONG, (-9,)), 341: (_SLONG, (1 << 30,))},
+    }
     files: dict[str, bytes] = {}
     for order, end in (("little", "<"), ("big", ">")):
         for big in (False, True):

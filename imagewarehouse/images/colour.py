@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from PIL import Image
 
@@ -9,6 +11,8 @@ from imagewarehouse.errors import Unsupported
 from imagewarehouse.images.profiles import Conversion
 
 Background = tuple[int, int, int]
+
+WHITE: Background = (255, 255, 255)
 
 _ONLY_BY_WAY_OF = {
     "La": "LA",
@@ -18,7 +22,19 @@ _ONLY_BY_WAY_OF = {
 _TRANSPARENT = ("LA", "RGBA")
 
 
-def to_8_bit(image: Image.Image, mode: str, background: Background = (255, 255, 255)) -> Image.Image:
+def background_from(text: str) -> Background:
+    """ "#ff8000", as HTML has it, as red, green and blue of 0-255. Raises: ValueError."""
+    if not re.fullmatch("#[0-9a-fA-F]{6}", text):
+        raise ValueError(f"background: expected a colour such as #ffffff, received {text!r}")
+    red, green, blue = bytes.fromhex(text[1:])
+    return red, green, blue
+
+
+def background_text(background: Background) -> str:
+    return "#" + bytes(background).hex()
+
+
+def to_8_bit(image: Image.Image, mode: str, background: Background = WHITE) -> Image.Image:
     """To 8-bit RGB or grey; transparency is laid over `background`. The colours stay as they are."""
     image = _without_depth(image)
     if image.has_transparency_data:

@@ -28,7 +28,7 @@ from imagewarehouse.errors import (
     TrailingData,
     Truncated,
 )
-from imagewarehouse.images.colour import Background, converted, for_conversion, to_8_bit
+from imagewarehouse.images.colour import WHITE, Background, converted, for_conversion, to_8_bit
 from imagewarehouse.images.formats import ImageFormat, sniff
 from imagewarehouse.images.opening import Picture, open_picture, refuse_rare_jpeg
 from imagewarehouse.images.orientation import ORIENTATION, turned
@@ -80,7 +80,7 @@ class InputSpec:
     add: tuple[float, ...] = (0.0,)
     colour_order: Literal["RGB", "BGR", "L"] = "RGB"
     fit: Fit = "stretch"
-    background: Background = (255, 255, 255)
+    background: Background = WHITE
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -210,6 +210,8 @@ def decode_rgb(content: bytes, spec: InputSpec, image_format: str | None = None)
         with _open(content, image_format) as picture:
             return _fitted(picture.load(_side(spec)), spec, picture.colours.conversion)
     except (*_DECODE_ERRORS, Image.DecompressionBombError, MemoryError) as err:
+        if image_format == "JPEG":
+            refuse_rare_jpeg(content)
         raise Corrupt(f"{image_format or 'image'}: {one_line(err)}") from err
 
 

@@ -239,10 +239,10 @@ def _unpacked(
         if offset + length > len(content):
             raise Truncated(f"TIFF: picture data reach to byte {offset + length}, {len(content)} are here")
     if page.compression == _RAW:
-        for number, (offset, _, rows) in enumerate(blocks):
+        for number, (offset, length, rows) in enumerate(blocks):
+            if length < rows * row_bytes:
+                raise Truncated(f"TIFF: {length} bytes of samples where {rows * row_bytes} belong")
             data = content[offset : offset + rows * row_bytes]
-            if len(data) < rows * row_bytes:
-                raise Truncated(f"TIFF: {len(data)} bytes of samples where {rows * row_bytes} belong")
             data = data.translate(_REVERSED) if page.fill_order == 2 else data
             yield number, np.frombuffer(data, np.uint8).reshape(rows, row_bytes)
         return

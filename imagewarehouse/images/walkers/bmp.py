@@ -31,7 +31,7 @@ def walk_bmp(data: bytes, ceilings: Ceilings) -> Extent:
     check_pixels("BMP", width, abs(height), ceilings)
     if pixels_at < 14 + header:
         raise Corrupt("BMP: its pixels start inside its header")
-    if compression in (0, 3, 6):
+    if compression in (0, 3, 6) and not (compression == 3 and header == 64):  # there it is a fax code of OS/2's
         end = pixels_at + (width * bits + 31) // 32 * 4 * abs(height)
     else:
         end = pixels_at + image_size
