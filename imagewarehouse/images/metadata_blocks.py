@@ -17,7 +17,8 @@ from typing import Any
 from PIL import Image, PngImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 
-from imagewarehouse.images.walkers.tiff import TIFF_PIXELS, TIFF_SIZES, unreadable_tag
+from imagewarehouse.images.tiff_tags import SIZES
+from imagewarehouse.images.walkers.tiff import TIFF_PIXELS, unreadable_tag
 from imagewarehouse.images.walkers.walking import EXIF, OTHER, PROFILE, TEXT
 
 NOTES = "imagewarehouse_notes"  # where an opened image has them in its `info`
@@ -28,23 +29,30 @@ MAX_PROFILE = 4 << 20  # bytes; profiles of printing presses have 0.5 to 3 MB
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE
 _MAX_TEXT = 8 << 20  # bytes of all texts of a file, inflated only to see whether they can be
 
-_Candidate = tuple[bytes, list[str]]  # a file without some of its blocks, and notes of what those were
+# What the decoders raise on broken input, over every format: Pillow promises OSError, its plugins also let these out.
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, struct.error,
+                 ArithmeticError, RuntimeError, AssertionError)  # fmt: skip
+
+Candidate = tuple[bytes, list[str]]  # a file without some of its blocks, and notes of what those were
 
 
-def open_image(content: bytes, image_format: str, errors: tuple[type[Exception], ...]) -> Image.Image:
+def readable(content: bytes, image_format: str) -> Candidate:
+    """The file without those blocks that are known to be unreadable before anybody opens it, and notes of them."""
+    return _BEFORE[image_format](content) if image_format in _BEFORE else (content, [])
+
+
+def open_image(content: bytes, image_format: str) -> Image.Image:
     """As Pillow opens it, without what it cannot read beside the pixels; `info[NOTES]` says what that was.
 
-    Args: image_format: Pillow's name; errors: what it raises on broken input.
+    `image_format`: Pillow's name. Raises one of DECODE_ERRORS.
     """
-    notes: list[str] = []
-    if image_format in _BEFORE:
-        content, notes = _BEFORE[image_format](content)
+    content, notes = readable(content, image_format)
     try:
         image = _opened(content, image_format)
-    except errors:
+    except DECODE_ERRORS:
         if image_format not in _AFTER:
             raise
-        opened = _first_opened(_AFTER[image_format](content), image_format, errors)
+        opened = _first_opened(_AFTER[image_format](content), image_format)
         if opened is None:
             raise
         image, notes = opened
@@ -54,11 +62,9 @@ def open_image(content: bytes, image_format: str, errors: tuple[type[Exception],
     return image
 
 
-def _first_opened(
-    candidates: Iterator[_Candidate], image_format: str, errors: tuple[type[Exception], ...]
-) -> tuple[Image.Image, list[str]] | None:
+def _first_opened(candidates: Iterator[Candidate], image_format: str) -> tuple[Image.Image, list[str]] | None:
     for content, notes in candidates:
-        with suppress(*errors):
+        with suppress(*DECODE_ERRORS):
             return _opened(content, image_format), notes
     return None
 
@@ -120,7 +126,7 @@ _PNG_LEAST = {b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"pHYs": 9, b"cICP": 4}  # by
 _RAW_EXIF = b"Raw profile type exif\0"
 
 
-def _png(content: bytes) -> _Candidate:
+def _png(content: bytes) -> Candidate:
     """Without chunks that are damaged or second ones of their kind, and without compressed text, which no pixel needs."""
     notes: list[str] = []
     kept: list[memoryview] = []
@@ -196,7 +202,7 @@ def _inflated(data: bytes | None, most: int) -> int | None:
 # --- TIFF -----------------------------------------------------------------------------------------------------------
 
 
-def _tiff(content: bytes) -> _Candidate:
+def _tiff(content: bytes) -> Candidate:
     """With a zero for the values of a tag that lie outside the file: Pillow reads no tag behind such a one."""
     notes: list[str] = []
     patched: bytearray | None = None
@@ -209,7 +215,7 @@ def _tiff(content: bytes) -> _Candidate:
         start = at + struct.calcsize(counter)
         for position in range(start, start + entries * entry_size, entry_size):
             tag, kind, count, place = struct.unpack_from(f"{order}HH{pointer}{pointer}", content, position)
-            size = TIFF_SIZES.get(kind, 1) * count
+            size = SIZES.get(kind, 1) * count
             if size > inline and place + size > len(content) and tag not in TIFF_PIXELS:
                 notes.append(unreadable_tag(tag))
                 patched = patched or bytearray(content)
@@ -225,7 +231,7 @@ _JPEG_SEGMENT = re.compile(rb"\xff+[^\x00\xff]")
 _JPEG_COMMENT, _JPEG_SCAN = 0xFE, 0xDA
 
 
-def _jpeg(content: bytes) -> Iterator[_Candidate]:
+def _jpeg(content: bytes) -> Iterator[Candidate]:
     """Without what says nothing of the pixels; at last without EXIF, too."""
     for with_exif in (True, False):
         notes: list[str] = []
@@ -271,12 +277,12 @@ _AVIF_META = 1 << 20  # bytes at the start of a file among which its list of ite
 _AVIF_EXIF = re.compile(rb"infe[\2\3]...(?:....|......)Exif", re.DOTALL)
 
 
-def _avif(content: bytes) -> Iterator[_Candidate]:
+def _avif(content: bytes) -> Iterator[Candidate]:
     """With its EXIF called something that no decoder knows."""
     found = _AVIF_EXIF.search(content, 0, _AVIF_META)
     if found is not None:
         yield content[: found.end() - 4] + b"skip" + content[found.end() :], [EXIF]
 
 
-_BEFORE: dict[str, Callable[[bytes], _Candidate]] = {"PNG": _png, "TIFF": _tiff}
-_AFTER: dict[str, Callable[[bytes], Iterator[_Candidate]]] = {"JPEG": _jpeg, "AVIF": _avif}
+_BEFORE: dict[str, Callable[[bytes], Candidate]] = {"PNG": _png, "TIFF": _tiff}
+_AFTER: dict[str, Callable[[bytes], Iterator[Candidate]]] = {"JPEG": _jpeg, "AVIF": _avif}

@@ -22,17 +22,20 @@ def walk_bmp(data: bytes, ceilings: Ceilings) -> Extent:
     else:
         if len(data) < 14 + min(header, 40):
             raise Truncated("BMP: the file ends inside its header")
-        width, height, _, bits, compression, image_size = struct.unpack_from("<iiHHII", data, 18)
+        # OS/2's second header may end behind its first fields.
+        fields = data[18 : 14 + min(header, 40)].ljust(20, b"\0")
+        width, height, _, bits, compression, image_size = struct.unpack_from("<iiHHII", fields)
         if header >= 124 and len(data) >= 138 and data[70:74] in (b"DEBM", b"KNIL"):  # a colour profile follows
             profile_at, profile_size = struct.unpack_from("<II", data, 14 + 112)
             profile_end = 14 + profile_at + profile_size
     check_pixels("BMP", width, abs(height), ceilings)
     if pixels_at < 14 + header:
         raise Corrupt("BMP: its pixels start inside its header")
-    if compression in (0, 3, 6):
+    if compression in (0, 3, 6) and not (compression == 3 and header == 64):  # there it is a fax code of OS/2's
         end = pixels_at + (width * bits + 31) // 32 * 4 * abs(height)
     else:
         end = pixels_at + image_size
+    if compression in (1, 2):
         check_pixels("BMP, run-length encoded", width, abs(height), Ceilings(min(ceilings.pixels, _RLE_PIXELS), 1))
         if len(data) - pixels_at > _RLE_BYTES:
             raise TooLarge(

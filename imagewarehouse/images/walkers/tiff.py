@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from imagewarehouse.errors import Corrupt, Truncated
+from imagewarehouse.images.tiff_tags import SIZES, byte_order
 from imagewarehouse.images.walkers.walking import (
     EXIF,
     OTHER,
@@ -16,7 +17,6 @@ from imagewarehouse.images.walkers.walking import (
     check_pixels,
 )
 
-TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 TIFF_PIXELS = frozenset((
     254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 330, 332, 334,
     336, 338, 339, 340, 341, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532,
@@ -33,7 +33,7 @@ _TIFF_MAX_PADDING = 15  # writers align to a word; Pillow aligns pages to 16 byt
 
 
 def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
-    order = "<" if data[:2] == b"II" else ">"
+    order = byte_order(data)
     if len(data) < 8:
         raise Truncated("TIFF: the file ends inside its header")
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
@@ -75,7 +75,7 @@ def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
                 reach = max(reach, min(start + entries * entry_size + inline, len(data)))
                 for position in range(start, start + entries * entry_size, entry_size):
                     tag, kind, count = read("H", position), read("H", position + 2), read(pointer, position + 4)
-                    value_at, size = position + 4 + inline, TIFF_SIZES.get(kind, 1) * count
+                    value_at, size = position + 4 + inline, SIZES.get(kind, 1) * count
                     if size > inline:
                         value_at = read(pointer, value_at)
                         if value_at + size > len(data):
@@ -111,7 +111,7 @@ def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
             tag, kind = read("H", position), read("H", position + 2)
             count = read(pointer, position + 4)
             value_at = position + 4 + inline
-            size = TIFF_SIZES.get(kind, 1) * count
+            size = SIZES.get(kind, 1) * count
             if size > inline:
                 value_at = read(pointer, value_at)
                 if value_at + size > len(data):
