@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from imagewarehouse.errors import (
@@ -29,8 +30,10 @@ from imagewarehouse.errors import (
     Truncated,
 )
 from imagewarehouse.images.colour import to_8_bit
-from imagewarehouse.images.formats import ImageFormat
-from imagewarehouse.images.walkers.walking import Ceilings
+from imagewarehouse.images.formats import FORMATS, ImageFormat
+from imagewarehouse.images.heif_decoder import HOW_TO_GET_IT, check_primary, heif_available
+from imagewarehouse.images.walkers.jpeg2000 import levels_of, reduction
+from imagewarehouse.images.walkers.walking import check_pixels
 from imagewarehouse.limits import Limits
 from imagewarehouse.text import one_line
 
@@ -55,7 +58,11 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _CHANNELS = ("RGB", "L")  # what models take
+_DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+# Bytes a pixel that are held besides, measured: while these modes become 8 bits, or transparency is laid over a colour.
+_OF_COPIES = 11.0
 _GPS_IFD = 0x8825
+_FEATURES = {"AVIF": "avif", "WEBP": "webp", "JPEG": "jpg", "PNG": "zlib", "JPEG2000": "jpg_2000"}  # Pillow's names
 # What the decoders raise on broken input, over every format: Pillow promises OSError, its plugins also let these out.
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, struct.error,
                   ArithmeticError, RuntimeError, AssertionError)  # fmt: skip
@@ -131,11 +138,19 @@ class ShapeMismatch(ValueError):
 
 
 def can_decode(image_format: ImageFormat) -> bool:
-    """Whether this build of Pillow decodes the format."""
+    """Whether the format is decoded by what is installed here."""
     if image_format.walk is None:
         return False
-    feature = {"AVIF": "avif", "WEBP": "webp", "JPEG": "jpg", "PNG": "zlib"}.get(image_format.name)
+    if image_format.name == "HEIF":
+        return heif_available()
+    feature = _FEATURES.get(image_format.name)
     return feature is None or bool(features.check(feature))
+
+
+def no_decoder(image_format: ImageFormat) -> NoDecoder:
+    """The error that names the format and, where there is one, how to get a decoder for it."""
+    how = HOW_TO_GET_IT if image_format.name == "HEIF" else "this build has none"
+    return NoDecoder(f"no decoder for {image_format.name} ({image_format.media_types[0]}) here: {how}")
 
 
 def check_image(content: bytes, image_format: ImageFormat, limits: Limits) -> ImageFacts:
@@ -153,11 +168,10 @@ def check_and_decode(
 ) -> tuple[ImageFacts, Decoded | None]:
     """As `check_image`; with a `spec` the same decode also gives what `decode_rgb` would."""
     if image_format.walk is None or not can_decode(image_format):
-        raise NoDecoder(f"{image_format.media_types[0]} is accepted by setting, but this build has no decoder for it")
-    name = image_format.name
-    most = limits.max_pixels * 4 // image_format.bytes_per_pixel
+        raise no_decoder(image_format)
+    name, ceilings = image_format.name, image_format.ceilings(limits)
     try:
-        extent = image_format.walk(content, Ceilings(most, limits.max_frames))
+        extent = image_format.walk(content, ceilings)
     except (struct.error, IndexError) as err:
         raise Truncated(f"{name}: the file ends inside its header") from err
     except (OverflowError, ValueError) as err:  # a number that no file of this length can mean
@@ -168,12 +182,13 @@ def check_and_decode(
     decoded = None
     try:
         with _open(content, name) as image:
-            width, height = image.size
-            if width * height > most:  # in case the decoder reads the header otherwise than the walker did
-                raise TooManyPixels(f"{name}: {width} x {height} pixels, at most {most} in all are allowed")
+            width, height = reversed(image.size) if extent.turned else image.size
+            # Once more, in case the decoder reads the header otherwise than the walker did.
+            copied = ceilings.bytes_per_pixel and (image.mode in _DEEP or image.has_transparency_data)
+            check_pixels(name, width, height, ceilings, ceilings.bytes_per_pixel + (_OF_COPIES if copied else 0))
             mode = image.mode
             # JPEG: every coefficient is read and checked all the same, but at 1/8 the pixels cost a fifth of the time.
-            _load(image, side=1 if spec is None else _side(spec))
+            _load(image, content, side=1 if spec is None else _side(spec))
             if image.mode not in _CHANNELS or image.has_transparency_data:  # those two become each other at any pixel
                 pixel = image.crop((0, 0, 1, 1))
                 for channels in _CHANNELS:
@@ -208,7 +223,7 @@ def decode_rgb(content: bytes, spec: InputSpec, image_format: str | None = None)
     """
     try:
         with _open(content, image_format) as image:
-            _load(image, _side(spec))
+            _load(image, content, _side(spec))
             return _fitted(image, spec)
     except (*_DECODE_ERRORS, Image.DecompressionBombError, MemoryError) as err:
         raise Corrupt(f"{image_format or 'image'}: {one_line(err)}") from err
@@ -247,15 +262,26 @@ def gps_position(content: bytes, image_format: str) -> tuple[float, float] | Non
 
 
 def _open(content: bytes, image_format: str | None) -> Image.Image:
-    formats = [image_format] if image_format else ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
-    return Image.open(io.BytesIO(content), formats=formats)
+    formats = [image_format] if image_format else [f.name for f in FORMATS.values() if can_decode(f)]
+    image = Image.open(io.BytesIO(content), formats=formats)
+    if image.format == "HEIF":
+        check_primary(image)
+    return image
 
 
-def _load(image: Image.Image, side: int) -> None:
-    """Decode the first frame; a JPEG at the least scale that leaves `side` pixels on each side."""
+def _load(image: Image.Image, content: bytes, side: int) -> None:
+    """Decode the first frame; a JPEG or JPEG 2000 at the least scale that leaves `side` pixels on each side."""
     if isinstance(image, JpegImageFile):  # also one that calls itself MPO
         image.draft(image.mode, (side, side))
+    elif isinstance(image, Jpeg2KImageFile):
+        image.reduce = times = reduction(*image.size, levels_of(content), side)
+        # Pillow rounds what is left, OpenJPEG rounds up: they have to agree.
+        image._size = (_rounded_up(image.width, 1 << times), _rounded_up(image.height, 1 << times))
     image.load()
+
+
+def _rounded_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def _side(spec: InputSpec) -> int:
@@ -279,6 +305,10 @@ def _fitted(loaded: Image.Image, spec: InputSpec) -> UInt8Array:
 
 def _upright(image: Image.Image) -> Image.Image:
     """The loaded picture as its EXIF block wants it shown; as it is where that block cannot be read."""
+    if (
+        image.format == "HEIF"
+    ):  # libheif has turned it, by the file's own boxes; what EXIF says does not count beside them
+        return image
     try:
         turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except _DECODE_ERRORS:  # no pixel depends on it
