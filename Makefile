@@ -22,16 +22,19 @@ endif
 PYTHON_VERSION := 3.11
 PLATFORM := linux-x86_64
 VARIANT := core
+# Clients of stores that most NiFis have no use for, such as hdfs,hbase.
 STORES :=
+# HEIC=no leaves out the decoder of HEIC, parts of which are under the LGPL.
+HEIC := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled mutated soak soak-nifi clean
+.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-formats mutated soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  make run ARGS='--data /srv/images'   passes options on; see $(BIN)/imagewarehouse run --help"
 	@echo "  make run KUDU=local                  starts a Kudu of its own; KUDU=HOST:PORT uses yours"
-	@echo "  make nar PYTHON_VERSION=3.12         also PLATFORM=linux-aarch64, VARIANT=tensorflow,"
+	@echo "  make nar PYTHON_VERSION=3.12         also PLATFORM=linux-aarch64, VARIANT=tensorflow, HEIC=no,"
 	@echo "                                       STORES=hdfs,hbase: their clients, which are not in it otherwise"
 
 run: $(VENV)/.run $(RUN_NEEDS) ## Set everything up and start the service
@@ -77,7 +80,7 @@ kudu: $(CLIENT) ## Fetch the Kudu client
 	@$(BIN)/python -m tools.artifacts kudu-client
 
 nar: $(CLIENT) ## Pack the processors for NiFi, with all they import, into dist
-	@$(BIN)/python -m tools.nar --python $(PYTHON_VERSION) --platform $(PLATFORM) --variant $(VARIANT) --stores '$(STORES)' $(ARGS)
+	@$(BIN)/python -m tools.nar --python $(PYTHON_VERSION) --platform $(PLATFORM) --variant $(VARIANT) --stores '$(STORES)' $(if $(filter no,$(HEIC)),--no-heic) $(ARGS)
 
 bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about five minutes)
 	$(BIN)/python -m benchmarks.classify
@@ -111,6 +114,9 @@ bench-peers: $(VENV)/.dev ## Measure /classify beside other model servers (needs
 
 bench-filled: $(VENV)/.dev ## Measure the service with a million rows and objects against an empty one (4 GB, needs a C compiler)
 	$(BIN)/python -m benchmarks.filled $(ARGS)
+
+bench-formats: $(VENV)/.dev ## Measure memory and time of decoding 12 and 50 megapixels of each format (about ten minutes)
+	$(BIN)/python -m benchmarks.formats $(ARGS)
 
 soak: $(VENV)/.dev ## Watch the memory over 20,000 requests (about a minute)
 	$(BIN)/python -m benchmarks.soak

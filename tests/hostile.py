@@ -19,6 +19,7 @@ from datetime import datetime, timedelta, timezone
 
 import numpy as np
 
+from tests import hostile_pieces
 from tests.hostile_pictures import (
     APNG,
     AVIF,
@@ -34,8 +35,10 @@ from tests.hostile_pictures import (
     IEND,
     IHDR,
     IMAGE_WIDTH,
+    JP2,
     JPEG,
     JPEG_THUMBNAIL,
+    JXL,
     LONG,
     MP4,
     PNG,
@@ -104,6 +107,7 @@ STATUS = {
     "image.trailing_data": 422,
     "image.truncated": 422,
     "image.type_mismatch": 415,
+    "image.unsupported": 422,
     "request.malformed_base64": 400,
     "request.malformed_json": 400,
     "request.malformed_multipart": 400,
@@ -421,7 +425,7 @@ NOT_ACCEPTED = {
     "zip": ("application/zip", ZIP),
     "xml": ("application/xml", SVG),
     "icon": ("image/x-icon", PNG),
-    "heic": ("image/heic", HEIC),
+    "jxl": ("image/jxl", JXL),
     "any-image": ("image/*", PNG),
     "anything": ("*/*", PNG),
     "half": ("image/", PNG),
@@ -436,6 +440,9 @@ NOT_ACCEPTED = {
 MISMATCHES = {
     "heic-as-jpeg": (HEIC, "image/jpeg"),
     "heic-as-avif": (HEIC, "image/avif"),
+    "avif-as-heic": (AVIF, "image/heic"),
+    "jp2-as-jpeg": (JP2, "image/jpeg"),
+    "heic-as-jp2": (HEIC, "image/jp2"),
     "png-as-jpeg": (PNG, "image/jpeg"),
     "png-as-jpg-in-capitals": (PNG, "IMAGE/JPG; q=1"),
     "jpeg-as-png": (JPEG, "image/png"),
@@ -454,7 +461,7 @@ TYPES = [
     bad("type-missing-suffix-of-another-format", PNG, None, "image.type_mismatch", file_name="picture.jpg"),
     bad("type-not-in-the-operators-list", JPEG, "image/jpeg", "type.not_accepted", rules={"media_types": "image/png"}),
     bad("type-octet-stream-with-a-good-name", PNG, "application/octet-stream", "type.not_accepted", file_name="a.png"),
-    bad("heic-accepted-but-no-decoder", HEIC, "image/heic", "image.no_decoder", rules={"media_types": "image/heic"}),
+    bad("jxl-accepted-but-no-decoder", JXL, "image/jxl", "image.no_decoder", rules={"media_types": "image/jxl"}),
     *(
         bad(f"type-{name}", content, declared, "type.not_accepted")
         for name, (declared, content) in NOT_ACCEPTED.items()
@@ -513,6 +520,7 @@ CUT: dict[str, Content] = {
     "tiff-big-endian-cut": tiff(order=">")[:-10],
     "avif-without-its-pixels": AVIF[: AVIF.index(b"mdat") - 4],
     "avif-cut-in-its-meta-box": AVIF[:150],
+    **hostile_pieces.CUT,
 }
 
 # What a phone writes behind a picture, with something in it that another program reads, or not as a phone writes it.
@@ -554,7 +562,7 @@ TRAILING: dict[str, Content] = {
     **COSTLY_TRAILERS,
     **{
         f"{name}-with-{tail}-behind-it": HEALTHY[name][1] + data
-        for name in ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif")
+        for name in ("jpeg", "png", "webp", "gif", "bmp", "tiff", "avif", "heic", "jp2", "j2k")
         for tail, data in TAILS.items()
     },
     # the other ways to end: more scans, more frames, more pages
@@ -611,6 +619,7 @@ BOMBS: dict[str, Content] = {
     "tiff-big-endian-of-60000-squared": tiff({}, 60000, 60000, data=bytes(64), order=">"),
     "tiff-deflate-bomb": tiff({COMPRESSION: (SHORT, 1, 8)}, 60000, 60000, data=zlib.compress(bytes(1_000_000))),
     "avif-of-60000-squared": avif_sized(AVIF, 60000, 60000),
+    **hostile_pieces.BOMBS,
 }
 
 FRAMES: dict[str, Content] = {
@@ -625,6 +634,7 @@ FRAMES: dict[str, Content] = {
     "tiff-of-101-pages": tiff_pages(101),
     "tiff-of-10000-pages": lambda: tiff_pages(10_000),
     "avif-of-101-frames": lambda: animated("AVIF", 101, speed=10),
+    **hostile_pieces.FRAMES,
 }
 
 CORRUPT: dict[str, Content] = {
@@ -711,6 +721,7 @@ CORRUPT: dict[str, Content] = {
     "avif-with-unknown-boxes": avif_with_foreign_boxes(AVIF),
     "avif-pixels-of-zeros": avif_with_blank_pixels(AVIF),
     "avif-of-0-by-0": avif_sized(AVIF, 0, 0),
+    **hostile_pieces.CORRUPT,
 }
 
 
@@ -731,6 +742,7 @@ COSTLY_CORRUPT: dict[str, Content] = {
     "tiff-of-1000-equal-strip-lists": lambda: tiff_equal_tags(STRIP_OFFSETS, 1000, 1_000_000),
     "tiff-of-5-million-sub-directories": lambda: tiff_equal_tags(SUB_DIRECTORIES, 5, 1_000_000),
     "tiff-tile-of-40000-squared": tiff_tiled(40000, 40000, zlib.compress(bytes(400)), 8),  # 1.6 GB from 148 bytes
+    **hostile_pieces.COSTLY_CORRUPT,
 }
 
 
@@ -747,6 +759,7 @@ PICTURES = [
     *(bad(name, content, type_of(name), "image.too_many_frames") for name, content in FRAMES.items()),
     *(bad(name, content, type_of(name), "image.corrupt") for name, content in CORRUPT.items()),
     *(bad(name, content, type_of(name), "image.corrupt") for name, content in COSTLY_CORRUPT.items()),
+    *(bad(name, content, type_of(name), "image.unsupported") for name, content in hostile_pieces.UNSUPPORTED.items()),
     bad("png-one-row-over", PNG, "image/png", "image.too_many_pixels", limits={"max_pixels": 64 * 47}),
     bad("jpeg-over-a-small-limit", JPEG, "image/jpeg", "image.too_many_pixels", limits={"max_pixels": 1000}),
     bad("webp-over-a-small-limit", WEBP, "image/webp", "image.too_many_pixels", limits={"max_pixels": 1000}),
@@ -754,6 +767,12 @@ PICTURES = [
     bad("bmp-over-a-small-limit", BMP, "image/bmp", "image.too_many_pixels", limits={"max_pixels": 1000}),
     bad("tiff-over-a-small-limit", TIFF, "image/tiff", "image.too_many_pixels", limits={"max_pixels": 1000}),
     bad("avif-over-a-small-limit", AVIF, "image/avif", "image.too_many_pixels", limits={"max_pixels": 1000}),
+    bad("heic-over-a-small-limit", HEIC, "image/heic", "image.too_many_pixels", limits={"max_pixels": 1000}),
+    bad("jp2-over-a-small-limit", JP2, "image/jp2", "image.too_many_pixels", limits={"max_pixels": 1000}),
+    *(
+        bad(f"{name}-over-a-small-memory", content, declared, "image.too_many_pixels", limits={"max_memory": 4})
+        for name, (declared, content) in HEALTHY.items()
+    ),
     bad("gif-of-3-frames-not-1", GIF_ANIMATED, "image/gif", "image.too_many_frames", limits={"max_frames": 1}),
     bad("apng-of-3-frames-not-2", APNG, "image/png", "image.too_many_frames", limits={"max_frames": 2}),
     bad("webp-of-3-frames-not-2", WEBP_ANIMATED, "image/webp", "image.too_many_frames", limits={"max_frames": 2}),

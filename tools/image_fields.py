@@ -374,7 +374,7 @@ def _bmp_fields(data: bytes) -> Iterator[Field]:
     yield from _list_fields("pixels", _number(data, 10, 4, "little"), 1, 16, most=16)
 
 
-# --- AVIF -----------------------------------------------------------------------------------------------------------
+# --- AVIF and HEIF -----------------------------------------------------------------------------------------------------------
 
 _CONTAINERS = frozenset(
     (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"dinf", b"iprp", b"ipco", b"edts", b"udta", b"tref")
@@ -480,6 +480,86 @@ def _tiff_parts(data: bytes) -> Iterator[Part]:
             yield Part(field.at, field.at + 2, field.at + (20 if big else 12))
 
 
+# --- JPEG 2000 ------------------------------------------------------------------------------------------------------
+
+_SUPER_BOXES = frozenset((b"jp2h", b"res ", b"uinf", b"asoc"))
+_J2K_ROWS: dict[int, tuple[tuple[str, int], ...]] = {
+    0x51: (("capabilities", 2), ("width", 4), ("height", 4), ("x offset", 4), ("y offset", 4), ("tile width", 4),
+           ("tile height", 4), ("tile x offset", 4), ("tile y offset", 4), ("components", 2), ("bits", 1), ("step x", 1),
+           ("step y", 1)),
+    0x52: (("coding style", 1), ("progression", 1), ("layers", 2), ("transform of colours", 1), ("levels", 1),
+           ("block width", 1), ("block height", 1), ("block style", 1), ("wavelet", 1), ("precinct", 1), ("precinct", 1)),
+    0x53: (("component", 1), ("coding style", 1), ("levels", 1), ("block width", 1), ("block height", 1), ("block style", 1),
+           ("wavelet", 1)),
+    0x90: (("tile", 2), ("length of a tile part", 4), ("tile part", 1), ("tile parts", 1)),
+}  # fmt: skip
+
+
+def _jp2_parts(data: bytes, start: int = 0, stop: int | None = None, around: tuple[int, ...] = ()) -> Iterator[Part]:
+    """Boxes, and the segments of the codestream in them; a tile's data are the body of its SOD."""
+    if not around and data.startswith(b"\xff\x4f"):
+        yield from _j2k_parts(data, 0, len(data), ())
+        return
+    at, stop = start, len(data) if stop is None else min(stop, len(data))
+    while at + 8 <= stop:
+        size, kind, head = _number(data, at, 4), data[at + 4 : at + 8], 8
+        if size == 1:
+            size, head = _number(data, at + 8, 8), 16
+        elif size == 0:
+            size = stop - at
+        yield Part(at, at + head, at + size, around)
+        if size < head:
+            return
+        inside = (*around, at) if head == 8 and _number(data, at, 4) else around
+        if kind in _SUPER_BOXES and len(around) < 10:
+            yield from _jp2_parts(data, at + head, at + size, inside or (at,))
+        elif kind == b"jp2c":
+            yield from _j2k_parts(data, at + head, min(stop, at + size), inside)
+        at += size
+
+
+def _j2k_parts(data: bytes, start: int, stop: int, around: tuple[int, ...]) -> Iterator[Part]:
+    at, tile_end = start + 2, stop
+    while at + 4 <= stop:
+        marker = data[at + 1]
+        if marker == 0x93:
+            yield Part(at, at + 2, max(at + 2, tile_end), around)
+            at = max(at + 2, tile_end)
+            continue
+        length = _number(data, at + 2, 2)
+        if data[at] != 0xFF or length < 2:
+            return
+        if marker == 0x90:
+            tile_end = at + _number(data, at + 6, 4)
+        yield Part(at, at + 4, at + 2 + length, around)
+        at += 2 + length
+
+
+def _jp2_fields(data: bytes) -> Iterator[Field]:
+    for part in _jp2_parts(data):
+        head, kind = data[part.start : part.start + 2], data[part.start + 4 : part.start + 8]
+        if head[:1] == b"\xff" and part.body - part.start in (2, 4):
+            marker = head[1]
+            yield Field("marker", part.start + 1, 1)
+            if part.body - part.start == 4:
+                yield Field(f"length of segment {marker:02x}", part.start + 2, 2)
+            yield from _row(part.body, "big", *_J2K_ROWS.get(marker, ()))
+            yield from _list_fields(f"segment {marker:02x}", part.body, 1, part.end - part.body, most=24)
+            continue
+        name = kind.decode("latin-1")
+        yield Field(f"size of {name}", part.start, 4)
+        yield Field(f"kind of {name}", part.start + 4, 4)
+        if kind == b"ihdr":
+            yield from _row(
+                part.body, "big", ("height", 4), ("width", 4), ("components", 2), ("bits", 1), ("coding", 1)
+            )
+        elif kind == b"colr" and data[part.body : part.body + 1] == b"\2":
+            yield from profile_fields(data, part.body + 3)
+        elif kind not in (b"jp2h", b"jp2c"):
+            yield from _list_fields(f"byte of {name}", part.body, 1, part.end - part.body, most=16)
+            yield from _list_fields(f"32 bits of {name}", part.body, 4, (part.end - part.body) // 4)
+
+
 def _no_parts(data: bytes) -> Iterator[Part]:
     return iter(())
 
@@ -492,6 +572,8 @@ _FIELDS: dict[str, Callable[[bytes], Iterator[Field]]] = {
     "BMP": _bmp_fields,
     "TIFF": _tiff_fields,
     "AVIF": _bmff_fields,
+    "HEIF": _bmff_fields,
+    "JPEG2000": _jp2_fields,
 }
 _PARTS: dict[str, Callable[[bytes], Iterator[Part]]] = {
     "JPEG": _jpeg_parts,
@@ -501,4 +583,6 @@ _PARTS: dict[str, Callable[[bytes], Iterator[Part]]] = {
     "BMP": _no_parts,
     "TIFF": _tiff_parts,
     "AVIF": _bmff_parts,
+    "HEIF": _bmff_parts,
+    "JPEG2000": _jp2_parts,
 }

@@ -508,8 +508,11 @@ def _settings() -> tuple[Setting, ...]:
         Setting("access.keys", "Pairs name:key, or name/scopes:key with read, send or admin as scopes, separated by commas, at"
                 " least 16 characters a key. Without a value everybody may send and read.", sensitive=True),
         Setting("intake.max.size", "Largest image file.", _default("FilterImageRequest", "Maximum Size")),
-        Setting("intake.max.pixels", "Largest width times height; the decoder holds 4 bytes a pixel.",
+        Setting("intake.max.pixels", "Largest width times height, of every format.",
                 _default("FilterImageRequest", "Maximum Pixels")),
+        Setting("intake.max.memory", "Most memory that decoding one image may take, judged by its header. Formats differ:"
+                " 512 MB are 50 megapixels of JPEG, PNG or HEIC and 28 of WebP; see docs/intake.md.",
+                _default("FilterImageRequest", "Maximum Memory")),
         Setting("intake.max.frames", "Most frames of an animation or pages of a document; 1 refuses them all.",
                 _default("FilterImageRequest", "Maximum Frames")),
         Setting("intake.accepted.types", "Media types that may be declared, separated by commas.",
@@ -671,6 +674,7 @@ def handle_request(tls: bool = False) -> Group:
         {
             "Maximum Size": "#{intake.max.size}",
             "Maximum Pixels": "#{intake.max.pixels}",
+            "Maximum Memory": "#{intake.max.memory}",
             "Maximum Frames": "#{intake.max.frames}",
             "Accepted Types": "#{intake.accepted.types}",
             "Allow Trailing Data": "#{intake.allow.trailing.data}",

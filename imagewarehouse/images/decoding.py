@@ -29,11 +29,12 @@ from imagewarehouse.errors import (
 )
 from imagewarehouse.images.colour import WHITE, Background, converted, for_conversion, to_8_bit
 from imagewarehouse.images.formats import ImageFormat, sniff
+from imagewarehouse.images.heif_decoder import HOW_TO_GET_IT, heif_available
 from imagewarehouse.images.metadata_blocks import DECODE_ERRORS, open_image
 from imagewarehouse.images.opening import Picture, open_picture, refuse_rare_jpeg
 from imagewarehouse.images.orientation import ORIENTATION, turned
 from imagewarehouse.images.profiles import Conversion
-from imagewarehouse.images.walkers.walking import Ceilings
+from imagewarehouse.images.walkers.walking import check_pixels
 from imagewarehouse.limits import Limits
 from imagewarehouse.text import one_line
 
@@ -48,7 +49,11 @@ Float32Array = npt.NDArray[np.float32]
 Fit = Literal["stretch", "crop", "pad"]
 
 _CHANNELS = ("RGB", "L")  # what models take
+_DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+# Bytes a pixel that are held besides, measured: while these modes become 8 bits, or transparency is laid over a colour.
+_OF_COPIES = 11.0
 _GPS_IFD = 0x8825
+_FEATURES = {"AVIF": "avif", "WEBP": "webp", "JPEG": "jpg", "PNG": "zlib", "JPEG2000": "jpg_2000"}  # Pillow's names
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +130,19 @@ class ShapeMismatch(ValueError):
 
 
 def can_decode(image_format: ImageFormat) -> bool:
-    """Whether this build of Pillow decodes the format."""
+    """Whether the format is decoded by what is installed here."""
     if image_format.walk is None:
         return False
-    feature = {"AVIF": "avif", "WEBP": "webp", "JPEG": "jpg", "PNG": "zlib"}.get(image_format.name)
+    if image_format.name == "HEIF":
+        return heif_available()
+    feature = _FEATURES.get(image_format.name)
     return feature is None or bool(features.check(feature))
+
+
+def no_decoder(image_format: ImageFormat) -> NoDecoder:
+    """The error that names the format and, where there is one, how to get a decoder for it."""
+    how = HOW_TO_GET_IT if image_format.name == "HEIF" else "this build has none"
+    return NoDecoder(f"no decoder for {image_format.name} ({image_format.media_types[0]}) here: {how}")
 
 
 def check_image(content: bytes, image_format: ImageFormat, limits: Limits) -> ImageFacts:
@@ -147,11 +160,10 @@ def check_and_decode(
 ) -> tuple[ImageFacts, Decoded | None]:
     """As `check_image`; with a `spec` the same decode also gives what `decode_rgb` would."""
     if image_format.walk is None or not can_decode(image_format):
-        raise NoDecoder(f"{image_format.media_types[0]} is accepted by setting, but this build has no decoder for it")
-    name = image_format.name
-    most = limits.max_pixels * 4 // image_format.bytes_per_pixel
+        raise no_decoder(image_format)
+    name, ceilings = image_format.name, image_format.ceilings(limits)
     try:
-        extent = image_format.follow(content, Ceilings(most, limits.max_frames))
+        extent = image_format.follow(content, ceilings)
     except (struct.error, IndexError) as err:
         raise Truncated(f"{name}: the file ends inside its header") from err
     except (OverflowError, ValueError) as err:  # a number that no file of this length can mean
@@ -164,8 +176,11 @@ def check_and_decode(
     try:
         with opened(content, name) as picture:
             width, height = picture.width, picture.height
-            if width * height > most:  # in case the decoder reads the header otherwise than the walker did
-                raise TooManyPixels(f"{name}: {width} x {height} pixels, at most {most} in all are allowed")
+            if extent.turned:
+                width, height = height, width
+            # Once more, in case the decoder reads the header otherwise than the walker did.
+            copied = ceilings.bytes_per_pixel and (picture.mode in _DEEP or picture.image.has_transparency_data)
+            check_pixels(name, width, height, ceilings, ceilings.bytes_per_pixel + (_OF_COPIES if copied else 0))
             # JPEG: every coefficient is read and checked all the same, but at 1/8 the pixels cost a fifth of the time.
             image = picture.load(side=1 if spec is None else _side(spec))
             if image.mode not in _CHANNELS or image.has_transparency_data:  # those two become each other at any pixel
@@ -253,7 +268,7 @@ def opened(content: bytes, image_format: str | None) -> Iterator[Picture]:
     """
     if image_format is None:
         found = sniff(content)
-        if found is None or found.walk is None:
+        if found is None or not can_decode(found):
             raise Corrupt("image: not of a format that is decoded here")
         image_format = found.name
     picture = open_picture(content, image_format)
@@ -287,6 +302,10 @@ def _fitted(loaded: Image.Image, spec: InputSpec, conversion: Conversion | None)
 
 def orientation_of(loaded: Image.Image) -> object:
     """What a loaded picture says about its turn: 1 to 8, as EXIF has it; 1 where nothing can be read."""
+    if (
+        loaded.format == "HEIF"
+    ):  # libheif has turned it, by the file's own boxes; what EXIF says does not count beside them
+        return 1
     try:
         return loaded.getexif().get(ORIENTATION, 1)
     except DECODE_ERRORS:  # no pixel depends on it

@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PIL import Image
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from imagewarehouse.errors import Unsupported
 from imagewarehouse.images import bmff_items, bmp_pixels, png_pixels, tiff_pixels
+from imagewarehouse.images.heif_decoder import check_primary
 from imagewarehouse.images.metadata_blocks import NOTES, open_image, readable
 from imagewarehouse.images.profiles import CodedColours, Colours, colours_of
+from imagewarehouse.images.walkers.jpeg2000 import levels_of, reduction
 from imagewarehouse.images.walkers.walking import PROFILE
 
 _JPEG_FRAMES = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical", 0xCB: "lossless",
@@ -38,10 +41,14 @@ class Picture:
     crop: tuple[int, int, int, int] | None = None
 
     def load(self, side: int) -> Image.Image:
-        """Decode the first frame, not yet turned; a JPEG at the least scale that leaves `side` pixels on each side."""
+        """Decode the first frame, not yet turned; JPEG and JPEG 2000 at the least scale with `side` pixels a side."""
         image = self.image
         if isinstance(image, JpegImageFile):  # also one that calls itself MPO
             image.draft(image.mode, (side, side))
+        elif isinstance(image, Jpeg2KImageFile):
+            image.reduce = times = reduction(*image.size, levels_of(self.content), side)
+            # Pillow rounds what is left, OpenJPEG rounds up: they have to agree.
+            image._size = (_rounded_up(image.width, 1 << times), _rounded_up(image.height, 1 << times))
         if image.format == "PNG":
             image = png_pixels.load_png(image, self.content)
         elif image.format == "GIF":
@@ -69,6 +76,8 @@ def open_picture(content: bytes, image_format: str) -> Picture:
         if image_format == "JPEG":
             refuse_rare_jpeg(content)
         raise
+    if image_format == "HEIF":
+        check_primary(image)
     if image_format == "AVIF":
         properties = bmff_items.item_properties(content)
         profile = image.info.get("icc_profile")
@@ -124,6 +133,10 @@ def _open_bmp(content: bytes) -> Picture:
     if (profile := bmp_pixels.profile_of(content)) is not None:
         image.info["icc_profile"] = profile
     return _picture(image, content)
+
+
+def _rounded_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def _load_gif(image: Image.Image) -> Image.Image:

@@ -14,6 +14,7 @@ from imagewarehouse.images.formats import sniff
 from imagewarehouse.images.metadata_blocks import DECODE_ERRORS
 from imagewarehouse.images.orientation import turned
 from imagewarehouse.images.profiles import Conversion
+from imagewarehouse.images.walkers.walking import check_pixels
 from imagewarehouse.limits import Limits
 from imagewarehouse.text import one_line
 
@@ -45,20 +46,17 @@ def thumbnail(content: bytes, side: int, limits: Limits) -> Thumbnail:
     """The picture of a file with `side` pixels on its longest side, or with as many as it has, if those are fewer.
 
     JPEG; WebP where pixels are transparent, since a page's own colour is to shine through and a PNG would be ten times
-    as long. No more is decoded than the check of requests would: `max_pixels` of `limits`, with as many fewer for formats
-    that take more memory.
+    as long. No more is decoded than the check of requests would: `max_pixels` and `max_memory` of `limits`.
 
     Raises: NoDecoder, TooManyPixels, Corrupt.
     """
     image_format = sniff(content)
     if image_format is None or not can_decode(image_format):
         raise NoDecoder(f"no thumbnail can be made of {image_format.name if image_format else 'this content'}")
-    most = limits.max_pixels * 4 // image_format.bytes_per_pixel
     try:
         with opened(content, image_format.name) as picture:
             width, height = picture.width, picture.height
-            if width * height > most:
-                raise TooManyPixels(f"{width} x {height} pixels, at most {most} are decoded")
+            check_pixels(image_format.name, width, height, image_format.ceilings(limits))
             scale = min(1.0, side / max(width, height))
             image = picture.load(2 * side)
             orientation = orientation_of(image)  # a resized image has none
