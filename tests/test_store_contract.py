@@ -20,7 +20,7 @@ from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
 from imagewarehouse.objects.settings import StoreSettings
 from imagewarehouse.objects.store import ObjectStore, StoredObject
-from tests.object_services import azure_settings, inside
+from tests.object_services import PATIENT, azure_settings, inside
 
 KEY = "ab/abcdef.jpg"
 CONTENT = bytes(range(256)) * 8
@@ -50,7 +50,7 @@ def uri(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def settings(kind: str, request: pytest.FixtureRequest) -> StoreSettings:
-    return azure_settings(request.getfixturevalue("azure_service")) if kind == "azure" else StoreSettings()
+    return azure_settings(request.getfixturevalue("azure_service")) if kind == "azure" else PATIENT
 
 
 @pytest.fixture
