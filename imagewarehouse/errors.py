@@ -213,7 +213,7 @@ class Busy(Unavailable):
 
 
 class ObjectStoreUnavailable(Unavailable):
-    code, title = "objects.unavailable", "Object store is not available"
+    code, title = "objects.unavailable", "Object store did not take the image"
 
 
 class ObjectStoreRefused(ObjectStoreUnavailable):
@@ -247,6 +247,12 @@ class UriUnavailable(Unavailable):
     """The store behind an image_uri did not answer, or not in time; the image may be read later."""
 
     code, title = "request.uri_unavailable", "image_uri could not be read right now"
+
+
+class ImageUnavailable(Unavailable):
+    """What somebody is told who reads an image while its store, or the rows that say whose it is, do not answer."""
+
+    code, title = "image.unavailable", "Image cannot be read right now"
 
 
 class ObjectDamaged(WarehouseError):

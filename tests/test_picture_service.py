@@ -297,7 +297,7 @@ def test_a_store_that_is_away_or_damaged(tmp_path: Path) -> None:
         objects.rename(service.data / "away")
         for more in ("", "/thumbnail"):
             answer = httpx.get(url(service, large, more))
-            assert (answer.status_code, answer.json()["error_code"]) == (503, "objects.unavailable")
+            assert (answer.status_code, answer.json()["error_code"]) == (503, "image.unavailable")
             assert answer.headers["retry-after"] == "5"
             assert "detail" not in answer.json()
         (service.data / "away").rename(objects)

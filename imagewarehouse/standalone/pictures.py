@@ -23,10 +23,13 @@ from imagewarehouse.errors import (
     BadParameter,
     Busy,
     ImageRejected,
+    ImageUnavailable,
     MethodNotAllowed,
     NoSuchImage,
     ObjectMissing,
+    ObjectStoreUnavailable,
     RangeNotSatisfiable,
+    RowStoreUnavailable,
     WarehouseError,
 )
 from imagewarehouse.images.thumbnails import LARGEST, SMALLEST, Thumbnail, thumbnail
@@ -118,6 +121,8 @@ class Pictures:
             return await self._picture(request, place)
         except ObjectMissing as err:  # removed between two questions
             return _refused(NoSuchImage(str(err)), request)
+        except (ObjectStoreUnavailable, RowStoreUnavailable) as err:  # their titles speak of writing
+            return _refused(ImageUnavailable(str(err)), request)
         except WarehouseError as err:
             return _refused(err, request)
 
