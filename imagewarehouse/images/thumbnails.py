@@ -57,10 +57,11 @@ def thumbnail(content: bytes, side: int, limits: Limits) -> Thumbnail:
         with opened(content, image_format.name) as picture:
             width, height = picture.width, picture.height
             check_pixels(image_format.name, width, height, image_format.ceilings(limits))
-            scale = min(1.0, side / max(width, height))
             image = picture.load(2 * side)
             orientation = orientation_of(image)  # a resized image has none
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
+            # Of what was loaded: a JPEG is smaller by now, and Pillow has turned a TIFF.
+            scale = min(side, max(width, height)) / max(image.size)
+            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
             return _encoded(turned(_small(image, size, picture.colours.conversion), orientation))
     except Image.DecompressionBombError as err:
         raise TooManyPixels(one_line(err)) from err
