@@ -28,7 +28,7 @@ STORES :=
 HEIC := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-formats mutated soak soak-nifi clean
+.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -114,6 +114,9 @@ bench-peers: $(VENV)/.dev ## Measure /classify beside other model servers (needs
 
 bench-filled: $(VENV)/.dev ## Measure the service with a million rows and objects against an empty one (4 GB, needs a C compiler)
 	$(BIN)/python -m benchmarks.filled $(ARGS)
+
+bench-check: $(VENV)/.dev ## Measure the check of an image against an older commit (ARGS="--against COMMIT")
+	$(BIN)/python -m benchmarks.check $(ARGS)
 
 bench-formats: $(VENV)/.dev ## Measure memory and time of decoding 12 and 50 megapixels of each format (about ten minutes)
 	$(BIN)/python -m benchmarks.formats $(ARGS)

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -136,7 +137,12 @@ def can_decode(image_format: ImageFormat) -> bool:
     if image_format.name == "HEIF":
         return heif_available()
     feature = _FEATURES.get(image_format.name)
-    return feature is None or bool(features.check(feature))
+    return feature is None or _pillow_has(feature)
+
+
+@cache  # Pillow looks through its C modules each time, a tenth of the check of a small picture
+def _pillow_has(feature: str) -> bool:
+    return bool(features.check(feature))
 
 
 def no_decoder(image_format: ImageFormat) -> NoDecoder:
