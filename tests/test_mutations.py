@@ -211,7 +211,8 @@ def test_parts_of_a_healthy_file_lead_to_its_end(name: str) -> None:
     """A reader of the structure that lost its way would leave the mutators nothing but noise to make."""
     for seed in seeds()[name]:
         rest = seed.content[max(part.end for part in parts(seed.content, name)) :]
-        assert rest in (b"", b";", b"\0"), seed.name  # GIF's last byte, and the padding of WebP
+        if not seed.name.startswith("behind-"):  # those have parts of other kinds behind the picture
+            assert rest in (b"", b";", b"\0"), seed.name  # GIF's last byte, and the padding of WebP
 
 
 def test_the_same_number_gives_the_same_file() -> None:

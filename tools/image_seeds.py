@@ -17,6 +17,22 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageCms
 
+from tools import trailer_seeds as behind
+from tools.heif_files import (
+    ALPHA,
+    DEPTH,
+    GAIN_MAP,
+    HeifFile,
+    auxiliary,
+    coded,
+    crop,
+    heic,
+    heic_grid,
+    mirror,
+    profile,
+    rotation,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Seed:
@@ -38,6 +54,8 @@ def seeds() -> Mapping[str, Sequence[Seed]]:
         "BMP": _bmp,
         "TIFF": _tiff,
         "AVIF": _avif,
+        "HEIF": _heif,
+        "JPEG2000": _jpeg2000,
     }
     return {
         name: tuple(Seed(name, variant, content) for variant, content in make().items())
@@ -257,6 +275,17 @@ def _jpeg() -> dict[str, bytes]:
         "comment-and-xmp": saved(plain, "JPEG", comment=b"holiday", xmp=_XMP),
         "photoshop": _with_segments(baseline, _segment(0xED, b"Photoshop 3.0\0" + resolution)),
         "index-of-pictures": _second_picture_inside(baseline, thumbnail, 2),
+        "behind-pictures": behind.with_index(baseline, thumbnail, baseline),
+        "behind-gain-map": behind.with_index(baseline, behind.gain_map(saved(grey, "JPEG"))),
+        "behind-film": baseline + behind.film(),
+        "behind-everything": behind.with_index(
+            behind.with_segments(baseline, behind.container(("image/jpeg", "Primary", 0), ("video/mp4", "MotionPhoto", 400))),
+            behind.gain_map(thumbnail),
+        ) + bytes(16) + behind.film(),
+        "behind-samsung": baseline + behind.samsung(
+            behind.TIME_OF_DAY, (0x0A30, b"MotionPhoto_Data", behind.film()), (0x0B41, b"SingeShot_DepthMap_1", _noise(90))),
+        "behind-padding": baseline + b"\xff" * 40,
+        "stray-bytes": _with_segments(baseline, _segment(0xFE, b"hi"), b"\1\2\xff\0\3"),
         "everything": _with_segments(
             saved(plain, "JPEG", icc_profile=_profile(), comment=b"x" * 300, progressive=True, dpi=(72, 72)),
             _segment(0xE1, b"Exif\0\0" + _exif(">")),
@@ -628,19 +657,23 @@ def _tiff() -> dict[str, bytes]:
     kinds = {
         "1-bit": _page(bits=1), "1-bit-inverted": _page(bits=1, photometric=0), "1-bit-filled-from-below": _page(
             bits=1, extra={266: (_SHORT, (2,))}), "2-bits": _page(bits=2), "4-bits": _page(bits=4), "12-bits": _page(bits=12),
-        "16-bits": _page(bits=16), "16-bits-signed": _page(bits=16, sample_format=2, extra=signed[16]), "32-bits": _page(bits=32),
+        "16-bits": _page(bits=16), "16-bits-signed": _page(bits=16, sample_format=2, extra=signed[16]),
+        "32-bits": _page(bits=32),
         "32-bits-signed": _page(bits=32, sample_format=2, extra=signed[32]), "float": _float_page("<f4"),
         "float-of-16-bits": _float_page("<f2"), "float-of-64-bits": _float_page("<f8"),
         "14-bits": _page(bits=14), "16-bits-inverted": _page(bits=16, photometric=0), "64-bits": _page(bits=64),
         "planar-of-16-bits": _page(samples=3, bits=16, photometric=2, planar=True),
-        "planar-of-16-bits-tiled": _page((40, 30), samples=3, bits=16, photometric=2, planar=True, tile=(16, 16), compression=8),
+        "planar-of-16-bits-tiled": _page(
+            (40, 30), samples=3, bits=16, photometric=2, planar=True, tile=(16, 16), compression=8),
         "rgb-of-12-bits": _page(samples=3, bits=12, photometric=2, compression=32773),
         "rgba-of-16-bits-premultiplied": _page(samples=4, bits=16, photometric=2, extra={338: (_SHORT, (1,))}),
-        "16-bits-with-predictor": _page(samples=3, bits=16, photometric=2, planar=True, compression=8, extra={317: (_SHORT, (2,))}),
+        "16-bits-with-predictor": _page(
+            samples=3, bits=16, photometric=2, planar=True, compression=8, extra={317: (_SHORT, (2,))}),
         "palette-of-8-bit-colours": _page(photometric=3, extra={320: (_SHORT, tuple(_noise(768)))}),
         "palette-alpha": _page(samples=2, photometric=3, extra={338: (_SHORT, (2,))}),
         "icc-lab": _page(samples=3, photometric=9), "lab-of-16-bits": _page(samples=3, bits=16, photometric=8),
-        "many-bands": _page(samples=8), "8-bits-filled-from-below": _page(samples=3, photometric=2, extra={266: (_SHORT, (2,))}),
+        "many-bands": _page(samples=8),
+        "8-bits-filled-from-below": _page(samples=3, photometric=2, extra={266: (_SHORT, (2,))}),
         "grey-alpha": _page(samples=2, extra={338: (_SHORT, (2,))}), "rgb-of-16-bits": _page(samples=3, bits=16, photometric=2),
         "rgba": _page(samples=4, photometric=2, extra={338: (_SHORT, (2,))}),
         "rgba-premultiplied": _page(samples=4, photometric=2, extra={338: (_SHORT, (1,))}),
@@ -758,4 +791,97 @@ def _avif() -> dict[str, bytes]:
         "open-end": still[:at] + bytes(4) + still[at + 4 :],
         "data-first": _with_data_first(still),
         "free-boxes": still + struct.pack(">I4s", 20, b"free") + bytes(12) + struct.pack(">I4s", 8, b"skip"),
+    }  # fmt: skip
+
+
+# --- HEIF -----------------------------------------------------------------------------------------------------------
+
+
+def _heif_of_a_phone() -> bytes:
+    """A turned grid with what phones put beside it: a thumbnail, a gain map, a depth map, EXIF and XMP."""
+    file = HeifFile()
+    picture = file.grid(coded("colour"), 3, 2, 150, 120, rotation(3), profile(_profile()))
+    thumbnail = file.picture(coded("colour"))
+    file.refer(b"thmb", thumbnail, picture)
+    for kind in (GAIN_MAP, DEPTH):
+        file.refer(b"auxl", file.picture(coded("grey"), auxiliary(kind), hidden=True), picture)
+    file.exif(_exif(), picture)
+    file.refer(b"cdsc", file.item(b"mime", _XMP), picture)
+    return file.content(picture)
+
+
+def _heif_with_alpha() -> bytes:
+    file = HeifFile()
+    picture = file.picture(coded("deep"), mirror(1))
+    file.refer(b"auxl", file.picture(coded("grey"), auxiliary(ALPHA)), picture)
+    return file.content(picture)
+
+
+def _heif_of_several() -> bytes:
+    file = HeifFile(b"mif1")
+    first, second = file.picture(coded("grey")), file.picture(coded("colour"))
+    file.exif(_exif(">"), second)
+    return file.content(second if first else 0)
+
+
+def _heif() -> dict[str, bytes]:
+    single = HeifFile()
+    picture = single.picture(coded("colour"))
+    still = single.content(picture)
+    at = still.index(b"mdat") - 4
+    return {
+        "still": still,
+        "444": heic("colour-444"),
+        "of-10-bits": heic("deep"),
+        "of-10-bits-422": heic("deep-422"),
+        "grey": heic("grey"),
+        "turned": heic("quarters", rotation(1)),
+        "cropped": heic("quarters", crop(40, 24, -4, 6)),
+        "grid": heic_grid("quarters", 2, 2, 100, 90),
+        "from-a-phone": _heif_of_a_phone(),
+        "alpha": _heif_with_alpha(),
+        "several": _heif_of_several(),
+        "in-meta": single.content(picture, in_meta=True),
+        "open-end": still[:at] + bytes(4) + still[at + 4 :],
+        "free-boxes": still + struct.pack(">I4s", 20, b"free") + bytes(12) + struct.pack(">I4s", 8, b"skip"),
+    }
+
+
+# --- JPEG 2000 ------------------------------------------------------------------------------------------------------
+
+
+def _jp2_with_profile(jp2: bytes) -> bytes:
+    """Its colours by an ICC profile, and a box of XML in front of the picture."""
+    header, colours, end = jp2.index(b"jp2h") - 4, jp2.index(b"colr") - 4, jp2.index(b"jp2c") - 4
+    colour = b"\2\0\0" + _profile()
+    body = jp2[header + 8 : colours] + struct.pack(">I4s", len(colour) + 8, b"colr") + colour
+    xml = struct.pack(">I4s", len(_XMP) + 8, b"xml ") + _XMP
+    return jp2[:header] + struct.pack(">I4s", len(body) + 8, b"jp2h") + body + xml + jp2[end:]
+
+
+def _jpeg2000() -> dict[str, bytes]:
+    plain = _picture()
+    stream = {"no_jp2": True}
+    jp2 = saved(plain, "JPEG2000")
+    at = jp2.index(b"jp2c") - 4
+    return {
+        "jp2": jp2,
+        "codestream": saved(plain, "JPEG2000", **stream),
+        "grey": saved(_picture("L"), "JPEG2000"),
+        "grey-of-16-bits": saved(_picture("I;16"), "JPEG2000"),
+        "grey-alpha": saved(_picture("LA"), "JPEG2000"),
+        "rgba": saved(_transparent(), "JPEG2000"),
+        "one-pixel": saved(_picture("RGB", 1, 1), "JPEG2000"),
+        "odd-size": saved(_picture("RGB", 17, 5), "JPEG2000", num_resolutions=3),
+        "tiles": saved(_picture("RGB", 80, 60), "JPEG2000", tile_size=(32, 32)),
+        "tiles-codestream": saved(_picture("L", 80, 60), "JPEG2000", tile_size=(32, 16), **stream),
+        "lossy": saved(_picture("RGB", 150, 100), "JPEG2000", irreversible=True, quality_mode="rates", quality_layers=[20]),
+        "layers": saved(plain, "JPEG2000", quality_mode="rates", quality_layers=[40, 20, 10, 1]),
+        "precincts": saved(_picture("RGB", 150, 100), "JPEG2000", precinct_size=(64, 64), codeblock_size=(16, 16)),
+        "by-position": saved(plain, "JPEG2000", progression="PCRL", codeblock_size=(4, 4)),
+        "offset": saved(plain, "JPEG2000", offset=(5, 3), tile_offset=(2, 1), tile_size=(64, 64)),
+        "comment": saved(plain, "JPEG2000", comment="holiday", **stream),
+        "profile": _jp2_with_profile(jp2),
+        "open-end": jp2[:at] + bytes(4) + jp2[at + 4 :],
+        "two-streams": jp2 + jp2[at:],
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""`imagewarehouse model`: shows a model folder."""
+"""`imagewarehouse model`: shows a model folder, and writes its files in other formats."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from pathlib import Path
 
 import click
 
+from imagewarehouse.cli.export_model import export_model
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 
 
 @click.group()
 def model() -> None:
-    """Look at models."""
+    """Look at models, and write them in other formats."""
+
+
+model.add_command(export_model)
 
 
 @model.command()

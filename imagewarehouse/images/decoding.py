@@ -7,7 +7,6 @@ the decoder; only the formats of `imagewarehouse.images.formats` are ever opened
 
 from __future__ import annotations
 
-import io
 import struct
 import time
 import warnings
@@ -30,10 +29,12 @@ from imagewarehouse.errors import (
 )
 from imagewarehouse.images.colour import WHITE, Background, converted, for_conversion, to_8_bit
 from imagewarehouse.images.formats import ImageFormat, sniff
+from imagewarehouse.images.heif_decoder import HOW_TO_GET_IT, heif_available
+from imagewarehouse.images.metadata_blocks import DECODE_ERRORS, open_image
 from imagewarehouse.images.opening import Picture, open_picture, refuse_rare_jpeg
 from imagewarehouse.images.orientation import ORIENTATION, turned
-from imagewarehouse.images.profiles import UNREADABLE_PROFILE, Conversion
-from imagewarehouse.images.walkers.walking import Ceilings
+from imagewarehouse.images.profiles import Conversion
+from imagewarehouse.images.walkers.walking import check_pixels
 from imagewarehouse.limits import Limits
 from imagewarehouse.text import one_line
 
@@ -48,10 +49,11 @@ Float32Array = npt.NDArray[np.float32]
 Fit = Literal["stretch", "crop", "pad"]
 
 _CHANNELS = ("RGB", "L")  # what models take
+_DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+# Bytes a pixel that are held besides, measured: while these modes become 8 bits, or transparency is laid over a colour.
+_OF_COPIES = 11.0
 _GPS_IFD = 0x8825
-# What the decoders raise on broken input, over every format: Pillow promises OSError, its plugins also let these out.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, struct.error,
-                  ArithmeticError, RuntimeError, AssertionError)  # fmt: skip
+_FEATURES = {"AVIF": "avif", "WEBP": "webp", "JPEG": "jpg", "PNG": "zlib", "JPEG2000": "jpg_2000"}  # Pillow's names
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +130,19 @@ class ShapeMismatch(ValueError):
 
 
 def can_decode(image_format: ImageFormat) -> bool:
-    """Whether this build of Pillow decodes the format."""
+    """Whether the format is decoded by what is installed here."""
     if image_format.walk is None:
         return False
-    feature = {"AVIF": "avif", "WEBP": "webp", "JPEG": "jpg", "PNG": "zlib"}.get(image_format.name)
+    if image_format.name == "HEIF":
+        return heif_available()
+    feature = _FEATURES.get(image_format.name)
     return feature is None or bool(features.check(feature))
+
+
+def no_decoder(image_format: ImageFormat) -> NoDecoder:
+    """The error that names the format and, where there is one, how to get a decoder for it."""
+    how = HOW_TO_GET_IT if image_format.name == "HEIF" else "this build has none"
+    return NoDecoder(f"no decoder for {image_format.name} ({image_format.media_types[0]}) here: {how}")
 
 
 def check_image(content: bytes, image_format: ImageFormat, limits: Limits) -> ImageFacts:
@@ -150,24 +160,27 @@ def check_and_decode(
 ) -> tuple[ImageFacts, Decoded | None]:
     """As `check_image`; with a `spec` the same decode also gives what `decode_rgb` would."""
     if image_format.walk is None or not can_decode(image_format):
-        raise NoDecoder(f"{image_format.media_types[0]} is accepted by setting, but this build has no decoder for it")
-    name = image_format.name
-    most = limits.max_pixels * 4 // image_format.bytes_per_pixel
+        raise no_decoder(image_format)
+    name, ceilings = image_format.name, image_format.ceilings(limits)
     try:
-        extent = image_format.walk(content, Ceilings(most, limits.max_frames))
+        extent = image_format.follow(content, ceilings)
     except (struct.error, IndexError) as err:
         raise Truncated(f"{name}: the file ends inside its header") from err
     except (OverflowError, ValueError) as err:  # a number that no file of this length can mean
         raise Corrupt(f"{name}: its structure makes no sense: {one_line(err)}") from err
     if extent.end < len(content) and not limits.allow_trailing_data:
         raise TrailingData(f"{name}: {len(content) - extent.end} bytes behind the end of the picture")
+    notes = extent.notes if extent.end == len(content) else (*extent.notes, "trailing_data")
     started = time.perf_counter()
     decoded = None
     try:
-        with _open(content, name) as picture:
+        with opened(content, name) as picture:
             width, height = picture.width, picture.height
-            if width * height > most:  # in case the decoder reads the header otherwise than the walker did
-                raise TooManyPixels(f"{name}: {width} x {height} pixels, at most {most} in all are allowed")
+            if extent.turned:
+                width, height = height, width
+            # Once more, in case the decoder reads the header otherwise than the walker did.
+            copied = ceilings.bytes_per_pixel and (picture.mode in _DEEP or picture.image.has_transparency_data)
+            check_pixels(name, width, height, ceilings, ceilings.bytes_per_pixel + (_OF_COPIES if copied else 0))
             # JPEG: every coefficient is read and checked all the same, but at 1/8 the pixels cost a fifth of the time.
             image = picture.load(side=1 if spec is None else _side(spec))
             if image.mode not in _CHANNELS or image.has_transparency_data:  # those two become each other at any pixel
@@ -185,7 +198,7 @@ def check_and_decode(
         raise Corrupt(f"{name}: the decoder does not recognise it") from err
     except MemoryError as err:
         raise TooManyPixels(f"{name}: not enough memory to decode it") from err
-    except _DECODE_ERRORS as err:
+    except DECODE_ERRORS as err:
         if name == "JPEG":
             refuse_rare_jpeg(content)
         text = one_line(err)
@@ -193,8 +206,8 @@ def check_and_decode(
         if text.startswith("image file is truncated") and name in ("JPEG", "TIFF"):
             raise Truncated(f"{name}: {text}") from err
         raise Corrupt(f"{name}: {text}") from err
-    notes = extent.notes if picture.colours.readable else (*extent.notes, UNREADABLE_PROFILE)
-    return ImageFacts(name, width, height, picture.mode, extent.frames, notes), decoded
+    notes = (*notes, *picture.notes)
+    return ImageFacts(name, width, height, picture.mode, extent.frames, tuple(dict.fromkeys(notes))), decoded
 
 
 def decode_rgb(content: bytes, spec: InputSpec, image_format: str | None = None) -> UInt8Array:
@@ -207,9 +220,9 @@ def decode_rgb(content: bytes, spec: InputSpec, image_format: str | None = None)
     Raises: Corrupt when it does not decode; Unsupported, Truncated as the check.
     """
     try:
-        with _open(content, image_format) as picture:
+        with opened(content, image_format) as picture:
             return _fitted(picture.load(_side(spec)), spec, picture.colours.conversion)
-    except (*_DECODE_ERRORS, Image.DecompressionBombError, MemoryError) as err:
+    except (*DECODE_ERRORS, Image.DecompressionBombError, MemoryError) as err:
         if image_format == "JPEG":
             refuse_rare_jpeg(content)
         raise Corrupt(f"{image_format or 'image'}: {one_line(err)}") from err
@@ -236,11 +249,11 @@ def to_batch(images: Sequence[UInt8Array], spec: InputSpec) -> Float32Array:
 def gps_position(content: bytes, image_format: str) -> tuple[float, float] | None:
     """Latitude and longitude in degrees (north and east positive) from the EXIF block, or None."""
     try:
-        with Image.open(io.BytesIO(content), formats=[image_format]) as image:
+        with open_image(content, image_format) as image:
             gps = image.getexif().get_ifd(_GPS_IFD)
             latitude, longitude = _degrees(gps[2]), _degrees(gps[4])
             south, west = gps.get(1) == "S", gps.get(3) == "W"
-    except _DECODE_ERRORS:
+    except (*DECODE_ERRORS, Image.DecompressionBombError, MemoryError):
         return None
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):
         return None
@@ -248,10 +261,14 @@ def gps_position(content: bytes, image_format: str) -> tuple[float, float] | Non
 
 
 @contextmanager
-def _open(content: bytes, image_format: str | None) -> Iterator[Picture]:
+def opened(content: bytes, image_format: str | None) -> Iterator[Picture]:
+    """A file of that format, of the one that its first bytes say by default; closed afterwards.
+
+    Raises Unsupported, Corrupt, Truncated, and one of DECODE_ERRORS.
+    """
     if image_format is None:
         found = sniff(content)
-        if found is None or found.walk is None:
+        if found is None or not can_decode(found):
             raise Corrupt("image: not of a format that is decoded here")
         image_format = found.name
     picture = open_picture(content, image_format)
@@ -271,7 +288,7 @@ def _side(spec: InputSpec) -> int:
 def _fitted(loaded: Image.Image, spec: InputSpec, conversion: Conversion | None) -> UInt8Array:
     """A loaded picture, upright and in sRGB, as (height, width, channels) of `spec`."""
     mode = "L" if spec.colour_order == "L" else "RGB"
-    image = _upright(loaded)
+    image = turned(loaded, orientation_of(loaded))
     if conversion is None:
         image = _scaled(to_8_bit(image, mode, spec.background), spec)
     else:  # small, it costs a hundredth: at most 2 of 255 off what the whole picture would give
@@ -283,13 +300,16 @@ def _fitted(loaded: Image.Image, spec: InputSpec, conversion: Conversion | None)
     return pixels[:, :, ::-1] if spec.colour_order == "BGR" else pixels
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The loaded picture as its EXIF block wants it shown; as it is where that block cannot be read."""
+def orientation_of(loaded: Image.Image) -> object:
+    """What a loaded picture says about its turn: 1 to 8, as EXIF has it; 1 where nothing can be read."""
+    if (
+        loaded.format == "HEIF"
+    ):  # libheif has turned it, by the file's own boxes; what EXIF says does not count beside them
+        return 1
     try:
-        orientation = image.getexif().get(ORIENTATION, 1)
-    except _DECODE_ERRORS:  # no pixel depends on it
-        return image
-    return turned(image, orientation)
+        return loaded.getexif().get(ORIENTATION, 1)
+    except DECODE_ERRORS:  # no pixel depends on it
+        return 1
 
 
 def _scaled(image: Image.Image, spec: InputSpec) -> Image.Image:

@@ -6,15 +6,19 @@ own part lies in `tiff_pixels`, `bmp_pixels`, `png_pixels` and `bmff_items`.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 from PIL import Image
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from imagewarehouse.errors import Unsupported
 from imagewarehouse.images import bmff_items, bmp_pixels, png_pixels, tiff_pixels
+from imagewarehouse.images.heif_decoder import check_primary
+from imagewarehouse.images.metadata_blocks import NOTES, open_image, readable
 from imagewarehouse.images.profiles import CodedColours, Colours, colours_of
+from imagewarehouse.images.walkers.jpeg2000 import levels_of, reduction
+from imagewarehouse.images.walkers.walking import PROFILE
 
 _JPEG_FRAMES = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical", 0xCB: "lossless",
                 0xCD: "hierarchical", 0xCE: "hierarchical", 0xCF: "hierarchical"}  # fmt: skip
@@ -33,13 +37,18 @@ class Picture:
     mode: str
     colours: Colours
     content: bytes
+    notes: tuple[str, ...] = ()  # codes of what beside the pixels was ignored
     crop: tuple[int, int, int, int] | None = None
 
     def load(self, side: int) -> Image.Image:
-        """Decode the first frame, not yet turned; a JPEG at the least scale that leaves `side` pixels on each side."""
+        """Decode the first frame, not yet turned; JPEG and JPEG 2000 at the least scale with `side` pixels a side."""
         image = self.image
         if isinstance(image, JpegImageFile):  # also one that calls itself MPO
             image.draft(image.mode, (side, side))
+        elif isinstance(image, Jpeg2KImageFile):
+            image.reduce = times = reduction(*image.size, levels_of(self.content), side)
+            # Pillow rounds what is left, OpenJPEG rounds up: they have to agree.
+            image._size = (_rounded_up(image.width, 1 << times), _rounded_up(image.height, 1 << times))
         if image.format == "PNG":
             image = png_pixels.load_png(image, self.content)
         elif image.format == "GIF":
@@ -54,16 +63,21 @@ def open_picture(content: bytes, image_format: str) -> Picture:
 
     Raises: Unsupported; Truncated, Corrupt, and whatever Pillow raises.
     """
-    if image_format == "TIFF" and (own := tiff_pixels.read_tiff(content)) is not None:
-        return _picture(own, content)
+    if image_format == "TIFF":
+        content, notes = readable(content, image_format)
+        if (own := tiff_pixels.read_tiff(content)) is not None:
+            own.info[NOTES] = tuple(notes)
+            return _picture(own, content)
     if image_format == "BMP":
         return _open_bmp(content)
     try:
-        image = Image.open(io.BytesIO(content), formats=[image_format])
+        image = open_image(content, image_format)
     except Exception:
         if image_format == "JPEG":
             refuse_rare_jpeg(content)
         raise
+    if image_format == "HEIF":
+        check_primary(image)
     if image_format == "AVIF":
         properties = bmff_items.item_properties(content)
         profile = image.info.get("icc_profile")
@@ -106,17 +120,23 @@ def _picture(
         width, height = tiff_pixels.stored_size(image) or image.size
         if crop is not None:
             width, height = crop[2] - crop[0], crop[3] - crop[1]
-        return Picture(image, width, height, image.mode, colours_of(image, coded), content, crop)
+        colours = colours_of(image, coded)
+        notes = (*image.info.get(NOTES, ()), *(() if colours.readable else (PROFILE,)))
+        return Picture(image, width, height, image.mode, colours, content, notes, crop)
     except BaseException:
         image.close()
         raise
 
 
 def _open_bmp(content: bytes) -> Picture:
-    image = bmp_pixels.read_bmp(content) or Image.open(io.BytesIO(content), formats=["BMP"])
+    image = bmp_pixels.read_bmp(content) or open_image(content, "BMP")
     if (profile := bmp_pixels.profile_of(content)) is not None:
         image.info["icc_profile"] = profile
     return _picture(image, content)
+
+
+def _rounded_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def _load_gif(image: Image.Image) -> Image.Image:

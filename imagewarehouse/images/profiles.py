@@ -32,7 +32,6 @@ try:
 except ImportError:  # a build of Pillow without LittleCMS: every profile is ignored, with its note
     ImageCms = None  # type: ignore[assignment]
 
-UNREADABLE_PROFILE = "unreadable_profile"  # the note of a picture whose profile was ignored
 
 _MAX_BYTES = 4 << 20  # profiles of printing presses have 0.5 to 3 MB; 4 MB take 12 ms to hash
 _KEPT = 64  # profiles; each holds at most some megabytes of tables

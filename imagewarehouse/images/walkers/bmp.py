@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from imagewarehouse.errors import Corrupt, TooLarge, Truncated
-from imagewarehouse.images.walkers.walking import Ceilings, Extent, check_pixels
+from imagewarehouse.images.walkers.walking import PROFILE, Ceilings, Extent, check_pixels
 
 # Pillow decodes run lengths in Python, byte by byte and pixel by pixel, and nothing else runs meanwhile: 0.2 s a million.
 _RLE_PIXELS = 1 << 21  # a screen of 1920 x 1080
@@ -41,8 +41,9 @@ def walk_bmp(data: bytes, ceilings: Ceilings) -> Extent:
             raise TooLarge(
                 f"BMP, run-length encoded: {len(data) - pixels_at} bytes of it, at most {_RLE_BYTES} are allowed"
             )
-    end = max(end, profile_end)
     if end > len(data):
         raise Truncated(f"BMP: its header announces {end} bytes, {len(data)} are here")
+    notes = (PROFILE,) if profile_end > len(data) else ()
+    end = max(end, min(profile_end, len(data)))
     # Its own length may count up to three bytes of padding; beyond that it is not believed.
-    return Extent(declared if end < declared <= min(end + 3, len(data)) else end)
+    return Extent(declared if end < declared <= min(end + 3, len(data)) else end, notes=notes)
