@@ -19,9 +19,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageCms, features
 
+from imagewarehouse.errors import Unsupported
 from imagewarehouse.images import profiles
 from imagewarehouse.images.decoding import InputSpec, check_and_decode, check_image, decode_rgb
 from imagewarehouse.images.formats import FORMATS, sniff
+from imagewarehouse.images.heif_decoder import heif_available
 from imagewarehouse.images.profiles import colours_of
 from imagewarehouse.limits import Limits
 from imagewarehouse.models.manifest import read_manifest
@@ -192,7 +194,7 @@ def test_converted_small_is_as_converted_whole(fit: Any, space: str) -> None:
     """The conversion comes behind the resize, where it is cheap. The other order, by LittleCMS, is what it is held to."""
     rng = np.random.default_rng(3)
     # Blotches of colours that sRGB has: what lies beyond is cut off, and means of that are another thing.
-    picture = Image.fromarray(rng.integers(50, 206, (30, 40, 3), dtype=np.uint8)).resize((800, 600))
+    picture = Image.fromarray(rng.integers(80, 176, (15, 20, 3), dtype=np.uint8)).resize((800, 600))
     icc = SPACES[space][0]
     opened, srgb = ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile("sRGB")
     converted = ImageCms.profileToProfile(picture, opened, srgb)
@@ -201,7 +203,7 @@ def test_converted_small_is_as_converted_whole(fit: Any, space: str) -> None:
     found = pixels_of(saved(picture, "PNG", icc_profile=icc), spec).astype(int)
     expected = pixels_of(saved(converted, "PNG"), spec).astype(int)
     unconverted = pixels_of(saved(picture, "PNG"), spec).astype(int)
-    assert np.abs(found - expected).mean() <= 0.7
+    assert np.abs(found - expected).mean() <= 0.6
     assert np.abs(found - expected).mean() <= 0.15 * np.abs(unconverted - expected).mean()
 
 
@@ -373,6 +375,29 @@ def test_avif_says_its_colours_in_numbers() -> None:
     assert np.abs(pixels_of(bytes(content)) - to_srgb(stored, P3, None) * 255).max() <= 3
 
 
+@pytest.mark.skipif(not heif_available(), reason="no HEIF here")
+def test_heif_says_its_colours_in_numbers() -> None:
+    content = bytearray((Path(__file__).parent / "data" / "heif" / "colour-444.heic").read_bytes())
+    stored = pixels_of(bytes(content)) / 255
+    struct.pack_into(">HH", content, content.index(b"nclx") + 4, 12, 13)
+    assert np.abs(pixels_of(bytes(content)) - to_srgb(stored, P3, None) * 255).max() <= 3
+    struct.pack_into(">HH", content, content.index(b"nclx") + 4, 9, 16)
+    with pytest.raises(Unsupported, match="PQ"):
+        pixels_of(bytes(content))
+
+
+def test_the_profile_of_a_jp2_is_found() -> None:
+    """Pillow passes over it; here it takes the place of the number for sRGB."""
+    content = saved(Image.fromarray(ramps()), "JPEG2000")
+    at = content.index(b"colr") - 4
+    box = struct.pack(">I4sBBB", 11 + len(DISPLAY_P3), b"colr", 2, 0, 0) + DISPLAY_P3
+    changed = bytearray(content[:at] + box + content[at + 15 :])
+    header = changed.index(b"jp2h") - 4
+    struct.pack_into(">I", changed, header, struct.unpack_from(">I", changed, header)[0] + len(box) - 15)
+    assert np.abs(pixels_of(bytes(changed)) - to_srgb(ramps() / 255, P3, None) * 255).max() <= 3
+    assert (pixels_of(content) == ramps()).all()
+
+
 # --- transparency ---------------------------------------------------------------------------------------------------
 
 BACKGROUND = (200, 30, 90)
@@ -424,7 +449,9 @@ def test_transparency_with_a_profile_at_another_size(fit: Any) -> None:
     converted = Image.fromarray(np.rint(to_srgb(np.asarray(picture)[:, :, :3] / 255, P3, None) * 255).astype(np.uint8))
     converted.putalpha(picture.getchannel("A"))
     found = pixels_of(saved(picture, "PNG", icc_profile=DISPLAY_P3), spec).astype(int)
-    assert np.abs(found - pixels_of(saved(converted, "PNG"), spec).astype(int)).max() <= 4
+    difference = np.abs(found - pixels_of(saved(converted, "PNG"), spec).astype(int))
+    assert difference.max() <= 8
+    assert difference.mean() <= 0.6
 
 
 def test_padding_is_black_with_a_profile_and_without() -> None:
