@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image, features
+from PIL.PngImagePlugin import PngInfo
 
 from imagewarehouse.errors import ImageRejected, Unsupported
 from imagewarehouse.images.decoding import ImageFacts, InputSpec, check_and_decode, check_image, decode_rgb
@@ -558,6 +559,55 @@ def test_webp_alpha() -> None:
     out = io.BytesIO()
     Image.fromarray(whole(RGBA, "u1", 255)).save(out, "WEBP", lossless=True, exact=True)
     assert_shows(out.getvalue(), over_white(COLOURS, ALPHA), 2.5)
+
+
+# --- JPEG 2000, and what every format has ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "I;16"])
+def test_jpeg_2000_of_deep_colours_is_refused_by_its_kind(mode: str) -> None:
+    """Pillow adds half a step before it drops the lower bits, and what is brightest becomes black. Grey keeps its 16 bits."""
+    out = io.BytesIO()
+    grey = whole(GREY[:, :, 0], "u2", 65535)
+    Image.fromarray(grey if mode == "I;16" else whole({"L": GREY[:, :, 0], "RGB": COLOURS}.get(mode, RGBA), "u1", 255)).save(
+        out, "JPEG2000", irreversible=False
+    )
+    if mode in ("L", "I;16"):
+        assert_shows(out.getvalue(), GREY[:, :, 0])
+        return
+    assert_shows(out.getvalue(), COLOURS if mode == "RGB" else over_white(COLOURS, ALPHA), 2.5)
+    content = bytearray(out.getvalue())
+    content[content.index(b"\xff\x4f\xff\x51") + 42] = 15  # 16 bits
+    with pytest.raises(Unsupported, match="16 bits cannot be read here"):
+        decode_rgb(bytes(content), InputSpec(8, 8), "JPEG2000")
+    with pytest.raises(Unsupported, match="16 bits cannot be read here"):
+        check_image(bytes(content), FORMATS["JPEG2000"], Limits())
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [None, 3])
+def test_an_orientation_in_xmp_turns_nothing(kind: str, orientation: int | None) -> None:
+    """Browsers, libvips and ImageMagick obey EXIF alone."""
+    exif = Image.Exif()
+    exif[0x010F] = "Camera"
+    if orientation:
+        exif[0x0112] = orientation
+    options: dict[str, Any] = {"quality": 100, "xmp": XMP}
+    if kind == "TIFF":
+        exif[700] = XMP
+        options = {}
+    if kind == "PNG":
+        info = PngInfo()
+        info.add_itxt("XML:com.adobe.xmp", XMP.decode())
+        options = {"pnginfo": info}
+    out = io.BytesIO()
+    Image.fromarray(whole(GREY[:, :, 0], "u1", 255)).convert("RGB").save(out, kind, exif=exif, **options)
+    assert XMP in out.getvalue()
+    expected = np.repeat(GREY, 3, axis=2)
+    assert_shows(out.getvalue(), expected[::-1, ::-1] if orientation else expected, 4)
 
 
 # --- all of them ----------------------------------------------------------------------------------------------------

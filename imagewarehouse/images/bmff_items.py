@@ -1,4 +1,4 @@
-"""Properties of the picture in an AVIF or HEIF file, by ISO/IEC 14496-12 and 23008-12."""
+"""Properties of the picture in an AVIF, HEIF or JP2 file, by ISO/IEC 14496-12, 23008-12 and 15444-1."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ def item_properties(content: bytes) -> ItemProperties:
     if b"nclx" in properties and len(properties[b"nclx"]) >= 4:
         colours = CodedColours(*struct.unpack_from(">HH", properties[b"nclx"]))
     return ItemProperties(crop, colours)
+
+
+def jp2_profile(content: bytes) -> bytes | None:
+    """The colour profile of a JP2, which Pillow passes over; None without one, or where the boxes cannot be read."""
+    try:
+        header = dict(_boxes(content)).get(b"jp2h", b"")
+        colours = [body for kind, body in _boxes(header) if kind == b"colr"]
+    except (struct.error, ValueError):
+        return None
+    # The first counts. Methods 2 and 3 are a profile, behind two bytes more.
+    return colours[0][3:] if colours and colours[0][:1] in (b"\2", b"\3") else None
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -16,6 +16,7 @@ from imagewarehouse.errors import Unsupported
 from imagewarehouse.images import bmff_items, bmp_pixels, png_pixels, tiff_pixels
 from imagewarehouse.images.heif_decoder import check_primary
 from imagewarehouse.images.metadata_blocks import NOTES, open_image, readable
+from imagewarehouse.images.orientation import without_xmp
 from imagewarehouse.images.profiles import CodedColours, Colours, colours_of
 from imagewarehouse.images.walkers.jpeg2000 import levels_of, reduction
 from imagewarehouse.images.walkers.walking import PROFILE
@@ -78,10 +79,16 @@ def open_picture(content: bytes, image_format: str) -> Picture:
         raise
     if image_format == "HEIF":
         check_primary(image)
-    if image_format == "AVIF":
+    if image_format in ("AVIF", "HEIF"):
         properties = bmff_items.item_properties(content)
-        profile = image.info.get("icc_profile")
-        return _picture(image, content, properties.crop, None if profile else properties.colours)
+        crop = properties.crop if image_format == "AVIF" else None  # libheif has cropped it
+        return _picture(image, content, crop, None if image.info.get("icc_profile") else properties.colours)
+    if image_format == "TIFF":
+        without_xmp(image)
+    if image_format == "JPEG2000":
+        _refuse_deep_jpeg2000(image, content)
+    if image_format == "JPEG2000" and (profile := bmff_items.jp2_profile(content)) is not None:
+        image.info["icc_profile"] = profile
     if image_format == "PNG":
         return _picture(image, content, coded=png_pixels.coded_colours(content))
     return _picture(image, content)
@@ -108,6 +115,15 @@ def refuse_rare_jpeg(content: bytes) -> None:
         if marker == 0xDA:
             return
         at += 2 + length
+
+
+def _refuse_deep_jpeg2000(image: Image.Image, content: bytes) -> None:
+    """Pillow rounds deep colours to 8 bits and lets the brightest become 0; grey alone keeps its bits. Raises: Unsupported."""
+    size = content.find(b"\xff\x4f\xff\x51")  # the start of the codestream, and its size segment
+    components = int.from_bytes(content[size + 40 : size + 42], "big")
+    depth = 1 + max((byte & 0x7F for byte in content[size + 42 : size + 42 + 3 * components : 3]), default=0)
+    if size >= 0 and depth > 8 and image.mode != "I;16":
+        raise Unsupported(f"JPEG 2000: colours of {depth} bits cannot be read here")
 
 
 def _picture(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from PIL import Image
 
+from imagewarehouse.images.metadata_blocks import DECODE_ERRORS
+
 ORIENTATION = 0x0112
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -14,6 +16,28 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_XMP = ("xmp", "XML:com.adobe.xmp")  # where Pillow keeps it
+
+
+def orientation_of(loaded: Image.Image) -> object:
+    """What a loaded picture says about its turn: 1 to 8, as EXIF has it; 1 where nothing can be read."""
+    if loaded.format == "HEIF":  # libheif has turned it by the file's own boxes, beside which EXIF does not count
+        return 1
+    try:
+        if any(name in loaded.info for name in _XMP):
+            # Where EXIF says nothing, Pillow asks XMP. Browsers do not, and so they show the picture otherwise.
+            bare = Image.new("1", (1, 1))
+            bare.info = {name: value for name, value in loaded.info.items() if name not in _XMP}
+            return bare.getexif().get(ORIENTATION, 1)
+        return loaded.getexif().get(ORIENTATION, 1)
+    except DECODE_ERRORS:  # no pixel depends on it
+        return 1
+
+
+def without_xmp(image: Image.Image) -> None:
+    """So that Pillow, which turns a TIFF by itself, does not ask XMP."""
+    for name in _XMP:
+        image.info.pop(name, None)
 
 
 def turned(image: Image.Image, orientation: object) -> Image.Image:

@@ -54,7 +54,7 @@ class Conversion:
         self.mode = mode
         self._profile = profile
         self._exact = _transform(profile, mode, ImageCms.Flags.NOOPTIMIZE)
-        self._simple = mode == "L" or (mode == "RGB" and bool(profile.profile.is_matrix_shaper))
+        self._simple = mode == "RGB" and bool(profile.profile.is_matrix_shaper)
         self._tables: Any = None
         self._lock = threading.Lock()
 
@@ -102,13 +102,11 @@ def colours_of(image: Image.Image, coded: CodedColours | None = None) -> Colours
     if coded is not None:
         return _coded_colours(coded, image.format, mode)
     info = image.info
-    if "icc_profile" in info:
-        profile = info["icc_profile"]
-        if mode == "LAB":  # they have a meaning of their own
-            return _lab()
-        return _profile_colours(profile, mode) if isinstance(profile, bytes) and profile else _IGNORED
-    if mode == "LAB":
+    if mode == "LAB":  # they have a meaning of their own
         return _lab()
+    profile = info.get("icc_profile", b"")
+    if profile != b"":  # None, where Pillow could not put it together
+        return _profile_colours(profile, mode) if isinstance(profile, bytes) else _IGNORED
     if image.format == "PNG" and "srgb" not in info and ("gamma" in info or "chromaticity" in info):
         return _png_colours(info, mode)
     return _PLAIN

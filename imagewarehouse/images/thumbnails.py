@@ -9,10 +9,10 @@ from PIL import Image
 
 from imagewarehouse.errors import Corrupt, NoDecoder, TooManyPixels
 from imagewarehouse.images.colour import converted, for_conversion, to_8_bit
-from imagewarehouse.images.decoding import can_decode, opened, orientation_of
+from imagewarehouse.images.decoding import can_decode, opened
 from imagewarehouse.images.formats import sniff
 from imagewarehouse.images.metadata_blocks import DECODE_ERRORS
-from imagewarehouse.images.orientation import turned
+from imagewarehouse.images.orientation import orientation_of, turned
 from imagewarehouse.images.profiles import Conversion
 from imagewarehouse.images.walkers.walking import check_pixels
 from imagewarehouse.limits import Limits

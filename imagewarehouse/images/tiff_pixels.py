@@ -84,7 +84,7 @@ class _Page:
 def read_tiff(content: bytes) -> Image.Image | None:
     """The first page as a Pillow image, not yet turned; None where Pillow reads it right.
 
-    Its mode is L, LA, La, RGB, RGBA, RGBa, CMYK or LAB; `info` has the colour profile, `getexif()` the orientation.
+    Its mode is L, LA, La, RGB, RGBA, RGBa, CMYK or LAB; `info` has the colour profile and the orientation.
 
     Raises: Unsupported naming the kind; Truncated, Corrupt.
     """
@@ -98,7 +98,9 @@ def read_tiff(content: bytes) -> Image.Image | None:
     image = _image(pixels, page)
     if page.profile is not None:
         image.info["icc_profile"] = page.profile
-    image.getexif()[ORIENTATION] = page.orientation
+    exif = Image.Exif()
+    exif[ORIENTATION] = page.orientation
+    image.info["exif"] = exif.tobytes()
     return image
 
 
