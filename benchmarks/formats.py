@@ -85,7 +85,7 @@ def main() -> None:
         return
     print(describe())
     print(
-        f"{'format':26} {'megapixels':>10} {'file MB':>8} {'memory MB':>10} {'bytes a pixel':>14} {'check s':>7} {'decode s':>8}"
+        f"{'format':26} {'megapixels':>10} {'file MB':>8} {'memory MB':>10} {'bytes a pixel':>14} {'check s':>7} {'decode':>8}"
     )
     for megapixels in arguments.megapixels or SIZES:
         image = photo(*SIZES[megapixels])

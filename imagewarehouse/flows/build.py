@@ -510,8 +510,8 @@ def _settings() -> tuple[Setting, ...]:
         Setting("intake.max.size", "Largest image file.", _default("FilterImageRequest", "Maximum Size")),
         Setting("intake.max.pixels", "Largest width times height, of every format.",
                 _default("FilterImageRequest", "Maximum Pixels")),
-        Setting("intake.max.memory", "Most memory that decoding one image may take, judged by its header. Formats differ: 512 MB"
-                " are 50 megapixels of JPEG, PNG or HEIC and 28 of WebP; see docs/intake.md.",
+        Setting("intake.max.memory", "Most memory that decoding one image may take, judged by its header. Formats differ:"
+                " 512 MB are 50 megapixels of JPEG, PNG or HEIC and 28 of WebP; see docs/intake.md.",
                 _default("FilterImageRequest", "Maximum Memory")),
         Setting("intake.max.frames", "Most frames of an animation or pages of a document; 1 refuses them all.",
                 _default("FilterImageRequest", "Maximum Frames")),

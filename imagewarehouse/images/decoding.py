@@ -32,7 +32,7 @@ from imagewarehouse.errors import (
 from imagewarehouse.images.colour import to_8_bit
 from imagewarehouse.images.formats import FORMATS, ImageFormat
 from imagewarehouse.images.heif_decoder import HOW_TO_GET_IT, check_primary, heif_available
-from imagewarehouse.images.walkers.jpeg2000 import levels_of, reduction
+from imagewarehouse.images.walkers.jpeg2000 import levels_of, profile_of, reduction
 from imagewarehouse.images.walkers.walking import check_pixels
 from imagewarehouse.limits import Limits
 from imagewarehouse.text import one_line
@@ -266,6 +266,8 @@ def _open(content: bytes, image_format: str | None) -> Image.Image:
     image = Image.open(io.BytesIO(content), formats=formats)
     if image.format == "HEIF":
         check_primary(image)
+    elif image.format == "JPEG2000" and (profile := profile_of(content)) is not None:
+        image.info["icc_profile"] = profile
     return image
 
 
@@ -274,7 +276,8 @@ def _load(image: Image.Image, content: bytes, side: int) -> None:
     if isinstance(image, JpegImageFile):  # also one that calls itself MPO
         image.draft(image.mode, (side, side))
     elif isinstance(image, Jpeg2KImageFile):
-        image.reduce = times = reduction(*image.size, levels_of(content), side)
+        # Twice what a JPEG keeps: a wavelet's halves lie up to half a pixel beside those of a mean.
+        image.reduce = times = reduction(*image.size, levels_of(content), 2 * side)
         # Pillow rounds what is left, OpenJPEG rounds up: they have to agree.
         image._size = (_rounded_up(image.width, 1 << times), _rounded_up(image.height, 1 << times))
     image.load()
