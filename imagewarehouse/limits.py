@@ -25,7 +25,7 @@ class Limits:
     """Frames or pages; only the first is classified. 1 refuses every animation."""
 
     allow_trailing_data: bool = False
-    """Some phones append a second picture or a film behind a JPEG's end; so do polyglots."""
+    """What phones append is understood and needs no permission; this lets pass what is not: polyglots among it."""
 
     fetch_bytes: int = 256 * 1024 * 1024
     """Bytes of all images that the requests of one FlowFile name by image_uri. They travel on together: NiFi and Python

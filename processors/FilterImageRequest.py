@@ -114,7 +114,9 @@ class FilterImageRequest(FlowFileTransform):
     ACCESS_KEYS = PropertyDescriptor(
         name="Access Keys",
         description="""Pairs name:key separated by commas; keys have at least 16 characters. A client sends its key as
-            X-Access-Key or as Authorization: Bearer, and the name becomes source_user. Empty: everybody may POST.""",
+            X-Access-Key or as Authorization: Bearer, and the name becomes source_user. A key may send, unless its name has
+            other scopes: name/read:key may read everybody's images, name/read+send:key both, name/admin:key everything.
+            Empty: everybody may POST.""",
         required=False,
         sensitive=True,
         validators=[StandardValidators.ALWAYS_VALID],

@@ -138,7 +138,7 @@ def test_the_orientation_in_exif_turns_nothing(orientation: int) -> None:
     picture = file.picture(coded("quarters"), rotation(3))
     file.exif(_exif(orientation=orientation), picture)
     xmp = f'<x:xmpmeta><rdf:Description tiff:Orientation="{orientation}"/></x:xmpmeta>'.encode()
-    file.refer(b"cdsc", file.item(b"mime", xmp), picture)
+    file.xmp(xmp, picture)
     assert_colours(corners(file.content(picture)), BLUE, RED, YELLOW, LIME)
 
 
@@ -168,8 +168,8 @@ def test_the_position_is_read_from_exif() -> None:
 
 def test_the_colour_profile_is_at_hand() -> None:
     file, picture = phone()
-    with decoding._open(file.content(picture), "HEIF") as image:
-        assert image.info["icc_profile"] == _profile()
+    with decoding.opened(file.content(picture), "HEIF") as opened:
+        assert opened.image.info["icc_profile"] == _profile()
 
 
 def test_picture_data_may_lie_in_meta() -> None:

@@ -78,9 +78,8 @@ def test_odd_sizes_are_decoded_at_every_scale(size: tuple[int, int]) -> None:
 def test_a_large_picture_is_decoded_at_a_fraction_of_its_size() -> None:
     """A wavelet is a series of halves: a model of 32 x 32 needs only the first of them."""
     content = saved(smooth("RGB", 1600, 1200), "JPEG2000")
-    with decoding._open(content, "JPEG2000") as image:
-        decoding._load(image, content, 64)
-        assert image.size == (200, 150)
+    with decoding.opened(content, "JPEG2000") as picture:
+        assert picture.load(64).size == (200, 150)
     with Image.open(io.BytesIO(content)) as whole:
         wanted = np.asarray(whole.resize((32, 32), Image.Resampling.BICUBIC)).astype(int)
     assert np.abs(pixels_of(content) - wanted).mean() < 4
@@ -115,8 +114,8 @@ def test_grey_of_16_bits_keeps_its_upper_8() -> None:
 
 def test_the_colour_profile_is_at_hand() -> None:
     content = _jp2_with_profile(saved(smooth(), "JPEG2000"))
-    with decoding._open(content, "JPEG2000") as image:
-        assert image.info["icc_profile"] == _profile()
+    with decoding.opened(content, "JPEG2000") as picture:
+        assert picture.image.info["icc_profile"] == _profile()
 
 
 def test_streams_of_a_jpx_are_counted_and_the_first_is_decoded() -> None:

@@ -27,8 +27,9 @@ from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.metadata import COLUMNS, ImageRecord, to_text
 from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi.processors import processor_class
+from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
-from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.objects.opening import open_store
 from imagewarehouse.resources import PROCESSORS, REPOSITORY
 from imagewarehouse.steps import outcome
 from tests.conftest import record_from_attributes
@@ -544,7 +545,7 @@ def test_an_image_is_stored_and_its_uri_recorded(hosted: Host, picture: Picture,
     assert left.relationship == "success"
     assert left.content is content
     assert left.attributes["image_id"] == image_id
-    assert ObjectStore(Location.parse(str(tmp_path))).get(left.attributes["storage_uri"], 10_000) == content
+    assert ImageStore(open_store(Location.parse(str(tmp_path)))).get(left.attributes["storage_uri"], 10_000) == content
 
 
 @pytest.fixture
@@ -788,7 +789,8 @@ CLAIMS = {
     "format": "GIF", "size_bytes": "1", "width": "1", "height": "1",
     "color_mode": "made up", "frames": "9", "notes": '["made up"]',
     "source_ip": "198.51.100.1", "source_user": "admin", "gps_latitude": "1.5", "gps_longitude": "2.5",
-    "storage_uri": "file:///made/up", "predicted_class": "made up", "confidence": "1.0", "top_k": "[]", "model_name": "made up", "model_version": "9", "preprocess_ms": "9.0", "inference_ms": "9.0",
+    "storage_uri": "file:///made/up", "predicted_class": "made up", "confidence": "1.0", "top_k": "[]",
+    "model_name": "made up", "model_version": "9", "preprocess_ms": "9.0", "inference_ms": "9.0",
     "total_ms": "9.0", "node": "made up", "http.remote.addr": "198.51.100.1", "http.subject.dn": "CN=admin",
 }  # fmt: skip
 LISTENED = {"Content-Type": "image/png", "uuid": "1", "filename": "1", "restlistener.remote.source.host": "203.0.113.9",

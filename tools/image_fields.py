@@ -44,7 +44,7 @@ class Part:
 
 def fields(content: bytes, image_format: str) -> tuple[Field, ...]:
     """The numbers of the structure that lie inside the file, in the order in which they are met."""
-    inside = (field for field in _FIELDS[image_format](content) if field.at + field.size <= len(content))
+    inside = (field for field in _FIELDS[image_format](content) if 0 <= field.at <= len(content) - field.size)
     return tuple(islice(inside, MAX_FIELDS))
 
 
@@ -207,6 +207,31 @@ def _jpeg_fields(data: bytes) -> Iterator[Field]:
             yield from _row(body + 5, "big", ("Adobe version", 2), ("", 4), ("colour transform", 1))
         else:
             yield from _list_fields(f"segment {marker:02x}", body, 1, length, most=16)
+    yield from _trailer_fields(data)
+
+
+def _trailer_fields(data: bytes) -> Iterator[Field]:
+    """Of the first film and of the last directory of Samsung's that stand behind a picture or in a block behind it."""
+    at = data.find(b"ftyp") - 4
+    for _ in range(10 if at >= 0 else 0):
+        size = _number(data, at, 4)
+        yield from _row(at, "big", ("size of a film's box", 4), ("kind of a film's box", 4), ("film's box", 4))
+        if data[at + 4 : at + 8] == b"moov":
+            yield from _row(at + 8, "big", ("size of a film's inner box", 4), ("kind of a film's inner box", 4))
+        at += max(8, size)
+        if at >= len(data):
+            break
+    end = data.rfind(b"SEFT")
+    if end >= 4:
+        yield Field("length of Samsung's directory", end - 4, 4, "little")
+        start = end - 4 - _number(data, end - 4, 4, "little")
+        yield from _row(start, "little", ("Samsung's mark", 4), ("Samsung's version", 4), ("Samsung's blocks", 4))
+        for entry in range(start + 12, min(end - 4, start + 12 + 12 * 10), 12):
+            yield from _row(
+                entry, "little", ("", 2), ("kind of a block", 2), ("place of a block", 4), ("length of a block", 4)
+            )
+            block = start - _number(data, entry + 4, 4, "little")
+            yield from _row(block, "little", ("", 2), ("kind of a block", 2), ("length of a block's name", 4))
 
 
 # --- PNG ------------------------------------------------------------------------------------------------------------

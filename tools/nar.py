@@ -44,6 +44,8 @@ PYTHONS = ("3.10", "3.11", "3.12")
 # Which wheels to take. manylinux_2_28: glibc of 2018 and later, which every distribution with Python 3.10 has.
 PLATFORMS = {"linux-x86_64": "x86_64-manylinux_2_28", "linux-aarch64": "aarch64-manylinux_2_28"}
 # The variants, with the extras of pyproject.toml and the runtimes of models that each has.
+# Clients of stores that most NiFis have no use for, as extras of pyproject.toml.
+STORES = ("hdfs", "hbase")
 VARIANTS = {"core": (("nar",), (LITERT,)), "tensorflow": (("nar", "training"), (LITERT, TENSORFLOW))}
 HEIC = "heic"  # the extra with its decoder
 
@@ -103,6 +105,8 @@ DROPPED_FROM_TENSORFLOW = (
 """Files of libraries that stay out, as patterns over their paths, each with its reason. Never licences."""
 
 _OURS = "META-INF/LICENSE"
+# Of wheels without a text of their licence: where ours of it is.
+WHEEL_LICENCES = {"obstore": "META-INF/licences/obstore.txt", "ply": "META-INF/licences/ply.txt"}
 _INSIDE = "inside the jar, META-INF/LICENSE.txt and META-INF/NOTICE.txt"
 # Jars say their licence in different places or not at all: (licence, where its text is).
 JAR_LICENCES = {
@@ -122,7 +126,7 @@ INSIDE_LICENCES = {
 _LGPL = ("lgpl-3.0.txt", "gpl-3.0.txt")  # the first adds to the second
 
 # Of the package, what is around NiFi and not in it.
-_OTHER_ROOMS = frozenset({"cli", "deployment", "flows", "sending", "standalone", "training"})
+_OTHER_ROOMS = frozenset({"cli", "deployment", "flows", "getting", "sending", "standalone", "training"})
 _STAND_IN = "stand_in"  # a `nifiapi` beside NiFi's own would be one too many
 
 Content = bytes | Path
@@ -135,9 +139,13 @@ class Target:
     python: str = "3.11"
     platform: str = "linux-x86_64"
     variant: str = "core"
+    stores: tuple[str, ...] = ()
     heic: bool = True
 
     def __post_init__(self) -> None:
+        for store in self.stores:
+            if store not in STORES:
+                raise ConfigurationError("--stores", f"expected some of {', '.join(STORES)}, received {store!r}")
         for name, value, known in (("python", self.python, PYTHONS), ("platform", self.platform, PLATFORMS),
                                    ("variant", self.variant, VARIANTS)):  # fmt: skip
             if value not in known:
@@ -154,7 +162,8 @@ class Target:
 
     @property
     def extras(self) -> Sequence[str]:
-        return (*VARIANTS[self.variant][0], *((HEIC,) if self.heic else ()))
+        """Of pyproject.toml, whose libraries go in."""
+        return (*VARIANTS[self.variant][0], *self.stores, *((HEIC,) if self.heic else ()))
 
     @property
     def runtimes(self) -> Sequence[str]:
@@ -165,7 +174,8 @@ class Target:
         return DROPPED + DROPPED_FROM_TENSORFLOW if self.variant == "tensorflow" else DROPPED
 
     def __str__(self) -> str:
-        return f"Python {self.python} on {self.platform}, {self.variant}{'' if self.heic else ' without HEIC'}"
+        heic = () if self.heic else ("without HEIC",)
+        return ", ".join((f"Python {self.python} on {self.platform}", self.variant, *self.stores, *heic))
 
 
 def pack(target: Target, output: Path, repository: Path = REPOSITORY) -> Path:
@@ -340,6 +350,8 @@ def _distribution(folder: str, entries: Mapping[str, Content]) -> tuple[str, str
     if texts:
         inside = {name[len(folder) :].partition("/")[0] for name in texts}
         return component, licence, ", ".join(f"{folder}{name}" for name in sorted(inside))
+    if metadata["Name"] in WHEEL_LICENCES:
+        return component, licence, WHEEL_LICENCES[metadata["Name"]]
     if "apache" not in licence.lower():
         raise ConfigurationError(
             component, f"has no text of its licence ({licence or 'not stated'}); put it into tools/licences"
@@ -437,11 +449,14 @@ def _size_and_hash(content: Content) -> tuple[int, str]:
               help="Machine that NiFi runs on.")  # fmt: skip
 @click.option("--variant", type=click.Choice(list(VARIANTS)), default="core", show_default=True,
               help="tensorflow also serves models without a LiteRT file.")  # fmt: skip
+@click.option(
+    "--stores", default="", metavar="NAMES", help=f"Also the clients of: {', '.join(STORES)}; separated by commas."
+)
 @click.option("--heic/--no-heic", default=True, show_default=True,
               help="With the decoder of HEIC, parts of which are under the LGPL.")  # fmt: skip
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default="dist", show_default=True,
               help="Folder for the NAR.")  # fmt: skip
-def main(python: str, platform: str, variant: str, heic: bool, output: Path) -> None:
+def main(python: str, platform: str, variant: str, stores: str, heic: bool, output: Path) -> None:
     """Pack the processors and all they import into a NAR, to be uploaded to NiFi's NAR manager.
 
     Runs on any machine: the libraries are those of the target Python and platform.
@@ -449,7 +464,8 @@ def main(python: str, platform: str, variant: str, heic: bool, output: Path) -> 
     Exit codes: 0 done, 1 something is missing or could not be fetched, 2 wrong usage.
     """
     try:
-        path = pack(Target(python, platform, variant, heic), output)
+        wanted = tuple(sorted({name for part in stores.split(",") if (name := part.strip())}))
+        path = pack(Target(python, platform, variant, wanted, heic), output)
         size, sha256 = _size_and_hash(path)
         click.echo(f"{path}  {file_size(size)}  sha256:{sha256}")
     except (ConfigurationError, OSError) as err:

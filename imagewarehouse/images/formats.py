@@ -13,6 +13,7 @@ from imagewarehouse.images.walkers.jpeg import walk_jpeg
 from imagewarehouse.images.walkers.jpeg2000 import CODESTREAM, SIGNATURE, walk_jpeg2000
 from imagewarehouse.images.walkers.png import walk_png
 from imagewarehouse.images.walkers.tiff import walk_tiff
+from imagewarehouse.images.walkers.trailers import follow_trailers
 from imagewarehouse.images.walkers.walking import Ceilings, Extent
 from imagewarehouse.images.walkers.webp import walk_webp
 from imagewarehouse.limits import Limits
@@ -32,6 +33,14 @@ class ImageFormat:
     def ceilings(self, limits: Limits) -> Ceilings:
         """The limits as a walker takes them."""
         return Ceilings(limits.max_pixels, limits.max_frames, limits.max_memory, self.bytes_per_pixel)
+
+    def follow(self, content: bytes, ceilings: Ceilings) -> Extent:
+        """The picture, and what stands behind it as far as that is understood; only for a format that is walked."""
+        assert self.walk is not None
+        extent = self.walk(content, ceilings)
+        if extent.end < len(content):
+            return follow_trailers(content, extent, ceilings, self.name == "JPEG")
+        return extent
 
 
 def sniff(content: bytes) -> ImageFormat | None:

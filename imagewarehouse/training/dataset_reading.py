@@ -26,7 +26,7 @@ from imagewarehouse.training.listing import LIMITS, IntArray, Listing, Load, Tex
 Progress: TypeAlias = Callable[[int, int], None]  # images done, images in all
 
 CHUNK = 16  # images a task of the pool: one alone costs more to hand over than a small one to decode
-LAYOUT = 1  # of a cache file; count up when its content changes
+LAYOUT = 2  # of a cache file; count up when its content changes
 DIGEST = 32  # bytes of a sha256
 # What zipfile and numpy raise on damaged files.
 _NO_CACHE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, SyntaxError, MemoryError, struct.error,
@@ -141,7 +141,7 @@ def _shape(spec: InputSpec | None) -> tuple[int, ...]:
 
 def _key(listing: Listing, rows: IntArray, spec: InputSpec | None) -> str:
     # Not the scaling of the spec: it comes after the decoding.
-    preprocessing = None if spec is None else (*_shape(spec), spec.colour_order, spec.fit)
+    preprocessing = None if spec is None else (*_shape(spec), spec.colour_order, spec.fit, spec.background)
     text = f"{LAYOUT} {listing.stamp} {preprocessing} ".encode()
     return hashlib.sha256(text + rows.astype("<i8").tobytes()).hexdigest()[:32]
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from imagewarehouse.errors import Corrupt, TooManyFrames, TooManyPixels
 
+# Notes of what beside the pixels was ignored because it cannot be read.
+EXIF, PROFILE, TEXT, OTHER = "unreadable_exif", "unreadable_profile", "unreadable_text", "unreadable_metadata"
 _ANY = 1 << 62
 
 
