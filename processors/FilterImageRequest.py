@@ -70,7 +70,7 @@ class FilterImageRequest(FlowFileTransform):
     MAX_MEMORY = PropertyDescriptor(
         name="Maximum Memory",
         description="""Most memory that decoding one image may take, judged by its header. Formats differ: a pixel takes 5 bytes
-            as PNG, 8 to 26 as HEIC, 19 as WebP, 29 as JPEG 2000. Each task decodes one image at a time.""",
+            as PNG, 10 to 26 as HEIC, 19 as WebP, 22 as JPEG 2000. Each task decodes one image at a time.""",
         required=True,
         default_value="512 MB",
         validators=[StandardValidators.DATA_SIZE_VALIDATOR],

@@ -279,9 +279,18 @@ COSTLY_CORRUPT: dict[str, Content] = {
     "heic-of-2-million-empty-boxes": lambda: HEIC[:28] + box(b"free") * 2_600_000,
     "heic-of-2-million-properties": lambda: heic_with_properties(2_600_000),
     "jp2-of-2-million-empty-boxes": lambda: JP2[:32] + box(b"free") * 2_600_000,
+    "jp2-of-2-million-boxes-in-its-header": lambda: jp2_with_boxes(2_600_000),
     "j2k-of-5-million-comments": lambda: b"\xff\x4f" + siz() + segment(0x64, b"") * 5_000_000,
     "j2k-of-a-million-tile-parts": lambda: codestream(siz(), cod(), qcd(), tile_part(data=b"") * 1_400_000),
 }
+
+
+def jp2_with_boxes(number: int) -> bytes:
+    """In the header box, where Pillow reads one after the other in Python."""
+
+    at = JP2.index(b"jp2h") - 4
+    header = JP2[at + 8 : JP2.index(b"jp2c") - 4] + box(b"free") * number
+    return JP2[:at] + box(b"jp2h", header) + JP2[JP2.index(b"jp2c") - 4 :]
 
 
 def heic_with_properties(number: int) -> bytes:

@@ -569,9 +569,9 @@ def test_jpeg_2000_of_deep_colours_is_refused_by_its_kind(mode: str) -> None:
     """Pillow adds half a step before it drops the lower bits, and what is brightest becomes black. Grey keeps its 16 bits."""
     out = io.BytesIO()
     grey = whole(GREY[:, :, 0], "u2", 65535)
-    Image.fromarray(grey if mode == "I;16" else whole({"L": GREY[:, :, 0], "RGB": COLOURS}.get(mode, RGBA), "u1", 255)).save(
-        out, "JPEG2000", irreversible=False
-    )
+    Image.fromarray(
+        grey if mode == "I;16" else whole({"L": GREY[:, :, 0], "RGB": COLOURS}.get(mode, RGBA), "u1", 255)
+    ).save(out, "JPEG2000", irreversible=False)
     if mode in ("L", "I;16"):
         assert_shows(out.getvalue(), GREY[:, :, 0])
         return

@@ -85,6 +85,7 @@ class _Item:
     data: bytes
     properties: tuple[int, ...]
     hidden: bool
+    names: bytes = b"\0"  # of the item, then perhaps the media type of its data
 
 
 class HeifFile:
@@ -96,12 +97,13 @@ class HeifFile:
         self.properties: list[bytes] = []
         self.references: list[tuple[bytes, int, tuple[int, ...]]] = []
 
-    def item(self, kind: bytes, data: bytes, *properties: bytes, hidden: bool = False) -> int:
+    def item(self, kind: bytes, data: bytes, *properties: bytes, hidden: bool = False, media_type: bytes = b"") -> int:
         for each in properties:
             if each not in self.properties:
                 self.properties.append(each)
         numbers = tuple(self.properties.index(each) + 1 for each in properties)
-        self.items.append(_Item(kind, data, numbers, hidden))
+        names = b"\0" + media_type + b"\0" if media_type else b"\0"
+        self.items.append(_Item(kind, data, numbers, hidden, names))
         return len(self.items)
 
     def picture(self, picture: Coded, *properties: bytes, hidden: bool = False) -> int:
@@ -117,6 +119,9 @@ class HeifFile:
     def refer(self, kind: bytes, source: int, *targets: int) -> None:
         self.references.append((kind, source, targets))
 
+    def xmp(self, packet: bytes, of: int) -> None:
+        self.refer(b"cdsc", self.item(b"mime", packet, media_type=b"application/rdf+xml"), of)
+
     def exif(self, block: bytes, of: int) -> None:
         self.refer(b"cdsc", self.item(b"Exif", bytes(4) + block), of)
 
@@ -130,7 +135,7 @@ class HeifFile:
 
     def _head(self, primary: int, start: int, in_meta: bool) -> bytes:
         infe = [
-            full_box(b"infe", 2, int(item.hidden), struct.pack(">HH4s", number, 0, item.kind), b"\0")
+            full_box(b"infe", 2, int(item.hidden), struct.pack(">HH4s", number, 0, item.kind), item.names)
             for number, item in enumerate(self.items, 1)
         ]
         parts = [

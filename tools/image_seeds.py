@@ -806,7 +806,7 @@ def _heif_of_a_phone() -> bytes:
     for kind in (GAIN_MAP, DEPTH):
         file.refer(b"auxl", file.picture(coded("grey"), auxiliary(kind), hidden=True), picture)
     file.exif(_exif(), picture)
-    file.refer(b"cdsc", file.item(b"mime", _XMP), picture)
+    file.xmp(_XMP, picture)
     return file.content(picture)
 
 

@@ -47,7 +47,8 @@ class Picture:
         if isinstance(image, JpegImageFile):  # also one that calls itself MPO
             image.draft(image.mode, (side, side))
         elif isinstance(image, Jpeg2KImageFile):
-            image.reduce = times = reduction(*image.size, levels_of(self.content), side)
+            # Twice what a JPEG keeps: a wavelet's halves lie up to half a pixel beside those of a mean.
+            image.reduce = times = reduction(*image.size, levels_of(self.content), 2 * side)
             # Pillow rounds what is left, OpenJPEG rounds up: they have to agree.
             image._size = (_rounded_up(image.width, 1 << times), _rounded_up(image.height, 1 << times))
         if image.format == "PNG":

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from imagewarehouse.errors import Corrupt, Truncated, Unsupported
+from imagewarehouse.images.walkers.hevc import check_picture, check_settings
 from imagewarehouse.images.walkers.walking import Ceilings, Extent, Steps, check_frames, check_pixels
 
 _TOP = frozenset((b"ftyp", b"meta", b"mdat", b"free", b"skip", b"wide", b"moov", b"mpvd"))
@@ -21,7 +22,7 @@ _ONCE_IN_META = frozenset((b"pitm", b"iinf", b"iloc", b"iref", b"iprp", b"idat")
 _STEPS = 20_000  # boxes, items, references and parts of pictures; a photo of 48 megapixels has about 2,000
 _MAX_ITEMS = 1000  # libheif's own limit
 _MAX_EXTENTS = 32  # of an item; libheif's own limit
-_HEVC_HEADER = 23  # bytes of `hvcC` in front of its parameter sets
+_MAX_COPIES = 16 << 20  # bytes of profiles and metadata, beside a file's own length
 
 # Item types that are pictures: coded, or derived from others.
 _PICTURES = frozenset((b"hvc1", b"grid", b"iden", b"iovl", b"av01", b"avc1", b"jpeg", b"j2k1", b"lhv1", b"unci", b"vvc1",
@@ -33,8 +34,8 @@ _GAIN_MAP = b"urn:com:apple:photo:2020:aux:hdrgainmap"
 
 # Bytes that decoding takes at its peak, for each pixel: measured with libheif 1.23. By the chroma format in `hvcC` (none,
 # 4:2:0, 4:2:2, 4:4:4) of 8 bits, and of more; then what an alpha adds.
-_OF_8_BITS, _OF_MORE_BITS = (6.0, 8.0, 9.0, 10.0), (10.0, 10.0, 14.0, 16.0)
-_ALPHA_OF_8_BITS, _ALPHA_OF_MORE_BITS = 9.0, 10.0
+_OF_8_BITS, _OF_MORE_BITS = (6.0, 10.0, 10.0, 11.0), (10.0, 10.5, 14.0, 16.0)
+_ALPHA_OF_8_BITS, _ALPHA_OF_MORE_BITS = 7.0, 10.0
 
 # A grid's tiles cover its picture and not much more: the decoder decodes all of each.
 _TILES_OVER = 4
@@ -87,12 +88,13 @@ def walk_heif(data: bytes, ceilings: Ceilings) -> Extent:
     meta = _read_meta(data, meta_box, steps)
     coded = _Decoded(data, meta, ceilings, steps).follow(meta.primary)
     check_pixels("HEIF", coded.width, coded.height, ceilings, coded.bytes_per_pixel)
-    frames, notes = _others(data, meta)
-    check_frames("HEIF", frames, ceilings)
+    pictures, notes = _others(data, meta)
+    check_frames("HEIF", len(pictures), ceilings)
+    _check_copies(data, meta, pictures)
     kinds = {box.kind for box in top}
     notes |= {"image_sequence": b"moov" in kinds, "motion_photo": b"mpvd" in kinds}
     turns = [data[box.body] & 3 for box in meta.items[meta.primary].properties if box.kind == b"irot"]
-    return Extent(end, frames, tuple(note for note, found in notes.items() if found), sum(turns) % 2 == 1)
+    return Extent(end, len(pictures), tuple(note for note, found in notes.items() if found), sum(turns) % 2 == 1)
 
 
 # --- boxes ----------------------------------------------------------------------------------------------------------
@@ -218,6 +220,12 @@ def _read_items(data: bytes, box: _Box, meta: _Meta, steps: Steps) -> None:
             raise Unsupported("HEIF: items without a type cannot be read here")
         number, protection = entry.number(4 if version > 2 else 2), entry.number(2)
         kind = entry.number(4).to_bytes(4, "big")
+        try:  # names and media types; pi-heif believes them
+            data[entry.pos : each.end].decode("utf-8")
+            if not kind.decode("ascii").isprintable():
+                raise ValueError
+        except ValueError as err:
+            raise Corrupt(f"HEIF: item {number} has a name that is no text") from err
         if protection:
             raise Unsupported("HEIF: protected items cannot be read here")
         if number in meta.items or len(meta.items) >= _MAX_ITEMS:
@@ -353,31 +361,10 @@ class _Decoded:
         headers = [box for box in item.properties if box.kind == b"hvcC"]
         if len(headers) != 1:
             raise Corrupt(f"HEIF: {len(headers)} decoder settings of one picture")
-        header = self.data[headers[0].body : headers[0].end]
-        if len(header) < _HEVC_HEADER:
-            raise Corrupt("HEIF: its decoder settings are too short")
-        colours, luma, chroma, prefix = header[16] & 3, header[17] & 7, header[18] & 7, (header[21] & 3) + 1
-        if luma != chroma and colours:
-            raise Unsupported("HEIF: colours of other depths than the brightness cannot be read here")
-        if prefix != 4:  # libheif takes them for that
-            raise Unsupported(f"HEIF: lengths of {prefix} bytes inside a picture cannot be read here")
-        self._one_picture(self._content(item))
-        return _Coded(width, height, (_OF_MORE_BITS if luma else _OF_8_BITS)[colours], luma > 0)
-
-    def _one_picture(self, content: bytes) -> None:
-        """Units of HEVC, each with its length, and slices of one picture in them: the decoder would decode each further one."""
-        pos, pictures = 0, 0
-        while pos < len(content):
-            self.steps.take()
-            end = pos + 4 + int.from_bytes(content[pos : pos + 4], "big")
-            if pos + 6 > len(content) or end > len(content):
-                raise Corrupt("HEIF: picture data that end inside a unit")
-            kind = content[pos + 4] >> 1 & 63
-            if kind < 32 and end > pos + 6 and content[pos + 6] & 0x80:  # the first slice of a picture
-                pictures += 1
-            pos = end
-        if pictures != 1:
-            raise Corrupt(f"HEIF: {pictures} pictures in the data of one")
+        pixels = check_settings(self.data[headers[0].body : headers[0].end], self.steps)
+        check_picture(self._content(item), pixels, self.steps)
+        deep = pixels.luma_bits > 8
+        return _Coded(width, height, (_OF_MORE_BITS if deep else _OF_8_BITS)[pixels.chroma], deep)
 
     def _grid(self, number: int, item: _Item, of_alpha: bool) -> _Coded:
         width, height = self._size(item)
@@ -417,18 +404,32 @@ def _auxiliary_type(data: bytes, item: _Item) -> bytes:
     return b""
 
 
-def _others(data: bytes, meta: _Meta) -> tuple[int, dict[str, bool]]:
-    """How many pictures stand side by side, and notes of those that belong to another one.
+def _others(data: bytes, meta: _Meta) -> tuple[list[int], dict[str, bool]]:
+    """The pictures that stand side by side, and notes of those that belong to another one.
 
     Tiles, thumbnails, alpha, depth and gain maps are no pictures of their own, nor is `tmap`, the picture and its gain map
     together.
     """
     parts = {number for each in meta.references if each.kind == b"dimg" for number in each.targets}
     parts |= {each.source for each in meta.references if each.kind in (b"thmb", b"auxl")}
-    frames = sum(
-        number == meta.primary or (item.kind in _PICTURES and not item.hidden and number not in parts)
+    pictures = [
+        number
         for number, item in meta.items.items()
-    )
+        if number == meta.primary or (item.kind in _PICTURES and not item.hidden and number not in parts)
+    ]
     auxiliary = {_auxiliary_type(data, item) for item in meta.items.values()}
     gain_map = _GAIN_MAP in auxiliary or any(item.kind == b"tmap" for item in meta.items.values())
-    return frames, {"gain_map": gain_map, "depth_map": bool(auxiliary & _DEPTH)}
+    return pictures, {"gain_map": gain_map, "depth_map": bool(auxiliary & _DEPTH)}
+
+
+def _check_copies(data: bytes, meta: _Meta, pictures: Sequence[int]) -> None:
+    """pi-heif copies the profile and the metadata of each picture; items may all lie in one place. Raises: Corrupt."""
+    copies = sum(
+        box.end - box.body for number in pictures for box in meta.items[number].properties if box.kind == b"colr"
+    )
+    for kind, source, targets in meta.references:
+        item = meta.items.get(source)
+        if kind == b"cdsc" and item is not None:
+            copies += sum(length or len(data) for _, length in item.extents or ()) * len(targets)
+    if copies > len(data) + _MAX_COPIES:
+        raise Corrupt(f"HEIF: {copies} bytes of profiles and metadata in a file of {len(data)}")

@@ -29,11 +29,11 @@ _MAX_COMPONENTS = 4  # what Pillow makes a picture of
 _MAX_BITS = 16
 
 # What OpenJPEG 2.5 holds, in bytes; measured.
-_OF_VALUE = 8  # of a component at one place: 32 bits in its tile, 32 in the picture
+_OF_VALUE = 6  # of a component at one place of a tile: 32 bits, and the 8 or 16 that they become
 _OF_TILE, _OF_TILE_COMPONENT = 6_000, 1_200
 _OF_BLOCK, _OF_PRECINCT = 700, 400
 _OF_LAYER = 2  # of a precinct at each resolution of each component
-_OF_PIXEL = 5  # Pillow's picture, and a copy of a row here and there
+_OF_PIXEL = 4  # Pillow's picture
 _OF_COPIES = 16  # Pillow's picture while transparency is laid over a colour, or 16 bits become 8
 # How much more than its pixels the pieces of a picture may take, whatever the limit of memory is.
 _OVERHEAD, _OVERHEAD_OF_PIXEL = 64 << 20, 40
@@ -51,7 +51,10 @@ class _Coding:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """What SIZ says: pixels and where they begin, tiles and how many there are, components with their steps."""
+    """What SIZ says: pixels and where they begin, tiles and how many there are, components with their steps.
+
+    `deep`: some of them have more than 8 bits.
+    """
 
     width: int
     height: int
@@ -60,6 +63,12 @@ class _Frame:
     down: int
     tiles: int
     components: tuple[tuple[int, int], ...]
+    deep: bool
+
+    @property
+    def copied(self) -> bool:
+        """Whether it has transparency, or 16-bit grey, which Pillow leaves as it is."""
+        return len(self.components) in (2, 4) or self.deep
 
     @property
     def halvings(self) -> int:
@@ -94,7 +103,7 @@ def walk_jpeg2000(data: bytes, ceilings: Ceilings) -> Extent:
         if stop > len(data):
             raise Truncated(f"JPEG 2000: a box reaches to byte {stop}, {len(data)} are here")
         if kind == b"jp2h" and header is None:
-            header = _header(data, body, stop)
+            header = _header(data, body, stop, steps)
         elif kind == b"jp2c":
             frames += 1
             check_frames("JPEG 2000", frames, ceilings)
@@ -153,13 +162,19 @@ def _box(data: bytes, pos: int) -> tuple[bytes, int, int]:
     return kind, body, pos + size
 
 
-def _header(data: bytes, body: int, stop: int) -> tuple[int, int]:
-    """Width and height in the header box, where the image header comes first."""
+def _header(data: bytes, body: int, stop: int, steps: Steps) -> tuple[int, int]:
+    """Width and height in the header box, where the image header comes first; Pillow reads all that follow it."""
     if body + 22 > stop or data[body + 4 : body + 8] != b"ihdr":
         raise Corrupt("JPEG 2000: its header box has no image header")
     height, width, components = struct.unpack_from(">IIH", data, body + 8)
     if components > _MAX_COMPONENTS:
         raise Unsupported(f"JPEG 2000: {components} components cannot be read here, {_MAX_COMPONENTS} at most")
+    pos = body
+    while pos < stop:
+        steps.take()
+        _, _, pos = _box(data, pos)
+        if pos > stop:
+            raise Corrupt("JPEG 2000: a box is longer than the header box around it")
     return width, height
 
 
@@ -231,17 +246,20 @@ class _Codestream:
             raise Unsupported(f"JPEG 2000: {components} components cannot be read here, 1 to {_MAX_COMPONENTS} can")
         if end - at < 38 + 3 * components:
             raise Corrupt("JPEG 2000: its size segment is too short")
-        found = []
+        found, deep = [], 0
         for depth, step_x, step_y in struct.iter_unpack("3B", self.data[at + 38 : at + 38 + 3 * components]):
             if not step_x or not step_y:
                 raise Corrupt("JPEG 2000: a component without pixels")
             if (depth & 0x7F) + 1 > _MAX_BITS:
                 raise Unsupported(f"JPEG 2000: {(depth & 0x7F) + 1} bits cannot be read here, {_MAX_BITS} at most")
+            deep = max(deep, (depth & 0x7F) + 1)
             found.append((step_x, step_y))
         tiles = -(-(x1 - tile_x) // across) * -(-(y1 - tile_y) // down)
         if tiles > _MAX_TILES:
             raise Corrupt(f"JPEG 2000: {tiles} tiles, at most {_MAX_TILES} are read")
-        return _Frame(x1 - x0, y1 - y0, (x0, y0), min(across, x1 - x0), min(down, y1 - y0), tiles, tuple(found))
+        return _Frame(
+            x1 - x0, y1 - y0, (x0, y0), min(across, x1 - x0), min(down, y1 - y0), tiles, tuple(found), deep > 8
+        )
 
     def _coding(self, marker: int, at: int, end: int) -> None:
         """Both kinds of segment end in the same list; a component's own (COC) has no layers."""
@@ -301,7 +319,9 @@ def _check_memory(frame: _Frame, stream: _Codestream, ceilings: Ceilings) -> Non
     if pieces > _OVERHEAD + _OVERHEAD_OF_PIXEL * pixels:
         raise Corrupt(f"JPEG 2000: cut into pieces that take {pieces / 1e6:.0f} MB for {pixels} pixels")
     halvings = reduction(frame.width, frame.height, min(stream.levels, frame.halvings))
-    needed = max(frame.values * _OF_VALUE + _OF_PIXEL, _OF_COPIES) * pixels / 4**halvings + pieces
+    copied = _OF_COPIES if frame.copied else _OF_PIXEL
+    of_tile = frame.values * _OF_VALUE * frame.across * frame.down  # one at a time
+    needed = max(of_tile + _OF_PIXEL * pixels, copied * pixels) / 4**halvings + pieces
     if needed > ceilings.memory:
         raise TooManyPixels(
             f"JPEG 2000: {frame.width} x {frame.height} pixels take {needed / 1e6:.0f} MB to decode, at most"
