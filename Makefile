@@ -24,7 +24,7 @@ PLATFORM := linux-x86_64
 VARIANT := core
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled mutated soak soak-nifi clean
+.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled mutated collections soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +101,9 @@ bench-peers: $(VENV)/.dev ## Measure /classify beside other model servers (needs
 
 bench-filled: $(VENV)/.dev ## Measure the service with a million rows and objects against an empty one (4 GB, needs a C compiler)
 	$(BIN)/python -m benchmarks.filled $(ARGS)
+
+collections: $(VENV)/.dev ## Hold real image files against ImageMagick; ARGS='FOLDER...' (Debian: imagemagick, libvips-tools)
+	$(BIN)/python -m benchmarks.collections $(ARGS)
 
 soak: $(VENV)/.dev ## Watch the memory over 20,000 requests (about a minute)
 	$(BIN)/python -m benchmarks.soak
