@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ImageCms
 
-TIMEOUT_S = 120
+TIMEOUT_S = 600  # for one call; a second is plenty where nothing else runs
+TIMED_OUT = 124  # as the exit code of `timeout` says it
 # Debian's policy allows 256 MB, less than 50 megapixels need.
 _LIMITS = ("-limit", "memory", "2GiB", "-limit", "map", "4GiB", "-limit", "disk", "4GiB", "-limit", "thread", "1")
 _BY_VIPS = ("HEIC", "AVIF", "JPEG XL")
@@ -28,10 +29,6 @@ _SUFFIXES = {"JPEG": "jpg", "PNG": "png", "GIF": "gif", "WebP": "webp", "BMP": "
              "AVIF": "avif", "JPEG 2000": "jp2", "JPEG XL": "jxl"}  # fmt: skip
 # Said of healthy files: that we asked for a profile where there is none, and how libvips goes about HEIC.
 _IDLE = ('unknown image property "%[profile:icc]"', "ignoring nclx profile")
-
-
-class Unreadable(Exception):
-    """The decoder cannot read the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +117,7 @@ def by_vips(path: Path, image_format: str) -> npt.NDArray[np.uint8] | None:
 
 def _decode(path: Path, image_format: str) -> Picture:
     with _Opened(path, image_format) as opened:
-        reading = opened.read()
-        if not reading.reads:
-            return Picture(reading)
-        try:
-            return Picture(reading, *opened.pixels(reading))
-        except Unreadable as err:
-            return Picture(reading, None, f"the other decoder gives no pixels: {err}")
+        return opened.show()
 
 
 class _Opened:
@@ -151,52 +142,57 @@ class _Opened:
     def __exit__(self, *_: object) -> None:
         self._folder.cleanup()
 
-    def read(self) -> Reading:
-        """Decode every frame."""
+    def show(self) -> Picture:
+        """Decode every frame, and show the first."""
         if self._error:
-            return Reading(False, self._error)
-        wanted = "%w %h %z %[orientation] %[colorspace] %[profile:icc]\n"
-        done = _run([str(magick()), *_LIMITS, "-regard-warnings", str(self._file), "-format", wanted, "info:"])
-        lines = done.stdout.decode("utf-8", "replace").splitlines()
+            return Picture(Reading(False, self._error))
+        done, shown = self._convert(["-colorspace", "sRGB"])
+        lines = self._text("frames.txt")
         complaint = " ".join(part for part in (self._complaint, _said(done)) if part)
         if not lines:
-            return Reading(False, complaint or "nothing in it")
+            return Picture(Reading(False, complaint or "nothing in it"))
         fields = lines[0].split(" ", 5)
         width, height, depth = (int(number) for number in fields[:3])
         profile = len(fields) == 6 and bool(fields[5].strip())
-        return Reading(True, complaint, width, height, len(lines), fields[4], depth, fields[3], profile)
+        reading = Reading(True, complaint, width, height, len(lines), fields[4], depth, fields[3], profile)
+        remark = "" if shown is not None else "the other decoder gives no pixels"
+        if profile:
+            done, in_srgb = self._convert(["-profile", self._srgb()])
+            if done.returncode == TIMED_OUT:
+                return Picture(reading, None, _said(done))
+            if in_srgb is None:  # one of another colour space than the pixels: nobody can apply it
+                remark = remark or "its profile does not fit"
+            else:
+                shown, remark = in_srgb, ""
+        return Picture(reading, shown, remark)
 
-    def pixels(self, reading: Reading) -> tuple[npt.NDArray[np.uint8], str]:
-        """The first frame, upright, in sRGB, over white: (height, width, 3), 0-255; and what could not be done.
-
-        Raises: Unreadable.
-        """
-        colours = ["-profile", self._srgb()] if reading.profile else ["-colorspace", "sRGB"]
-        try:
-            return self._pixels(colours), ""
-        except Unreadable:
-            if not reading.profile:
-                raise
-            # A profile of another colour space than the pixels': nobody can apply it.
-            return self._pixels(["-colorspace", "sRGB"]), "its profile does not fit"
-
-    def _pixels(self, colours: list[str]) -> npt.NDArray[np.uint8]:
+    def _convert(self, colours: list[str]) -> tuple[subprocess.CompletedProcess[bytes], npt.NDArray[np.uint8] | None]:
+        """The first frame, upright, over white, as far as it goes; and a line about each frame in frames.txt."""
+        about, target, folder = "frames.txt", "image.rgb", self._file.parent
+        is_gif = self._file.suffix == ".gif"
+        size = "%W %H" if is_gif else "%w %h"
+        command = [str(magick()), *_LIMITS, "-regard-warnings", str(self._file)]
+        command += [
+            "-format",
+            f"{size} %z %[orientation] %[colorspace] %[profile:icc]\n",
+            "-write",
+            f"info:{folder / about}",
+        ]
         # The first frame of a GIF may be smaller than its canvas. The offset of anything else is no part of its picture.
-        place = ["-coalesce"] if self._file.suffix == ".gif" else []
-        target = self._file.parent / "image.rgb"
-        command = [str(magick()), *_LIMITS, f"{self._file}[0]", *place, "+repage", "-auto-orient", *colours]
+        command += ["-delete", "1--1", *(["-coalesce"] if is_gif else []), "+repage", "-auto-orient", *colours]
         # Grey stays one channel in some versions, whatever is written: TrueColor makes three of it.
         command += ["-background", "white", "-alpha", "remove", "-alpha", "off", "-type", "TrueColor", "-depth", "8"]
-        done = _run([*command, "-write", f"RGB:{target}", "-format", "%w %h\n", "info:"])
-        lines = done.stdout.decode().splitlines()
-        if not lines or not target.exists():
-            raise Unreadable(_said(done))
-        width, height = (int(number) for number in lines[0].split())
-        data = np.fromfile(target, dtype=np.uint8)
-        target.unlink()
-        if data.size != width * height * 3:
-            raise Unreadable(f"{data.size} bytes for {width} x {height} pixels")
-        return data.reshape(height, width, 3)
+        done = _run([*command, "-write", f"RGB:{folder / target}", "-format", "%w %h\n", f"info:{folder / 'size.txt'}"])
+        size_lines = self._text("size.txt")
+        if not size_lines or not (folder / target).exists():
+            return done, None
+        width, height = (int(number) for number in size_lines[0].split())
+        data = np.fromfile(folder / target, dtype=np.uint8)
+        return done, data.reshape(height, width, 3) if data.size == width * height * 3 else None
+
+    def _text(self, name: str) -> list[str]:
+        path = self._file.parent / name
+        return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
 
     def _srgb(self) -> str:
         path = self._file.parent / "srgb.icc"
@@ -219,7 +215,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, env=environment, check=False)
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, b"", f"no end after {TIMEOUT_S} s".encode())
+        return subprocess.CompletedProcess(command, TIMED_OUT, b"", f"no end after {TIMEOUT_S} s".encode())
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:
