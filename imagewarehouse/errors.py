@@ -162,6 +162,12 @@ class TrailingData(ImageRejected):
     code, title, http_status = "image.trailing_data", "Data behind the end of the image", 422
 
 
+class Unsupported(ImageRejected):
+    """A sound file of a kind that would come out wrong here."""
+
+    code, title, http_status = "image.unsupported", "Images of this kind cannot be read here", 422
+
+
 class Corrupt(ImageRejected):
     code, title, http_status = "image.corrupt", "Image cannot be decoded", 422
 

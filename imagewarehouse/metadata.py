@@ -66,6 +66,9 @@ class ImageRecord:
     height: int | None = _column("int32", "filter", "pixels, as stored")
     color_mode: str | None = _column("string", "enrich", "the decoder's pixel mode: RGB, L, P, CMYK, ...")
     frames: int | None = _column("int32", "enrich", "frames or pages; the first is classified")
+    notes: str | None = _column(
+        "string", "filter", "JSON: [code, ...], what else the file has and what in it was ignored; see intake.md"
+    )
     source_ip: str | None = _column("string", "enrich", "peer address, or the forwarded one behind a trusted proxy")
     source_user: str | None = _column(
         "string", "enrich", "name of the access key, or subject of the client certificate"
@@ -120,7 +123,7 @@ KEY = ("event_time", "request_id")
 _NAMES = tuple(column.name for column in COLUMNS)
 _TEXTS = tuple(column.name for column in COLUMNS if column.type == "string")
 
-_JSON = ("fields", "top_k")
+_JSON = ("fields", "notes", "top_k")
 _ERRORS = ("error_code", "error_detail")
 # A rejected request got no further than the filter: what its sender said, who that was, and why it was refused.
 _OF_REJECTED = (*KEY, "status", *_ERRORS, "file_name", "declared_type", "fields", "size_bytes", "source_ip",
@@ -136,6 +139,11 @@ def can_have(status: str | None, column: str) -> bool:
     if status == REJECTED:
         return column in _OF_REJECTED
     return column not in _ERRORS or status == FAILED
+
+
+def notes_text(notes: tuple[str, ...]) -> str | None:
+    """Codes about a file as the record has them; None where there are none, as for most files."""
+    return orjson.dumps(notes).decode() if notes else None
 
 
 def to_text(value: object) -> str:

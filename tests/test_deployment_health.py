@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from imagewarehouse.deployment import health
+from imagewarehouse.deployment import health, status_metrics
 from imagewarehouse.deployment.nars import InstalledNar, copied_versions, how_to_remove, our_types
 from imagewarehouse.deployment.running import Queue
 from tests.test_deploy import Canned, Command, Server, run  # noqa: F401 - a fixture
@@ -106,7 +107,8 @@ def bulletin(number: int, message: str, **more: Any) -> dict[str, Any]:
 def board(*items: dict[str, Any], now: str = "00:00:05 UTC") -> tuple[list[str], list[str]]:
     answer = {"bulletinBoard": {"generated": now, "bulletins": list(items)}}
     nifi: Any = Canned({"/flow/bulletin-board": answer})
-    messages, problems = health.board(nifi, ["g"])
+    found = health.board(nifi, ["g"])
+    messages, problems = found.bulletins, [*found.archive, *found.failing]
     return [str(message["message"]) for message in messages], problems
 
 
@@ -180,3 +182,40 @@ def test_undeploy_of_a_group_that_is_connected_says_to_what_and_changes_nothing(
     assert code == 1
     assert "images -> RouteOnAttribute" in said
     assert not [asked for asked in server.asked if not asked.startswith("GET")]
+
+
+# --- metrics ------------------------------------------------------------------------------------------------------
+
+
+def values(facts: dict[str, Any]) -> dict[tuple[str, ...], float]:
+    families = text_string_to_metric_families(status_metrics.text(facts))
+    return {
+        (sample.name.removeprefix("imagewarehouse_nifi_"), *sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_metrics_tell_what_slows_a_flow_down() -> None:
+    url = "http://node-1:8082/classify"
+    facts = {
+        "ok": False,
+        "problems": ["full: ...", "NiFi waited ..."],
+        "disks": [{"repository": "content repository", "node": "node-1", "used_bytes": 93, "total_bytes": 100}],
+        "group": {"components": 34, "running": 33},
+        "queues": [{"group": "Prediction", "flowfiles": 12, "bytes": 3000}],
+        "dead_letters": ["one"],
+        "endpoints": [{"url": url, "answers": False}],
+        "slowed_by": {"full_queues": 2, "content_archive": True, "failing_components": 1},
+    }
+    assert values(facts) == {
+        ("ok",): 0, ("problems",): 2, ("disk_used_bytes", "node-1", "content repository"): 93,
+        ("disk_total_bytes", "node-1", "content repository"): 100, ("components",): 34, ("components_running",): 33,
+        ("queued_flowfiles", "Prediction"): 12, ("queued_bytes", "Prediction"): 3000, ("dead_letter_queues",): 1,
+        ("endpoint_answers", url): 0, ("full_queues",): 2, ("failing_components",): 1, ("waited_for_archive",): 1,
+    }  # fmt: skip
+
+
+def test_what_could_not_be_seen_has_no_metric() -> None:
+    facts = {"ok": False, "problems": ["there is no process group"], "disks": None, "group": None}
+    assert values(facts) == {("ok",): 0, ("problems",): 1}

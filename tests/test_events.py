@@ -58,7 +58,7 @@ def whole(status: str = CLASSIFIED) -> ImageEvent:
         event_time(request_id),
         status,
         Origin(SENDER, "203.0.113.9", "alice", "a.png", "image/png", 70, '{"part": "4711"}'),
-        Facts("0" * 64, "PNG", 8, 6, "RGB", 1, 47.5, 8.5),
+        Facts("0" * 64, "PNG", 8, 6, "RGB", 1, '["padding"]', 47.5, 8.5),
         "file:///objects/0",
         Classification("frog", 0.5, "[]", "colours", "1", 1.5, 2.5),
         Problem("image.truncated", "ends early"),

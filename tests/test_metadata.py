@@ -45,6 +45,7 @@ CLASSIFIED = {
     "height": 33,
     "color_mode": "RGB",
     "frames": 1,
+    "notes": '["motion_photo"]',
     "source_ip": "2001:db8::1",
     "source_user": "CN=Müller,O=Zoo",
     "gps_latitude": -33.8567844,

@@ -786,9 +786,10 @@ CLAIMS = {
     "error_code": "made.up", "error_detail": "made up", "image_id": "00" * 32, "file_name": "../made\nup.png",
     "declared_type": "image/made-up", "fields": '{"part": "made up"}',
     "format": "GIF", "size_bytes": "1", "width": "1", "height": "1",
-    "color_mode": "made up", "frames": "9", "source_ip": "198.51.100.1", "source_user": "admin", "gps_latitude": "1.5",
-    "gps_longitude": "2.5", "storage_uri": "file:///made/up", "predicted_class": "made up", "confidence": "1.0",
-    "top_k": "[]", "model_name": "made up", "model_version": "9", "preprocess_ms": "9.0", "inference_ms": "9.0",
+    "color_mode": "made up", "frames": "9", "notes": '["made up"]',
+    "source_ip": "198.51.100.1", "source_user": "admin", "gps_latitude": "1.5", "gps_longitude": "2.5",
+    "storage_uri": "file:///made/up", "predicted_class": "made up", "confidence": "1.0", "top_k": "[]",
+    "model_name": "made up", "model_version": "9", "preprocess_ms": "9.0", "inference_ms": "9.0",
     "total_ms": "9.0", "node": "made up", "http.remote.addr": "198.51.100.1", "http.subject.dn": "CN=admin",
 }  # fmt: skip
 LISTENED = {"Content-Type": "image/png", "uuid": "1", "filename": "1", "restlistener.remote.source.host": "203.0.113.9",

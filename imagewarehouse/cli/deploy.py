@@ -144,8 +144,9 @@ def deploy(
 
 @click.command()
 @_json
+@click.option("--metrics", is_flag=True, help="Print Prometheus metrics, for a dashboard.")
 @_nifi_options
-def status(target: Target, as_json: bool) -> None:
+def status(target: Target, as_json: bool, metrics: bool) -> None:
     """Show what is deployed in NiFi, what waits in its queues, and what is wrong.
 
     Wrong is also: a queue at its limit, a repository's disk that is 90 % full, writes that waited for the content archive in
@@ -156,7 +157,9 @@ def status(target: Target, as_json: bool) -> None:
     """
     from imagewarehouse.deployment.status import show_status
 
-    if not show_status(target, as_json):
+    if as_json and metrics:
+        raise click.UsageError("give --json or --metrics, not both")
+    if not show_status(target, "metrics" if metrics else "json" if as_json else "lines"):
         sys.exit(1)
 
 

@@ -57,7 +57,7 @@ def deploy(target: Target, deployment: Deployment, report: Report) -> None:
         _install(nifi, target, deployment.nar, report)
         group = _find(nifi, target, deployment.definition)
         context = _parameters(nifi, target, deployment, group, report)
-        group = _flow(nifi, target, deployment.definition, group, report)
+        group = _flow(nifi, target, deployment.definition, group, context, report)
         _clean_up(nifi, target, deployment.nar, report)
         if not deployment.start:
             report.finish(f"Deployed {deployment.nar.name}, not started,")
@@ -187,7 +187,9 @@ def _parameters(nifi: Nifi, target: Target, deployment: Deployment, group: Group
     return current_context
 
 
-def _flow(nifi: Nifi, target: Target, definition: Definition, group: Group | None, report: Report) -> Group:
+def _flow(
+    nifi: Nifi, target: Target, definition: Definition, group: Group | None, context: Context, report: Report
+) -> Group:
     with report.step(f"flow {target.group}") as step:
         if group is None:
             report.doing("NiFi imports the flow ...")
@@ -198,7 +200,7 @@ def _flow(nifi: Nifi, target: Target, definition: Definition, group: Group | Non
             present = flows.download(nifi, group)
             differences = flows.differences(definition, present)
             if differences:
-                _replace(nifi, target, definition, group, present, len(differences), report)
+                _replace(nifi, target, definition, group, context, present, len(differences), report)
                 step.said = f"flow {group.name} replaced in place, {counted(len(differences), 'difference')}"
                 step.changed = True
                 for line in differences[:_SHOWN]:
@@ -216,6 +218,7 @@ def _replace(
     target: Target,
     definition: Definition,
     group: Group,
+    context: Context,
     present: Mapping[str, Any],
     count: int,
     report: Report,
@@ -233,6 +236,9 @@ def _replace(
     except NifiError:
         with suppress(NifiError):  # the first reason is the one to tell
             running.start_again(nifi, group.identifier, ran, target.timeout)
+            listeners = endpoints(running.processors(nifi, group.identifier), context.values())
+            ran_before = [listener for listener in listeners if listener.processor in ran]
+            _wait_answers(nifi, target, group, ran_before, report)  # a port opens after its listener says that it runs
         raise
 
 
@@ -264,14 +270,20 @@ def _endpoints(nifi: Nifi, target: Target, group: Group, context: Context, repor
     listeners = endpoints(running.processors(nifi, group.identifier), context.values())
     if not listeners:
         return
-    hosts = addresses(nifi, (str(node["address"]) for node in nodes(nifi) if node.get("address")))
     with report.step("endpoints") as step:
         step.said = f"{counted(len(listeners), 'listener')} answer" + ("s" if len(listeners) == 1 else "")
-        wait_answers(nifi, group.identifier, listeners, hosts, min(target.timeout, 60.0), report.doing)
+        hosts = _wait_answers(nifi, target, group, listeners, report)
         for listener in listeners:
             for host in hosts:
                 step.note(endpoint_line(listener, host))
     report.facts["endpoints"] = [listener.url(host) for listener in listeners for host in hosts]
+
+
+def _wait_answers(nifi: Nifi, target: Target, group: Group, listeners: list[Endpoint], report: Report) -> list[str]:
+    """Returns the hosts on which they answer. Raises NifiError."""
+    hosts = addresses(nifi, (str(node["address"]) for node in nodes(nifi) if node.get("address")))
+    wait_answers(nifi, group.identifier, listeners, hosts, min(target.timeout, 60.0), report.doing)
+    return hosts
 
 
 def endpoint_line(endpoint: Endpoint, host: str) -> str:

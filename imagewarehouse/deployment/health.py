@@ -92,8 +92,17 @@ def queue_problems(queues: Iterable[Queue]) -> list[str]:
 # --- what NiFi says -----------------------------------------------------------------------------------------------
 
 
-def board(nifi: Nifi, inside: Iterable[str]) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """What NiFi has said in the last five minutes of these process groups and of itself, and what of it is wrong now."""
+@dataclass(frozen=True, slots=True)
+class Board:
+    """What NiFi has said in the last five minutes, oldest first, and a line for each thing of it that is wrong now."""
+
+    bulletins: list[Mapping[str, Any]]
+    archive: list[str]  # writes that waited for the content archive
+    failing: list[str]  # a line for each component that goes on failing
+
+
+def board(nifi: Nifi, inside: Iterable[str]) -> Board:
+    """Of these process groups, and of NiFi itself."""
     answer = nifi.get("/flow/bulletin-board", limit="1000")["bulletinBoard"]
     groups = set(inside)
     messages = [item["bulletin"] for item in answer.get("bulletins") or [] if item.get("bulletin")]
@@ -106,7 +115,7 @@ def board(nifi: Nifi, inside: Iterable[str]) -> tuple[list[Mapping[str, Any]], l
         ),
         key=lambda message: message["id"],
     )
-    return mine, [*_archive(mine), *_failing(mine, str(answer.get("generated") or ""))]
+    return Board(mine, list(_archive(mine)), list(_failing(mine, str(answer.get("generated") or ""))))
 
 
 def _archive(messages: Iterable[Mapping[str, Any]]) -> Iterator[str]:

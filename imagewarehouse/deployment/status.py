@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from imagewarehouse.amounts import counted, listed
 from imagewarehouse.deployment import flow as flows
-from imagewarehouse.deployment import health, nars, parameters, running
+from imagewarehouse.deployment import health, nars, parameters, running, status_metrics
 from imagewarehouse.deployment.connection import Nifi
 from imagewarehouse.deployment.deploying import endpoint_line
 from imagewarehouse.deployment.endpoints import addresses, answers, endpoints, port_taken, ports_taken
@@ -20,14 +20,16 @@ from imagewarehouse.deployment.target import Target, nodes
 _BULLETINS = 5
 
 
-def show_status(target: Target, as_json: bool) -> bool:
-    """Whether everything is valid and runs. Raises Unavailable, ConfigurationError, NifiError."""
+def show_status(target: Target, shape: Literal["lines", "json", "metrics"] = "lines") -> bool:
+    """Print it. Gives whether everything is valid and runs. Raises Unavailable, ConfigurationError, NifiError."""
     if target.address.insecure and target.address.secure:
         Report().warn("--insecure: whoever is between here and NiFi can read and change everything, logins included")
     with Nifi(target.address, target.login) as nifi:
         facts = _facts(nifi, target)
-    if as_json:
+    if shape == "json":
         click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    elif shape == "metrics":
+        click.echo(status_metrics.text(facts), nl=False)
     else:
         for line in _lines(facts):
             click.echo(line)
@@ -89,10 +91,15 @@ def _facts(nifi: Nifi, target: Target) -> dict[str, Any]:
     if off:
         problems.append(f"controller services not enabled: {listed(off)}")
     facts["endpoints"] = _endpoints(nifi, group, processors, found_nodes, stopped, problems)
-    problems += health.queue_problems(now.queues)
-    bulletins, failing = health.board(nifi, running.group_identifiers(nifi, group.identifier))
-    problems += failing
-    facts["bulletins"] = running.bulletin_lines(bulletins, _BULLETINS)
+    full = health.queue_problems(now.queues)
+    board = health.board(nifi, running.group_identifiers(nifi, group.identifier))
+    problems += [*full, *board.archive, *board.failing]
+    facts["bulletins"] = running.bulletin_lines(board.bulletins, _BULLETINS)
+    facts["slowed_by"] = {
+        "full_queues": len(full),
+        "content_archive": bool(board.archive),
+        "failing_components": len(board.failing),
+    }
     return facts | {"ok": not problems}
 
 

@@ -28,7 +28,9 @@ from imagewarehouse.errors import (
     TrailingData,
     Truncated,
 )
-from imagewarehouse.images.formats import Ceilings, ImageFormat
+from imagewarehouse.images.colour import to_8_bit
+from imagewarehouse.images.formats import ImageFormat
+from imagewarehouse.images.walkers.walking import Ceilings
 from imagewarehouse.limits import Limits
 from imagewarehouse.text import one_line
 
@@ -52,7 +54,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_ONLY_BY_WAY_OF = {"La": "LA", "LAB": "RGB"}  # Pillow converts these to nothing else; La: multiplied by its alpha
 _CHANNELS = ("RGB", "L")  # what models take
 _GPS_IFD = 0x8825
 # What the decoders raise on broken input, over every format: Pillow promises OSError, its plugins also let these out.
@@ -69,6 +70,7 @@ class ImageFacts:
     height: int
     color_mode: str
     frames: int
+    notes: tuple[str, ...] = ()  # codes, see `Extent`
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def check_and_decode(
             if image.mode not in _CHANNELS or image.has_transparency_data:  # those two become each other at any pixel
                 pixel = image.crop((0, 0, 1, 1))
                 for channels in _CHANNELS:
-                    _to_8_bit(pixel, channels)
+                    to_8_bit(pixel, channels)
             if spec is not None:
                 decoded = Decoded(spec, _fitted(image, spec), (time.perf_counter() - started) * 1000)
     except ImageRejected:
@@ -192,7 +194,7 @@ def check_and_decode(
         if text.startswith("image file is truncated") and name in ("JPEG", "TIFF"):
             raise Truncated(f"{name}: {text}") from err
         raise Corrupt(f"{name}: {text}") from err
-    return ImageFacts(name, width, height, mode, extent.frames), decoded
+    return ImageFacts(name, width, height, mode, extent.frames, extent.notes), decoded
 
 
 def decode_rgb(content: bytes, spec: InputSpec, image_format: str | None = None) -> UInt8Array:
@@ -268,7 +270,7 @@ def _side(spec: InputSpec) -> int:
 def _fitted(loaded: Image.Image, spec: InputSpec) -> UInt8Array:
     """A loaded picture, upright, as (height, width, channels) of `spec`."""
     size = (spec.width, spec.height)
-    image = _to_8_bit(_upright(loaded), "L" if spec.colour_order == "L" else "RGB")
+    image = to_8_bit(_upright(loaded), "L" if spec.colour_order == "L" else "RGB")
     if image.size != size:
         image = _resize(image, size, spec.fit)
     pixels = np.asarray(image, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
@@ -286,25 +288,6 @@ def _upright(image: Image.Image) -> Image.Image:
     turned = image.transpose(turn)
     image.close()  # lets go of the pixels: two copies of 50 megapixels are 400 MB
     return turned
-
-
-def _to_8_bit(image: Image.Image, mode: str) -> Image.Image:
-    """To 8-bit RGB or grey. Transparency is laid over white; deeper grey is scaled, not clipped as Pillow would."""
-    if bridge := _ONLY_BY_WAY_OF.get(image.mode):
-        image = image.convert(bridge)
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float32)
-        brightest = float(np.nanmax(values, initial=0.0))
-        if image.mode == "F":
-            scale = 255.0 if brightest <= 1.0 else 1.0
-        else:
-            scale = 1 / 256 if brightest > 255 else 1.0
-        values *= np.float32(scale)
-        image = Image.fromarray(np.nan_to_num(values).clip(0, 255).astype(np.uint8))
-    elif image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image if image.mode == mode else image.convert(mode)
 
 
 def _resize(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:

@@ -65,7 +65,7 @@ AROUND = 1 << 20  # bytes of a package beside the one body in it, at most
 _TYPES = {column.name: column.type for column in COLUMNS}
 _NAMES = tuple(_TYPES)
 _READ = tuple(column.name for column in COLUMNS if column.stage != "last")  # those a step is told; it sets the others
-_SENT = ("size_bytes", "declared_type", "file_name", "fields", "source_user")  # what a request may lack
+_SENT = ("size_bytes", "declared_type", "file_name", "fields", "notes", "source_user")  # what a request may lack
 Get = Callable[[str], "str | None"]
 
 

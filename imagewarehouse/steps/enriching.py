@@ -11,6 +11,7 @@ from imagewarehouse.errors import ImageRejected, NotAnImage
 from imagewarehouse.images.decoding import check_image, gps_position
 from imagewarehouse.images.formats import sniff
 from imagewarehouse.limits import Limits
+from imagewarehouse.metadata import notes_text
 from imagewarehouse.steps.event import Image, Origin
 from imagewarehouse.steps.outcome import FAILURE, REJECTED, SUCCESS, Outcome
 
@@ -59,7 +60,7 @@ class EnrichMetadata:
                 image_facts = check_image(content, image_format, Limits())
                 facts = replace(
                     facts, format=image_facts.format, width=image_facts.width, height=image_facts.height,
-                    color_mode=image_facts.color_mode, frames=image_facts.frames,
+                    color_mode=image_facts.color_mode, frames=image_facts.frames, notes=notes_text(image_facts.notes),
                 )  # fmt: skip
                 event = replace(event, origin=replace(event.origin, size_bytes=len(content)))
             position = gps_position(content, facts.format or "") if self.keep_gps else None

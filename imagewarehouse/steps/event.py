@@ -54,6 +54,7 @@ class Facts:
     height: int | None = None
     color_mode: str | None = None
     frames: int | None = None
+    notes: str | None = None  # JSON, as in the record
     gps_latitude: float | None = None
     gps_longitude: float | None = None
 

@@ -22,7 +22,7 @@ from imagewarehouse.intake import (
     is_form,
     is_nothing,
 )
-from imagewarehouse.metadata import ACCEPTED
+from imagewarehouse.metadata import ACCEPTED, notes_text
 from imagewarehouse.metadata import REJECTED as STATUS_REJECTED
 from imagewarehouse.objects.fetching import Fetcher
 from imagewarehouse.steps.event import Facts, ImageEvent, Origin, Problem, Sender, Submission
@@ -168,6 +168,7 @@ class _Judged:
             image_facts.height,
             image_facts.color_mode,
             image_facts.frames,
+            notes_text(image_facts.notes),
         )
         event = ImageEvent(self._request_id, event_time(self._request_id), ACCEPTED, origin, facts)
         return Outcome(SUCCESS, event, accepted.image if accepted.unwrapped else None, accepted.decoded)

@@ -20,7 +20,8 @@ import numpy as np
 
 from imagewarehouse.errors import ImageRejected, NoDecoder, NotAnImage, Truncated
 from imagewarehouse.images.decoding import InputSpec, UInt8Array, can_decode, decode_rgb
-from imagewarehouse.images.formats import Ceilings, sniff
+from imagewarehouse.images.formats import sniff
+from imagewarehouse.images.walkers.walking import Ceilings
 from imagewarehouse.training.listing import LIMITS, IntArray, Listing, Load, TextArray
 
 Progress: TypeAlias = Callable[[int, int], None]  # images done, images in all

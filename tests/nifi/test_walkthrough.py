@@ -15,7 +15,7 @@ import pytest
 
 from imagewarehouse.ports import is_free
 from imagewarehouse.resources import REPOSITORY
-from tools.local_nifi import LocalNifi
+from tools.local_nifi import LocalNifi, find_java
 
 PORTS = (8443, 8081, 8082)
 SECTION = "From a NiFi as it is unpacked to the first answer"
@@ -66,7 +66,14 @@ def test_the_walk_through_works_word_for_word(unpacked: Path, nar: Path, tmp_pat
     first = install[0].replace('"$NIFI_HOME/bin/nifi.sh" start\n', f'{python}"$NIFI_HOME/bin/nifi.sh" start\n')
     assert first != install[0]
     script = "\n".join(["set -eux", first, *install[1:], ask, remove])
-    environment = {**os.environ, "NIFI_HOME": str(unpacked), "PYTHONPATH": str(REPOSITORY)}
+    # The page asks for a Java that NiFi runs on; the first `java` of this machine may be an older one.
+    java, _ = find_java()
+    environment = {
+        **os.environ,
+        "NIFI_HOME": str(unpacked),
+        "JAVA_HOME": str(java.parent.parent),
+        "PYTHONPATH": str(REPOSITORY),
+    }
     for name in ("IMAGEWAREHOUSE_NIFI", "IMAGEWAREHOUSE_NIFI_TOKEN"):
         environment.pop(name, None)
     done = subprocess.run(

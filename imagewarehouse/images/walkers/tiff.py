@@ -1,0 +1,97 @@
+"""TIFF 6.0 and BigTIFF."""
+
+from __future__ import annotations
+
+import struct
+
+from imagewarehouse.errors import Corrupt, Truncated
+from imagewarehouse.images.walkers.walking import Ceilings, Extent, Steps, check_frames, check_pixels
+
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_TIFF_POINTERS = {0x014A, 0x8769, 0x8825, 0xA005}  # SubIFDs, Exif, GPS, Interoperability
+_TIFF_DATA = {0x0111: 0x0117, 0x0144: 0x0145, 0x0201: 0x0202}  # offsets -> byte counts: strips, tiles, JPEG
+_TIFF_SIZE, _TIFF_TILE = (0x0100, 0x0101), (0x0142, 0x0143)  # width and height
+_TIFF_MAX_ENTRIES = 30_000  # of all directories; a page has about 20
+_TIFF_MAX_VALUES = 300_000  # strips and tiles of all pages
+_TIFF_MAX_PADDING = 15  # writers align to a word; Pillow aligns pages to 16 bytes
+
+
+def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
+    order = "<" if data[:2] == b"II" else ">"
+    if len(data) < 8:
+        raise Truncated("TIFF: the file ends inside its header")
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    pointer, entry_size, count_format, inline = ("Q", 20, "Q", 8) if big else ("I", 12, "H", 4)
+    entry_steps, value_steps = Steps("TIFF", _TIFF_MAX_ENTRIES), Steps("TIFF", _TIFF_MAX_VALUES)
+    needed_tags = {*_TIFF_DATA, *_TIFF_DATA.values(), *_TIFF_SIZE, *_TIFF_TILE}
+    end = 2 * inline
+
+    def read(fmt: str, at: int) -> int:
+        try:
+            value: int = struct.unpack_from(order + fmt, data, at)[0]
+        except (struct.error, OverflowError) as err:  # the latter: BigTIFF, beyond 2^63
+            raise Truncated(f"TIFF: it refers to byte {at}, {len(data)} are here") from err
+        return value
+
+    def values(kind: int, count: int, at: int) -> list[int]:
+        fmt = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}.get(kind)
+        if fmt is None:
+            return []
+        value_steps.take(count)
+        try:
+            return list(struct.unpack_from(f"{order}{count}{fmt}", data, at))
+        except (struct.error, OverflowError) as err:
+            raise Truncated(f"TIFF: it refers to byte {at}, {len(data)} are here") from err
+
+    pages = 0
+    directory = read(pointer, 8 if big else 4)
+    if directory == 0:
+        raise Truncated("TIFF: it has no directory; its writer did not finish")
+    pending, visited = [(directory, True)], set()
+    while pending:
+        at, is_page = pending.pop()
+        if at in visited:
+            raise Corrupt("TIFF: its directories form a loop")
+        visited.add(at)
+        pages += is_page
+        check_frames("TIFF", pages, ceilings)
+        entries = read(count_format, at)
+        start = at + struct.calcsize(count_format)
+        entries_end = start + entries * entry_size
+        if entries_end > len(data):
+            raise Truncated(f"TIFF: a directory reaches to byte {entries_end}, {len(data)} are here")
+        entry_steps.take(entries + 1)
+        end = max(end, min(entries_end + inline, len(data)))
+        tags: dict[int, list[int]] = {}
+        for position in range(start, entries_end, entry_size):
+            tag, kind = read("H", position), read("H", position + 2)
+            count = read(pointer, position + 4)
+            value_at = position + 4 + inline
+            size = _TIFF_SIZES.get(kind, 1) * count
+            if size > inline:
+                value_at = read(pointer, value_at)
+                if value_at + size > len(data):
+                    raise Truncated(f"TIFF: tag {tag} reaches to byte {value_at + size}, {len(data)} are here")
+                end = max(end, value_at + size)
+            if tag in _TIFF_POINTERS:
+                pending.extend((offset, False) for offset in values(kind, count, value_at))
+            elif tag in needed_tags:
+                if tag in tags:
+                    raise Corrupt(f"TIFF: tag {tag} stands twice in a directory")
+                tags[tag] = values(kind, count, value_at)
+        width, height = (tags.get(tag, [1])[0] for tag in _TIFF_SIZE)
+        check_pixels("TIFF", width, height, ceilings)
+        across, down = (tags.get(tag, [1])[0] for tag in _TIFF_TILE)
+        if across * down > ceilings.pixels:  # the decoder makes room for a whole tile, however small the picture
+            raise Corrupt(f"TIFF: tiles of {across} x {down} pixels")
+        for offsets, counts in _TIFF_DATA.items():
+            for offset, size in zip(tags.get(offsets, []), tags.get(counts, []), strict=False):
+                if offset + size > len(data):
+                    raise Truncated(f"TIFF: picture data reach to byte {offset + size}, {len(data)} are here")
+                end = max(end, offset + size)
+        following = read(pointer, entries_end)
+        if following and is_page:
+            pending.append((following, True))
+    if len(data) - end <= _TIFF_MAX_PADDING and not any(data[end:]):
+        end = len(data)
+    return Extent(end, max(1, pages))
