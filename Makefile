@@ -28,7 +28,7 @@ STORES :=
 HEIC := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated soak soak-nifi clean
+.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,6 +120,9 @@ bench-check: $(VENV)/.dev ## Measure the check of an image against an older comm
 
 bench-formats: $(VENV)/.dev ## Measure memory and time of decoding 12 and 50 megapixels of each format (about ten minutes)
 	$(BIN)/python -m benchmarks.formats $(ARGS)
+
+collections: $(VENV)/.dev ## Hold real image files against ImageMagick; ARGS='FOLDER...' (Debian: imagemagick, libvips-tools)
+	$(BIN)/python -m benchmarks.collections $(ARGS)
 
 soak: $(VENV)/.dev ## Watch the memory over 20,000 requests (about a minute)
 	$(BIN)/python -m benchmarks.soak

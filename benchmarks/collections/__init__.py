@@ -1,0 +1,1 @@
+"""Real image files through the check, held against an independent decoder."""
