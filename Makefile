@@ -22,15 +22,20 @@ endif
 PYTHON_VERSION := 3.11
 PLATFORM := linux-x86_64
 VARIANT := core
+# Clients of stores that most NiFis have no use for, such as hdfs,hbase.
+STORES :=
+# HEIC=no leaves out the decoder of HEIC, parts of which are under the LGPL.
+HEIC := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi check training lint format types lock build kudu nar bench bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled mutated collections soak soak-nifi clean
+.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  make run ARGS='--data /srv/images'   passes options on; see $(BIN)/imagewarehouse run --help"
 	@echo "  make run KUDU=local                  starts a Kudu of its own; KUDU=HOST:PORT uses yours"
-	@echo "  make nar PYTHON_VERSION=3.12         also PLATFORM=linux-aarch64, VARIANT=tensorflow"
+	@echo "  make nar PYTHON_VERSION=3.12         also PLATFORM=linux-aarch64, VARIANT=tensorflow, HEIC=no,"
+	@echo "                                       STORES=hdfs,hbase: their clients, which are not in it otherwise"
 
 run: $(VENV)/.run $(RUN_NEEDS) ## Set everything up and start the service
 	@exec $(BIN)/imagewarehouse run $(if $(KUDU),--kudu '$(KUDU)') $(ARGS)
@@ -39,6 +44,14 @@ test: check ## Set everything up, then lint, types and all tests
 
 check: $(VENV)/.dev $(CLIENT) $(SERVER) lint types
 	$(BIN)/python -m pytest $(ARGS)
+
+test-services: $(VENV)/.dev $(CLIENT) ## The tests on HDFS, HBase and Azurite (fetches 210 MB, needs Java 17; some minutes)
+	@$(BIN)/python -m tools.artifacts services
+	@! command -v npm > /dev/null || npm install --silent --no-fund --no-audit --prefix build/services/azurite azurite@3.37.0
+	$(BIN)/python -m pytest -m services $(ARGS)
+
+bench-stores: $(VENV)/.dev ## Measure pictures into an S3 store against bare puts (about a minute)
+	$(BIN)/python -m benchmarks.stores $(ARGS)
 
 test-nifi: $(VENV)/.dev $(CLIENT) ## The tests in a real NiFi (needs NIFI_HOME; part of make test where that is)
 	$(BIN)/python -m pytest tests/nifi $(ARGS)
@@ -67,7 +80,7 @@ kudu: $(CLIENT) ## Fetch the Kudu client
 	@$(BIN)/python -m tools.artifacts kudu-client
 
 nar: $(CLIENT) ## Pack the processors for NiFi, with all they import, into dist
-	@$(BIN)/python -m tools.nar --python $(PYTHON_VERSION) --platform $(PLATFORM) --variant $(VARIANT) $(ARGS)
+	@$(BIN)/python -m tools.nar --python $(PYTHON_VERSION) --platform $(PLATFORM) --variant $(VARIANT) --stores '$(STORES)' $(if $(filter no,$(HEIC)),--no-heic) $(ARGS)
 
 bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about five minutes)
 	$(BIN)/python -m benchmarks.classify
@@ -102,6 +115,12 @@ bench-peers: $(VENV)/.dev ## Measure /classify beside other model servers (needs
 bench-filled: $(VENV)/.dev ## Measure the service with a million rows and objects against an empty one (4 GB, needs a C compiler)
 	$(BIN)/python -m benchmarks.filled $(ARGS)
 
+bench-check: $(VENV)/.dev ## Measure the check of an image against an older commit (ARGS="--against COMMIT")
+	$(BIN)/python -m benchmarks.check $(ARGS)
+
+bench-formats: $(VENV)/.dev ## Measure memory and time of decoding 12 and 50 megapixels of each format (about ten minutes)
+	$(BIN)/python -m benchmarks.formats $(ARGS)
+
 collections: $(VENV)/.dev ## Hold real image files against ImageMagick; ARGS='FOLDER...' (Debian: imagemagick, libvips-tools)
 	$(BIN)/python -m benchmarks.collections $(ARGS)
 
@@ -135,7 +154,7 @@ $(VENV)/.training: $(VENV)/.run
 
 $(VENV)/.dev: $(VENV)/.training
 	@echo "installing test tools (once)..."
-	@$(UV) $(LOCKED) -r pyproject.toml --extra dev --extra training
+	@$(UV) $(LOCKED) -r pyproject.toml --extra dev --extra training --extra hdfs --extra hbase
 	@touch $@
 
 # The folder too: its time changes when a source is removed.

@@ -54,6 +54,7 @@ class Run:
 
     seed: int
     numbers: range
+    formats: tuple[str, ...] = ()
     posted: int = 0
     answers: dict[int, Answer] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
@@ -69,10 +70,17 @@ class Run:
         path.write_bytes(file.content)
         line = (
             f"{rule}: {file.seed.format} {file.seed.name}, {len(file.content)} bytes, kept as"
-            f" {path.relative_to(REPOSITORY)}; again with --seed {self.seed} --first {number} --files 1"
+            f" {path.relative_to(REPOSITORY)}; again with --seed {self.seed} --first {number} --files 1{self._of_formats}"
         )
         self.violations.append(line)
         print(f"VIOLATION {line}", flush=True)
+
+    def file(self, number: int) -> Mutated:
+        return mutated(self.seed, number, self.formats)
+
+    @property
+    def _of_formats(self) -> str:
+        return "".join(f" --format {name}" for name in self.formats)
 
     @property
     def slow(self) -> list[int]:
@@ -85,6 +93,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="which series of files (default: %(default)s)")
     parser.add_argument("--first", type=int, default=0, help="number of the first file in the series")
     parser.add_argument("--connections", type=int, default=4, help="keep-alive connections (default: %(default)s)")
+    parser.add_argument("--format", action="append", choices=list(seeds()), default=[], help="default: all of them")
     arguments = parser.parse_args()
     if arguments.files < 1 or arguments.connections < 1:
         parser.error("--files and --connections: expected 1 or more")
@@ -92,7 +101,7 @@ def main() -> None:
     healthy = sum(len(found) for found in seeds().values())
     print(f"{arguments.files} files from {healthy} healthy ones, seed {arguments.seed}", flush=True)
 
-    run = Run(arguments.seed, range(arguments.first, arguments.first + arguments.files))
+    run = Run(arguments.seed, range(arguments.first, arguments.first + arguments.files), tuple(arguments.format))
     stopped = False
     with tempfile.TemporaryDirectory() as folder, Service(Path(folder) / "data") as service:
         try:
@@ -130,7 +139,7 @@ async def post_all(run: Run, service: Service, connections: int) -> None:
 async def worker(run: Run, service: Service, session: aiohttp.ClientSession, waiting: Iterator[int]) -> None:
     """One connection: its next file goes out when the last one is answered."""
     for number in waiting:
-        file = mutated(run.seed, number)
+        file = run.file(number)
         run.posted += 1
         run.note(await post(service, session, file), number, file)
         if service.process is None or service.process.poll() is not None:
@@ -177,7 +186,7 @@ async def send_alone(run: Run, service: Service, session: aiohttp.ClientSession,
 
     A picture that is accepted may be large, whatever its file's length: as slow as an honest one of its size is no violation.
     """
-    file, pixels = mutated(run.seed, number), run.answers[number].pixels
+    file, pixels = run.file(number), run.answers[number].pixels
     times = []
     for _ in range(AGAIN):
         run.posted += 1
@@ -240,7 +249,7 @@ def check_rows(run: Run, service: Service) -> None:
         said = f"its row is failed, {row['error_code']} {row['error_detail']}"
         if row["request_id"] in numbers:
             number = numbers[row["request_id"]]
-            run.violate(number, mutated(run.seed, number), said)
+            run.violate(number, run.file(number), said)
         else:
             run.violations.append(f"a file that was sent once more or had no answer: {said}")
 

@@ -52,7 +52,7 @@ class ImageRejected(WarehouseError):
 
 
 class MethodNotAllowed(ImageRejected):
-    code, title, http_status = "request.method_not_allowed", "Only POST is allowed", 405
+    code, title, http_status = "request.method_not_allowed", "Method not allowed", 405
 
 
 class NotFound(ImageRejected):
@@ -65,6 +65,12 @@ class AccessKeyMissing(ImageRejected):
 
 class AccessKeyWrong(ImageRejected):
     code, title, http_status = "access.key_wrong", "Access key not known", 401
+
+
+class NotAllowed(ImageRejected):
+    """The key is known, and lacks the scope that this takes."""
+
+    code, title, http_status = "access.not_allowed", "Access key may not do this", 403
 
 
 class BadIdempotencyKey(ImageRejected):
@@ -131,6 +137,27 @@ class TypeNotAccepted(ImageRejected):
     code, title, http_status = "type.not_accepted", "Declared type not accepted", 415
 
 
+# --- reading what is stored ---------------------------------------------------------------------------------------
+
+
+class NoSuchImage(ImageRejected):
+    """Also what somebody is told who may not read the image: whether it exists is not theirs to know."""
+
+    code, title, http_status = "image.not_found", "No such image", 404
+
+
+class RangeNotSatisfiable(ImageRejected):
+    code, title, http_status = "request.range_not_satisfiable", "Nothing of the image lies in this range", 416
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the image has {size} bytes")
+        self.size = size
+
+
+class BadParameter(ImageRejected):
+    code, title, http_status = "request.bad_parameter", "Parameter not usable", 400
+
+
 # --- the image itself ---------------------------------------------------------------------------------------------
 
 
@@ -189,10 +216,49 @@ class ObjectStoreUnavailable(Unavailable):
     code, title = "objects.unavailable", "Object store did not take the image"
 
 
+class ObjectStoreRefused(ObjectStoreUnavailable):
+    """The store answered and said no: login, rights, no such bucket. Trying again at once does not help; an operator does, so
+    images wait for that as they wait for a store that is away."""
+
+    code, title = "objects.refused", "Object store refused the image"
+
+
+class ObjectError(WarehouseError):
+    """About one object, and no further try will change it."""
+
+    code, title = "objects.error", "Object not usable"
+
+
+class ObjectMissing(ObjectError):
+    code, title = "objects.missing", "Object is not there"
+
+
+class ObjectConflict(ObjectError):
+    """What is there is never overwritten by other bytes."""
+
+    code, title = "objects.conflict", "Another object has this key"
+
+
+class ObjectTooLarge(ObjectError):
+    code, title = "objects.too_large", "Object larger than its store takes, or than was asked for"
+
+
 class UriUnavailable(Unavailable):
     """The store behind an image_uri did not answer, or not in time; the image may be read later."""
 
     code, title = "request.uri_unavailable", "image_uri could not be read right now"
+
+
+class ImageUnavailable(Unavailable):
+    """What somebody is told who reads an image while its store, or the rows that say whose it is, do not answer."""
+
+    code, title = "image.unavailable", "Image cannot be read right now"
+
+
+class ObjectDamaged(WarehouseError):
+    """What is in the store has another sha256 than the image that it was."""
+
+    code, title = "objects.damaged", "Stored object is not the image any more"
 
 
 class WrongImageId(WarehouseError):

@@ -15,7 +15,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from imagewarehouse.access import AccessKeys
+from imagewarehouse.access import SEND, AccessKeys
 from imagewarehouse.errors import (
     ConfigurationError,
     MalformedBase64,
@@ -74,7 +74,7 @@ class IntakeRules:
     """What is taken. `media_types` are canonical names."""
 
     limits: Limits = field(default_factory=Limits)
-    keys: AccessKeys = field(default_factory=lambda: AccessKeys({}))
+    keys: AccessKeys = field(default_factory=lambda: AccessKeys({}, {}))
     media_types: tuple[str, ...] = DEFAULT_MEDIA_TYPES
     max_form: int = 32 << 20  # bytes of a form that comes whole
     keep_fields: tuple[str, ...] = ()  # text fields of a form that are recorded
@@ -96,11 +96,11 @@ class Accepted:
 def check_access(request: Request, rules: IntakeRules) -> str | None:
     """Method and access key; gives the name of the key. Before this, nothing else of the request may be believed.
 
-    Raises: MethodNotAllowed, AccessKeyMissing, AccessKeyWrong.
+    Raises: MethodNotAllowed, AccessKeyMissing, AccessKeyWrong, NotAllowed.
     """
     if request.method is not None and request.method != "POST":
         raise MethodNotAllowed(f"{request.method[:16]} is not allowed here, only POST")
-    return rules.keys.check(request.access_key)
+    return rules.keys.check(request.access_key, SEND)
 
 
 def is_nothing(request: Request) -> bool:

@@ -15,14 +15,17 @@ class Limits:
     """Bytes of one image. NiFi and Python hold a copy each while it is checked, about five during the transfer."""
 
     max_pixels: int = 50_000_000
-    """Width x height of one frame. Pillow holds 4 bytes a pixel: 200 MB at this ceiling. Formats whose decoder holds
-    more (WebP 16, AVIF 10) get as many fewer pixels."""
+    """Width x height of one frame, of every format."""
+
+    max_memory: int = 512 * 1024 * 1024
+    """Bytes that decoding one image may take, for formats whose decoder takes more for a pixel than others
+    (`imagewarehouse.images.formats` has what was measured). A picture is refused by what its header announces."""
 
     max_frames: int = 100
     """Frames or pages; only the first is classified. 1 refuses every animation."""
 
     allow_trailing_data: bool = False
-    """Some phones append a second picture or a film behind a JPEG's end; so do polyglots."""
+    """What phones append is understood and needs no permission; this lets pass what is not: polyglots among it."""
 
     fetch_bytes: int = 256 * 1024 * 1024
     """Bytes of all images that the requests of one FlowFile name by image_uri. They travel on together: NiFi and Python

@@ -61,11 +61,19 @@ class FilterImageRequest(FlowFileTransform):
     )
     MAX_PIXELS = PropertyDescriptor(
         name="Maximum Pixels",
-        description="""Largest width times height. A decoder holds 4 bytes a pixel; WebP's holds 16 and AVIF's 10, so these
-            may have a quarter and two fifths of it.""",
+        description="Largest width times height, of every format. Maximum Memory may be reached first.",
         required=True,
         default_value="50000000",
         validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
+    MAX_MEMORY = PropertyDescriptor(
+        name="Maximum Memory",
+        description="""Most memory that decoding one image may take, judged by its header. Formats differ: a pixel takes 5 bytes
+            as PNG, 10 to 26 as HEIC, 19 as WebP, 22 as JPEG 2000. Each task decodes one image at a time.""",
+        required=True,
+        default_value="512 MB",
+        validators=[StandardValidators.DATA_SIZE_VALIDATOR],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )
     MAX_FRAMES = PropertyDescriptor(
@@ -80,7 +88,7 @@ class FilterImageRequest(FlowFileTransform):
         name="Accepted Types",
         description="Media types that may be declared, separated by commas. The content has to be of the declared type.",
         required=True,
-        default_value="image/jpeg, image/png, image/webp, image/gif, image/bmp, image/tiff, image/avif",
+        default_value="image/jpeg, image/png, image/webp, image/gif, image/bmp, image/tiff, image/avif, image/heic, image/jp2",
         validators=[StandardValidators.NON_EMPTY_VALIDATOR],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )
@@ -106,7 +114,9 @@ class FilterImageRequest(FlowFileTransform):
     ACCESS_KEYS = PropertyDescriptor(
         name="Access Keys",
         description="""Pairs name:key separated by commas; keys have at least 16 characters. A client sends its key as
-            X-Access-Key or as Authorization: Bearer, and the name becomes source_user. Empty: everybody may POST.""",
+            X-Access-Key or as Authorization: Bearer, and the name becomes source_user. A key may send, unless its name has
+            other scopes: name/read:key may read everybody's images, name/read+send:key both, name/admin:key everything.
+            Empty: everybody may POST.""",
         required=False,
         sensitive=True,
         validators=[StandardValidators.ALWAYS_VALID],
@@ -167,6 +177,7 @@ class FilterImageRequest(FlowFileTransform):
         return [
             self.MAX_SIZE,
             self.MAX_PIXELS,
+            self.MAX_MEMORY,
             self.MAX_FRAMES,
             self.ACCEPTED_TYPES,
             self.ALLOW_TRAILING_DATA,
@@ -217,6 +228,7 @@ class FilterImageRequest(FlowFileTransform):
             limits=Limits(
                 max_bytes=adapter.data_size(context, "Maximum Size", Limits().max_bytes),
                 max_pixels=adapter.integer(context, "Maximum Pixels", Limits().max_pixels),
+                max_memory=adapter.data_size(context, "Maximum Memory", Limits().max_memory),
                 max_frames=adapter.integer(context, "Maximum Frames", Limits().max_frames),
                 allow_trailing_data=adapter.boolean(context, "Allow Trailing Data"),
             ),

@@ -27,6 +27,18 @@ from imagewarehouse.resources import PROCESSORS, REPOSITORY
 from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
 from imagewarehouse.standalone.local_kudu import DISTRIBUTION, HOW_TO_FETCH, LocalKudu
 from imagewarehouse.standalone.python_host import PythonProcessor
+from tests.object_services import (  # noqa: F401 - fixtures
+    azure,
+    azure_service,
+    gcs,
+    gcs_service,
+    hbase,
+    hbase_service,
+    hdfs,
+    hdfs_service,
+    s3,
+    s3_service,
+)
 
 # A failed assert in them shows its values as one in a test does.
 pytest.register_assert_rewrite(

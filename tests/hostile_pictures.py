@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
+from tools.heif_files import heic, heic_grid
 from tools.image_seeds import saved
 
 # --- pictures -----------------------------------------------------------------------------------------------------
@@ -413,7 +414,7 @@ def avif_with_foreign_boxes(avif: bytes) -> bytes:
     return moved[:meta] + foreign + moved[meta:]
 
 
-HEIC = ftyp(b"heic", b"mif1", b"heic") + box(b"meta", bytes(64)) + box(b"mdat", bytes(256))
+JXL = b"\x00\x00\x00\x0cJXL \r\n\x87\n" + ftyp(b"jxl ", b"jxl ") + box(b"jxlc", b"\xff\x0a" + bytes(64))
 MP4 = ftyp(b"isom", b"isom", b"mp41") + box(b"moov", bytes(64)) + box(b"mdat", bytes(256))
 
 # --- one healthy picture of each format ---------------------------------------------------------------------------
@@ -432,6 +433,11 @@ TIFF = saved(picture(), "TIFF")
 TIFF_LZW = saved(picture(), "TIFF", compression="tiff_lzw")
 TIFF_PAGES = tiff_pages(3)  # not Pillow's: it pads to 16 bytes, and a cut could hit nothing but padding
 AVIF = saved(picture(), "AVIF", speed=10)
+HEIC = heic("colour")
+HEIC_GRID = heic_grid("quarters", 2, 2, 100, 90)
+JP2 = saved(picture(), "JPEG2000")
+J2K = saved(picture(), "JPEG2000", no_jp2=True)
+JP2_TILES = saved(picture(), "JPEG2000", tile_size=(32, 32))
 JPEG_THUMBNAIL = jpeg_with_thumbnail()
 
 HEALTHY: dict[str, tuple[str, bytes]] = {
@@ -450,4 +456,9 @@ HEALTHY: dict[str, tuple[str, bytes]] = {
     "tiff-lzw": ("image/tiff", TIFF_LZW),
     "tiff-pages": ("image/tiff", TIFF_PAGES),
     "avif": ("image/avif", AVIF),
+    "heic": ("image/heic", HEIC),
+    "heic-grid": ("image/heic", HEIC_GRID),
+    "jp2": ("image/jp2", JP2),
+    "jp2-tiles": ("image/jp2", JP2_TILES),
+    "j2k": ("image/j2k", J2K),
 }

@@ -70,6 +70,13 @@ def test_a_prefix_needs_a_bucket_or_a_folder(text: str) -> None:
     assert caught.value.setting == "Allowed Image URIs"
 
 
+@pytest.mark.parametrize("text", ["webhdfs://namenode:9870/in", "swebhdfs://namenode:9871/in", "hbase://thrift/in"])
+def test_a_store_that_images_are_not_fetched_from_is_a_wrong_setting(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="images are not fetched by") as caught:
+        parse_locations(text)
+    assert caught.value.setting == "Allowed Image URIs"
+
+
 @pytest.mark.parametrize("text", ["file:///srv/in/../secret", "s3://bucket/./in"])
 def test_a_prefix_has_no_way_back_in_it(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"without \. and \.\."):

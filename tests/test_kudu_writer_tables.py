@@ -172,6 +172,22 @@ def test_scan_takes_rows_from_a_time_on(writer: KuduWriter, make: Make) -> None:
         writer.scan(schema.name, since=("nothing", TIMES[0]))
 
 
+def test_scan_takes_rows_that_have_these_texts(writer: KuduWriter, make: Make) -> None:
+    schema = make(KuduColumn("who", KuduType.STRING, nullable=True), TEXT)
+    texts, who = ["a", "b", "a", "a'", None], ["x", "x", "y", "x", "x"]
+    writer.write(schema.name, [batch(schema, UPSERT, key=range(5), text=texts, who=who)])
+
+    def keys(**equal: str) -> list[int]:
+        found: list[int] = writer.scan(schema.name, ["key"], equal=equal)["key"].to_pylist()
+        return sorted(found)
+
+    assert keys(text="a") == [0, 2]
+    assert keys(text="a", who="x") == [0]
+    assert keys(text="a'") == [3]
+    assert keys(text="c") == []
+    assert writer.scan(schema.name, ["who"], 1, equal={"text": "a"}).num_rows == 1
+
+
 def test_rows_of_one_range_are_counted(connect: Callable[..., KuduWriter], writer: KuduWriter, make: Make) -> None:
     parts = (Range(None, (10,)), Range((10,), (20,)))
     schema = make(TEXT, range_columns=("key",), ranges=parts, hashes=(HashPartition(("key",), 2),))

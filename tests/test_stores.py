@@ -23,9 +23,10 @@ from imagewarehouse.errors import (
     WarehouseError,
 )
 from imagewarehouse.metadata import COLUMNS, ImageRecord
-from imagewarehouse.objects import store
+from imagewarehouse.objects import local
+from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
-from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.objects.opening import open_store
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.store import GroupCommit, open_rows
 
@@ -43,22 +44,22 @@ def files(folder: Path) -> list[str]:
 
 
 @pytest.fixture
-def objects(tmp_path: Path) -> ObjectStore:
-    return ObjectStore(Location.parse(str(tmp_path / "objects")))
+def objects(tmp_path: Path) -> ImageStore:
+    return ImageStore(open_store(Location.parse(str(tmp_path / "objects"))))
 
 
 @pytest.mark.parametrize(
     ("image_format", "suffix"), [("JPEG", "jpg"), ("PNG", "png"), ("TIFF", "tiff"), ("", "bin"), ("VHS", "bin")]
 )
 def test_an_image_stands_under_its_hash_and_can_be_read_by_its_uri(
-    objects: ObjectStore, tmp_path: Path, image_format: str, suffix: str
+    objects: ImageStore, tmp_path: Path, image_format: str, suffix: str
 ) -> None:
     uri = objects.put(IMAGE_ID, image_format, IMAGE)
     assert files(tmp_path) == [f"objects/{IMAGE_ID[:2]}/{IMAGE_ID}.{suffix}"]
     assert objects.get(uri, 1000) == IMAGE
 
 
-def test_the_same_image_is_written_once(objects: ObjectStore, tmp_path: Path) -> None:
+def test_the_same_image_is_written_once(objects: ImageStore, tmp_path: Path) -> None:
     first = objects.put(IMAGE_ID, "JPEG", IMAGE)
     (path,) = (tmp_path / "objects").rglob("*.jpg")
     before = path.stat()
@@ -66,7 +67,7 @@ def test_the_same_image_is_written_once(objects: ObjectStore, tmp_path: Path) ->
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_file_that_a_crash_left_short_is_replaced(objects: ObjectStore, tmp_path: Path) -> None:
+def test_a_file_that_a_crash_left_short_is_replaced(objects: ImageStore, tmp_path: Path) -> None:
     uri = objects.put(IMAGE_ID, "JPEG", IMAGE)
     (path,) = (tmp_path / "objects").rglob("*.jpg")
     path.write_bytes(IMAGE[:5])
@@ -74,7 +75,7 @@ def test_a_file_that_a_crash_left_short_is_replaced(objects: ObjectStore, tmp_pa
     assert objects.get(uri, 1000) == IMAGE
 
 
-def test_writers_of_the_same_image_at_once_leave_one_whole_file(objects: ObjectStore, tmp_path: Path) -> None:
+def test_writers_of_the_same_image_at_once_leave_one_whole_file(objects: ImageStore, tmp_path: Path) -> None:
     content = bytes(range(256)) * 4096
     image_id = hashlib.sha256(content).hexdigest()
     gate = threading.Barrier(8)
@@ -105,7 +106,7 @@ def test_writers_of_the_same_image_at_once_leave_one_whole_file(objects: ObjectS
 
 @pytest.mark.parametrize("name", ["with space", "ümlaut", "hash#mark", "per%20cent", "question?mark"])
 def test_a_folder_of_any_name_can_be_a_store(tmp_path: Path, name: str) -> None:
-    objects = ObjectStore(Location.parse(str(tmp_path / name)))
+    objects = ImageStore(open_store(Location.parse(str(tmp_path / name))))
     uri = objects.put(IMAGE_ID, "PNG", IMAGE)
     assert files(tmp_path) == [f"{name}/{IMAGE_ID[:2]}/{IMAGE_ID}.png"]
     assert objects.get(uri, 1000) == IMAGE
@@ -122,11 +123,11 @@ def test_a_setting_without_a_scheme_is_a_folder(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize("uri", ["gopher://host/images", "http://host/images"])
 def test_a_uri_that_no_store_knows_is_a_wrong_setting(uri: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        ObjectStore(Location.parse(uri))
+        ImageStore(open_store(Location.parse(uri)))
     assert caught.value.setting == "Store URI"
 
 
-def test_a_store_is_made_at_the_check_and_nothing_is_left_in_it(objects: ObjectStore, tmp_path: Path) -> None:
+def test_a_store_is_made_at_the_check_and_nothing_is_left_in_it(objects: ImageStore, tmp_path: Path) -> None:
     objects.check_writable()
     assert (tmp_path / "objects").is_dir()
     assert files(tmp_path) == []
@@ -135,10 +136,10 @@ def test_a_store_is_made_at_the_check_and_nothing_is_left_in_it(objects: ObjectS
 def test_a_store_that_cannot_be_written_says_so_at_the_check(tmp_path: Path) -> None:
     (tmp_path / "objects").write_text("a file in the place of the folder, which stops root as well")
     with pytest.raises(WarehouseError, match="objects"):
-        ObjectStore(Location.parse(str(tmp_path / "objects"))).check_writable()
+        ImageStore(open_store(Location.parse(str(tmp_path / "objects")))).check_writable()
 
 
-def test_an_image_that_cannot_be_stored_may_be_tried_again(objects: ObjectStore, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_stored_may_be_tried_again(objects: ImageStore, tmp_path: Path) -> None:
     (tmp_path / "objects").mkdir()
     (tmp_path / "objects" / IMAGE_ID[:2]).write_text("in the way")
     with pytest.raises(ObjectStoreUnavailable) as caught:
@@ -148,7 +149,7 @@ def test_an_image_that_cannot_be_stored_may_be_tried_again(objects: ObjectStore,
     assert objects.get(objects.put(IMAGE_ID, "PNG", IMAGE), 1000) == IMAGE
 
 
-def test_a_failed_rename_leaves_no_temporary_file(objects: ObjectStore, tmp_path: Path) -> None:
+def test_a_failed_rename_leaves_no_temporary_file(objects: ImageStore, tmp_path: Path) -> None:
     # A folder where the picture should be: writing the temporary file passes, renaming it cannot.
     (tmp_path / "objects" / IMAGE_ID[:2] / f"{IMAGE_ID}.png" / "taken").mkdir(parents=True)
     with pytest.raises(ObjectStoreUnavailable):
@@ -158,7 +159,7 @@ def test_a_failed_rename_leaves_no_temporary_file(objects: ObjectStore, tmp_path
 
 @pytest.mark.parametrize("image_id", ["../../outside", "..", "a/../../../outside", ""])
 def test_an_id_that_is_no_hash_never_names_a_file_outside_the_store(
-    objects: ObjectStore, tmp_path: Path, image_id: str
+    objects: ImageStore, tmp_path: Path, image_id: str
 ) -> None:
     objects.check_writable()
     with pytest.raises((ValueError, WarehouseError)):
@@ -570,7 +571,7 @@ def test_every_column_is_written(rows: LocalRows, record: Record) -> None:
 def test_at_the_start_only_what_nobody_writes_any_more_is_removed(tmp_path: Path) -> None:
     parts = tmp_path / "store" / ".parts"
     parts.mkdir(parents=True)
-    node = store._NODE
+    node = local.NODE
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()  # its number belongs to nobody now
     two_days_ago = time.time() - 2 * 86_400
@@ -580,7 +581,7 @@ def test_at_the_start_only_what_nobody_writes_any_more_is_removed(tmp_path: Path
         (parts / name).write_bytes(b"half a picture")
         if old:
             os.utime(parts / name, (two_days_ago, two_days_ago))
-    ObjectStore(Location.parse((tmp_path / "store").as_uri())).check_writable()
+    ImageStore(open_store(Location.parse((tmp_path / "store").as_uri()))).check_writable()
     assert {path.name for path in parts.iterdir()} == {
         "another-nodes", f"{IMAGE_ID}.elsewhere.{process.pid}.x", f"{IMAGE_ID}.{node}.{os.getpid()}.x",
         f"{IMAGE_ID}.{node}.no-number.x",
@@ -590,15 +591,16 @@ def test_at_the_start_only_what_nobody_writes_any_more_is_removed(tmp_path: Path
 def test_a_process_that_is_killed_in_the_middle_of_a_write_leaves_nothing_after_the_next_start(tmp_path: Path) -> None:
     script = """
 import os, signal, sys
+from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
-from imagewarehouse.objects.store import ObjectStore
-store = ObjectStore(Location.parse(sys.argv[1]))
-os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from imagewarehouse.objects.opening import open_store
+store = ImageStore(open_store(Location.parse(sys.argv[1])))
+os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 import hashlib
 store.put(hashlib.sha256(b"x").hexdigest(), "PNG", b"x")
 """
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "store")], timeout=60, check=False)
     assert done.returncode == -9
     assert len(files(tmp_path / "store")) == 1
-    ObjectStore(Location.parse(str(tmp_path / "store"))).check_writable()
+    ImageStore(open_store(Location.parse(str(tmp_path / "store")))).check_writable()
     assert files(tmp_path / "store") == []

@@ -201,13 +201,39 @@ def test_many_problems_of_a_kind_become_a_count(tmp_path: Path) -> None:
     assert problems[-1] == "... and 7 more images left out"
 
 
-def test_litter_of_desktops_is_passed_over_in_silence(tmp_path: Path) -> None:
-    write_folder(tmp_path, {"cat": 20, "dog": 20, ".git": 2, "__MACOSX": 1})
-    for name in ("cat/Thumbs.db", "cat/.DS_Store", "cat/desktop.ini", ".hidden", "cat/.thumbs/x.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"x")
+SYSTEM_FOLDERS = (
+    "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX", "lost+found", "__pycache__",
+    ".AppleDouble", ".ipynb_checkpoints", ".git", ".thumbnails", ".hidden",
+)  # fmt: skip
+SYSTEM_FILES = ("Thumbs.db", ".DS_Store", "desktop.ini", "._000.png", "000.png:Zone.Identifier", "Icon\r")
+
+
+@pytest.mark.parametrize("below", ["", "cat/", "cat/indoors/"], ids=["beside-classes", "in-a-class", "deeper"])
+def test_system_folders_and_files_are_no_classes_and_no_images(tmp_path: Path, below: str) -> None:
+    write_folder(tmp_path, {"cat": 20, "dog": 20, "cat/indoors": 5})
+    write_folder(tmp_path, {f"{below}{name}": 3 for name in SYSTEM_FOLDERS})
+    for name in SYSTEM_FILES:
+        (tmp_path / f"{below}{name}").write_bytes(image(1))
     data = read_dataset(str(tmp_path), SPEC)
-    assert (data.classes, data.problems) == (("cat", "dog"), ())
+    assert data.classes == ("cat", "dog")
+    assert len(data.train) + len(data.validation) + len(data.test) == 45
+    assert data.problems == (
+        f"{len(SYSTEM_FOLDERS) + len(SYSTEM_FILES)} system folders and files are left out, such as {below}#recycle",
+    )
+
+
+def test_system_folders_beside_the_parts_are_left_out(tmp_path: Path) -> None:
+    write_folder(tmp_path, {f"{part}/{name}": 20 for part in ("train", "test") for name in ("cat", "dog")})
+    write_folder(tmp_path, {"@eaDir": 1, "train/@eaDir": 1})
+    data = read_dataset(str(tmp_path), SPEC)
+    assert (data.classes, len(data.test)) == (("cat", "dog"), 40)
+    assert data.problems == ("2 system folders and files are left out, such as @eaDir",)
+
+
+def test_names_that_only_look_like_system_files_are_classes(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"thumbs": 20, "@home": 20, "recycler": 20, "git": 20})
+    data = read_dataset(str(tmp_path), SPEC)
+    assert (data.classes, data.problems) == (("@home", "git", "recycler", "thumbs"), ())
 
 
 def test_what_lies_beside_the_classes_is_named(tmp_path: Path) -> None:
@@ -268,7 +294,7 @@ def test_a_source_sorted_by_class_is_shuffled(tmp_path: Path) -> None:
 
 
 def test_a_class_of_one_or_two_images_is_only_trained_on(tmp_path: Path) -> None:
-    source = str(write_folder(tmp_path, {"ant": 1, "bee": 2, "cat": 3, "dog": 25}))
+    source = str(write_folder(tmp_path / "data", {"ant": 1, "bee": 2, "cat": 3, "dog": 25}))
     data = read_dataset(source, SPEC)
     tested, _ = read_test(data.test, SPEC, data.classes)
     assert per_class(data, data.train) == {"ant": 1, "bee": 2, "cat": 1, "dog": 21}
@@ -279,7 +305,7 @@ def test_a_class_of_one_or_two_images_is_only_trained_on(tmp_path: Path) -> None
         "class 'bee' has 2 images: they are trained on but neither validated nor tested; at least 20 are advised",
         "class 'cat' has 3 images; at least 20 are advised",
     )
-    elsewhere = read_dataset(source, SPEC, test=str(write_folder(tmp_path / ".test", {"ant": 1}, first=900)))
+    elsewhere = read_dataset(source, SPEC, test=str(write_folder(tmp_path / "test", {"ant": 1}, first=900)))
     assert elsewhere.problems[0].startswith("class 'ant' has 1 image: it is trained on but not validated;")
 
 
@@ -546,6 +572,20 @@ def test_numbers_without_names_take_those_of_the_training(tmp_path: Path) -> Non
         pytest.param("a.csv", "File;Class", ";", id="semicolon-and-capitals"),
         pytest.param("a.tsv", "image\tlabel", "\t", id="tsv"),
         pytest.param("a.csv", "\ufeffpath, label", ",", id="byte-order-mark"),
+        *(
+            pytest.param("a.csv", f"{column},label", ",", id=column)
+            for column in (
+                "filename",
+                "file_name",
+                "File Name",
+                "filepath",
+                "file-path",
+                "image_path",
+                "ImagePath",
+                "image_name",
+                "img",
+            )
+        ),
     ],
 )
 def test_csv_is_read_from_beside_its_images(tmp_path: Path, name: str, header: str, separator: str) -> None:
@@ -572,6 +612,23 @@ def test_csv_with_parts_and_numbered_names(tmp_path: Path) -> None:
     data = read_dataset(str(tmp_path / "a.csv"), SPEC)
     assert data.classes == ("zebra", "ant")
     assert names(data)[2] == {f"{n:03}.png" for n in range(16, 20)}  # absolute paths stay out of names
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("path,filename,label", "x/{n:03}.png,{n:03}.png,{l}"),
+        ("image,file,label", "{n},x/{n:03}.png,{l}"),
+        ("filename,image_path,label", "x/{n:03}.png,x/{n:03}.png,{l}"),
+    ],
+    ids=["a-path-and-its-last-part", "a-number-and-a-path", "the-same-twice"],
+)
+def test_of_several_columns_the_one_that_names_files_is_taken(tmp_path: Path, header: str, row: str) -> None:
+    write_folder(tmp_path, {"x": 20})
+    rows = [row.format(n=n, l="cat" if n % 2 else "dog") for n in range(20)]
+    (tmp_path / "a.csv").write_text("\n".join([header, *rows]))
+    data = read_dataset(str(tmp_path / "a.csv"), SPEC)
+    assert set().union(*names(data)) == {f"x/{n:03}.png" for n in range(20)}
 
 
 # --- sets of Keras --------------------------------------------------------------------------------------------------
@@ -745,8 +802,18 @@ def _written(path: Path, name: str, content: bytes) -> Path:
         ),
         pytest.param(
             lambda p: _csv(p, "name,label\nx,y\n"),
-            "no column path (or file, image); there are: name, label",
+            "no column path (or file, filename, image_path and the like); there are: name, label",
             id="csv-without-path",
+        ),
+        pytest.param(
+            lambda p: _csv(p, "image,path,label\nx/000.png,x/001.png,a\nx/002.png,x/003.png,b\n"),
+            "a.csv: the image may be in column image or path, and more than one of them names files that are there",
+            id="csv-with-two-columns-of-images",
+        ),
+        pytest.param(
+            lambda p: _csv(p, "File Name,img,label\n0,1,a\n2,3,b\n"),
+            "the image may be in column File Name or img, and none of them names a file that is there; leave one of them",
+            id="csv-with-two-columns-and-no-images",
         ),
         pytest.param(
             lambda p: _csv(p, "path,tag\nx,y\n"),

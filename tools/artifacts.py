@@ -1,4 +1,4 @@
-"""`python -m tools.artifacts kudu-client|kudu-server|java`: fetches what Kudu needs and PyPI does not have.
+"""`python -m tools.artifacts kudu-client|kudu-server|services|java`: fetches what Kudu and tests need and PyPI does not have.
 
 `tools/artifacts.lock` names every file with its sha256; nothing that differs is kept. What is already there is not
 fetched or compiled again.
@@ -34,7 +34,12 @@ JARS = REPOSITORY / "imagewarehouse" / "kudu" / "jars"
 SOURCES = REPOSITORY / "imagewarehouse" / "kudu" / "java"
 HELPER = "imagewarehouse-kudu.jar"
 SERVER = REPOSITORY / "build" / "kudu"
+SERVICES = REPOSITORY / "build" / "services"
 
+SERVICE_CLASSES = {
+    "hdfs": REPOSITORY / "tests" / "java" / "MiniHdfs.java",
+    "hbase": REPOSITORY / "tests" / "java" / "MiniHBase.java",
+}
 _COMPILER = REPOSITORY / "build" / "compiler"
 _OPTIONS = ("-source", "11", "-target", "11", "-proc:none", "-nowarn")
 _JAVA = 17  # the compiler needs it; what it compiles runs from Java 11 on
@@ -265,6 +270,17 @@ def fetch_server(
         content.replace(target)
 
 
+def fetch_service(name: str, main: Path, resolve: Resolve = from_central, folder: Path = SERVICES) -> list[Path]:
+    """The class path of a service for tests: the artifacts of that set, and the class that starts it, compiled."""
+    jars = [fetch(artifact, folder / name, resolve) for artifact in of_set(name)]
+    jar = folder / name / "main" / f"{main.stem}-{file_sha256(main)[:16]}.jar"
+    if not jar.is_file():
+        jar.parent.mkdir(exist_ok=True)
+        [ecj] = of_set("kudu-compiler")
+        compile_jar(find_java(), fetch(ecj, _COMPILER, resolve), [main], jars, jar)
+    return [jar, *jars]
+
+
 def _hash_of(files: Sequence[Path], root: Path, lock: Path) -> str:
     """One hash of everything that decides what is compiled."""
     digest = hashlib.sha256(repr(_OPTIONS).encode())
@@ -277,14 +293,20 @@ def _hash_of(files: Sequence[Path], root: Path, lock: Path) -> str:
     return digest.hexdigest()
 
 
+def _fetch_services() -> None:
+    for name, main in SERVICE_CLASSES.items():
+        fetch_service(name, main)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("what", type=click.Choice(["kudu-client", "kudu-server", "java"]))
+@click.argument("what", type=click.Choice(["kudu-client", "kudu-server", "services", "java"]))
 def main(what: str) -> None:
     """Fetch what Kudu needs from Maven Central, checked against tools/artifacts.lock.
 
     \b
     kudu-client  Kudu's Java client and our helper classes, into imagewarehouse/kudu/jars
     kudu-server  Kudu's servers (Linux x86_64), into build/kudu
+    services     HDFS and HBase for tests, 210 MB, into build/services
     java         nothing: prints which Java compiles the helper classes
 
     Exit codes: 0 done, 1 something is wrong with this machine or with a file, 2 no network.
@@ -293,7 +315,12 @@ def main(what: str) -> None:
         if what == "java":
             click.echo(find_java())
         else:
-            fetch_client() if what == "kudu-client" else fetch_server()
+            fetching: dict[str, Callable[[], object]] = {
+                "kudu-client": fetch_client,
+                "kudu-server": fetch_server,
+                "services": _fetch_services,
+            }
+            fetching[what]()
             click.echo(f"{what} is ready")
     except NotFetchedError as err:
         click.echo(f"tools.artifacts: {err}", err=True)

@@ -44,7 +44,7 @@ class Part:
 
 def fields(content: bytes, image_format: str) -> tuple[Field, ...]:
     """The numbers of the structure that lie inside the file, in the order in which they are met."""
-    inside = (field for field in _FIELDS[image_format](content) if field.at + field.size <= len(content))
+    inside = (field for field in _FIELDS[image_format](content) if 0 <= field.at <= len(content) - field.size)
     return tuple(islice(inside, MAX_FIELDS))
 
 
@@ -207,6 +207,31 @@ def _jpeg_fields(data: bytes) -> Iterator[Field]:
             yield from _row(body + 5, "big", ("Adobe version", 2), ("", 4), ("colour transform", 1))
         else:
             yield from _list_fields(f"segment {marker:02x}", body, 1, length, most=16)
+    yield from _trailer_fields(data)
+
+
+def _trailer_fields(data: bytes) -> Iterator[Field]:
+    """Of the first film and of the last directory of Samsung's that stand behind a picture or in a block behind it."""
+    at = data.find(b"ftyp") - 4
+    for _ in range(10 if at >= 0 else 0):
+        size = _number(data, at, 4)
+        yield from _row(at, "big", ("size of a film's box", 4), ("kind of a film's box", 4), ("film's box", 4))
+        if data[at + 4 : at + 8] == b"moov":
+            yield from _row(at + 8, "big", ("size of a film's inner box", 4), ("kind of a film's inner box", 4))
+        at += max(8, size)
+        if at >= len(data):
+            break
+    end = data.rfind(b"SEFT")
+    if end >= 4:
+        yield Field("length of Samsung's directory", end - 4, 4, "little")
+        start = end - 4 - _number(data, end - 4, 4, "little")
+        yield from _row(start, "little", ("Samsung's mark", 4), ("Samsung's version", 4), ("Samsung's blocks", 4))
+        for entry in range(start + 12, min(end - 4, start + 12 + 12 * 10), 12):
+            yield from _row(
+                entry, "little", ("", 2), ("kind of a block", 2), ("place of a block", 4), ("length of a block", 4)
+            )
+            block = start - _number(data, entry + 4, 4, "little")
+            yield from _row(block, "little", ("", 2), ("kind of a block", 2), ("length of a block's name", 4))
 
 
 # --- PNG ------------------------------------------------------------------------------------------------------------
@@ -349,7 +374,7 @@ def _bmp_fields(data: bytes) -> Iterator[Field]:
     yield from _list_fields("pixels", _number(data, 10, 4, "little"), 1, 16, most=16)
 
 
-# --- AVIF -----------------------------------------------------------------------------------------------------------
+# --- AVIF and HEIF -----------------------------------------------------------------------------------------------------------
 
 _CONTAINERS = frozenset(
     (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"dinf", b"iprp", b"ipco", b"edts", b"udta", b"tref")
@@ -455,6 +480,86 @@ def _tiff_parts(data: bytes) -> Iterator[Part]:
             yield Part(field.at, field.at + 2, field.at + (20 if big else 12))
 
 
+# --- JPEG 2000 ------------------------------------------------------------------------------------------------------
+
+_SUPER_BOXES = frozenset((b"jp2h", b"res ", b"uinf", b"asoc"))
+_J2K_ROWS: dict[int, tuple[tuple[str, int], ...]] = {
+    0x51: (("capabilities", 2), ("width", 4), ("height", 4), ("x offset", 4), ("y offset", 4), ("tile width", 4),
+           ("tile height", 4), ("tile x offset", 4), ("tile y offset", 4), ("components", 2), ("bits", 1), ("step x", 1),
+           ("step y", 1)),
+    0x52: (("coding style", 1), ("progression", 1), ("layers", 2), ("transform of colours", 1), ("levels", 1),
+           ("block width", 1), ("block height", 1), ("block style", 1), ("wavelet", 1), ("precinct", 1), ("precinct", 1)),
+    0x53: (("component", 1), ("coding style", 1), ("levels", 1), ("block width", 1), ("block height", 1), ("block style", 1),
+           ("wavelet", 1)),
+    0x90: (("tile", 2), ("length of a tile part", 4), ("tile part", 1), ("tile parts", 1)),
+}  # fmt: skip
+
+
+def _jp2_parts(data: bytes, start: int = 0, stop: int | None = None, around: tuple[int, ...] = ()) -> Iterator[Part]:
+    """Boxes, and the segments of the codestream in them; a tile's data are the body of its SOD."""
+    if not around and data.startswith(b"\xff\x4f"):
+        yield from _j2k_parts(data, 0, len(data), ())
+        return
+    at, stop = start, len(data) if stop is None else min(stop, len(data))
+    while at + 8 <= stop:
+        size, kind, head = _number(data, at, 4), data[at + 4 : at + 8], 8
+        if size == 1:
+            size, head = _number(data, at + 8, 8), 16
+        elif size == 0:
+            size = stop - at
+        yield Part(at, at + head, at + size, around)
+        if size < head:
+            return
+        inside = (*around, at) if head == 8 and _number(data, at, 4) else around
+        if kind in _SUPER_BOXES and len(around) < 10:
+            yield from _jp2_parts(data, at + head, at + size, inside or (at,))
+        elif kind == b"jp2c":
+            yield from _j2k_parts(data, at + head, min(stop, at + size), inside)
+        at += size
+
+
+def _j2k_parts(data: bytes, start: int, stop: int, around: tuple[int, ...]) -> Iterator[Part]:
+    at, tile_end = start + 2, stop
+    while at + 4 <= stop:
+        marker = data[at + 1]
+        if marker == 0x93:
+            yield Part(at, at + 2, max(at + 2, tile_end), around)
+            at = max(at + 2, tile_end)
+            continue
+        length = _number(data, at + 2, 2)
+        if data[at] != 0xFF or length < 2:
+            return
+        if marker == 0x90:
+            tile_end = at + _number(data, at + 6, 4)
+        yield Part(at, at + 4, at + 2 + length, around)
+        at += 2 + length
+
+
+def _jp2_fields(data: bytes) -> Iterator[Field]:
+    for part in _jp2_parts(data):
+        head, kind = data[part.start : part.start + 2], data[part.start + 4 : part.start + 8]
+        if head[:1] == b"\xff" and part.body - part.start in (2, 4):
+            marker = head[1]
+            yield Field("marker", part.start + 1, 1)
+            if part.body - part.start == 4:
+                yield Field(f"length of segment {marker:02x}", part.start + 2, 2)
+            yield from _row(part.body, "big", *_J2K_ROWS.get(marker, ()))
+            yield from _list_fields(f"segment {marker:02x}", part.body, 1, part.end - part.body, most=24)
+            continue
+        name = kind.decode("latin-1")
+        yield Field(f"size of {name}", part.start, 4)
+        yield Field(f"kind of {name}", part.start + 4, 4)
+        if kind == b"ihdr":
+            yield from _row(
+                part.body, "big", ("height", 4), ("width", 4), ("components", 2), ("bits", 1), ("coding", 1)
+            )
+        elif kind == b"colr" and data[part.body : part.body + 1] == b"\2":
+            yield from profile_fields(data, part.body + 3)
+        elif kind not in (b"jp2h", b"jp2c"):
+            yield from _list_fields(f"byte of {name}", part.body, 1, part.end - part.body, most=16)
+            yield from _list_fields(f"32 bits of {name}", part.body, 4, (part.end - part.body) // 4)
+
+
 def _no_parts(data: bytes) -> Iterator[Part]:
     return iter(())
 
@@ -467,6 +572,8 @@ _FIELDS: dict[str, Callable[[bytes], Iterator[Field]]] = {
     "BMP": _bmp_fields,
     "TIFF": _tiff_fields,
     "AVIF": _bmff_fields,
+    "HEIF": _bmff_fields,
+    "JPEG2000": _jp2_fields,
 }
 _PARTS: dict[str, Callable[[bytes], Iterator[Part]]] = {
     "JPEG": _jpeg_parts,
@@ -476,4 +583,6 @@ _PARTS: dict[str, Callable[[bytes], Iterator[Part]]] = {
     "BMP": _no_parts,
     "TIFF": _tiff_parts,
     "AVIF": _bmff_parts,
+    "HEIF": _bmff_parts,
+    "JPEG2000": _jp2_parts,
 }

@@ -17,6 +17,22 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageCms
 
+from tools import trailer_seeds as behind
+from tools.heif_files import (
+    ALPHA,
+    DEPTH,
+    GAIN_MAP,
+    HeifFile,
+    auxiliary,
+    coded,
+    crop,
+    heic,
+    heic_grid,
+    mirror,
+    profile,
+    rotation,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Seed:
@@ -38,6 +54,8 @@ def seeds() -> Mapping[str, Sequence[Seed]]:
         "BMP": _bmp,
         "TIFF": _tiff,
         "AVIF": _avif,
+        "HEIF": _heif,
+        "JPEG2000": _jpeg2000,
     }
     return {
         name: tuple(Seed(name, variant, content) for variant, content in make().items())
@@ -98,8 +116,9 @@ class _Directory:
     children: Mapping[int, _Directory] = field(default_factory=dict)
 
 
-_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED, _IFD, _LONG8 = 1, 2, 3, 4, 5, 7, 13, 16
-_CODES = {_BYTE: "B", _ASCII: "B", _SHORT: "H", _LONG: "I", _RATIONAL: "I", _UNDEFINED: "B", _IFD: "I", _LONG8: "Q"}
+_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED, _SSHORT, _SLONG, _IFD, _LONG8 = 1, 2, 3, 4, 5, 7, 8, 9, 13, 16
+_CODES = {_BYTE: "B", _ASCII: "B", _SHORT: "H", _LONG: "I", _RATIONAL: "I", _UNDEFINED: "B", _SSHORT: "h", _SLONG: "i",
+          _IFD: "I", _LONG8: "Q"}  # fmt: skip
 
 
 def _tiff_file(directories: Sequence[_Directory], order: str = "<", big: bool = False) -> bytes:
@@ -256,6 +275,17 @@ def _jpeg() -> dict[str, bytes]:
         "comment-and-xmp": saved(plain, "JPEG", comment=b"holiday", xmp=_XMP),
         "photoshop": _with_segments(baseline, _segment(0xED, b"Photoshop 3.0\0" + resolution)),
         "index-of-pictures": _second_picture_inside(baseline, thumbnail, 2),
+        "behind-pictures": behind.with_index(baseline, thumbnail, baseline),
+        "behind-gain-map": behind.with_index(baseline, behind.gain_map(saved(grey, "JPEG"))),
+        "behind-film": baseline + behind.film(),
+        "behind-everything": behind.with_index(
+            behind.with_segments(baseline, behind.container(("image/jpeg", "Primary", 0), ("video/mp4", "MotionPhoto", 400))),
+            behind.gain_map(thumbnail),
+        ) + bytes(16) + behind.film(),
+        "behind-samsung": baseline + behind.samsung(
+            behind.TIME_OF_DAY, (0x0A30, b"MotionPhoto_Data", behind.film()), (0x0B41, b"SingeShot_DepthMap_1", _noise(90))),
+        "behind-padding": baseline + b"\xff" * 40,
+        "stray-bytes": _with_segments(baseline, _segment(0xFE, b"hi"), b"\1\2\xff\0\3"),
         "everything": _with_segments(
             saved(plain, "JPEG", icc_profile=_profile(), comment=b"x" * 300, progressive=True, dpi=(72, 72)),
             _segment(0xE1, b"Exif\0\0" + _exif(">")),
@@ -518,6 +548,11 @@ def _bmp() -> dict[str, bytes]:
         "larger": _bmp_file(200, 150, 8),
         "top-down": _bmp_file(21, -13, 24),
         "few-colours": _bmp_file(21, 13, 8, colours=17),
+        "many-colours": _bmp_file(21, 13, 8, colours=300),
+        "2-bits": _bmp_file(21, 13, 2),
+        "4444": _bmp_file(21, 13, 16, compression=3, header=56, masks=(0xF00, 0xF0, 0xF, 0xF000)),
+        "10-bits-of-32": _bmp_file(21, 13, 32, compression=3, masks=(0x3FF00000, 0xFFC00, 0x3FF)),
+        "masks-of-alpha": _bmp_file(21, 13, 32, compression=6, masks=alpha),
         "555": _bmp_file(21, 13, 16, compression=3, masks=(0x7C00, 0x3E0, 0x1F)),
         "565": _bmp_file(21, 13, 16, compression=3, masks=(0xF800, 0x7E0, 0x1F)),
         "masks-of-32-bits": _bmp_file(21, 13, 32, compression=3, masks=alpha[:3]),
@@ -566,8 +601,9 @@ def _page(
     rows: int = 5,
     extra: Mapping[int, tuple[int, Sequence[int] | bytes]] | None = None,
     children: Mapping[int, _Directory] | None = None,
+    data: bytes | None = None,
 ) -> _Directory:
-    """A page of noise in strips of `rows` rows or in tiles."""
+    """A page of noise in strips of `rows` rows or in tiles; of `data`, where given, in one strip."""
     width, height = size
     together = 1 if planar else samples
     across, down = tile or (width, rows)
@@ -577,6 +613,8 @@ def _page(
         _compressed(_noise((across * bits * together + 7) // 8 * each, seed=number), compression)
         for number, each in enumerate([each for each in heights for _ in range(columns)] * (samples // together))
     ]
+    if data is not None:
+        blocks = [_compressed(data, compression)]
     tags: dict[int, tuple[int, Sequence[int] | bytes]] = {
         256: (_LONG, (width,)), 257: (_LONG, (height,)), 258: (_SHORT, (bits,) * samples), 259: (_SHORT, (compression,)),
         262: (_SHORT, (photometric,)), 277: (_SHORT, (samples,)), 282: (_RATIONAL, (72, 1)), 283: (_RATIONAL, (72, 1)),
@@ -588,8 +626,27 @@ def _page(
     return _Directory(tags | dict(extra or {}), blocks, (324, 325) if tile else (273, 279), children or {})
 
 
+def _floats(kind: str, predicted: bool = False) -> bytes:
+    """13 rows of 21 numbers of 0 to 1, as numpy names their kind; or as differences of bytes, the highest bytes first."""
+    numbers = np.random.default_rng(9).random((13, 21)).astype(kind)
+    if not predicted:
+        return numbers.tobytes()
+    size = numbers.dtype.itemsize
+    stored = numbers.astype(f">f{size}").view(np.uint8).reshape(13, 21, size).transpose(0, 2, 1).reshape(13, -1)
+    return np.diff(stored, axis=1, prepend=np.uint8(0)).tobytes()
+
+
+def _float_page(kind: str, predicted: bool = False) -> _Directory:
+    return _page(bits=8 * int(kind[-1]), sample_format=3, rows=13, compression=8 if predicted else 1,
+                 extra={317: (_SHORT, (3 if predicted else 1,))}, data=_floats(kind, predicted))  # fmt: skip
+
+
 def _tiff() -> dict[str, bytes]:
     plain = _picture()
+    signed = {
+        16: {340: (_SSHORT, (-1000,)), 341: (_SSHORT, (1000,))},
+        32: {340: (_SLONG, (-9,)), 341: (_SLONG, (1 << 30,))},
+    }
     files: dict[str, bytes] = {}
     for order, end in (("little", "<"), ("big", ">")):
         for big in (False, True):
@@ -600,8 +657,23 @@ def _tiff() -> dict[str, bytes]:
     kinds = {
         "1-bit": _page(bits=1), "1-bit-inverted": _page(bits=1, photometric=0), "1-bit-filled-from-below": _page(
             bits=1, extra={266: (_SHORT, (2,))}), "2-bits": _page(bits=2), "4-bits": _page(bits=4), "12-bits": _page(bits=12),
-        "16-bits": _page(bits=16), "16-bits-signed": _page(bits=16, sample_format=2), "32-bits": _page(bits=32),
-        "32-bits-signed": _page(bits=32, sample_format=2), "float": _page(bits=32, sample_format=3),
+        "16-bits": _page(bits=16), "16-bits-signed": _page(bits=16, sample_format=2, extra=signed[16]),
+        "32-bits": _page(bits=32),
+        "32-bits-signed": _page(bits=32, sample_format=2, extra=signed[32]), "float": _float_page("<f4"),
+        "float-of-16-bits": _float_page("<f2"), "float-of-64-bits": _float_page("<f8"),
+        "14-bits": _page(bits=14), "16-bits-inverted": _page(bits=16, photometric=0), "64-bits": _page(bits=64),
+        "planar-of-16-bits": _page(samples=3, bits=16, photometric=2, planar=True),
+        "planar-of-16-bits-tiled": _page(
+            (40, 30), samples=3, bits=16, photometric=2, planar=True, tile=(16, 16), compression=8),
+        "rgb-of-12-bits": _page(samples=3, bits=12, photometric=2, compression=32773),
+        "rgba-of-16-bits-premultiplied": _page(samples=4, bits=16, photometric=2, extra={338: (_SHORT, (1,))}),
+        "16-bits-with-predictor": _page(
+            samples=3, bits=16, photometric=2, planar=True, compression=8, extra={317: (_SHORT, (2,))}),
+        "palette-of-8-bit-colours": _page(photometric=3, extra={320: (_SHORT, tuple(_noise(768)))}),
+        "palette-alpha": _page(samples=2, photometric=3, extra={338: (_SHORT, (2,))}),
+        "icc-lab": _page(samples=3, photometric=9), "lab-of-16-bits": _page(samples=3, bits=16, photometric=8),
+        "many-bands": _page(samples=8),
+        "8-bits-filled-from-below": _page(samples=3, photometric=2, extra={266: (_SHORT, (2,))}),
         "grey-alpha": _page(samples=2, extra={338: (_SHORT, (2,))}), "rgb-of-16-bits": _page(samples=3, bits=16, photometric=2),
         "rgba": _page(samples=4, photometric=2, extra={338: (_SHORT, (2,))}),
         "rgba-premultiplied": _page(samples=4, photometric=2, extra={338: (_SHORT, (1,))}),
@@ -617,7 +689,7 @@ def _tiff() -> dict[str, bytes]:
         "packbits": _page(samples=3, photometric=2, compression=32773), "one-strip": _page(rows=13),
         "deflate": _page(samples=3, photometric=2, compression=8), "one-pixel": _page((1, 1)),
         "deflate-with-predictor": _page(samples=3, photometric=2, compression=8, extra={317: (_SHORT, (2,))}),
-        "float-deflate-with-predictor": _page(bits=32, sample_format=3, compression=8, extra={317: (_SHORT, (3,))}),
+        "float-deflate-with-predictor": _float_page("<f4", predicted=True),
         "turned": _page(samples=3, photometric=2, extra={274: (_SHORT, (6,))}),
         "profile-and-xmp": _page(samples=3, photometric=2, extra={34675: (_UNDEFINED, _profile()), 700: (_BYTE, _XMP)}),
         "photoshop": _page(extra={34377: (_BYTE, b"8BIM\x04\x04\0\0\0\0\0\x00"), 33723: (_BYTE, b"\x1c\x02\x05\0\x02hi")}),
@@ -631,7 +703,7 @@ def _tiff() -> dict[str, bytes]:
         "larger-tiled": _page((200, 150), samples=1, tile=(64, 64)),
     }  # fmt: skip
     files |= {name: _tiff_file([page]) for name, page in kinds.items()}
-    files["float-big-endian"] = _tiff_file([kinds["float"]], ">")
+    files["float-big-endian"] = _tiff_file([_float_page(">f4")], ">")
     files["16-bits-big-endian"] = _tiff_file([kinds["16-bits"]], ">")
     files["little-endian-bigtiff-exif-and-gps"] = _tiff_file([kinds["exif-and-gps"]], "<", big=True)
     files["big-endian-bigtiff-exif-and-gps"] = _tiff_file([kinds["exif-and-gps"]], ">", big=True)
@@ -719,4 +791,97 @@ def _avif() -> dict[str, bytes]:
         "open-end": still[:at] + bytes(4) + still[at + 4 :],
         "data-first": _with_data_first(still),
         "free-boxes": still + struct.pack(">I4s", 20, b"free") + bytes(12) + struct.pack(">I4s", 8, b"skip"),
+    }  # fmt: skip
+
+
+# --- HEIF -----------------------------------------------------------------------------------------------------------
+
+
+def _heif_of_a_phone() -> bytes:
+    """A turned grid with what phones put beside it: a thumbnail, a gain map, a depth map, EXIF and XMP."""
+    file = HeifFile()
+    picture = file.grid(coded("colour"), 3, 2, 150, 120, rotation(3), profile(_profile()))
+    thumbnail = file.picture(coded("colour"))
+    file.refer(b"thmb", thumbnail, picture)
+    for kind in (GAIN_MAP, DEPTH):
+        file.refer(b"auxl", file.picture(coded("grey"), auxiliary(kind), hidden=True), picture)
+    file.exif(_exif(), picture)
+    file.xmp(_XMP, picture)
+    return file.content(picture)
+
+
+def _heif_with_alpha() -> bytes:
+    file = HeifFile()
+    picture = file.picture(coded("deep"), mirror(1))
+    file.refer(b"auxl", file.picture(coded("grey"), auxiliary(ALPHA)), picture)
+    return file.content(picture)
+
+
+def _heif_of_several() -> bytes:
+    file = HeifFile(b"mif1")
+    first, second = file.picture(coded("grey")), file.picture(coded("colour"))
+    file.exif(_exif(">"), second)
+    return file.content(second if first else 0)
+
+
+def _heif() -> dict[str, bytes]:
+    single = HeifFile()
+    picture = single.picture(coded("colour"))
+    still = single.content(picture)
+    at = still.index(b"mdat") - 4
+    return {
+        "still": still,
+        "444": heic("colour-444"),
+        "of-10-bits": heic("deep"),
+        "of-10-bits-422": heic("deep-422"),
+        "grey": heic("grey"),
+        "turned": heic("quarters", rotation(1)),
+        "cropped": heic("quarters", crop(40, 24, -4, 6)),
+        "grid": heic_grid("quarters", 2, 2, 100, 90),
+        "from-a-phone": _heif_of_a_phone(),
+        "alpha": _heif_with_alpha(),
+        "several": _heif_of_several(),
+        "in-meta": single.content(picture, in_meta=True),
+        "open-end": still[:at] + bytes(4) + still[at + 4 :],
+        "free-boxes": still + struct.pack(">I4s", 20, b"free") + bytes(12) + struct.pack(">I4s", 8, b"skip"),
+    }
+
+
+# --- JPEG 2000 ------------------------------------------------------------------------------------------------------
+
+
+def _jp2_with_profile(jp2: bytes) -> bytes:
+    """Its colours by an ICC profile, and a box of XML in front of the picture."""
+    header, colours, end = jp2.index(b"jp2h") - 4, jp2.index(b"colr") - 4, jp2.index(b"jp2c") - 4
+    colour = b"\2\0\0" + _profile()
+    body = jp2[header + 8 : colours] + struct.pack(">I4s", len(colour) + 8, b"colr") + colour
+    xml = struct.pack(">I4s", len(_XMP) + 8, b"xml ") + _XMP
+    return jp2[:header] + struct.pack(">I4s", len(body) + 8, b"jp2h") + body + xml + jp2[end:]
+
+
+def _jpeg2000() -> dict[str, bytes]:
+    plain = _picture()
+    stream = {"no_jp2": True}
+    jp2 = saved(plain, "JPEG2000")
+    at = jp2.index(b"jp2c") - 4
+    return {
+        "jp2": jp2,
+        "codestream": saved(plain, "JPEG2000", **stream),
+        "grey": saved(_picture("L"), "JPEG2000"),
+        "grey-of-16-bits": saved(_picture("I;16"), "JPEG2000"),
+        "grey-alpha": saved(_picture("LA"), "JPEG2000"),
+        "rgba": saved(_transparent(), "JPEG2000"),
+        "one-pixel": saved(_picture("RGB", 1, 1), "JPEG2000"),
+        "odd-size": saved(_picture("RGB", 17, 5), "JPEG2000", num_resolutions=3),
+        "tiles": saved(_picture("RGB", 80, 60), "JPEG2000", tile_size=(32, 32)),
+        "tiles-codestream": saved(_picture("L", 80, 60), "JPEG2000", tile_size=(32, 16), **stream),
+        "lossy": saved(_picture("RGB", 150, 100), "JPEG2000", irreversible=True, quality_mode="rates", quality_layers=[20]),
+        "layers": saved(plain, "JPEG2000", quality_mode="rates", quality_layers=[40, 20, 10, 1]),
+        "precincts": saved(_picture("RGB", 150, 100), "JPEG2000", precinct_size=(64, 64), codeblock_size=(16, 16)),
+        "by-position": saved(plain, "JPEG2000", progression="PCRL", codeblock_size=(4, 4)),
+        "offset": saved(plain, "JPEG2000", offset=(5, 3), tile_offset=(2, 1), tile_size=(64, 64)),
+        "comment": saved(plain, "JPEG2000", comment="holiday", **stream),
+        "profile": _jp2_with_profile(jp2),
+        "open-end": jp2[:at] + bytes(4) + jp2[at + 4 :],
+        "two-streams": jp2 + jp2[at:],
     }  # fmt: skip

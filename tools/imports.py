@@ -25,14 +25,27 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "rows": frozenset({"kudu"}),
     "search": frozenset(),
     "steps": frozenset({"images", "intake", "models", "objects", "rows"}),
-    "nifi": frozenset({"images", "intake", "kudu", "rows", "steps"}),
+    "nifi": frozenset({"images", "intake", "kudu", "objects", "rows", "steps"}),
     "flows": frozenset({"nifi"}),
-    "standalone": frozenset({"flows", "nifi", "rows", "steps"}),
+    "standalone": frozenset({"flows", "images", "nifi", "objects", "rows", "steps"}),
     "deployment": frozenset({"flows", "nifi"}),
     "sending": frozenset({"images"}),
     "training": frozenset({"images", "models"}),
+    "getting": frozenset({"images", "objects", "rows"}),
     "cli": frozenset(
-        {"images", "models", "objects", "kudu", "rows", "flows", "standalone", "deployment", "sending", "training"}
+        {
+            "images",
+            "models",
+            "objects",
+            "kudu",
+            "rows",
+            "flows",
+            "standalone",
+            "deployment",
+            "sending",
+            "training",
+            "getting",
+        }
     ),
 }
 

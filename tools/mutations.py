@@ -10,7 +10,7 @@ Everything follows from the seed and from the state of the `random.Random` that 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -31,10 +31,10 @@ class Mutated:
     content: bytes
 
 
-def mutated(run: int, number: int) -> Mutated:
-    """The damaged file with this number of a run; a run is a series of files that is always the same."""
+def mutated(run: int, number: int, formats: Sequence[str] = ()) -> Mutated:
+    """The damaged file with this number of a run; a run of the same formats (none: all) is always the same series of files."""
     rng = Random(f"{run} {number}")  # noqa: S311 - reproducible, not secret
-    seed = rng.choice(seeds()[rng.choice(list(seeds()))])
+    seed = rng.choice(seeds()[rng.choice(list(formats) or list(seeds()))])
     return Mutated(seed, mutate(seed, rng))
 
 
@@ -169,7 +169,7 @@ def _packed(head: bytes, body: bytes, image_format: str) -> bytes:
         return head[:4] + len(body).to_bytes(4, "little") + body + bytes(len(body) % 2)
     if image_format == "JPEG" and len(head) == 4:
         return head[:2] + min(len(body) + 2, 0xFFFF).to_bytes(2, "big") + body
-    if image_format == "AVIF" and len(head) == 8 and head[:4] != bytes(4):
+    if image_format in ("AVIF", "HEIF", "JPEG2000") and len(head) == 8 and head[:4] != bytes(4):
         return (len(body) + 8).to_bytes(4, "big") + head[4:] + body
     return head + body
 

@@ -44,7 +44,10 @@ PYTHONS = ("3.10", "3.11", "3.12")
 # Which wheels to take. manylinux_2_28: glibc of 2018 and later, which every distribution with Python 3.10 has.
 PLATFORMS = {"linux-x86_64": "x86_64-manylinux_2_28", "linux-aarch64": "aarch64-manylinux_2_28"}
 # The variants, with the extras of pyproject.toml and the runtimes of models that each has.
+# Clients of stores that most NiFis have no use for, as extras of pyproject.toml.
+STORES = ("hdfs", "hbase")
 VARIANTS = {"core": (("nar",), (LITERT,)), "tensorflow": (("nar", "training"), (LITERT, TENSORFLOW))}
+HEIC = "heic"  # the extra with its decoder
 
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say
 _LINE = 72  # bytes; java.util.jar takes longer lines only in pieces, and NiFi's Python side only whole ones
@@ -102,6 +105,8 @@ DROPPED_FROM_TENSORFLOW = (
 """Files of libraries that stay out, as patterns over their paths, each with its reason. Never licences."""
 
 _OURS = "META-INF/LICENSE"
+# Of wheels without a text of their licence: where ours of it is.
+WHEEL_LICENCES = {"obstore": "META-INF/licences/obstore.txt", "ply": "META-INF/licences/ply.txt"}
 _INSIDE = "inside the jar, META-INF/LICENSE.txt and META-INF/NOTICE.txt"
 # Jars say their licence in different places or not at all: (licence, where its text is).
 JAR_LICENCES = {
@@ -113,8 +118,15 @@ JAR_LICENCES = {
     "slf4j-nop": ("MIT", "META-INF/licences/slf4j.txt"),
 }
 
+# Libraries that a wheel has inside, under another licence than its own: (licence, where its source is).
+INSIDE_LICENCES = {
+    "libheif": ("LGPL-3.0-or-later", "https://github.com/strukturag/libheif"),
+    "libde265": ("LGPL-3.0-or-later", "https://github.com/strukturag/libde265"),
+}
+_LGPL = ("lgpl-3.0.txt", "gpl-3.0.txt")  # the first adds to the second
+
 # Of the package, what is around NiFi and not in it.
-_OTHER_ROOMS = frozenset({"cli", "deployment", "flows", "sending", "standalone", "training"})
+_OTHER_ROOMS = frozenset({"cli", "deployment", "flows", "getting", "sending", "standalone", "training"})
 _STAND_IN = "stand_in"  # a `nifiapi` beside NiFi's own would be one too many
 
 Content = bytes | Path
@@ -127,8 +139,13 @@ class Target:
     python: str = "3.11"
     platform: str = "linux-x86_64"
     variant: str = "core"
+    stores: tuple[str, ...] = ()
+    heic: bool = True
 
     def __post_init__(self) -> None:
+        for store in self.stores:
+            if store not in STORES:
+                raise ConfigurationError("--stores", f"expected some of {', '.join(STORES)}, received {store!r}")
         for name, value, known in (("python", self.python, PYTHONS), ("platform", self.platform, PLATFORMS),
                                    ("variant", self.variant, VARIANTS)):  # fmt: skip
             if value not in known:
@@ -138,8 +155,15 @@ class Target:
     def filename(self) -> str:
         """As wheels are named, because it is those that make a NAR one for a certain Python and machine."""
         name = "image-warehouse" if self.variant == "core" else f"image-warehouse-{self.variant}"
+        if not self.heic:
+            name += "-no-heic"
         tags = f"cp{self.python.replace('.', '')}-{self.platform.replace('-', '_')}"
         return f"{name}-{__version__}-{tags}.nar"
+
+    @property
+    def extras(self) -> Sequence[str]:
+        """Of pyproject.toml, whose libraries go in."""
+        return (*VARIANTS[self.variant][0], *self.stores, *((HEIC,) if self.heic else ()))
 
     @property
     def runtimes(self) -> Sequence[str]:
@@ -150,7 +174,8 @@ class Target:
         return DROPPED + DROPPED_FROM_TENSORFLOW if self.variant == "tensorflow" else DROPPED
 
     def __str__(self) -> str:
-        return f"Python {self.python} on {self.platform}, {self.variant}"
+        heic = () if self.heic else ("without HEIC",)
+        return ", ".join((f"Python {self.python} on {self.platform}", self.variant, *self.stores, *heic))
 
 
 def pack(target: Target, output: Path, repository: Path = REPOSITORY) -> Path:
@@ -159,7 +184,7 @@ def pack(target: Target, output: Path, repository: Path = REPOSITORY) -> Path:
     with tempfile.TemporaryDirectory(prefix="nar-") as temporary:
         folder = Path(temporary) / "libraries"
         click.echo(f"installing the libraries of {target}")
-        install(read_requirements(repository / "pyproject.toml", VARIANTS[target.variant][0]), target, folder)
+        install(read_requirements(repository / "pyproject.toml", target.extras), target, folder)
         entries |= {f"{LIBRARIES}/{name}": path for name, path in library_files(folder, target)}
         entries["META-INF/DEPENDENCIES"] = dependencies(target, entries).encode()
         facts = {name: _size_and_hash(content) for name, content in entries.items()}
@@ -197,7 +222,11 @@ def own_files(target: Target, repository: Path = REPOSITORY) -> dict[str, Conten
         contents |= {f"{path.parent.relative_to(repository).as_posix()}/{name}": content
                   for name, content in _model_files(path.parent, target.runtimes).items()}  # fmt: skip
     contents[_OURS] = repository / "LICENSE"
-    contents |= {f"META-INF/licences/{p.name}": p for p in (repository / "tools" / "licences").glob("*.txt")}
+    contents |= {
+        f"META-INF/licences/{path.name}": path
+        for path in (repository / "tools" / "licences").glob("*.txt")
+        if target.heic or path.name not in _LGPL
+    }
     return contents
 
 
@@ -296,6 +325,10 @@ def dependencies(target: Target, entries: Mapping[str, Content]) -> str:
             components.append(_distribution(name.removesuffix("METADATA"), entries))
         elif name.endswith(".jar") and not name.startswith(LIBRARIES) and not name.endswith(HELPER):
             components.append(_jar(name))
+        elif inside := re.search(rf"/({'|'.join(INSIDE_LICENCES)})-[0-9a-f]+\.so[.\d]*$", name):
+            licence, source = INSIDE_LICENCES[inside[1]]
+            texts = ", ".join(f"META-INF/licences/{text}" for text in _LGPL)
+            components.append((f"{inside[1]} ({name}), source: {source}", licence, texts))
     head = f"What imagewarehouse {__version__} ({target}) bundles of others; its own licence is {_OURS}.\n"
     return head + "".join(
         f"\n{component}\n  licence: {licence}\n  text: {where}\n" for component, licence, where in components
@@ -317,6 +350,8 @@ def _distribution(folder: str, entries: Mapping[str, Content]) -> tuple[str, str
     if texts:
         inside = {name[len(folder) :].partition("/")[0] for name in texts}
         return component, licence, ", ".join(f"{folder}{name}" for name in sorted(inside))
+    if metadata["Name"] in WHEEL_LICENCES:
+        return component, licence, WHEEL_LICENCES[metadata["Name"]]
     if "apache" not in licence.lower():
         raise ConfigurationError(
             component, f"has no text of its licence ({licence or 'not stated'}); put it into tools/licences"
@@ -414,9 +449,14 @@ def _size_and_hash(content: Content) -> tuple[int, str]:
               help="Machine that NiFi runs on.")  # fmt: skip
 @click.option("--variant", type=click.Choice(list(VARIANTS)), default="core", show_default=True,
               help="tensorflow also serves models without a LiteRT file.")  # fmt: skip
+@click.option(
+    "--stores", default="", metavar="NAMES", help=f"Also the clients of: {', '.join(STORES)}; separated by commas."
+)
+@click.option("--heic/--no-heic", default=True, show_default=True,
+              help="With the decoder of HEIC, parts of which are under the LGPL.")  # fmt: skip
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default="dist", show_default=True,
               help="Folder for the NAR.")  # fmt: skip
-def main(python: str, platform: str, variant: str, output: Path) -> None:
+def main(python: str, platform: str, variant: str, stores: str, heic: bool, output: Path) -> None:
     """Pack the processors and all they import into a NAR, to be uploaded to NiFi's NAR manager.
 
     Runs on any machine: the libraries are those of the target Python and platform.
@@ -424,7 +464,8 @@ def main(python: str, platform: str, variant: str, output: Path) -> None:
     Exit codes: 0 done, 1 something is missing or could not be fetched, 2 wrong usage.
     """
     try:
-        path = pack(Target(python, platform, variant), output)
+        wanted = tuple(sorted({name for part in stores.split(",") if (name := part.strip())}))
+        path = pack(Target(python, platform, variant, wanted, heic), output)
         size, sha256 = _size_and_hash(path)
         click.echo(f"{path}  {file_size(size)}  sha256:{sha256}")
     except (ConfigurationError, OSError) as err:

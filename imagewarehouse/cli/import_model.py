@@ -34,6 +34,8 @@ if TYPE_CHECKING:
               help="Order of the channels; L is grey.  [default: RGB; L where the model has one channel]")  # fmt: skip
 @click.option("--fit", type=click.Choice(["stretch", "crop", "pad"]), default="stretch", show_default=True,
               help="How a picture of another shape is made to fit: as in training.")  # fmt: skip
+@click.option("--background", default="#ffffff", show_default=True, metavar="#RRGGBB",
+              help="Colour behind what is transparent: as in training.")  # fmt: skip
 @click.option("--output", type=click.Choice(["auto", "probabilities", "logits"]), default="auto", show_default=True,
               help="What the model answers; auto asks it about test images.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True,
@@ -65,9 +67,14 @@ def import_model(
       imagewarehouse import saved/resnet --out models/resnet --labels imagenet.json --scale caffe --fit crop
       imagewarehouse import net.tflite --out models/net --labels labels.txt --scale imagenet
     """
+    from imagewarehouse.images.colour import background_from
     from imagewarehouse.training.import_options import ImportOptions, read_labels
     from imagewarehouse.training.importing import import_model as check_and_write
 
+    try:
+        extra["background"] = background_from(extra["background"])
+    except ValueError as err:
+        raise ConfigurationError("--background", str(err).removeprefix("background: ")) from err
     classes, origin = read_labels(labels)
     options = ImportOptions(labels=classes, labels_from=origin, scale=scale, size=_size(size), **extra)
     version = None if number == "next" else number

@@ -1,4 +1,4 @@
-"""`imagewarehouse model`: shows a model folder."""
+"""`imagewarehouse model`: shows a model folder, and writes its files in other formats."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from pathlib import Path
 
 import click
 
+from imagewarehouse.cli.export_model import export_model
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 
 
 @click.group()
 def model() -> None:
-    """Look at models."""
+    """Look at models, and write them in other formats."""
+
+
+model.add_command(export_model)
 
 
 @model.command()
@@ -23,6 +27,7 @@ def info(folder: Path | None, version: str, load: bool) -> None:
 
     FOLDER holds a sub-folder for each version, or is one version. Without it: the CIFAR-10 model of this project.
     """
+    from imagewarehouse.images.colour import background_text
     from imagewarehouse.models.manifest import BUNDLED_MODEL, find_version, read_manifest
 
     try:
@@ -36,8 +41,8 @@ def info(folder: Path | None, version: str, load: bool) -> None:
         ("model", f"{manifest.name} version {manifest.version}, created {manifest.created}"),
         (
             "input",
-            f"{spec.height} x {spec.width} (height x width) {spec.colour_order}, {spec.fit}; "
-            f"value * {spec.multiply} + {spec.add}",
+            f"{spec.height} x {spec.width} (height x width) {spec.colour_order}, {spec.fit}, "
+            f"behind transparency {background_text(spec.background)}; value * {spec.multiply} + {spec.add}",
         ),
         ("output", f"{len(manifest.labels)} {manifest.output}, temperature {manifest.temperature:g}"),
         ("classes", ", ".join(manifest.labels[:20]) + (", ..." if len(manifest.labels) > 20 else "")),

@@ -59,7 +59,7 @@ def rows(
         columns = "*" if request_id or as_json else _COLUMNS
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         sql = f"SELECT {columns} FROM image_events{condition} ORDER BY event_time DESC LIMIT {limit}"
-    records = query(data, sql) if database is None else _read(database, sql, "--database")
+    records = query(data, sql) if database is None else read_file(database, sql, "--database")
     if as_json:
         for row in records:
             click.echo(json.dumps({name: plain(value) for name, value in row.items()}, ensure_ascii=False, default=str))
@@ -86,10 +86,10 @@ def query(data: Path, sql: str) -> list[dict[str, Any]]:
             f"{database} does not exist. Where rows.database is another file, name it with --database; rows in Kudu are shown"
             " while `imagewarehouse run` runs with this --data",
         )
-    return _read(database, sql, "--data")
+    return read_file(database, sql, "--data")
 
 
-def _read(database: Path, sql: str, option: str) -> list[dict[str, Any]]:
+def read_file(database: Path, sql: str, option: str) -> list[dict[str, Any]]:
     """Rows out of the file and its log, whoever writes them. Raises ConfigurationError."""
     if not database.is_file():
         raise ConfigurationError(option, f"{database} does not exist")

@@ -63,6 +63,13 @@ _PART = click.FloatRange(0, 0.5)
     show_default=True,
     help="How images of other proportions are brought to it.",
 )
+@click.option(
+    "--background",
+    default="#ffffff",
+    show_default=True,
+    metavar="#RRGGBB",
+    help="Colour behind what is transparent.",
+)
 @click.option("--colour", type=click.Choice(["RGB", "L"]), default="RGB", show_default=True, help="L is grey.")
 @click.option(
     "--validation",

@@ -7,18 +7,18 @@ the decoder; only the formats of `imagewarehouse.images.formats` are ever opened
 
 from __future__ import annotations
 
-import io
 import struct
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError, features
-from PIL.JpegImagePlugin import JpegImageFile
 
 from imagewarehouse.errors import (
     Corrupt,
@@ -28,9 +28,14 @@ from imagewarehouse.errors import (
     TrailingData,
     Truncated,
 )
-from imagewarehouse.images.colour import to_8_bit
-from imagewarehouse.images.formats import ImageFormat
-from imagewarehouse.images.walkers.walking import Ceilings
+from imagewarehouse.images.colour import WHITE, Background, converted, for_conversion, to_8_bit
+from imagewarehouse.images.formats import ImageFormat, sniff
+from imagewarehouse.images.heif_decoder import HOW_TO_GET_IT, heif_available
+from imagewarehouse.images.metadata_blocks import DECODE_ERRORS, open_image
+from imagewarehouse.images.opening import Picture, open_picture, refuse_rare_jpeg
+from imagewarehouse.images.orientation import orientation_of, turned
+from imagewarehouse.images.profiles import Conversion
+from imagewarehouse.images.walkers.walking import check_pixels
 from imagewarehouse.limits import Limits
 from imagewarehouse.text import one_line
 
@@ -44,26 +49,17 @@ UInt8Array = npt.NDArray[np.uint8]
 Float32Array = npt.NDArray[np.float32]
 Fit = Literal["stretch", "crop", "pad"]
 
-_ORIENTATION = 0x0112
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _CHANNELS = ("RGB", "L")  # what models take
+_DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+# Bytes a pixel that are held besides, measured: while these modes become 8 bits, or transparency is laid over a colour.
+_OF_COPIES = 11.0
 _GPS_IFD = 0x8825
-# What the decoders raise on broken input, over every format: Pillow promises OSError, its plugins also let these out.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, EOFError, struct.error,
-                  ArithmeticError, RuntimeError, AssertionError)  # fmt: skip
+_FEATURES = {"AVIF": "avif", "WEBP": "webp", "JPEG": "jpg", "PNG": "zlib", "JPEG2000": "jpg_2000"}  # Pillow's names
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a full decode found. Width and height in pixels as stored, before the EXIF orientation."""
+    """What a full decode found. Width and height in pixels as stored: before any turn, behind a crop (AVIF's `clap`)."""
 
     format: str
     width: int
@@ -77,7 +73,8 @@ class ImageFacts:
 class InputSpec:
     """What a model expects: size in pixels, how a picture is made to fit it, and how 0-255 becomes its numbers.
 
-    A pixel value p becomes `p * multiply + add`, channel by channel; one number stands for all three.
+    A pixel value p becomes `p * multiply + add`, channel by channel; one number stands for all three. `background`: the colour
+    (sRGB, 0-255) behind what is transparent.
     """
 
     height: int
@@ -86,6 +83,7 @@ class InputSpec:
     add: tuple[float, ...] = (0.0,)
     colour_order: Literal["RGB", "BGR", "L"] = "RGB"
     fit: Fit = "stretch"
+    background: Background = WHITE
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -94,6 +92,8 @@ class InputSpec:
             raise ValueError(f"colour_order: expected RGB, BGR or L, received {self.colour_order!r}")
         if self.fit not in ("stretch", "crop", "pad"):
             raise ValueError(f"fit: expected stretch, crop or pad, received {self.fit!r}")
+        if len(self.background) != 3 or not all(0 <= value <= 255 for value in self.background):
+            raise ValueError(f"background: expected red, green and blue of 0-255, received {list(self.background)}")
         for name, value in (("multiply", self.multiply), ("add", self.add)):
             if len(value) not in (1, self.channels):
                 raise ValueError(f"{name}: expected 1 or {self.channels} numbers, received {len(value)}")
@@ -131,11 +131,24 @@ class ShapeMismatch(ValueError):
 
 
 def can_decode(image_format: ImageFormat) -> bool:
-    """Whether this build of Pillow decodes the format."""
+    """Whether the format is decoded by what is installed here."""
     if image_format.walk is None:
         return False
-    feature = {"AVIF": "avif", "WEBP": "webp", "JPEG": "jpg", "PNG": "zlib"}.get(image_format.name)
-    return feature is None or bool(features.check(feature))
+    if image_format.name == "HEIF":
+        return heif_available()
+    feature = _FEATURES.get(image_format.name)
+    return feature is None or _pillow_has(feature)
+
+
+@cache  # Pillow looks through its C modules each time, a tenth of the check of a small picture
+def _pillow_has(feature: str) -> bool:
+    return bool(features.check(feature))
+
+
+def no_decoder(image_format: ImageFormat) -> NoDecoder:
+    """The error that names the format and, where there is one, how to get a decoder for it."""
+    how = HOW_TO_GET_IT if image_format.name == "HEIF" else "this build has none"
+    return NoDecoder(f"no decoder for {image_format.name} ({image_format.media_types[0]}) here: {how}")
 
 
 def check_image(content: bytes, image_format: ImageFormat, limits: Limits) -> ImageFacts:
@@ -143,7 +156,7 @@ def check_image(content: bytes, image_format: ImageFormat, limits: Limits) -> Im
 
     Cheap tests first: structure, frames and pixels are judged before any pixel is decoded.
 
-    Raises: NoDecoder, Truncated, Corrupt, TooManyFrames, TooManyPixels, TrailingData.
+    Raises: NoDecoder, Truncated, Corrupt, Unsupported, TooManyFrames, TooManyPixels, TrailingData.
     """
     return check_and_decode(content, image_format, limits)[0]
 
@@ -153,33 +166,36 @@ def check_and_decode(
 ) -> tuple[ImageFacts, Decoded | None]:
     """As `check_image`; with a `spec` the same decode also gives what `decode_rgb` would."""
     if image_format.walk is None or not can_decode(image_format):
-        raise NoDecoder(f"{image_format.media_types[0]} is accepted by setting, but this build has no decoder for it")
-    name = image_format.name
-    most = limits.max_pixels * 4 // image_format.bytes_per_pixel
+        raise no_decoder(image_format)
+    name, ceilings = image_format.name, image_format.ceilings(limits)
     try:
-        extent = image_format.walk(content, Ceilings(most, limits.max_frames))
+        extent = image_format.follow(content, ceilings)
     except (struct.error, IndexError) as err:
         raise Truncated(f"{name}: the file ends inside its header") from err
     except (OverflowError, ValueError) as err:  # a number that no file of this length can mean
         raise Corrupt(f"{name}: its structure makes no sense: {one_line(err)}") from err
     if extent.end < len(content) and not limits.allow_trailing_data:
         raise TrailingData(f"{name}: {len(content) - extent.end} bytes behind the end of the picture")
+    notes = extent.notes if extent.end == len(content) else (*extent.notes, "trailing_data")
     started = time.perf_counter()
     decoded = None
     try:
-        with _open(content, name) as image:
-            width, height = image.size
-            if width * height > most:  # in case the decoder reads the header otherwise than the walker did
-                raise TooManyPixels(f"{name}: {width} x {height} pixels, at most {most} in all are allowed")
-            mode = image.mode
+        with opened(content, name) as picture:
+            width, height = picture.width, picture.height
+            if extent.turned:
+                width, height = height, width
+            # Once more, in case the decoder reads the header otherwise than the walker did.
+            copied = ceilings.bytes_per_pixel and (picture.mode in _DEEP or picture.image.has_transparency_data)
+            check_pixels(name, width, height, ceilings, ceilings.bytes_per_pixel + (_OF_COPIES if copied else 0))
             # JPEG: every coefficient is read and checked all the same, but at 1/8 the pixels cost a fifth of the time.
-            _load(image, side=1 if spec is None else _side(spec))
+            image = picture.load(side=1 if spec is None else _side(spec))
             if image.mode not in _CHANNELS or image.has_transparency_data:  # those two become each other at any pixel
                 pixel = image.crop((0, 0, 1, 1))
                 for channels in _CHANNELS:
                     to_8_bit(pixel, channels)
             if spec is not None:
-                decoded = Decoded(spec, _fitted(image, spec), (time.perf_counter() - started) * 1000)
+                pixels = _fitted(image, spec, picture.colours.conversion)
+                decoded = Decoded(spec, pixels, (time.perf_counter() - started) * 1000)
     except ImageRejected:
         raise
     except Image.DecompressionBombError as err:
@@ -188,29 +204,33 @@ def check_and_decode(
         raise Corrupt(f"{name}: the decoder does not recognise it") from err
     except MemoryError as err:
         raise TooManyPixels(f"{name}: not enough memory to decode it") from err
-    except _DECODE_ERRORS as err:
+    except DECODE_ERRORS as err:
+        if name == "JPEG":
+            refuse_rare_jpeg(content)
         text = one_line(err)
         # The walker has seen the structure to its end, so only picture data can still be too short.
         if text.startswith("image file is truncated") and name in ("JPEG", "TIFF"):
             raise Truncated(f"{name}: {text}") from err
         raise Corrupt(f"{name}: {text}") from err
-    return ImageFacts(name, width, height, mode, extent.frames, extent.notes), decoded
+    notes = (*notes, *picture.notes)
+    return ImageFacts(name, width, height, picture.mode, extent.frames, tuple(dict.fromkeys(notes))), decoded
 
 
 def decode_rgb(content: bytes, spec: InputSpec, image_format: str | None = None) -> UInt8Array:
-    """Decode the first frame, upright, at the size of `spec`.
+    """Decode the first frame, upright, in sRGB, at the size of `spec`.
 
     Args:
         content: a whole file of one of the formats in `imagewarehouse.images.formats`.
-        image_format: Pillow's name where it is known already; None lets Pillow tell among those formats.
+        image_format: its name there where it is known already; None: what its first bytes say.
     Returns: (height, width, channels) uint8, 0-255, channels in the order of `spec`.
-    Raises: Corrupt when it does not decode.
+    Raises: Corrupt when it does not decode; Unsupported, Truncated as the check.
     """
     try:
-        with _open(content, image_format) as image:
-            _load(image, _side(spec))
-            return _fitted(image, spec)
-    except (*_DECODE_ERRORS, Image.DecompressionBombError, MemoryError) as err:
+        with opened(content, image_format) as picture:
+            return _fitted(picture.load(_side(spec)), spec, picture.colours.conversion)
+    except (*DECODE_ERRORS, Image.DecompressionBombError, MemoryError) as err:
+        if image_format == "JPEG":
+            refuse_rare_jpeg(content)
         raise Corrupt(f"{image_format or 'image'}: {one_line(err)}") from err
 
 
@@ -235,27 +255,31 @@ def to_batch(images: Sequence[UInt8Array], spec: InputSpec) -> Float32Array:
 def gps_position(content: bytes, image_format: str) -> tuple[float, float] | None:
     """Latitude and longitude in degrees (north and east positive) from the EXIF block, or None."""
     try:
-        with _open(content, image_format) as image:
+        with open_image(content, image_format) as image:
             gps = image.getexif().get_ifd(_GPS_IFD)
             latitude, longitude = _degrees(gps[2]), _degrees(gps[4])
             south, west = gps.get(1) == "S", gps.get(3) == "W"
-    except _DECODE_ERRORS:
+    except (*DECODE_ERRORS, Image.DecompressionBombError, MemoryError):
         return None
     if not (abs(latitude) <= 90 and abs(longitude) <= 180):
         return None
     return (-latitude if south else latitude, -longitude if west else longitude)
 
 
-def _open(content: bytes, image_format: str | None) -> Image.Image:
-    formats = [image_format] if image_format else ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"]
-    return Image.open(io.BytesIO(content), formats=formats)
+@contextmanager
+def opened(content: bytes, image_format: str | None) -> Iterator[Picture]:
+    """A file of that format, of the one that its first bytes say by default; closed afterwards.
 
-
-def _load(image: Image.Image, side: int) -> None:
-    """Decode the first frame; a JPEG at the least scale that leaves `side` pixels on each side."""
-    if isinstance(image, JpegImageFile):  # also one that calls itself MPO
-        image.draft(image.mode, (side, side))
-    image.load()
+    Raises Unsupported, Corrupt, Truncated, and one of DECODE_ERRORS.
+    """
+    if image_format is None:
+        found = sniff(content)
+        if found is None or not can_decode(found):
+            raise Corrupt("image: not of a format that is decoded here")
+        image_format = found.name
+    picture = open_picture(content, image_format)
+    with picture.image:
+        yield picture
 
 
 def _side(spec: InputSpec) -> int:
@@ -267,35 +291,30 @@ def _side(spec: InputSpec) -> int:
     return 2 * max(spec.width, spec.height)
 
 
-def _fitted(loaded: Image.Image, spec: InputSpec) -> UInt8Array:
-    """A loaded picture, upright, as (height, width, channels) of `spec`."""
-    size = (spec.width, spec.height)
-    image = to_8_bit(_upright(loaded), "L" if spec.colour_order == "L" else "RGB")
-    if image.size != size:
-        image = _resize(image, size, spec.fit)
+def _fitted(loaded: Image.Image, spec: InputSpec, conversion: Conversion | None) -> UInt8Array:
+    """A loaded picture, upright and in sRGB, as (height, width, channels) of `spec`."""
+    mode = "L" if spec.colour_order == "L" else "RGB"
+    image = turned(loaded, orientation_of(loaded))
+    if conversion is None:
+        image = _scaled(to_8_bit(image, mode, spec.background), spec)
+    else:  # small, it costs a hundredth, and is 0.3 to 0.8 of 255 off what the whole picture would give (docs/intake.md)
+        image = converted(_scaled(for_conversion(image, conversion), spec), conversion)
+        image = to_8_bit(image, mode, spec.background)
+    if spec.fit == "pad":
+        image = ImageOps.pad(image, (spec.width, spec.height))
     pixels = np.asarray(image, dtype=np.uint8).reshape(spec.height, spec.width, spec.channels)
     return pixels[:, :, ::-1] if spec.colour_order == "BGR" else pixels
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The loaded picture as its EXIF block wants it shown; as it is where that block cannot be read."""
-    try:
-        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    except _DECODE_ERRORS:  # no pixel depends on it
-        turn = None
-    if turn is None:
+def _scaled(image: Image.Image, spec: InputSpec) -> Image.Image:
+    """At the size of `spec`; of "pad" at the largest size inside it."""
+    size, method = (spec.width, spec.height), Image.Resampling.BICUBIC
+    if image.size == size:
         return image
-    turned = image.transpose(turn)
-    image.close()  # lets go of the pixels: two copies of 50 megapixels are 400 MB
-    return turned
-
-
-def _resize(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
-    method = Image.Resampling.BICUBIC
-    if fit == "crop":
+    if spec.fit == "crop":
         return ImageOps.fit(image, size, method)
-    if fit == "pad":
-        return ImageOps.pad(image, size, method)
+    if spec.fit == "pad":
+        return ImageOps.contain(image, size, method)
     return image.resize(size, method)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from imagewarehouse import resources
 from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError, ModelBroken
+from imagewarehouse.images.colour import WHITE, background_from, background_text
 from imagewarehouse.images.decoding import InputSpec
 
 MANIFEST = "manifest.json"
@@ -26,7 +27,8 @@ LITERT, TENSORFLOW = "litert", "tensorflow"
 class Manifest:
     """One version of one model, as its manifest.json says.
 
-    JSON keys: `name`, `version`, `input` {`height`, `width`, `multiply`, `add`, `colour_order`, `fit`}, `output`
+    JSON keys: `name`, `version`, `input` {`height`, `width`, `multiply`, `add`, `colour_order`, `fit`,
+    `background` behind what is transparent, "#rrggbb"}, `output`
     ("probabilities" or "logits"), `temperature` (logits are divided by it), `labels` (a file, one label a line),
     `runtimes` {"litert": file, "tensorflow": file} in order of preference, `exports` {file: how it compares with the
     network it was made from}, `sha256` {file: hex}, `metrics`, `training`, `created`.
@@ -113,6 +115,7 @@ def _parse(folder: Path, raw: dict[str, Any]) -> Manifest:
         add=_numbers(shape.get("add", 0.0)),
         colour_order=shape.get("colour_order", "RGB"),
         fit=shape.get("fit", "stretch"),
+        background=background_from(str(shape.get("background", background_text(WHITE)))),
     )
     return Manifest(
         folder=folder,

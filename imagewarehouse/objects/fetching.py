@@ -30,6 +30,7 @@ Fetch = Callable[[str, int], bytes]  # (URI, most bytes) -> the bytes
 
 _READERS = 8  # at once, of one location
 _PIECE = 1 << 20
+_NOT_READ = ("webhdfs", "swebhdfs", "hbase")  # Arrow, which reads here, does not know them
 # What no further try will change: it is not there, it is no file, or it may not be read.
 _FINAL = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 _FINAL_NUMBERS = (errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG)  # a link, a socket, a name that can't be
@@ -170,6 +171,8 @@ def parse_locations(text: str, setting: str = "Allowed Image URIs") -> tuple[Loc
         if "://" not in item:
             raise ConfigurationError(setting, f"{item!r} is not a URI prefix such as s3://bucket/incoming/")
         location = Location.parse(item, setting)
+        if location.scheme in _NOT_READ:
+            raise ConfigurationError(setting, f"{location}: images are not fetched by {location.scheme}://")
         if {".", ".."} & set(location.uri.split("/")):
             raise ConfigurationError(setting, f"{location}: expected a path without . and ..")
         locations.append(location)

@@ -10,9 +10,10 @@ Source: the URIs that Apache Arrow's `FileSystem.from_uri` takes.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -24,11 +25,27 @@ _URI = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<pa
 _NOT_IN_A_URI = re.compile(r"[?#\\\x00-\x20\x7f]")
 _NOT_IN_A_KEY = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _LATE_AT = re.compile(r"[^:]*://[^/?#@]*[/?#].*@")
-_LIKE_A_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:|(s3|gs|gcs|abfss?|hdfs|viewfs|file)/+[^/]*[:@]", re.IGNORECASE)
+_LIKE_A_URI = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]+:|(s3|gs|gcs|abfss?|hdfs|viewfs|s?webhdfs|hbase|file)/+[^/]*[:@]", re.IGNORECASE
+)
 _CONNECT_S, _ANSWER_S = 3, 5  # of an S3 store, for each of two tries
-_PATH_IS_ALL = ("file", "hdfs", "viewfs")  # their authority is a machine, if anything
+_PATH_IS_ALL = ("file", "hdfs", "viewfs", "webhdfs", "swebhdfs", "hbase")  # their authority is a machine, if anything
 _AZURE = ("abfs", "abfss")
 _AZURE_HOST = ".core.windows.net"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A location taken apart, escapes undone, for the client of its store. Not to be shown: it has the login."""
+
+    scheme: str
+    user: str
+    password: str = field(repr=False)
+    host: str
+    """Machine and port, or bucket."""
+    path: str
+    """Without a slash around it."""
+    options: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +111,19 @@ class Location:
         # As it is opened, escapes undone; and once more, for a store that undoes them again.
         outside = any({"", ".", ".."} & set(path.split("/")) for path in (key, unquote(key)))
         return None if outside or _NOT_IN_A_URI.search(encoded) or _NOT_IN_A_KEY.search(key) else key
+
+    @property
+    def scheme(self) -> str:
+        return self.uri.partition(":")[0]
+
+    def address(self) -> Address:
+        match = _URI.fullmatch(self._opened_by)
+        assert match is not None  # parse() has matched it
+        login, _, host = match["authority"].rpartition("@")
+        user, _, password = login.partition(":")
+        options = dict(parse_qsl((match["options"] or "")[1:], keep_blank_values=True))
+        path = unquote(match["path"]).strip("/")
+        return Address(match["scheme"], unquote(user), unquote(password), unquote(host), path, options)
 
     def open(self, setting: str = "Store URI") -> tuple[fs.FileSystem, str]:
         """(file system, path of this location in it). May ask the store where its bucket is. Raises ConfigurationError."""

@@ -1,182 +1,103 @@
-"""Images as objects: one per distinct picture, under its sha256, on any store that `pyarrow.fs` reaches."""
+"""What every object store does: keys and bytes of one location. `open_store` in opening.py gives one for a location."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import socket
-import stat
-import uuid
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
-from typing import TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
-import pyarrow as pa
-from pyarrow import fs
-
-from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable, TooLarge, UriNotReadable, WrongImageId
-from imagewarehouse.images.formats import FORMATS
+from imagewarehouse.errors import ObjectTooLarge
 from imagewarehouse.objects.location import Location
-from imagewarehouse.text import one_line
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_KEY = re.compile(r"(?!.*\.\.)[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+_KEY_LENGTH = 512  # with a location before it, below the 1,024 bytes of S3, GCS and Azure
 
-_CONNECTIONS = 8  # at once, to a store across a network
-_LEFT_BEHIND = timedelta(days=1)  # a temporary object this old has no writer any more
-
-# In the names of temporary objects: who writes them.
-_NODE = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:64]
-
-_IMAGE_ID = re.compile(r"[0-9a-f]{64}")
+CHECK = "write-test"
+"""How the names of the objects begin that `check_writable` writes and removes."""
 
 
-class ObjectStore:
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as its store describes it: `modified` by the store's clock, `etag` where a store names these bytes."""
+
+    key: str
+    size: int
+    modified: datetime | None = None
+    etag: str | None = None
+
+
+class ObjectStore(Protocol):
     """The objects of one location. Thread-safe.
 
-    Keys are `ab/abcd....jpg`: the first two digits of the hash spread the objects over 256 folders, the suffix lets a
-    browser show them.
+    Keys are relative paths of letters, digits, `.`, `_`, `-` and `/` (`check_key`). An object is there whole or not at all.
+
+    Raises, each naming location and key, never a secret:
+    - ObjectStoreUnavailable: no answer, too late, no space; the same call may pass later.
+    - ObjectStoreRefused, one of those: the store said no (login, rights, no such bucket); an operator has to act.
+    - ObjectMissing, ObjectConflict, ObjectTooLarge: about this object, and no further try changes it.
+    - ValueError: it is no key.
     """
 
-    def __init__(self, location: Location) -> None:
-        self.location = location
-        self._folders: set[str] = set()
-        self._fs, self._root = location.open()
-        self._parts = f"{self._root}/.parts"
-        self._here = isinstance(self._fs, fs.LocalFileSystem)
-        self._pool = None if self._here else ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="store")
+    location: Location
+    connections: int
+    """Calls at once that make a batch faster; 1: none do."""
+    largest: int | None
+    """Most bytes of an object; None: no limit that matters here."""
+
+    def put_if_absent(self, key: str, content: bytes) -> bool:
+        """True: written. False: it was there already, with the same length. What is there stays as it is.
+
+        Raises ObjectConflict where it has another length, ObjectTooLarge.
+        """
+
+    def replace(self, key: str, content: bytes, old: StoredObject) -> None:
+        """Put other bytes in the place of those that `stat` gave. Readers see the old or the new ones.
+
+        Raises ObjectConflict where something else is there meanwhile, as far as the store can tell.
+        """
+
+    def get(self, key: str, start: int = 0, length: int | None = None, most: int | None = None) -> bytes:
+        """`length` bytes from `start` on, fewer where the object ends before; by default all of it.
+
+        Raises ObjectMissing, and ObjectTooLarge where that would be more than `most` bytes.
+        """
+
+    def stat(self, key: str) -> StoredObject | None:
+        """None: it is not there."""
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Everything below a folder (`ab`, `packs/2026`; "": all), in any order. What is being written is not among it."""
+
+    def delete(self, key: str) -> None:
+        """Gone afterwards; one that is not there is no error."""
 
     def check_writable(self) -> None:
-        """Write and remove an empty object. Raises ConfigurationError with the store's own reason.
+        """Write an object, read it back and remove it. Raises ConfigurationError with the store's own reason in one line."""
 
-        Also removes what killed processes left half written: those of this node that are gone, and whatever is a day old.
-        Other temporary objects may be another node's, which is writing into the same folder right now.
-        """
-        path = f"{self._parts}/write-test-{uuid.uuid4().hex}"
-        try:
-            self._fs.create_dir(self._parts, recursive=True)
-            with self._fs.open_output_stream(path) as stream:
-                stream.write(b"")
-            now = self._fs.get_file_info(path).mtime  # the store's clock: nodes may have other times
-            self._fs.delete_file(path)
-            self._remove_left_behind(now)
-        except (OSError, pa.ArrowException) as err:
-            problem = f"{self.location} cannot be written: {self._reason(err)}"
-            raise ConfigurationError("Store URI", problem) from err
-
-    def put(self, image_id: str, image_format: str, content: bytes, *, hashed: bool = False) -> str:
-        """Store an image unless it is there already; gives its public URI.
-
-        The bytes go to a temporary name first, so that nobody ever reads half a picture; two writers of the same
-        picture rename the same bytes over each other. What is there with the right length stays: only an object that a
-        crash cut short is replaced.
-
-        `hashed`: this process has made the id out of these bytes, so they are not hashed again.
-
-        Raises: WrongImageId: the id is not the sha256 of the bytes. ObjectStoreUnavailable.
-        """
-        if not _IMAGE_ID.fullmatch(image_id):  # it comes out of an attribute and becomes a path
-            raise WrongImageId(f"image_id: expected a sha256 in hex, received {image_id[:80]!r}")
-        if not hashed and hashlib.sha256(content).hexdigest() != image_id:
-            raise WrongImageId(f"image_id {image_id} is not the sha256 of these {len(content)} bytes")
-        known_format = FORMATS.get(image_format)
-        key = f"{image_id[:2]}/{image_id}.{known_format.extension if known_format else 'bin'}"
-        path = f"{self._root}/{key}"
-        with self._errors():
-            if not self._is_whole(path, len(content)):
-                folder = path.rpartition("/")[0]
-                temporary = f"{self._parts}/{image_id}.{_NODE}.{os.getpid()}.{uuid.uuid4().hex}"
-                for needed in {folder, self._parts} - self._folders:
-                    self._fs.create_dir(needed, recursive=True)
-                    self._folders.add(needed)
-                try:
-                    self._write(temporary, path, content)
-                except OSError:
-                    self._folders -= {folder, self._parts}  # somebody may have removed it; the next try makes it again
-                    self._discard(temporary)
-                    raise
-        return self.location.child(key)
-
-    def _is_whole(self, path: str, size: int) -> bool:
-        if self._here:
-            try:
-                status = os.stat(path)  # noqa: PTH116
-            except FileNotFoundError:
-                return False
-            return stat.S_ISREG(status.st_mode) and status.st_size == size
-        info = self._fs.get_file_info(path)
-        return bool(info.type == fs.FileType.File and info.size == size)
-
-    def _write(self, temporary: str, path: str, content: bytes) -> None:
-        """To a temporary name, then to its own."""
-        if self._here:  # plain calls: a quarter of the time that Arrow's streams take for a small picture
-            with open(temporary, "wb", buffering=0) as file:  # noqa: PTH123 - a Path would cost as much as the call
-                remaining = memoryview(content)
-                while remaining:
-                    remaining = remaining[file.write(remaining) :]
-            os.replace(temporary, path)  # noqa: PTH105
-            return
-        with self._fs.open_output_stream(temporary) as stream:
-            stream.write(content)
-        self._fs.move(temporary, path)
-
-    def get(self, uri: str, max_bytes: int) -> bytes:
-        """The object of a public URI that `put` gave. Raises UriNotReadable, TooLarge, ObjectStoreUnavailable."""
-        key = self.location.key_of(uri)
-        if key is None:
-            raise UriNotReadable(f"{uri[:200]} is not in {self.location}")
-        with self._errors():
-            info = self._fs.get_file_info(f"{self._root}/{key}")
-            if info.type != fs.FileType.File:
-                raise UriNotReadable(f"{uri} is not there")
-            with self._fs.open_input_stream(info.path, compression=None) as stream:
-                content: bytes = stream.read(max_bytes + 1)
-        if len(content) > max_bytes:
-            raise TooLarge(f"{uri} has more than the {max_bytes} bytes allowed")
-        return content
-
-    def for_each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """`work` for each item, in parallel where the store is remote."""
-        if self._pool is None or len(items) < 2:
-            return [work(item) for item in items]
-        return list(self._pool.map(work, items))
-
-    def _remove_left_behind(self, now: datetime | None) -> None:
-        for info in self._fs.get_file_info(fs.FileSelector(self._parts)):
-            expired = now is not None and info.mtime is not None and now - info.mtime > _LEFT_BEHIND
-            if info.type == fs.FileType.File and (expired or _is_abandoned(info.base_name)):
-                self._discard(info.path)
-
-    def _discard(self, path: str) -> None:
-        # It was never created, or the store is gone; either way the first error is the one to tell.
-        with suppress(OSError):
-            self._fs.delete_file(path)
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, pa.ArrowException) as err:
-            raise ObjectStoreUnavailable(f"{self.location}: {self._reason(err)}") from err
-
-    def _reason(self, err: Exception) -> str:
-        return self.location.hide(one_line(err))
+    def close(self) -> None:
+        """Let go of connections and threads. Later calls may fail."""
 
 
-def _is_abandoned(name: str) -> bool:
-    """Whether a temporary object belongs to a process of this node that no longer runs."""
-    _, _, remainder = name.partition(".")
-    node, _, remainder = remainder.partition(".")
-    pid = remainder.partition(".")[0]
-    if node != _NODE or not pid.isdecimal() or len(pid) > 9:
-        return False
-    try:
-        os.kill(int(pid), 0)  # asks only
-    except ProcessLookupError:
-        return True
-    except OSError:  # it is there, and somebody else's
-        return False
-    return False
+def check_key(key: str) -> str:
+    """The key itself. Raises ValueError: it would name something outside, or what not every store can name."""
+    if len(key) > _KEY_LENGTH or not _KEY.fullmatch(key):
+        raise ValueError(f"not a key of an object: {key[:80]!r}")
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """The prefix without a slash at its end. Raises ValueError."""
+    folder = prefix.rstrip("/")
+    return check_key(folder) if folder else ""
+
+
+def check_range(where: str, size: int, start: int, length: int | None, most: int | None) -> int:
+    """How many bytes that range of an object of `size` bytes has. Raises ObjectTooLarge, ValueError."""
+    if start < 0 or (length is not None and length < 0):
+        raise ValueError(f"expected a range from 0 on, received start {start}, length {length}")
+    wanted = max(0, size - start) if length is None else min(length, max(0, size - start))
+    if most is not None and wanted > most:
+        raise ObjectTooLarge(f"{where} has more than the {most} bytes allowed")
+    return wanted

@@ -80,6 +80,15 @@ class LocalRows:
 
         return read(self.path, sql, memory_limit=self._memory_limit)
 
+    def sent(self, image_id: str, source_user: str) -> bool:
+        """Whether this user has sent this image. Raises RowStoreUnavailable."""
+        from imagewarehouse.rows.table import duckdb_errors  # DuckDB: no part of writing
+
+        image, user = (text.replace("'", "''") for text in (image_id, source_user))
+        sql = f"SELECT 1 FROM image_events WHERE image_id = '{image}' AND source_user = '{user}' LIMIT 1"
+        with duckdb_errors(self.path):
+            return bool(self.query(sql).num_rows)
+
     def close(self) -> None:
         if self._closed.is_set():
             return

@@ -124,6 +124,11 @@ class KuduRows:
         connection.execute("SET enable_external_access=false")
         return select(connection, sql)
 
+    def sent(self, image_id: str, source_user: str) -> bool:
+        """Whether this user has sent this image. Raises KuduUnavailable."""
+        equal = {"image_id": image_id, "source_user": source_user}
+        return bool(self.writer.scan(self.sink.table, ["request_id"], 1, equal=equal).num_rows)
+
     def close(self) -> None:
         self.writer.close()
 

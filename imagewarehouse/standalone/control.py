@@ -79,7 +79,7 @@ class ControlSocket:
             return Response(200, self._metrics(), {"Content-Type": "text/plain"})
         if request.method != "POST" or request.path != "/query":
             return _text(404, "POST a SELECT to /query")
-        rows = self._rows()
+        rows = row_store(self._processors)
         if rows is None:
             return _text(409, "this run writes its rows elsewhere")
         sql = bytearray()
@@ -98,12 +98,14 @@ class ControlSocket:
             writer.write_table(table)
         return Response(200, sink.getvalue().to_pybytes(), {"Content-Type": ARROW})
 
-    def _rows(self) -> LocalRows | KuduRows | None:
-        for processor in self._processors:
-            if processor.component.type == "PutKuduRecord":
-                images = processor.processor.rows.get(processor.context).images
-                return images.store if images else None
-        return None
+
+def row_store(processors: Iterable[PythonProcessor]) -> LocalRows | KuduRows | None:
+    """Where the rows of images go; None where this run writes them elsewhere."""
+    for processor in processors:
+        if processor.component.type == "PutKuduRecord":
+            images = processor.processor.rows.get(processor.context).images
+            return images.store if images else None
+    return None
 
 
 def _text(status: int, text: str) -> Response:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from imagewarehouse import resources
+from imagewarehouse.access import AccessKeys
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.flows.definition import Component, Flow, environment_name, read_flow
 from imagewarehouse.flows.settings import check_listeners
@@ -29,21 +30,26 @@ from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi.codec import LARGE
 from imagewarehouse.nifi.listeners import RECEIVED
 from imagewarehouse.nifi.precedence import GIVE_WAY_S, Precedence
+from imagewarehouse.objects.location import Location
+from imagewarehouse.objects.reading import StoredImages
 from imagewarehouse.standalone import components
-from imagewarehouse.standalone.control import ControlSocket, control_socket, metrics_of
+from imagewarehouse.standalone.control import ControlSocket, control_socket, metrics_of, row_store
 from imagewarehouse.standalone.engine import BatchWork, Engine, Work
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.http import Bodies, HandleHttp, Listener, ListenHttp
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
+from imagewarehouse.standalone.pictures import PATH, Pictures
 from imagewarehouse.standalone.process import cores
 from imagewarehouse.standalone.python_host import PythonProcessor
+from imagewarehouse.standalone.thumbnails import ThumbnailCache
 
 log = logging.getLogger("imagewarehouse.standalone")
 
 DEFAULT_FLOW = resources.FLOW
 DRAIN_S = 30.0  # how long SIGTERM waits for what is under way
 
+_KEYS = "Access Keys"
 _OF_OTHER_WORKERS = re.compile(r"(?P<what>journal|control)-(?P<worker>\d+)\.(sqlite|sock)")
 # Where the flow leaves a place to the working directory, the standalone runner puts it into its data folder.
 _IN_DATA_FOLDER = re.compile(r"\./image-warehouse/(?P<name>[\w.-]+)")
@@ -91,6 +97,7 @@ class Runner:
         self.flow = read_flow(options.flow)
         self.parameters = parameter_values(self.flow, options, environ)
         self._lock_file: Any = None
+        self._pictures: Pictures | None = None
         self._contexts = components.context_maps(self.flow, self.parameters)
         builders = components.builders(self._contexts.__getitem__)
         self.python: list[PythonProcessor] = []
@@ -164,9 +171,11 @@ class Runner:
                 if isinstance(result, BaseException):
                     raise result
             self.engine.start()
+            self._pictures = self._open_pictures()
             for listener in self.listeners:
+                listener.pictures = self._pictures
                 if isinstance(listener, ListenHttp):
-                    listener.bind(self.journal, reads_forms=not self._keys_wanted())
+                    listener.bind(self.journal, reads_forms=not self._keys().digests)
                 elif isinstance(listener, HandleHttp):
                     listener.bind(self._contexts[listener.settings.text("HTTP Context Map")])
                 await listener.start(worker)
@@ -192,6 +201,8 @@ class Runner:
         for listener in self.listeners:
             await listener.stop()
         await self._control.stop()
+        if self._pictures is not None:
+            self._pictures.close()
         await asyncio.to_thread(self.engine.stop)
         for processor in self.python:
             processor.stop()
@@ -200,6 +211,8 @@ class Runner:
     def describe(self) -> list[tuple[str, str]]:
         """What an operator wants to read at the start: (what, where)."""
         rows = [(f"POST {self._url(listener)}", listener.component.name) for listener in self.listeners]
+        if self.listeners and self._of_type("StoreImage") is not None:
+            rows.append((f"GET  {self._url(self.listeners[0], PATH)}", "also .../thumbnail, on every port"))
         rows += (
             [(f"GET  {self._url(self.listeners[-1], '/health')}", "also /metrics, on every port")]
             if self.listeners
@@ -235,9 +248,27 @@ class Runner:
                         f"expected {least}, received {listener.settings.text('Multipart Request Max Size', '1 MB')}",
                     )
 
-    def _keys_wanted(self) -> bool:
-        keys = [processor.context.getProperty("Access Keys") for processor in self.python]
-        return any(one is not None and one.getValue() for one in keys)
+    def _keys(self) -> AccessKeys:
+        """Those of all steps that look at keys. Raises ConfigurationError."""
+        texts = [adapter.text(p.context, _KEYS) for p in self.python if p.context.getProperty(_KEYS) is not None]
+        return AccessKeys.parse(",".join(dict.fromkeys(texts)))
+
+    def _of_type(self, kind: str) -> PythonProcessor | None:
+        return next((processor for processor in self.python if processor.component.type == kind), None)
+
+    def _open_pictures(self) -> Pictures | None:
+        """What serves stored images; None in a flow that stores none. Made after the fork: clients of stores have threads."""
+        store, check = self._of_type("StoreImage"), self._of_type("FilterImageRequest")
+        if store is None:
+            return None
+        rows = row_store(self.python)
+        return Pictures(
+            StoredImages(Location.parse(adapter.text(store.context, "Store URI"))),
+            self._keys(),
+            rows.sent if rows is not None else lambda image_id, user: False,
+            Limits() if check is None else _limits(check.context),
+            ThumbnailCache(self.options.data / "thumbnails", self.options.workers),
+        )
 
     def _precedence(self) -> Precedence:
         """As the flow's step that makes uploads give way."""
@@ -303,6 +334,15 @@ class Runner:
                 log.info("took up %d images that an earlier run had acknowledged", count)
 
         threading.Thread(target=feed, name="replay", daemon=True).start()
+
+
+def _limits(check: Any) -> Limits:
+    """What the check of requests, with this context, takes of an image."""
+    defaults = Limits()
+    return Limits(
+        max_bytes=adapter.data_size(check, "Maximum Size", defaults.max_bytes),
+        max_pixels=adapter.integer(check, "Maximum Pixels", defaults.max_pixels),
+    )
 
 
 def _dated(attributes: Mapping[str, str]) -> Mapping[str, str]:

@@ -2,7 +2,8 @@
 
 A server of aiohttp took more of Python's lock than the check, the store, the model and the row together. This one does what
 the listeners need and no more: heads of bounded length, bodies in pieces with time-outs, answers with a length. It parses
-nothing itself. A request is handled after the one before it on the same connection has been answered.
+nothing itself. A request is handled after the one before it on the same connection has been answered. Of an answer that is a
+`Stream` it holds a piece, not the whole: a client that reads slowly costs no memory.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -43,11 +44,22 @@ class Disconnected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """A body in pieces, `length` bytes in all. A piece is asked for once the client has taken most of those before it.
+
+    Where a piece cannot be had, the connection ends: whoever reads sees that the body is not whole.
+    """
+
+    length: int
+    pieces: Callable[[], AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """An answer. `close`: end the connection behind it."""
 
     status: int
-    body: bytes = field(default=b"", repr=False)
+    body: bytes | Stream = field(default=b"", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     close: bool = False
 
@@ -316,6 +328,7 @@ class _Connection(asyncio.Protocol):
         self._unparsed = b""  # what came behind requests that wait
         self._paused = False
         self._writable = True
+        self._until_writable: asyncio.Future[None] | None = None
         self._deaf = False  # whatever still comes is thrown away
         self._half_closed = False  # by the client
         self._deadline = time.monotonic() + IDLE_S  # counts while no request is handled
@@ -335,6 +348,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.lost(self)
         self._transport = None
+        self._wake_writer()
         self._hear_no_more()
         if self._reading is not None:
             self._reading.end(lost=True)
@@ -363,6 +377,7 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable = True
+        self._wake_writer()
         self._next()
 
     # --- httptools ---
@@ -456,31 +471,66 @@ class _Connection(asyncio.Protocol):
         self._server.tasks.add(self._task)
 
     async def _answer(self, request: Request) -> None:
+        keep = whole = False
         try:
-            response = await self._server.handle(request)
+            response = await self._response(request)
+            if self._transport is not None:
+                # Read to its end, a body leaves the connection usable; one that was not wanted does not.
+                keep = request.keep and request.complete and not response.close and not self._server.stopping
+                if self._deaf and len(self._queue) == 1:
+                    keep = False
+                head_only = request.method == "HEAD"
+                self.send(_encoded(response, keep=keep, old=request.old, head_only=head_only))
+                whole = not isinstance(response.body, Stream) or head_only or await self._send_pieces(response.body)
         except asyncio.CancelledError:
             self.abort()
             raise
-        except Exception:
-            log.exception("%s %s", request.method, request.path)
-            response = self._server.refuse(500, "")
         finally:
             if self._task is not None:
                 self._server.done(self._task)
             self._task = None
-        if self._transport is None:
+        if self._transport is None or not whole:
             return
         self._queue.popleft()
-        # Read to its end, a body leaves the connection usable; one that was not wanted does not.
-        keep = request.keep and request.complete and not response.close and not self._server.stopping
-        if self._deaf and not self._queue:
-            keep = False
-        self.send(_encoded(response, keep=keep, old=request.old, head_only=request.method == "HEAD"))
         if keep:
             self._deadline = time.monotonic() + IDLE_S
             self._next()
         else:
             self._end()
+
+    async def _response(self, request: Request) -> Response:
+        try:
+            return await self._server.handle(request)
+        except Exception:
+            log.exception("%s %s", request.method, request.path)
+            return self._server.refuse(500, "")
+
+    async def _send_pieces(self, stream: Stream) -> bool:
+        """Send a body as fast as it is taken. False: it is not whole, and the connection ends."""
+        sent = 0
+        try:
+            async for piece in stream.pieces():
+                self.send(piece)
+                sent += len(piece)
+                while not self._writable and self._transport is not None:
+                    self._until_writable = self._loop.create_future()
+                    await asyncio.wait_for(self._until_writable, IDLE_S)
+                if self._transport is None:
+                    return False
+            if sent != stream.length:
+                raise ValueError(f"{sent} bytes of {stream.length}")
+        except asyncio.TimeoutError:  # nobody reads
+            self.abort()
+            return False
+        except Exception as err:  # noqa: BLE001 - the head is out; a connection that ends early is all that can be told
+            log.error("an answer ends in its middle: %s", err)
+            self.abort()
+            return False
+        return True
+
+    def _wake_writer(self) -> None:
+        if self._until_writable is not None and not self._until_writable.done():
+            self._until_writable.set_result(None)
 
     def _next(self) -> None:
         """Begin with the request that waits, and let the sender go on."""
@@ -583,7 +633,8 @@ def _encoded(response: Response, *, keep: bool, old: bool = False, head_only: bo
     if response.status in _WITHOUT_A_BODY:
         head_only = True
     else:
-        lines.append(f"Content-Length: {len(response.body)}\r\n")
+        length = response.body.length if isinstance(response.body, Stream) else len(response.body)
+        lines.append(f"Content-Length: {length}\r\n")
     lines.append(f"Date: {_date()}\r\n")
     if not keep:
         lines.append("Connection: close\r\n")
@@ -591,7 +642,7 @@ def _encoded(response: Response, *, keep: bool, old: bool = False, head_only: bo
         lines.append("Connection: keep-alive\r\n")
     lines.append("\r\n")
     head = "".join(lines).encode("utf-8", "surrogateescape")
-    return head if head_only else head + response.body
+    return head if head_only or isinstance(response.body, Stream) else head + response.body
 
 
 def _clean(value: str) -> str:

@@ -122,7 +122,7 @@ class _Judged:
         return ImageEvent(self._request_id, event_time(self._request_id), None, origin)
 
     def admit(self, request: Request, rules: IntakeRules, received: Callable[[], datetime | None]) -> None:
-        """Look who it is from. Raises MethodNotAllowed, AccessKeyMissing, AccessKeyWrong, BadIdempotencyKey."""
+        """Look who it is from. Raises MethodNotAllowed, AccessKeyMissing, AccessKeyWrong, NotAllowed, BadIdempotencyKey."""
         self._describe(request)
         user = check_access(request, rules)
         if user:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from imagewarehouse.errors import WarehouseError
-from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.steps.event import Image
 from imagewarehouse.steps.outcome import FAILURE, REFUSED, RETRY, SUCCESS, Outcome
 
@@ -25,13 +25,16 @@ class StoreImages:
     reads = ("status", "request_id", "image_id", "format")
     owns = ("storage_uri",)
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ImageStore) -> None:
         self.store = store
 
     def process(self, images: Sequence[Image]) -> list[Outcome]:
         # Read here, not on the store's threads: NiFi's session is not made to be read by many at once.
         read = [(image, image.content()) for image in images]
         return self.store.for_each(lambda pair: self._put(*pair), read)
+
+    def close(self) -> None:
+        self.store.close()
 
     def _put(self, image: Image, content: bytes) -> Outcome:
         event, facts = image.event, image.event.facts

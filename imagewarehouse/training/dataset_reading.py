@@ -18,16 +18,15 @@ from typing import TypeAlias
 
 import numpy as np
 
-from imagewarehouse.errors import ImageRejected, NoDecoder, NotAnImage, Truncated
-from imagewarehouse.images.decoding import InputSpec, UInt8Array, can_decode, decode_rgb
+from imagewarehouse.errors import ImageRejected, NotAnImage, Truncated
+from imagewarehouse.images.decoding import InputSpec, UInt8Array, can_decode, decode_rgb, no_decoder
 from imagewarehouse.images.formats import sniff
-from imagewarehouse.images.walkers.walking import Ceilings
 from imagewarehouse.training.listing import LIMITS, IntArray, Listing, Load, TextArray
 
 Progress: TypeAlias = Callable[[int, int], None]  # images done, images in all
 
 CHUNK = 16  # images a task of the pool: one alone costs more to hand over than a small one to decode
-LAYOUT = 1  # of a cache file; count up when its content changes
+LAYOUT = 2  # of a cache file; count up when its content changes
 DIGEST = 32  # bytes of a sha256
 # What zipfile and numpy raise on damaged files.
 _NO_CACHE = (OSError, ValueError, KeyError, TypeError, EOFError, RuntimeError, SyntaxError, MemoryError, struct.error,
@@ -74,9 +73,9 @@ def check_content(content: bytes) -> str:
     if image_format is None:
         raise NotAnImage("not an image of a known format" if content else "the file is empty")
     if image_format.walk is None or not can_decode(image_format):
-        raise NoDecoder(f"no decoder for {image_format.name} here")
+        raise no_decoder(image_format)
     try:
-        image_format.walk(content, Ceilings(LIMITS.max_pixels * 4 // image_format.bytes_per_pixel, LIMITS.max_frames))
+        image_format.walk(content, image_format.ceilings(LIMITS))
     except (struct.error, IndexError) as err:
         raise Truncated(f"{image_format.name}: the file ends inside its header") from err
     return image_format.name
@@ -142,7 +141,7 @@ def _shape(spec: InputSpec | None) -> tuple[int, ...]:
 
 def _key(listing: Listing, rows: IntArray, spec: InputSpec | None) -> str:
     # Not the scaling of the spec: it comes after the decoding.
-    preprocessing = None if spec is None else (*_shape(spec), spec.colour_order, spec.fit)
+    preprocessing = None if spec is None else (*_shape(spec), spec.colour_order, spec.fit, spec.background)
     text = f"{LAYOUT} {listing.stamp} {preprocessing} ".encode()
     return hashlib.sha256(text + rows.astype("<i8").tobytes()).hexdigest()[:32]
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError, ModelBroken
+from imagewarehouse.images.colour import background_text
 from imagewarehouse.images.decoding import InputSpec
 from imagewarehouse.models.classifier import load_classifier
 from imagewarehouse.models.manifest import MANIFEST, Manifest, read_manifest
@@ -102,6 +103,7 @@ def manifest_input(spec: InputSpec) -> dict[str, Any]:
         "add": _number(spec.add),
         "colour_order": spec.colour_order,
         "fit": spec.fit,
+        "background": background_text(spec.background),
     }
 
 

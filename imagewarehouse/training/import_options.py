@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.images.colour import WHITE, Background
 from imagewarehouse.images.decoding import Fit
 
 Colour = Literal["RGB", "BGR", "L"]
@@ -30,6 +31,7 @@ class ImportOptions:
     size: tuple[int, int] | None = None  # height, width
     colour: Colour | None = None
     fit: Fit = "stretch"
+    background: Background = WHITE
     output: Literal["auto", "probabilities", "logits"] = "auto"
     temperature: float = 1.0
     litert: bool = True

@@ -124,7 +124,7 @@ def input_spec(shape: Shape, options: ImportOptions) -> InputSpec:
         )
     multiply, add = parse_scale(options.scale, colour)
     try:
-        return InputSpec(int(high or 0), int(wide or 0), multiply, add, colour, options.fit)
+        return InputSpec(int(high or 0), int(wide or 0), multiply, add, colour, options.fit, options.background)
     except ValueError as err:
         raise ConfigurationError("--scale", str(err)) from err
 

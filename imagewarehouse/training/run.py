@@ -23,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from imagewarehouse.errors import ConfigurationError, ImageRejected
+from imagewarehouse.images.colour import background_from
 from imagewarehouse.images.decoding import InputSpec
 from imagewarehouse.training.dataset import Dataset, read_dataset
 from imagewarehouse.training.listing import TEST
@@ -66,6 +67,7 @@ class Settings:
     width: int
     colour: str = "RGB"
     fit: str = "stretch"
+    background: str = "#ffffff"
     validation_part: float = 0.1
     test_part: float = 0.1
     limit: int | None = None
@@ -77,7 +79,14 @@ class Settings:
     @property
     def spec(self) -> InputSpec:
         """Pixels go into the network as 0-1."""
-        return InputSpec(self.height, self.width, colour_order=self.colour, fit=self.fit)  # type: ignore[arg-type]
+        background = background_from(self.background)
+        return InputSpec(
+            self.height,
+            self.width,
+            colour_order=self.colour,  # type: ignore[arg-type]
+            fit=self.fit,  # type: ignore[arg-type]
+            background=background,
+        )
 
 
 @dataclass(frozen=True, slots=True)

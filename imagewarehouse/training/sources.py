@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import re
 import stat
 import unicodedata
@@ -30,8 +29,12 @@ from imagewarehouse.training.listing import (
     check_bytes,
     missing,
 )
+from imagewarehouse.training.system_files import ImageTree, is_system_file
 
-_LITTER = frozenset(("thumbs.db", "desktop.ini", "__macosx"))
+# What people call the column that names the image files, in small letters and without signs: "File Name", file_name.
+_FILE_COLUMNS = frozenset(("path", "file", "filename", "filepath", "image", "imagefile", "imagefilename", "imagename",
+                           "imagepath", "img", "imgfile", "imgname", "imgpath", "relativepath"))  # fmt: skip
+_TRIED_ROWS = 20  # of a CSV file, to find out which of several such columns names files that are there
 _NUMBER = re.compile(r"0|-?[1-9][0-9]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -47,7 +50,7 @@ def list_source(source: str, setting: str) -> Listing:
     path, sets = Path(source), ", ".join(KERAS_SETS)
     try:
         if path.is_dir():
-            tables = [file for file in sorted(path.glob("*.parquet")) if not _is_litter(file.name)]
+            tables = [file for file in sorted(path.glob("*.parquet")) if not is_system_file(file.name)]
             return _list_tables(path, tables, setting) if tables else _list_folder(path, setting)
         if not path.exists():
             raise ConfigurationError(setting, f"{source}: no such file or folder, and none of {sets}")
@@ -164,27 +167,29 @@ def _read_file(path: Path) -> bytes:
 
 
 def _list_folder(root: Path, setting: str) -> Listing:
-    folders = _folders(root)
+    tree = ImageTree(root)
+    folders = tree.folders(root)
     parts = [PARTS.get(folder.name.lower(), "") for folder in folders]
-    unused_files = _loose_files(root)
+    unused_files = tree.loose_files(root)
     if folders and all(parts):
-        unused_files += [name for folder in folders for name in _loose_files(folder)]
-        places = [(part, below) for part, folder in zip(parts, folders, strict=True) for below in _folders(folder)]
+        unused_files += [name for folder in folders for name in tree.loose_files(folder)]
+        places = [(part, below) for part, folder in zip(parts, folders, strict=True) for below in tree.folders(folder)]
     else:
         for part, folder in zip(parts, folders, strict=True):
-            if part == TRAIN and _folders(folder) and not _loose_files(folder):
+            if part == TRAIN and tree.folders(folder) and not tree.loose_files(folder):
                 unexpected = ", ".join(
                     printable(other.name) for other, known in zip(folders, parts, strict=True) if not known
                 )
                 problem = f"beside {folder.name}/ there is {unexpected}; expected nothing but validation/ and test/"
                 raise ConfigurationError(setting, problem)
         places = [("", folder) for folder in folders]
-    entries = sorted((file, folder.name, part) for part, folder in places for file in _files_below(folder, root))
+    entries = sorted((file, folder.name, part) for part, folder in places for file in tree.files_below(folder))
     if not entries:
         raise ConfigurationError(setting, f"{root}: no image in it; expected one folder a class, or train/ with them")
     names, classes, of_part = zip(*entries, strict=True)
     used = set(classes)
-    problems = [f"folder {printable(folder.name)} is empty" for _, folder in places if folder.name not in used]
+    problems = [printable(line) for line in tree.note()]
+    problems += [f"folder {printable(folder.name)} is empty" for _, folder in places if folder.name not in used]
     if unused_files:
         problems.append(
             f"{len(unused_files)} file(s) beside the folders of the classes are not used, such as {printable(unused_files[0])}"
@@ -204,50 +209,34 @@ def _list_folder(root: Path, setting: str) -> Listing:
     )
 
 
-def _is_litter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _LITTER
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if not _is_litter(path.name) and path.is_dir())
-
-
-def _loose_files(root: Path) -> list[str]:
-    return sorted(path.name for path in root.iterdir() if not _is_litter(path.name) and not path.is_dir())
-
-
-def _files_below(folder: Path, root: Path) -> Iterator[str]:
-    """Paths relative to `root`, with slashes. Links to folders are not followed: they may lead back up for ever."""
-    for path, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_litter(name)]
-        for name in files:
-            if not _is_litter(name):
-                yield (Path(path) / name).relative_to(root).as_posix()
-
-
 def _list_csv(path: Path, setting: str) -> Listing:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = file.readline()
             separator = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=header.count)
-            columns = [name.strip().lower() for name in next(csv.reader([header], delimiter=separator), [])]
+            columns = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
             rows = [row for row in csv.reader(file, delimiter=separator) if any(cell.strip() for cell in row)]
     except (UnicodeDecodeError, csv.Error) as err:
         raise ConfigurationError(setting, f"{path.name}: not a CSV file in UTF-8: {err}") from err
 
-    def column(*names: str) -> list[str] | None:
-        at = next((columns.index(name) for name in names if name in columns), None)
-        return None if at is None else [row[at].strip() if at < len(row) else "" for row in rows]
+    def values_of(at: int) -> list[str]:
+        return [row[at].strip() if at < len(row) else "" for row in rows]
 
-    files, labels, classes, split = column("path", "file", "image"), column("label"), column("class"), column("split")
-    if files is None or (labels is None and classes is None):
-        required = "path (or file, image)" if files is None else "label (or class)"
+    def column(name: str) -> list[str] | None:
+        at = next((at for at, other in enumerate(columns) if other.lower() == name), None)
+        return None if at is None else values_of(at)
+
+    of_files = [at for at, name in enumerate(columns) if re.sub(r"[^a-z0-9]", "", name.lower()) in _FILE_COLUMNS]
+    labels, classes, split = column("label"), column("class"), column("split")
+    if not of_files or (labels is None and classes is None):
+        required = "label (or class)" if of_files else "path (or file, filename, image_path and the like)"
         raise ConfigurationError(
             setting, f"{path.name}: no column {required}; there are: {one_line(', '.join(columns), 200)}"
         )
     if not rows:
         raise ConfigurationError(setting, f"{path.name}: no rows in it")
-    for name, values in (("path", files), ("label", labels), ("class", classes)):
+    file_column, files = _column_of_files(path, [(columns[at], values_of(at)) for at in of_files], setting)
+    for name, values in ((file_column, files), ("label", labels), ("class", classes)):
         empty = [row for row, value in enumerate(values or ()) if value in ("", "NaN", "nan")]
         if empty:
             raise missing(name, empty, setting)
@@ -265,6 +254,27 @@ def _list_csv(path: Path, setting: str) -> Listing:
         result.numbers,
         result.has_names,
     )
+
+
+def _column_of_files(path: Path, candidates: Sequence[tuple[str, list[str]]], setting: str) -> tuple[str, list[str]]:
+    """The column of a CSV file that names the image files: the only one, or the only one that names files that are there.
+
+    Args: candidates: names and values of columns whose names say that they may be it.
+    """
+    if all(values == candidates[0][1] for _, values in candidates):
+        return candidates[0]
+    there = [column for column in candidates if _names_files(path.parent, column[1][:_TRIED_ROWS])]
+    if len(there) == 1:
+        return there[0]
+    which = "more than one of them names files that are there" if there else "none of them names a file that is there"
+    names = " or ".join(name for name, _ in candidates)
+    raise ConfigurationError(
+        setting, f"{path.name}: the image may be in column {names}, and {which}; leave one of them"
+    )
+
+
+def _names_files(folder: Path, values: Sequence[str]) -> bool:
+    return any(value and (folder / value.replace("\\", "/")).is_file() for value in values)
 
 
 # --- Parquet: many images a file ------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import tensorflow as tf
 from imagewarehouse.amounts import listed
 from imagewarehouse.cli.training.display import Display, minutes
 from imagewarehouse.errors import ConfigurationError, WarehouseError
+from imagewarehouse.images.colour import background_from, background_text
 from imagewarehouse.models.manifest import Manifest
 from imagewarehouse.training.dataset import Dataset
 from imagewarehouse.training.evaluation import Evaluation
@@ -197,11 +198,16 @@ def _settings(options: Mapping[str, Any], explicit: Set[str], work: Path, comman
         raise ConfigurationError("--data", "name the images to train on, or give --resume")
     start = find_start(options["start"]) if options["start"] else None
     widths = _widths(options["widths"])
-    colour, fit = options["colour"], options["fit"]
+    colour, fit, background = options["colour"], options["fit"], options["background"]
+    try:
+        background_from(background)
+    except ValueError as err:
+        raise ConfigurationError("--background", str(err).removeprefix("background: ")) from err
     if start:  # what is not said is as it was
         widths = widths or widths_of(start)
         colour = colour if "colour" in explicit else start.spec.colour_order
         fit = fit if "fit" in explicit else start.spec.fit
+        background = background if "background" in explicit else background_text(start.spec.background)
     recipe = recipe_for(
         options["preset"],
         epochs=options["epochs"],
@@ -224,7 +230,7 @@ def _settings(options: Mapping[str, Any], explicit: Set[str], work: Path, comman
     return Settings(
         data=options["data"], test=options["test"], recipe=recipe, epochs_given="epochs" in explicit,
         batch_given="batch" in explicit, seed=options["seed"],
-        height=height, width=width, colour=colour, fit=fit,
+        height=height, width=width, colour=colour, fit=fit, background=background,
         start=str(start.folder.resolve()) if start else None, validation_part=options["validation_part"],
         test_part=options["test_part"], limit=options["limit"],
         precision="mixed_bfloat16" if options["precision"] == "bfloat16" else "float32", command=command,

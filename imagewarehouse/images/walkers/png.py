@@ -8,6 +8,7 @@ import zlib
 from imagewarehouse.errors import Corrupt, Truncated
 from imagewarehouse.images.walkers.walking import Ceilings, Extent, Steps, check_frames, check_pixels
 
+_PNG_PIXELS = (b"tRNS", b"acTL", b"fcTL", b"fdAT")  # ancillary by their names, but pixels depend on them
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
@@ -37,7 +38,10 @@ def walk_png(data: bytes, ceilings: Ceilings) -> Extent:
             )
         if pos > len(data):
             raise Truncated(f"PNG: the file ends inside its {name} chunk")
-        if zlib.crc32(view[body - 4 : pos - 4]) != int.from_bytes(data[pos - 4 : pos], "big"):
+        if (
+            zlib.crc32(view[body - 4 : pos - 4]) != int.from_bytes(data[pos - 4 : pos], "big")
+            and (kind[0] < 0x60 or kind in _PNG_PIXELS)  # libpng, and so browsers, leave out others that are damaged
+        ):
             raise Corrupt(f"PNG: the checksum of its {name} chunk is wrong")
         if kind == b"IHDR":
             expected, palette_missing = _png_header(data[body : body + length])

@@ -5,10 +5,26 @@ from __future__ import annotations
 import struct
 
 from imagewarehouse.errors import Corrupt, Truncated
-from imagewarehouse.images.walkers.walking import Ceilings, Extent, Steps, check_frames, check_pixels
+from imagewarehouse.images.tiff_tags import SIZES, byte_order
+from imagewarehouse.images.walkers.walking import (
+    EXIF,
+    OTHER,
+    PROFILE,
+    Ceilings,
+    Extent,
+    Steps,
+    check_frames,
+    check_pixels,
+)
 
-_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_TIFF_POINTERS = {0x014A, 0x8769, 0x8825, 0xA005}  # SubIFDs, Exif, GPS, Interoperability
+TIFF_PIXELS = frozenset((
+    254, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 330, 332, 334,
+    336, 338, 339, 340, 341, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532,
+))  # fmt: skip
+"""Tags without whose values the pixels are not what they should be."""
+_TIFF_PROFILE = 0x8773
+_TIFF_EXIF = (0x8769, 0x8825, 0xA005)  # directories: Exif, GPS, Interoperability
+_TIFF_SUB_DIRECTORIES = 0x014A
 _TIFF_DATA = {0x0111: 0x0117, 0x0144: 0x0145, 0x0201: 0x0202}  # offsets -> byte counts: strips, tiles, JPEG
 _TIFF_SIZE, _TIFF_TILE = (0x0100, 0x0101), (0x0142, 0x0143)  # width and height
 _TIFF_MAX_ENTRIES = 30_000  # of all directories; a page has about 20
@@ -17,7 +33,7 @@ _TIFF_MAX_PADDING = 15  # writers align to a word; Pillow aligns pages to 16 byt
 
 
 def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
-    order = "<" if data[:2] == b"II" else ">"
+    order = byte_order(data)
     if len(data) < 8:
         raise Truncated("TIFF: the file ends inside its header")
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
@@ -43,11 +59,39 @@ def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
         except (struct.error, OverflowError) as err:
             raise Truncated(f"TIFF: it refers to byte {at}, {len(data)} are here") from err
 
-    pages = 0
+    def follow_exif(kind: int, count: int, at: int) -> int:
+        """Where the directories end that a tag names, with all that they refer to; those that go wrong have their note."""
+        reach = 0
+        try:
+            directories = values(kind, count, at)
+            while directories:
+                at = directories.pop()
+                if at in visited:
+                    raise Corrupt("TIFF: its directories form a loop")
+                visited.add(at)
+                entries = read(count_format, at)
+                start = at + struct.calcsize(count_format)
+                entry_steps.take(entries + 1)
+                reach = max(reach, min(start + entries * entry_size + inline, len(data)))
+                for position in range(start, start + entries * entry_size, entry_size):
+                    tag, kind, count = read("H", position), read("H", position + 2), read(pointer, position + 4)
+                    value_at, size = position + 4 + inline, SIZES.get(kind, 1) * count
+                    if size > inline:
+                        value_at = read(pointer, value_at)
+                        if value_at + size > len(data):
+                            raise Truncated(f"TIFF: tag {tag} reaches to byte {value_at + size}, {len(data)} are here")
+                        reach = max(reach, value_at + size)
+                    if tag in _TIFF_EXIF:
+                        directories += values(kind, count, value_at)
+        except (Truncated, Corrupt):  # no pixel depends on it
+            notes[EXIF] = None
+        return reach
+
+    pages, notes, visited = 0, dict[str, None](), set[int]()
     directory = read(pointer, 8 if big else 4)
     if directory == 0:
         raise Truncated("TIFF: it has no directory; its writer did not finish")
-    pending, visited = [(directory, True)], set()
+    pending = [(directory, True)]
     while pending:
         at, is_page = pending.pop()
         if at in visited:
@@ -67,13 +111,18 @@ def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
             tag, kind = read("H", position), read("H", position + 2)
             count = read(pointer, position + 4)
             value_at = position + 4 + inline
-            size = _TIFF_SIZES.get(kind, 1) * count
+            size = SIZES.get(kind, 1) * count
             if size > inline:
                 value_at = read(pointer, value_at)
                 if value_at + size > len(data):
+                    if tag not in TIFF_PIXELS:
+                        notes[unreadable_tag(tag)] = None
+                        continue
                     raise Truncated(f"TIFF: tag {tag} reaches to byte {value_at + size}, {len(data)} are here")
                 end = max(end, value_at + size)
-            if tag in _TIFF_POINTERS:
+            if tag in _TIFF_EXIF:
+                end = max(end, follow_exif(kind, count, value_at))
+            elif tag == _TIFF_SUB_DIRECTORIES:
                 pending.extend((offset, False) for offset in values(kind, count, value_at))
             elif tag in needed_tags:
                 if tag in tags:
@@ -94,4 +143,9 @@ def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
             pending.append((following, True))
     if len(data) - end <= _TIFF_MAX_PADDING and not any(data[end:]):
         end = len(data)
-    return Extent(end, max(1, pages))
+    return Extent(end, max(1, pages), tuple(notes))
+
+
+def unreadable_tag(tag: int) -> str:
+    """The note of a tag whose values lie outside the file."""
+    return PROFILE if tag == _TIFF_PROFILE else EXIF if tag in _TIFF_EXIF else OTHER

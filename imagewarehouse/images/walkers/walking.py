@@ -6,25 +6,36 @@ from dataclasses import dataclass
 
 from imagewarehouse.errors import Corrupt, TooManyFrames, TooManyPixels
 
+# Notes of what beside the pixels was ignored because it cannot be read.
+EXIF, PROFILE, TEXT, OTHER = "unreadable_exif", "unreadable_profile", "unreadable_text", "unreadable_metadata"
+_ANY = 1 << 62
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
     """Where the picture ends, in bytes from the start, and how many frames or pages it has.
 
     `notes`: codes of what the file has besides its picture, and of what in it was ignored; docs/intake.md lists them.
+    `turned`: the decoder itself turns the picture by a quarter, so its width is the height that is stored.
     """
 
     end: int
     frames: int = 1
     notes: tuple[str, ...] = ()
+    turned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """The most pixels of a frame and the most frames; a walker stops at the first that is exceeded."""
+    """The most pixels of a frame, frames, and bytes of memory; a walker stops at the first that is exceeded.
+
+    `bytes_per_pixel`: what decoding takes, for walkers that cannot tell more exactly.
+    """
 
     pixels: int
     frames: int
+    memory: int = _ANY
+    bytes_per_pixel: float = 0.0
 
 
 class Steps:
@@ -41,11 +52,21 @@ class Steps:
             raise Corrupt(f"{self.name}: more parts than a picture of its length has")
 
 
-def check_pixels(name: str, width: int, height: int, ceilings: Ceilings) -> None:
+def check_pixels(name: str, width: int, height: int, ceilings: Ceilings, bytes_per_pixel: float | None = None) -> None:
+    """Both limits of a frame's size: pixels, and the memory that decoding them takes. Raises: Corrupt, TooManyPixels."""
     if width < 1 or height < 1:
         raise Corrupt(f"{name}: {width} x {height} pixels")
     if width * height > ceilings.pixels:
-        raise TooManyPixels(f"{name}: {width} x {height} pixels, at most {ceilings.pixels} in all are allowed")
+        raise TooManyPixels(
+            f"{name}: {width} x {height} pixels, at most {ceilings.pixels} in all are allowed (intake.max.pixels)"
+        )
+    if bytes_per_pixel is None:
+        bytes_per_pixel = ceilings.bytes_per_pixel
+    if width * height * bytes_per_pixel > ceilings.memory:
+        raise TooManyPixels(
+            f"{name}: {width} x {height} pixels take {width * height * bytes_per_pixel / 1e6:.0f} MB to decode, at most"
+            f" {ceilings.memory / 1e6:.0f} MB are allowed (intake.max.memory)"
+        )
 
 
 def check_frames(name: str, frames: int, ceilings: Ceilings) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -139,8 +139,10 @@ class KuduWriter(Protocol):
         columns: Sequence[str] | None = None,
         limit: int | None = None,
         since: tuple[str, datetime] | None = None,
+        equal: Mapping[str, str] | None = None,
     ) -> pa.Table:
-        """Rows of the table, in no order, with `since` those from a time on in this unixtime_micros column.
+        """Rows of the table, in no order, with `since` those from a time on in this unixtime_micros column, with `equal` those
+        that have these texts in these string columns. Kudu's servers do the choosing.
 
         For tests and for operators, not for analysts.
         """

@@ -10,7 +10,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -234,6 +234,7 @@ class JavaKuduWriter:
         columns: Sequence[str] | None = None,
         limit: int | None = None,
         since: tuple[str, datetime] | None = None,
+        equal: Mapping[str, str] | None = None,
     ) -> pa.Table:
         handle, schema = self._open(table)
         chosen = [
@@ -241,7 +242,7 @@ class JavaKuduWriter:
         ]
         cells: list[list[Any]] = [[] for _ in chosen]
         with self._errors(table):
-            for row in self._rows(self._scanner(handle, [c.name for c in chosen], since), limit):
+            for row in self._rows(self._scanner(handle, [c.name for c in chosen], since, equal), limit):
                 for number, column in enumerate(chosen):
                     cells[number].append(None if row.isNull(number) else cell_of(row, number, column))
         arrays = [pa.array(values, type=c.arrow_type) for values, c in zip(cells, chosen, strict=True)]
@@ -385,13 +386,22 @@ class JavaKuduWriter:
             return False
         return True
 
-    def _scanner(self, handle: Any, columns: Sequence[str], since: tuple[str, datetime] | None = None) -> Any:
+    def _scanner(
+        self,
+        handle: Any,
+        columns: Sequence[str],
+        since: tuple[str, datetime] | None = None,
+        equal: Mapping[str, str] | None = None,
+    ) -> Any:
         builder = self._client.newScannerBuilder(handle).setProjectedColumnNames(java_list(columns))
+        predicate = self._kudu.client.KuduPredicate
         if since is not None:
-            predicate = self._kudu.client.KuduPredicate
             column, micros = handle.getSchema().getColumn(since[0]), (since[1] - EPOCH) // timedelta(microseconds=1)
             at_least = predicate.ComparisonOp.GREATER_EQUAL
             builder.addPredicate(predicate.newComparisonPredicate(column, at_least, java_long(micros)))
+        for name, text in (equal or {}).items():
+            column = handle.getSchema().getColumn(name)
+            builder.addPredicate(predicate.newComparisonPredicate(column, predicate.ComparisonOp.EQUAL, text))
         return builder.build()
 
     def _has_row(self, token: Any) -> bool:

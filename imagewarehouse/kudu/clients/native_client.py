@@ -13,7 +13,7 @@ import functools
 import importlib
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import localcontext
 from typing import Any
@@ -147,6 +147,7 @@ class NativeKuduWriter:
         columns: Sequence[str] | None = None,
         limit: int | None = None,
         since: tuple[str, datetime] | None = None,
+        equal: Mapping[str, str] | None = None,
     ) -> pa.Table:
         opened = self._open(table)
         by_name = {column.name: column for column in opened.columns}
@@ -161,6 +162,8 @@ class NativeKuduWriter:
                     if since[0] not in by_name:
                         raise KuduRefused(f"table {table}: has no column {since[0]}")
                     scanner.add_predicate(opened.handle[since[0]] >= since[1])
+                for name, text in (equal or {}).items():
+                    scanner.add_predicate(opened.handle[name] == text)
                 scanner.open()
                 while scanner.has_more_rows():
                     rows += scanner.next_batch().as_tuples()

@@ -1,0 +1,169 @@
+"""Opens a file and decodes its first frame, with what Pillow would get wrong put right, or refused by its name.
+
+Right means: the pixels that the format's specification says, and where it says nothing, those that browsers show. Each format's
+own part lies in `tiff_pixels`, `bmp_pixels`, `png_pixels` and `bmff_items`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+
+from imagewarehouse.errors import Unsupported
+from imagewarehouse.images import bmff_items, bmp_pixels, png_pixels, tiff_pixels
+from imagewarehouse.images.heif_decoder import check_primary
+from imagewarehouse.images.metadata_blocks import NOTES, open_image, readable
+from imagewarehouse.images.orientation import without_xmp
+from imagewarehouse.images.profiles import CodedColours, Colours, colours_of
+from imagewarehouse.images.walkers.jpeg2000 import levels_of, reduction
+from imagewarehouse.images.walkers.walking import PROFILE
+
+_JPEG_FRAMES = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0xC7: "hierarchical", 0xCB: "lossless",
+                0xCD: "hierarchical", 0xCE: "hierarchical", 0xCF: "hierarchical"}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Picture:
+    """A file that was opened; `load` decodes it.
+
+    `width` and `height`: pixels as stored, before any turn, behind a crop (AVIF's `clap`). `mode`: Pillow's.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    mode: str
+    colours: Colours
+    content: bytes
+    notes: tuple[str, ...] = ()  # codes of what beside the pixels was ignored
+    crop: tuple[int, int, int, int] | None = None
+
+    def load(self, side: int) -> Image.Image:
+        """Decode the first frame, not yet turned; JPEG and JPEG 2000 at the least scale with `side` pixels a side."""
+        image = self.image
+        if isinstance(image, JpegImageFile):  # also one that calls itself MPO
+            image.draft(image.mode, (side, side))
+        elif isinstance(image, Jpeg2KImageFile):
+            # Twice what a JPEG keeps: a wavelet's halves lie up to half a pixel beside those of a mean.
+            image.reduce = times = reduction(*image.size, levels_of(self.content), 2 * side)
+            # Pillow rounds what is left, OpenJPEG rounds up: they have to agree.
+            image._size = (_rounded_up(image.width, 1 << times), _rounded_up(image.height, 1 << times))
+        if image.format == "PNG":
+            image = png_pixels.load_png(image, self.content)
+        elif image.format == "GIF":
+            image = _load_gif(image)
+        else:
+            image.load()
+        return image.crop(self.crop) if self.crop else image
+
+
+def open_picture(content: bytes, image_format: str) -> Picture:
+    """Open a file of this format (Pillow's name). Close `image` of what it gives.
+
+    Raises: Unsupported; Truncated, Corrupt, and whatever Pillow raises.
+    """
+    if image_format == "TIFF":
+        content, notes = readable(content, image_format)
+        if (own := tiff_pixels.read_tiff(content)) is not None:
+            own.info[NOTES] = tuple(notes)
+            return _picture(own, content)
+    if image_format == "BMP":
+        return _open_bmp(content)
+    try:
+        image = open_image(content, image_format)
+    except Exception:
+        if image_format == "JPEG":
+            refuse_rare_jpeg(content)
+        raise
+    if image_format == "HEIF":
+        check_primary(image)
+    if image_format in ("AVIF", "HEIF"):
+        properties = bmff_items.item_properties(content)
+        crop = properties.crop if image_format == "AVIF" else None  # libheif has cropped it
+        return _picture(image, content, crop, None if image.info.get("icc_profile") else properties.colours)
+    if image_format == "TIFF":
+        without_xmp(image)
+    if image_format == "JPEG2000":
+        _refuse_deep_jpeg2000(image, content)
+    if image_format == "JPEG2000" and (profile := bmff_items.jp2_profile(content)) is not None:
+        image.info["icc_profile"] = profile
+    if image_format == "PNG":
+        return _picture(image, content, coded=png_pixels.coded_colours(content))
+    return _picture(image, content)
+
+
+def refuse_rare_jpeg(content: bytes) -> None:
+    """Say so where a JPEG that was not decoded is of a kind that no decoder here knows. Raises: Unsupported."""
+    at = 2
+    while at + 9 < len(content) and content[at] == 0xFF:
+        marker, length = content[at + 1], int.from_bytes(content[at + 2 : at + 4], "big")
+        if marker == 0xFF:
+            at += 1
+            continue
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if kind := _JPEG_FRAMES.get(marker):
+                raise Unsupported(f"JPEG: {kind} pictures cannot be read here")
+            if length != 8 + 3 * content[at + 9]:  # not a kind, but nonsense
+                return
+            if content[at + 4] != 8:
+                raise Unsupported(f"JPEG: {content[at + 4]}-bit samples cannot be read here")
+            if content[at + 9] not in (1, 3, 4):
+                raise Unsupported(f"JPEG: {content[at + 9]} components cannot be read here")
+            return
+        if marker == 0xDA:
+            return
+        at += 2 + length
+
+
+def _refuse_deep_jpeg2000(image: Image.Image, content: bytes) -> None:
+    """Pillow rounds deep colours to 8 bits and lets the brightest become 0; grey alone keeps its bits. Raises: Unsupported."""
+    size = content.find(b"\xff\x4f\xff\x51")  # the start of the codestream, and its size segment
+    components = int.from_bytes(content[size + 40 : size + 42], "big")
+    depth = 1 + max((byte & 0x7F for byte in content[size + 42 : size + 42 + 3 * components : 3]), default=0)
+    if size >= 0 and depth > 8 and image.mode != "I;16":
+        raise Unsupported(f"JPEG 2000: colours of {depth} bits cannot be read here")
+
+
+def _picture(
+    image: Image.Image,
+    content: bytes,
+    crop: tuple[int, int, int, int] | None = None,
+    coded: CodedColours | None = None,
+) -> Picture:
+    try:
+        width, height = tiff_pixels.stored_size(image) or image.size
+        if crop is not None:
+            width, height = crop[2] - crop[0], crop[3] - crop[1]
+        colours = colours_of(image, coded)
+        notes = (*image.info.get(NOTES, ()), *(() if colours.readable else (PROFILE,)))
+        return Picture(image, width, height, image.mode, colours, content, notes, crop)
+    except BaseException:
+        image.close()
+        raise
+
+
+def _open_bmp(content: bytes) -> Picture:
+    image = bmp_pixels.read_bmp(content) or open_image(content, "BMP")
+    if (profile := bmp_pixels.profile_of(content)) is not None:
+        image.info["icc_profile"] = profile
+    return _picture(image, content)
+
+
+def _rounded_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def _load_gif(image: Image.Image) -> Image.Image:
+    """What a first frame leaves uncovered of its canvas is transparent, as browsers show it; Pillow takes the first colour."""
+    tiles = getattr(image, "tile", [])
+    covered = tuple(tiles[0].extents) if tiles else None
+    image.load()
+    if covered is None or covered == (0, 0, *image.size):
+        return image
+    canvas = Image.new("RGBA", image.size)
+    canvas.paste(image.crop(covered).convert("RGBA"), covered)
+    image.close()
+    return canvas
