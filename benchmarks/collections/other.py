@@ -21,6 +21,7 @@ import numpy.typing as npt
 from PIL import ImageCms
 
 TIMEOUT_S = 600  # for one call; a second is plenty where nothing else runs
+_NO_END = "no end after"
 TIMED_OUT = 124  # as the exit code of `timeout` says it
 # Debian's policy allows 256 MB, less than 50 megapixels need.
 _LIMITS = ("-limit", "memory", "2GiB", "-limit", "map", "4GiB", "-limit", "disk", "4GiB", "-limit", "thread", "1")
@@ -97,6 +98,8 @@ def decode(path: Path, image_format: str, cache: Path | None = None) -> Picture:
         shown = np.load(pixels, mmap_mode="r") if pixels.exists() else None
         return Picture(Reading(**fields["reading"]), shown, fields["remark"])
     picture = _decode(path, image_format)
+    if _NO_END in picture.reading.complaint + picture.remark:
+        return picture  # a busy machine, perhaps: asked again the next time
     if picture.pixels is not None:
         np.save(pixels, picture.pixels)
     unfinished = kept.with_suffix(f".{os.getpid()}")
@@ -215,7 +218,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
     try:
         return subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, env=environment, check=False)
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, TIMED_OUT, b"", f"no end after {TIMEOUT_S} s".encode())
+        return subprocess.CompletedProcess(command, TIMED_OUT, b"", f"{_NO_END} {TIMEOUT_S} s".encode())
 
 
 def _said(done: subprocess.CompletedProcess[bytes]) -> str:
