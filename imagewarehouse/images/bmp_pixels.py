@@ -23,6 +23,7 @@ _NAMES = {4: "JPEG inside", 5: "PNG inside", 11: "CMYK", 12: "CMYK", 13: "CMYK"}
 _USUAL_MASKS = {  # what Pillow reads: bits and red, green and blue
     (16, (0xF800, 0x7E0, 0x1F)), (16, (0x7C00, 0x3E0, 0x1F)), (32, (0xFF0000, 0xFF00, 0xFF)),
 }  # fmt: skip
+_MAX_COLOURS = 1 << 16
 _ROWS = 1 << 20  # pixels whose masks are applied at a time
 
 
@@ -80,10 +81,14 @@ def _header(data: bytes) -> _Header:
             raise Unsupported("BMP: OS/2's own compressions cannot be read here")
     else:
         raise Unsupported(f"BMP: a header of {size} bytes cannot be read here")
-    if compression not in (_RAW, _RLE8, _RLE4, _MASKS, _ALPHA_MASKS):
-        raise Unsupported(f"BMP: {_NAMES.get(compression, f'compression {compression}')} cannot be read here")
-    if bits not in (1, 2, 4, 8, 16, 24, 32):
-        raise Unsupported(f"BMP: pixels of {bits} bits cannot be read here")
+    if compression in _NAMES:
+        raise Unsupported(f"BMP: {_NAMES[compression]} cannot be read here")
+    if bits == 64:
+        raise Unsupported("BMP: pixels of 64 bits cannot be read here")
+    if compression not in (_RAW, _RLE8, _RLE4, _MASKS, _ALPHA_MASKS) or bits not in (1, 2, 4, 8, 16, 24, 32):
+        raise Corrupt(f"BMP: pixels of {bits} bits with compression {compression}")
+    if colours > _MAX_COLOURS:
+        raise Corrupt(f"BMP: {colours} colours")
     masks, palette_at = (0, 0, 0, 0), 14 + size
     if compression in (_MASKS, _ALPHA_MASKS):
         number = 4 if size >= 56 or compression == _ALPHA_MASKS else 3

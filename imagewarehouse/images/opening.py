@@ -108,8 +108,8 @@ def refuse_rare_jpeg(content: bytes) -> None:
                 raise Unsupported(f"JPEG: {kind} pictures cannot be read here")
             if length != 8 + 3 * content[at + 9]:  # not a kind, but nonsense
                 return
-            if content[at + 4] != 8:
-                raise Unsupported(f"JPEG: {content[at + 4]}-bit samples cannot be read here")
+            if content[at + 4] == 12:
+                raise Unsupported("JPEG: 12-bit samples cannot be read here")
             if content[at + 9] not in (1, 3, 4):
                 raise Unsupported(f"JPEG: {content[at + 9]} components cannot be read here")
             return

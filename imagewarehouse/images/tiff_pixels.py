@@ -158,6 +158,10 @@ def _refuse(page: _Page) -> None:
     if colours is None:
         name = _NAMES.get(page.photometric, f"photometric interpretation {page.photometric}")
         raise Unsupported(f"TIFF: {name} cannot be read here")
+    if page.bits > 64:
+        raise Corrupt(f"TIFF: samples of {page.bits} bits")
+    if page.bits > 16 and page.bits not in (32, 64):
+        raise Unsupported(f"TIFF: samples of {page.bits} bits cannot be read here")
     if page.width < 1 or page.height < 1:
         raise Corrupt(f"TIFF: {page.width} x {page.height} pixels")
     if page.samples < colours and not (page.photometric == _YCBCR and page.samples == 1):
