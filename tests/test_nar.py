@@ -316,6 +316,47 @@ def test_every_text_of_a_licence_is_where_the_list_says(archive: zipfile.ZipFile
                 assert max(text.stat().st_size for text in texts) > 500, what
 
 
+LGPL = ("META-INF/licences/lgpl-3.0.txt", "META-INF/licences/gpl-3.0.txt")
+
+
+def test_the_decoder_of_heic_is_there_and_its_libraries_are_listed_as_those_they_are(
+    archive: zipfile.ZipFile, unpacked: Path, nifi: Path | None
+) -> None:
+    found = {what.split()[0]: (what, values) for what, values in listed(archive).items()}
+    for name in ("libheif", "libde265"):
+        what, values = found[name]
+        assert (values["licence"], values["text"]) == ("LGPL-3.0-or-later", ", ".join(LGPL))
+        assert f"source: https://github.com/strukturag/{name}" in what
+        place = re.search(r"\((\S+)\)", what)
+        assert place is not None
+        assert (unpacked / place[1]).read_bytes()[:4] == b"\x7fELF"  # a file of its own, which can be replaced
+    names = " ".join(archive.namelist()).lower()
+    assert not re.search("x265|x264|kvazaar", names)  # encoders, under the GPL
+    program = "import json; from imagewarehouse.images.heif_decoder import heif_available; print(json.dumps(heif_available()))"
+    assert run_as_nifi(unpacked, nifi, program) is True
+
+
+def test_without_heic_nothing_under_the_lgpl_is_packed() -> None:
+    target = Target(heic=False)
+    assert target.filename == f"image-warehouse-no-heic-{__version__}-cp311-linux_x86_64.nar"
+    wanted = nar.read_requirements(REPOSITORY / "pyproject.toml", target.extras)
+    assert "pillow" in wanted
+    assert not any("heif" in each for each in wanted)
+    assert any("heif" in each for each in nar.read_requirements(REPOSITORY / "pyproject.toml", CORE.extras))
+    assert set(LGPL) <= set(nar.own_files(CORE))
+    assert not set(LGPL) & set(nar.own_files(target))
+
+
+def test_make_hands_on_that_heic_is_not_wanted() -> None:
+    for setting, wanted in (("HEIC=no", True), ("HEIC=yes", False), ("", False)):
+        done = subprocess.run(
+            ["make", "--dry-run", "--always-make", "nar", *filter(None, [setting])],
+            cwd=REPOSITORY, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        [command] = [line for line in done.stdout.splitlines() if "tools.nar" in line]
+        assert ("--no-heic" in command) is wanted
+
+
 @pytest.mark.parametrize(
     ("name", "stays_out"),
     [
