@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -17,14 +18,16 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from imagewarehouse.cli.main import call
 from imagewarehouse.errors import ConfigurationError, ModelBroken
-from imagewarehouse.images.decoding import InputSpec, decode_rgb, to_batch
+from imagewarehouse.images.decoding import InputSpec
 from imagewarehouse.models.classifier import load_classifier
 from imagewarehouse.models.manifest import read_manifest
 from imagewarehouse.training.foreign_code import code_in_config
-from imagewarehouse.training.import_options import parse_scale, read_labels
-from imagewarehouse.training.litert import litert_function, quiet, to_litert
+from imagewarehouse.training.import_options import Labels, parse_scale, read_labels
+from imagewarehouse.training.litert import litert_function, to_litert
+from imagewarehouse.training.reasons import reason
+from tests import importing
+from tests.importing import Refused, Run, assert_served_the_same, everything, network
 from tests.pictures import noise
 
 keras = pytest.importorskip("keras")
@@ -34,28 +37,11 @@ layers = keras.layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
-LABELS = "red,green,blue"
 Files = dict[str, Path]
-Run = Callable[..., int]
 
-
-def network(
-    end: str = "softmax", classes: int = 3, size: tuple[int | None, int | None, int] = (8, 8, 3), body: Any = None
-) -> Any:
-    """A tiny classifier whose answers depend on the image."""
-    keras.utils.set_random_seed(4)
-    inputs = keras.Input(size)
-    x = layers.Conv2D(4, 3, activation="relu", name="look")(inputs)
-    x = layers.BatchNormalization()(x)
-    x = layers.GlobalAveragePooling2D()(x)
-    x = body(x) if body else x
-    return keras.Model(
-        inputs, layers.Dense(classes, end, kernel_initializer=keras.initializers.RandomNormal(0, 5.0))(x)
-    )
-
-
-def everything(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+# pytest finds fixtures among the names of a module
+run = importing.run
+refused = importing.refused
 
 
 @pytest.fixture(scope="session")
@@ -79,46 +65,6 @@ def sources(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Files:
     model.export(files["saved"], verbose=False)
     files["tflite"].write_bytes(to_litert(model))
     return files
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """`imagewarehouse import FILE ...` into `tmp_path/out`; later words win over the usual ones."""
-
-    def start(file: Path, *words: str, labels: str = LABELS, scale: str = "1/255", out: Path | None = None) -> int:
-        where = ["--out", str(out or tmp_path / "out")]
-        return call(["import", str(file), *where, "--labels", labels, "--scale", scale, *words])
-
-    return start
-
-
-@pytest.fixture
-def refused(run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """The one line that an import ends with; nothing is left behind."""
-
-    def start(file: Path, *words: str, **others: Any) -> str:
-        before = everything(tmp_path)
-        capfd.readouterr()  # of what went before
-        assert run(file, *words, **others) == 2
-        captured = capfd.readouterr()
-        lines = captured.err.splitlines()
-        assert len(lines) == 1, captured.err
-        assert lines[0].startswith("imagewarehouse: ")
-        assert captured.out == ""
-        assert everything(tmp_path) == before
-        return lines[0]
-
-    return start
-
-
-def assert_served_the_same(folder: Path, expected: Any, runtime: str = "auto", tolerance: float = 1e-4) -> None:
-    """`expected`: from a batch (N, height, width, channels) to probabilities (N, classes)."""
-    classifier = load_classifier(folder, runtime=runtime)
-    for seed in range(5):
-        batch = to_batch([decode_rgb(noise(seed), classifier.manifest.spec)], classifier.manifest.spec)
-        answer = dict(classifier.classify(noise(seed)).top)
-        wanted = np.asarray(expected(batch))[0]
-        assert [answer[label] for label in classifier.manifest.labels] == pytest.approx(wanted.tolist(), abs=tolerance)
 
 
 # --- every kind ---------------------------------------------------------------------------------------------------
@@ -164,7 +110,7 @@ def test_the_content_says_the_kind_not_the_name(sources: Files, run: Run, tmp_pa
 
 
 def test_the_next_version_follows_and_an_existing_one_is_refused(
-    sources: Files, run: Run, refused: Callable[..., str], tmp_path: Path
+    sources: Files, run: Run, refused: Refused, tmp_path: Path
 ) -> None:
     assert run(sources["tflite"]) == 0
     assert run(sources["tflite"]) == 0
@@ -210,7 +156,7 @@ def test_a_model_that_looks_at_nothing_is_pointed_out(
     assert "answers the same for every test image" in capfd.readouterr().out
 
 
-def test_a_model_of_any_size_gets_the_size_that_is_said(run: Run, refused: Callable[..., str], tmp_path: Path) -> None:
+def test_a_model_of_any_size_gets_the_size_that_is_said(run: Run, refused: Refused, tmp_path: Path) -> None:
     model = network(size=(None, None, 3))
     model.save(tmp_path / "any.keras")
     model.export(tmp_path / "any", verbose=False)
@@ -223,7 +169,7 @@ def test_a_model_of_any_size_gets_the_size_that_is_said(run: Run, refused: Calla
         assert_served_the_same(tmp_path / "out" / version, model)
 
 
-def test_a_grey_model_is_seen_to_be_grey(run: Run, refused: Callable[..., str], tmp_path: Path) -> None:
+def test_a_grey_model_is_seen_to_be_grey(run: Run, refused: Refused, tmp_path: Path) -> None:
     model = network(size=(8, 8, 1))
     model.save(tmp_path / "grey.keras")
     assert run(tmp_path / "grey.keras") == 0
@@ -274,76 +220,37 @@ def test_a_rescaling_layer_is_pointed_out(run: Run, tmp_path: Path, capfd: pytes
     inputs = keras.Input((8, 8, 3))
     keras.Model(inputs, network()(layers.Rescaling(1 / 255)(inputs))).save(tmp_path / "net.keras")
     assert run(tmp_path / "net.keras") == 0
-    assert "holds a Rescaling layer" in capfd.readouterr().out
+    assert (
+        "the network rescales its input itself (Rescaling); is --scale 1/255 meant, or none?" in capfd.readouterr().out
+    )
     assert run(tmp_path / "net.keras", scale="none") == 0
     assert "Rescaling" not in capfd.readouterr().out
 
 
-# --- Keras 2 ------------------------------------------------------------------------------------------------------
-
-
-def as_keras_2(file: Path) -> None:
-    """Rewrite the config of an H5 file as Keras 2 wrote it."""
-
-    def older(value: Any) -> Any:
-        if isinstance(value, list):
-            return [older(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if value.get("class_name") == "DTypePolicy":
-            return value["config"]["name"]
-        new = {
-            key: older(item) for key, item in value.items() if key not in ("module", "registered_name", "build_config")
-        }
-        if "batch_shape" in new:
-            new["batch_input_shape"] = new.pop("batch_shape")
-            new.pop("optional", None)
-        if new.get("class_name") == "DepthwiseConv2D":
-            new["config"] |= {"groups": 1}
-        if "inbound_nodes" in new:
-            nodes = new["inbound_nodes"]
-            new["inbound_nodes"] = [
-                [[*argument["config"]["keras_history"], {}] for argument in node["args"]] for node in nodes
-            ]
-        return new
-
-    with h5py.File(file, "r+") as opened:
-        config = older(json.loads(opened.attrs["model_config"]))
-        outer = config["config"]
-        for key in ("input_layers", "output_layers"):
-            if key in outer and not isinstance(outer[key][0], list):
-                outer[key] = [outer[key]]
-        opened.attrs["model_config"] = json.dumps(config)
-        opened.attrs["keras_version"] = "2.4.0"
-
-
-@pytest.mark.parametrize("how", ["functional", "sequential"])
-def test_an_h5_file_of_keras_2_is_read(how: str, run: Run, tmp_path: Path) -> None:
-    parts = [layers.DepthwiseConv2D(3, name="look"), layers.ReLU(6.0), layers.GlobalAveragePooling2D()]
-    end = layers.Dense(3, "softmax", kernel_initializer=keras.initializers.RandomNormal(0, 5.0))
-    if how == "sequential":
-        model = keras.Sequential([keras.Input((8, 8, 3)), *parts, end])
-    else:
-        x = inputs = keras.Input((8, 8, 3))
-        for part in (*parts, end):
-            x = part(x)
-        model = keras.Model(inputs, x)
-    model.save(tmp_path / "old.h5")
-    as_keras_2(tmp_path / "old.h5")
-    assert run(tmp_path / "old.h5") == 0
-    for runtime in ("litert", "tensorflow"):
-        assert_served_the_same(tmp_path / "out", model, runtime)
-
-
-def test_calls_that_only_keras_2_can_load_are_named(
-    refused: Callable[..., str], sources: Files, tmp_path: Path
+@pytest.mark.parametrize("name", ["net.keras", "net.h5"])
+def test_a_model_in_half_precision_is_served_in_float32(
+    name: str, run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "old.h5"
-    shutil.copy(sources["h5"], file)
-    with h5py.File(file, "r+") as opened:
-        config = opened.attrs["model_config"].replace('"BatchNormalization"', '"TFOpLambda"')
-        opened.attrs["model_config"] = config
-    assert re.search("TFOpLambda: a TensorFlow call that only Keras 2 can load", refused(file))
+    half = keras.layers.Conv2D(4, 3, dtype="mixed_float16")
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, layers.Dense(3, "softmax", dtype="float32")(layers.Flatten()(half(inputs))))
+    model.save(tmp_path / name)
+    assert run(tmp_path / name) == 0
+    assert "its layers compute in half precision" in capfd.readouterr().out
+    for runtime in ("litert", "tensorflow"):
+        assert_served_the_same(tmp_path / "out", model, runtime, tolerance=5e-3)
+
+
+def test_augmentation_is_off_when_the_model_serves(run: Run, tmp_path: Path) -> None:
+    augmentation = keras.Sequential([
+        layers.RandomFlip(), layers.RandomRotation(0.2), layers.RandomZoom(0.3), layers.RandomContrast(0.9),
+    ])  # fmt: skip
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, network()(augmentation(inputs)))
+    model.save(tmp_path / "net.keras")
+    assert run(tmp_path / "net.keras") == 0
+    for runtime in ("litert", "tensorflow"):
+        assert_served_the_same(tmp_path / "out", lambda batch: model(batch, training=False), runtime)
 
 
 # --- code ---------------------------------------------------------------------------------------------------------
@@ -368,9 +275,7 @@ def with_lambda(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, P
     return file, tmp_path / "touched", model
 
 
-def test_a_lambda_layer_is_refused_and_not_executed(
-    with_lambda: tuple[Path, Path, Any], refused: Callable[..., str]
-) -> None:
+def test_a_lambda_layer_is_refused_and_not_executed(with_lambda: tuple[Path, Path, Any], refused: Refused) -> None:
     file, touched, _ = with_lambda
     line = refused(file)
     assert "'sneaky' (Lambda: Python bytecode)" in line
@@ -395,9 +300,7 @@ def test_a_trusted_lambda_layer_leaves_litert_only(
     assert not touched.exists()
 
 
-def test_a_trusted_model_without_litert_is_refused(
-    with_lambda: tuple[Path, Path, Any], refused: Callable[..., str]
-) -> None:
+def test_a_trusted_model_without_litert_is_refused(with_lambda: tuple[Path, Path, Any], refused: Refused) -> None:
     assert "--trust: " in refused(with_lambda[0], "--trust", "--no-litert")  # and nothing was executed
 
 
@@ -442,7 +345,7 @@ def rewrite(file: Path, change: Callable[[str], str]) -> None:
     ],
 )  # fmt: skip
 def test_a_keras_file_with_anything_but_keras_is_refused(
-    change: Callable[[str], str], named: str, sources: Files, refused: Callable[..., str], tmp_path: Path
+    change: Callable[[str], str], named: str, sources: Files, refused: Refused, tmp_path: Path
 ) -> None:
     file = tmp_path / "net.keras"
     shutil.copy(sources["keras"], file)
@@ -451,7 +354,7 @@ def test_a_keras_file_with_anything_but_keras_is_refused(
 
 
 def test_a_custom_class_that_is_not_here_cannot_be_trusted_either(
-    sources: Files, refused: Callable[..., str], tmp_path: Path
+    sources: Files, refused: Refused, tmp_path: Path
 ) -> None:
     file = tmp_path / "net.keras"
     shutil.copy(sources["keras"], file)
@@ -479,7 +382,7 @@ def test_everything_keras_itself_writes_is_let_through() -> None:
 )
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_odd_members_of_a_keras_file_are_refused(
-    name: str, says: str, sources: Files, refused: Callable[..., str], tmp_path: Path
+    name: str, says: str, sources: Files, refused: Refused, tmp_path: Path
 ) -> None:
     file = tmp_path / "net.keras"
     shutil.copy(sources["keras"], file)
@@ -489,7 +392,7 @@ def test_odd_members_of_a_keras_file_are_refused(
 
 
 def test_a_keras_file_that_unpacks_without_end_is_refused(
-    sources: Files, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sources: Files, refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("imagewarehouse.training.foreign_code.MAX_BYTES", 1000)
     assert "when unpacked" in refused(sources["keras"])
@@ -521,7 +424,7 @@ class _Reads(tf.Module):  # type: ignore[misc]
     [("python", "EagerPyFunc"), ("numpy", "PyFunc"), ("write", "WriteFile"), ("read", "ReadFile")],
 )
 def test_a_saved_model_that_runs_python_or_reaches_files_is_refused(
-    how: str, operation: str, refused: Callable[..., str], tmp_path: Path
+    how: str, operation: str, refused: Refused, tmp_path: Path
 ) -> None:
     module = _Reads(how, tmp_path / "touched")
     signature = tf.function(module.serve, autograph=False).get_concrete_function(
@@ -559,36 +462,36 @@ def test_a_saved_model_that_runs_python_or_reaches_files_is_refused(
     ],
 )  # fmt: skip
 def test_what_contradicts_the_model_is_named(
-    words: list[str], others: dict[str, str], says: str, sources: Files, refused: Callable[..., str]
+    words: list[str], others: dict[str, str], says: str, sources: Files, refused: Refused
 ) -> None:
     for kind in ("tflite", "keras"):
         assert says in refused(sources[kind], *words, **others)
 
 
-def test_options_that_exclude_each_other_are_named(sources: Files, refused: Callable[..., str]) -> None:
+def test_options_that_exclude_each_other_are_named(sources: Files, refused: Refused) -> None:
     assert "--quantise: a TFLite file is taken as it is" in refused(sources["tflite"], "--quantise")
     assert "--quantise" in refused(sources["keras"], "--quantise", "--no-litert")
     assert "--no-litert: the model is a TFLite file" in refused(sources["tflite"], "--no-litert")
     assert "--no-litert: the model is a SavedModel" in refused(sources["saved"], "--no-litert")
 
 
-def test_probabilities_that_are_none_are_refused(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_probabilities_that_are_none_are_refused(refused: Refused, tmp_path: Path) -> None:
     network("linear").save(tmp_path / "net.keras")
     assert "they are logits" in refused(tmp_path / "net.keras", "--output", "probabilities")
 
 
-def test_several_classes_at_a_time_are_explained(refused: Callable[..., str], run: Run, tmp_path: Path) -> None:
+def test_several_classes_at_a_time_are_explained(refused: Refused, run: Run, tmp_path: Path) -> None:
     network("sigmoid").save(tmp_path / "net.keras")
     assert "(sigmoid)" in refused(tmp_path / "net.keras")
     assert run(tmp_path / "net.keras", "--output", "logits") == 0
 
 
-def test_one_output_of_a_tflite_file_is_explained(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_one_output_of_a_tflite_file_is_explained(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "one.tflite").write_bytes(to_litert(network("sigmoid", classes=1)))
     assert "one output for two classes" in refused(tmp_path / "one.tflite", labels="cat,dog")
 
 
-def test_weights_that_are_no_numbers_are_found(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_weights_that_are_no_numbers_are_found(refused: Refused, tmp_path: Path) -> None:
     model = network()
     model.layers[-1].set_weights([value * np.nan for value in model.layers[-1].get_weights()])
     model.save(tmp_path / "nan.keras")
@@ -660,28 +563,10 @@ def integer_input() -> Any:
     ],
 )
 def test_a_network_of_another_form_is_refused(
-    build: Callable[[], Any], says: str, refused: Callable[..., str], tmp_path: Path
+    build: Callable[[], Any], says: str, refused: Refused, tmp_path: Path
 ) -> None:
     build().save(tmp_path / "net.keras")
     assert says in refused(tmp_path / "net.keras")
-
-
-@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs")
-def test_a_tflite_file_with_integer_input_is_refused_with_the_reason(
-    model: Any, refused: Callable[..., str], tmp_path: Path
-) -> None:
-    converter = tf.lite.TFLiteConverter.from_keras_model(model)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([np.random.rand(1, 8, 8, 3).astype(np.float32)] for _ in range(4))
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    for places, says in ((("input", "output"), "its input is uint8"), (("output",), "its output is uint8")):
-        for place in ("input", "output"):
-            setattr(converter, f"inference_{place}_type", tf.uint8 if place in places else tf.float32)
-        with quiet():
-            (tmp_path / "int.tflite").write_bytes(converter.convert())
-        line = refused(tmp_path / "int.tflite")
-        assert says in line
-        assert "float32" in line
 
 
 class Unusual(layers.Layer):  # type: ignore[misc]
@@ -699,9 +584,7 @@ def test_what_litert_has_not_is_named() -> None:
 
 @pytest.mark.parametrize("kind", ["keras", "h5", "tflite"])
 @pytest.mark.parametrize("part", [0.02, 0.5, 0.9, 0.999])
-def test_a_truncated_file_is_refused(
-    kind: str, part: float, sources: Files, refused: Callable[..., str], tmp_path: Path
-) -> None:
+def test_a_truncated_file_is_refused(kind: str, part: float, sources: Files, refused: Refused, tmp_path: Path) -> None:
     content = sources[kind].read_bytes()
     (tmp_path / "cut").write_bytes(content[: int(len(content) * part)])
     assert "cut: " in refused(tmp_path / "cut")
@@ -710,13 +593,19 @@ def test_a_truncated_file_is_refused(
 @pytest.mark.parametrize(
     "cut", ["saved_model.pb", "variables/variables.data-00000-of-00001", "variables/variables.index"]
 )
-def test_a_truncated_saved_model_is_refused(
-    cut: str, sources: Files, refused: Callable[..., str], tmp_path: Path
-) -> None:
+def test_a_truncated_saved_model_is_refused(cut: str, sources: Files, refused: Refused, tmp_path: Path) -> None:
     shutil.copytree(sources["saved"], tmp_path / "net")
     content = (tmp_path / "net" / cut).read_bytes()
     (tmp_path / "net" / cut).write_bytes(content[: len(content) // 2])
     assert "net: " in refused(tmp_path / "net")
+
+
+def zipped(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"content")
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -724,37 +613,106 @@ def test_a_truncated_saved_model_is_refused(
     [
         pytest.param("net.keras", np.random.default_rng(1).bytes(5000), "is neither", id="random-bytes"),
         pytest.param("model.h5", b"accuracy 0.93\n", "is neither", id="text-as-h5"),
-        pytest.param("model.tflite", b"", "is neither", id="empty"),
-        pytest.param("model.pkl", b"\x80\x04\x95\x00\x00.", "a pickle is never opened", id="pickle"),
+        pytest.param("model.tflite", b"", "is empty", id="empty"),
+        pytest.param("model.pkl", b"\x80\x04\x95\x00\x00.", "a pickle, which is never opened", id="pickle"),
         pytest.param("saved_model.pb", b"\x08\x01", "give the folder", id="file-of-a-saved-model"),
         pytest.param("net.keras", b"PK\x05\x06" + bytes(18), "config.json", id="empty-zip"),
+        pytest.param("converted_keras.zip", zipped("labels.txt", "keras_model.h5"),
+                     "is a zip file with keras_model.h5 in it; unpack it and import that", id="zip-of-teachable-machine"),
+        pytest.param("export.zip", zipped("model.savedmodel/saved_model.pb"),
+                     "with the folder model.savedmodel in it; unpack it", id="zip-with-a-saved-model"),
+        pytest.param("tm-my-image-model.zip", zipped("model.json", "weights.bin", "metadata.json"),
+                     "TensorFlow.js; in Teachable Machine choose Export Model, Tensorflow, Keras", id="zip-of-tensorflow-js"),
+        pytest.param("model.json", b'{"modelTopology": {"class_name": "Sequential"}}', "of TensorFlow.js", id="tensorflow-js"),
+        pytest.param("net.json", b'{"class_name": "Sequential", "config": {}}', "a network without its weights", id="to-json"),
+        pytest.param("net.pt", zipped("archive/data.pkl", "archive/version"), "is a file of PyTorch, a pickle", id="pytorch"),
+        pytest.param("old.pth", b"\x80\x02\x8a\nl\xfc", "is a file of PyTorch, a pickle", id="old-pytorch"),
+        pytest.param("net.onnx", b"\x08\x07\x12\x07pytorch", "is an ONNX model; convert it to TFLite", id="onnx"),
+        pytest.param("frozen.pb", b"\n\x05\n\x01x", "is a graph of TensorFlow 1", id="frozen-graph"),
+        pytest.param("keras_model.h5", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+                     "a pointer of Git LFS, not the model; fetch it with `git lfs pull`", id="git-lfs"),
+        pytest.param("keras_model.h5", b"<!DOCTYPE html><html>", "is a web page, not a model", id="web-page"),
+        pytest.param("model_edgetpu.tflite", bytes(4) + b"TFL3" + bytes(64) + b"edgetpu-custom-op" + bytes(64),
+                     "is compiled for a Coral Edge TPU, and nothing else can run it", id="edge-tpu"),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_model_is_refused_in_one_line(
-    name: str, content: bytes, says: str, refused: Callable[..., str], tmp_path: Path
+    name: str, content: bytes, says: str, refused: Refused, tmp_path: Path
 ) -> None:
     (tmp_path / name).write_bytes(content)
-    assert says in refused(tmp_path / name)
+    line = refused(tmp_path / name)
+    assert f"{name}: " in line
+    assert says in line
 
 
-def test_weights_alone_are_no_model(model: Any, refused: Callable[..., str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (["keras_model.h5", "labels.txt"], "did you mean keras_model.h5 in it?"),
+        (["flowers/saved_model.pb"], "did you mean the folder flowers in it?"),
+        (["model.json", "weights.bin"], "is a model of TensorFlow.js"),
+        (["config.json", "metadata.json", "model.weights.h5"], "is a Keras file that was unpacked"),
+        (["checkpoint", "ckpt-1.index", "ckpt-1.data-00000-of-00001"], "holds a TensorFlow checkpoint: weights alone"),
+    ],
+)
+def test_a_folder_that_is_no_saved_model_says_what_it_is(
+    names: list[str], says: str, refused: Refused, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / "net" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "net" / name).write_bytes(b"content")
+    assert says in refused(tmp_path / "net")
+
+
+def test_what_keras_cannot_load_is_said_in_whole_sentences(sources: Files, refused: Refused, tmp_path: Path) -> None:
+    """Keras repeats the settings of each layer around the one that it does not know, in bold letters."""
+    file = tmp_path / "net.keras"
+    shutil.copy(sources["keras"], file)
+    rewrite(file, lambda text: text.replace('"use_bias": true', '"use_bias": true, "colour": 3'))
+    line = refused(file)
+    assert (
+        f"Keras {keras.__version__} cannot load it (Keras {keras.__version__} wrote it): Unrecognized keyword" in line
+    )
+    assert "'colour': 3" in line
+    assert "config=" not in line
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("Exception encountered when calling Dense.call().\n\n\x1b[1mThe shapes differ.\x1b[0m\n\nArguments received by "
+         "Dense.call():\n  • x=tf.Tensor", "Exception encountered when calling Dense.call(). The shapes differ"),
+        ("Layer A is broken. {'a': 1}.\n\nException encountered: Layer B is broken. Really.", "Layer B is broken. Really"),
+        ("First sentence. " + "Second sentence is long " * 20 + ".", "First sentence"),
+        ("No layer for " + str({"a": "b" * 300}) + " was found", "No layer for was found"),
+        ("TF Select ops: Erf, Roll\nDetails:", "LiteRT has no Erf, Roll"),
+        ("Encountered unresolved custom op: FlexErf.\nSee", "LiteRT has no Erf"),
+        ("", "ValueError"),
+    ],
+)  # fmt: skip
+def test_the_reason_of_a_library_is_whole_sentences_without_its_escape_codes(text: str, says: str) -> None:
+    assert reason(ValueError(text)) == says
+
+
+def test_weights_alone_are_no_model(model: Any, refused: Refused, tmp_path: Path) -> None:
     model.save_weights(tmp_path / "net.weights.h5")
-    assert "weights alone" in refused(tmp_path / "net.weights.h5")
+    line = refused(tmp_path / "net.weights.h5")
+    assert "is an HDF5 file without a network in it (it has layers, vars). Weights alone do not say the network" in line
 
 
-def test_a_folder_or_nothing_is_no_model(refused: Callable[..., str], tmp_path: Path) -> None:
+def test_a_folder_or_nothing_is_no_model(refused: Refused, tmp_path: Path) -> None:
     assert "no SavedModel" in refused(tmp_path)
     assert "does not exist" in refused(tmp_path / "nowhere.h5")
 
 
-def test_a_place_that_cannot_be_written_is_named(sources: Files, refused: Callable[..., str], tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_named(sources: Files, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "--out: " in refused(sources["tflite"], out=tmp_path / "file" / "model")
     assert "--out: " in refused(sources["tflite"], out=tmp_path / "file")
 
 
 def test_without_the_training_libraries_one_line_says_what_is_missing(
-    sources: Files, refused: Callable[..., str], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sources: Files, refused: Refused, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("keras", "tensorflow", "h5py"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -805,7 +763,44 @@ def test_imagenet_is_what_pytorch_does_with_pixels() -> None:
 )
 def test_labels_are_read_however_they_are_written(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    assert read_labels(str(tmp_path / name)) == (("red", "green", "blue"), name)
+    assert read_labels(str(tmp_path / name)) == Labels(("red", "green", "blue"), name)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels", "note"),
+    [
+        ("0 Cat\n1 Dog\n", ("Cat", "Dog"), "0 to 1"),
+        ("1 Cat\r\n2 Big dog\r\n", ("Cat", "Big dog"), "1 to 2"),
+        ("0: cat\n1: dog", ("cat", "dog"), "0 to 1"),
+        ("0,cat\n1,dog", ("cat", "dog"), "0 to 1"),
+        ("001.Black_footed_Albatross\n002.Laysan_Albatross", ("Black_footed_Albatross", "Laysan_Albatross"), "1 to 2"),
+        ("0 3 Musketeers\n1 Dune", ("3 Musketeers", "Dune"), "0 to 1"),
+        ("3 Musketeers\nDune", ("3 Musketeers", "Dune"), ""),
+        ("1 Cat\nDog", ("1 Cat", "Dog"), ""),
+        ("2 Cat\n3 Dog", ("2 Cat", "3 Dog"), ""),
+        ("0 Cat\n2 Dog", ("0 Cat", "2 Dog"), ""),
+        ("1 Dog\n0 Cat", ("1 Dog", "0 Cat"), ""),
+        ("1 Euro\n2 Euro", ("1 Euro", "2 Euro"), ""),
+        ("0\n1", ("0", "1"), ""),
+        ("0Cat\n1Dog", ("0Cat", "1Dog"), ""),
+    ],
+)  # fmt: skip
+def test_numbers_that_count_the_lines_of_a_labels_file_are_left_out(
+    text: str, labels: tuple[str, ...], note: str, tmp_path: Path
+) -> None:
+    (tmp_path / "labels.txt").write_bytes(text.encode())
+    said = f"the numbers in front of the labels in labels.txt, {note}, are left out" if note else ""
+    assert read_labels(str(tmp_path / "labels.txt")) == Labels(labels, "labels.txt", said)
+
+
+def test_numbers_that_are_left_out_are_told(
+    sources: Files, run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "labels.txt").write_text("0 red\n1 green\n2 blue\n")
+    assert run(sources["tflite"], labels=str(tmp_path / "labels.txt")) == 0
+    assert read_manifest(tmp_path / "out" / "1").labels == ("red", "green", "blue")
+    notes = [line.split(maxsplit=1)[1] for line in capfd.readouterr().out.splitlines() if line.startswith("  note")]
+    assert notes == ["the numbers in front of the labels in labels.txt, 0 to 2, are left out"]
 
 
 @pytest.mark.parametrize(
@@ -832,7 +827,7 @@ def test_labels_that_are_none_are_refused_by_their_line(tmp_path: Path, content:
 
 
 def test_the_lines_of_a_labels_file_without_an_output_are_named(
-    sources: Files, refused: Callable[..., str], tmp_path: Path
+    sources: Files, refused: Refused, tmp_path: Path
 ) -> None:
     (tmp_path / "many.txt").write_text("a\nb\nc\nd\ne\n")
     assert "5 labels (many.txt), but the model answers with 3 numbers; lines 4 to 5 have none" in refused(

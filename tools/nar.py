@@ -288,7 +288,8 @@ def install(requirements: Sequence[str], target: Target, folder: Path, lock: Pat
         "--requirement", project,
     ]  # fmt: skip
     with telling("installing", lambda: _folder_size(folder)):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        # In the repository, because uv takes overrides of what libraries ask for from the project that it is started in.
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)  # noqa: S603
     if done.returncode != 0:
         reason = re.sub(r"[^!-~]+", " ", done.stderr).strip().removeprefix("error: ")
         raise ConfigurationError(f"libraries of {target}", reason[:600])

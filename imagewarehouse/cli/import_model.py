@@ -75,8 +75,8 @@ def import_model(
         extra["background"] = background_from(extra["background"])
     except ValueError as err:
         raise ConfigurationError("--background", str(err).removeprefix("background: ")) from err
-    classes, origin = read_labels(labels)
-    options = ImportOptions(labels=classes, labels_from=origin, scale=scale, size=_size(size), **extra)
+    read = read_labels(labels)
+    options = ImportOptions(read.names, scale, _size(size), labels_from=read.origin, labels_note=read.note, **extra)
     version = None if number == "next" else number
     _show(check_and_write(file, out, options, name, version, _command(ctx)), out)
 

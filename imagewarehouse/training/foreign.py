@@ -1,6 +1,7 @@
-"""Foreign models: detects the kind of a file, checks whether it may be loaded, and gives all one interface.
+"""Foreign models: checks whether a file may be loaded, loads it, and gives all kinds one interface.
 
-The content says the kind, not the name: Keras file, Keras H5 file, SavedModel folder or TFLite file.
+Keras files of Keras 2 are loaded by tf_keras, which is Keras 2: Keras 3 refuses most of them, or connects their layers
+in another way.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,19 +22,26 @@ import numpy as np
 from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError, ModelBroken
 from imagewarehouse.images.decoding import Float32Array
-from imagewarehouse.text import one_line
+from imagewarehouse.models.tensors import Tensor, input_of, output_of
 from imagewarehouse.training.foreign_code import (
     MAX_BYTES,
+    KerasConfig,
     code_in_config,
     code_in_graph,
-    from_keras_2,
+    in_full_precision,
     layer_classes,
     read_h5_config,
     read_keras_config,
 )
+from imagewarehouse.training.foreign_kinds import H5, KERAS, SAVED_MODEL, TFLITE, find_kind, of_keras_2
 from imagewarehouse.training.litert import convert, litert_function, quiet
+from imagewarehouse.training.reasons import reason
 
-KERAS, H5, SAVED_MODEL, TFLITE = "Keras file", "Keras H5 file", "SavedModel", "TFLite file"
+_RESCALING = {
+    "Rescaling",
+    "Normalization",
+    "math.truediv",
+}  # what Keras' `preprocess_input` of many networks begins with
 
 Shape = tuple[int | None, int | None, int | None]
 
@@ -47,6 +56,7 @@ class Network:
         keras: the model, where it can be saved as a Keras file that runs nobody's code.
         activation: what it ends in, where that is known ("softmax", "sigmoid", "linear").
         content: of a TFLite file.
+        source, answer: the input and the output of a TFLite file, which may be quantised.
         facts: what else is worth a line in the report.
     """
 
@@ -56,6 +66,8 @@ class Network:
     keras: Any = None
     activation: str | None = None
     content: bytes = b""
+    source: Tensor = Tensor(0)
+    answer: Tensor = Tensor(0)
     facts: dict[str, Any] = field(default_factory=dict)
 
     def answers(self, batch: Float32Array) -> Float32Array:
@@ -68,7 +80,7 @@ class Network:
                 rows = [np.asarray(self.call(image[np.newaxis]), dtype=np.float32) for image in batch]
                 return np.concatenate(rows)
         except Exception as err:
-            raise ModelBroken(f"fails on an image: {one_line(err)}") from err
+            raise ModelBroken(f"fails on an image: {reason(err)}") from err
 
     def litert(self, shape: tuple[int, int, int], quantise: bool) -> bytes:
         """The LiteRT file of this network at one size. Raises ModelBroken naming what cannot be converted."""
@@ -97,35 +109,6 @@ def opened(file: Path, trust: bool, work: Path) -> Iterator[Network]:
         raise ConfigurationError("FILE", f"{err.filename or file}: {err.strerror or err}") from err
 
 
-def find_kind(file: Path) -> str:
-    """KERAS, H5, SAVED_MODEL or TFLITE, by content. Raises ConfigurationError (not readable), ModelBroken."""
-    if file.is_dir():
-        if (file / "saved_model.pb").is_file():
-            return SAVED_MODEL
-        raise ModelBroken("a folder without a saved_model.pb is no SavedModel")
-    try:
-        if not file.is_file():
-            raise ConfigurationError("FILE", f"{file} does not exist")
-        if file.stat().st_size > MAX_BYTES:
-            raise ModelBroken(f"has {file.stat().st_size:,} bytes, at most {MAX_BYTES:,} are read")
-        with file.open("rb") as stream:
-            start = stream.read(64)
-    except OSError as err:
-        raise ConfigurationError("FILE", f"{file}: {err.strerror or err}") from err
-    if file.name == "saved_model.pb":
-        raise ModelBroken("give the folder of the SavedModel, not the file in it")
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return H5
-    if start[4:8] == b"TFL3":
-        return TFLITE
-    if start.startswith(b"PK"):
-        return KERAS
-    hint = "; a pickle is never opened" if start[:1] == b"\x80" else ""
-    raise ModelBroken(
-        f"is neither a Keras file, a Keras H5 file, a SavedModel folder nor a TFLite file, by its content{hint}"
-    )
-
-
 def source_hash(file: Path) -> str:
     """The sha256 of a file; of a folder, that of the lines "<sha256>  <path>" of its files, as `sha256sum` prints them."""
     if file.is_file():
@@ -145,7 +128,15 @@ def _open_keras(file: Path, trust: bool, work: Path) -> Network:
     _import_keras()
     copy = work / "source.keras"  # Keras goes by the name; and what was checked is what is loaded
     shutil.copyfile(file, copy)
-    return _load(KERAS, copy, read_keras_config(copy), trust)
+    described = read_keras_config(copy)
+    if half := in_full_precision(described.config):
+        with zipfile.ZipFile(file) as original, zipfile.ZipFile(copy, "w") as changed:
+            for name in original.namelist():
+                if name != "config.json":
+                    with original.open(name) as source, changed.open(name, "w", force_zip64=True) as target:
+                        shutil.copyfileobj(source, target)
+            changed.writestr("config.json", json.dumps(described.config))
+    return _load(KERAS, copy, described, trust, half)
 
 
 def _open_h5(file: Path, trust: bool, work: Path) -> Network:
@@ -154,11 +145,11 @@ def _open_h5(file: Path, trust: bool, work: Path) -> Network:
 
     copy = work / "source.h5"
     shutil.copyfile(file, copy)
-    config = read_h5_config(copy)
-    if from_keras_2(config):
-        with h5py.File(copy, "r+") as opened_copy:
-            opened_copy.attrs["model_config"] = json.dumps(config)
-    return _load(H5, copy, config, trust)
+    described = read_h5_config(copy)
+    if half := in_full_precision(described.config):
+        with h5py.File(copy, "r+") as changed:
+            changed.attrs["model_config"] = json.dumps(described.config)
+    return _load(H5, copy, described, trust, half)
 
 
 def _import_keras() -> Any:
@@ -169,32 +160,50 @@ def _import_keras() -> Any:
     return keras
 
 
-def _load(kind: str, path: Path, config: dict[str, Any], trust: bool) -> Network:
-    code = code_in_config(config)
+def _import_keras_2() -> Any:
+    with quiet():
+        import tf_keras
+    return tf_keras
+
+
+def _load(kind: str, path: Path, described: KerasConfig, trust: bool, half: bool) -> Network:
+    keras = _import_keras_2() if described.keras_2 else _import_keras()
+    code = code_in_config(described.config, described.keras_2)
     _refuse(code, trust)
-    keras = _import_keras()
+    # Keras 2.12 to 2.15 wrote where this class was in their own source; tf_keras has it elsewhere.
+    moved = {"custom_objects": {"Functional": keras.Model}} if described.keras_2 else {}
     try:
         with quiet():
-            model = keras.models.load_model(path, compile=False, safe_mode=not code)
+            model = keras.models.load_model(path, compile=False, safe_mode=not code, **moved)
     except Exception as err:
-        raise ModelBroken(f"Keras {keras.__version__} cannot load it: {one_line(err)}") from err
+        loader = f"tf_keras {keras.__version__}" if described.keras_2 else f"Keras {keras.__version__}"
+        wrote = f" (Keras {described.version} wrote it)" if described.version else ""
+        raise ModelBroken(f"{loader} cannot load it{wrote}: {reason(err)}") from err
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     if not inputs:
         raise ModelBroken("its input has no shape: call the model once, or give it an Input layer, before it is saved")
     _check_single([tensor.name for tensor in inputs], [tensor.name for tensor in outputs])
-    shape = check_input(tuple(inputs[0].shape), str(inputs[0].dtype))
+    shape = check_input(tuple(inputs[0].shape), _dtype_name(inputs[0].dtype))
     if not isinstance(model, keras.Sequential):
         # The one input and output may stand in a list or a dict, as in every H5 file; the service gives and takes tensors.
         model = keras.Model(inputs[0], outputs[0], name=model.name)
-    classes = layer_classes(config)
     facts = {
+        "keras_version": described.version,
         "parameters": int(model.count_params()),
         "layers": len(model.layers),
-        "rescales": "Rescaling" in classes,
+        "rescales": sorted(_RESCALING.intersection(layer_classes(described.config))),
+        "half_precision": half,
         "code": code,
     }
+    if described.keras_2:
+        # Keras 3, which the service has, cannot load it again.
+        return Network(of_keras_2(kind), shape, _caller(model), None, _activation(model), facts=facts)
     single = inputs[0].shape[0] == 1  # TensorFlow is given batches
     return Network(kind, shape, _caller(model), None if code or single else model, _activation(model), facts=facts)
+
+
+def _dtype_name(dtype: Any) -> str:
+    return str(getattr(dtype, "name", dtype))  # TensorFlow's own in Keras 2, a text in Keras 3
 
 
 def save_and_reload(model: Any, path: Path) -> Callable[[Float32Array], Float32Array]:
@@ -268,7 +277,7 @@ def _open_saved_model(file: Path, trust: bool, _work: Path) -> Network:
         with quiet():
             loaded = tf.saved_model.load(str(file))
     except Exception as err:
-        raise ModelBroken(f"TensorFlow {tf.__version__} cannot load it: {one_line(err)}") from err
+        raise ModelBroken(f"TensorFlow {tf.__version__} cannot load it: {reason(err)}") from err
     signatures = dict(loaded.signatures)
     name = next((name for name in ("serving_default", "serve") if name in signatures), next(iter(signatures), None))
     if name is None:
@@ -295,29 +304,36 @@ def _open_tflite(file: Path, _trust: bool, _work: Path) -> Network:
     from ai_edge_litert.interpreter import Interpreter
 
     content = file.read_bytes()
+    if b"edgetpu-custom-op" in content:
+        raise ModelBroken(
+            "is compiled for a Coral Edge TPU, and nothing else can run it; import the TFLite file that it was compiled from "
+            "(Teachable Machine: Export Model, Tensorflow Lite, Quantized or Floating point)"
+        )
     try:
         with quiet():
             interpreter = Interpreter(model_content=content, num_threads=1)
     except (ValueError, RuntimeError) as err:
-        raise ModelBroken(f"truncated or damaged: {one_line(err)}") from err
+        raise ModelBroken(f"truncated or damaged: {reason(err)}") from err
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     _check_single([detail["name"] for detail in inputs], [detail["name"] for detail in outputs])
+    source, answer = input_of(interpreter), output_of(interpreter)
     sizes = tuple(None if size == -1 else int(size) for size in inputs[0]["shape_signature"])
-    shape = check_input(sizes, np.dtype(inputs[0]["dtype"]).name)
-    answer = np.dtype(outputs[0]["dtype"]).name
-    if answer != "float32":
-        raise ModelBroken(f"its output is {answer}, float32 is served: {_FLOAT_HINT}")
-    return Network(TFLITE, shape, content=content)
+    facts = {name: {"dtype": tensor.dtype, "scale": tensor.scale, "zero_point": tensor.zero_point}
+             for name, tensor in (("input", source), ("output", answer)) if tensor.quantised}  # fmt: skip
+    return Network(
+        TFLITE,
+        check_input(sizes),
+        content=content,
+        source=source,
+        answer=answer,
+        facts={"quantised": facts} if facts else {},
+    )
 
 
 # --- every kind ---------------------------------------------------------------------------------------------------
 
-_FLOAT_HINT = (
-    "convert it with float32 input and output, which TFLite's converter does by itself; weights may stay 8-bit"
-)
 
-
-def check_input(shape: tuple[int | None, ...], dtype: str) -> Shape:
+def check_input(shape: tuple[int | None, ...], dtype: str = "float32") -> Shape:
     """(height, width, channels) of an input with these sizes, batch first. Raises ModelBroken."""
     text = " x ".join("any" if size is None else str(size) for size in shape)
     if len(shape) != 4:
@@ -330,8 +346,9 @@ def check_input(shape: tuple[int | None, ...], dtype: str) -> Shape:
     if batch not in (1, None):
         raise ModelBroken(f"its batch is fixed at {batch}; save it with an open batch, or with 1")
     if dtype != "float32":
-        hint = _FLOAT_HINT if dtype in ("uint8", "int8", "float16") else "convert it with a float32 input"
-        raise ModelBroken(f"its input is {dtype}, float32 is served: {hint}")
+        raise ModelBroken(
+            f"its input is {dtype}, float32 is served: save it with a float32 input, or convert it to TFLite"
+        )
     return height, width, channels
 
 

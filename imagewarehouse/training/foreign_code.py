@@ -11,6 +11,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,23 @@ _CODE_LAYERS = {
     "IntegerLookup": "the path of a file",
 }
 _MODULES = ("layers", "models", "initializers", "regularizers", "constraints", "activations", "dtype_policies",
-            "quantizers", "losses", "metrics", "optimizers")  # fmt: skip
+            "mixed_precision", "quantizers", "losses", "metrics", "optimizers")  # fmt: skip
 _FUNCTIONS = ("activations", "ops", "losses", "metrics", "initializers", "regularizers", "constraints")
 _VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__", "__tuple__",
            "TensorShape", "Policy", "InputSpec"}  # fmt: skip
-_KERAS_2_CALLS = {"TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"}
+
+# Classes of Keras 2 without a public name.
+_KERAS_2_CLASSES = {"Model", "BatchNormalizationV1", "BatchNormalizationV2"}
+# In Keras 2 a TensorFlow function among the layers (`x / 127.5`, `tf.image.resize(x, size)`) became a layer that names it.
+# All in these groups of TensorFlow only computes; others reach files, run Python or load libraries.
+_KERAS_2_CALLS = {"TFOpLambda", "SlicingOpLambda"}
+_COMPUTING = re.compile(
+    r"keras\.activations\.\w+|(compat\.v1\.)?((math|nn|image|linalg|bitwise|signal|__operators__)\.\w+|reduce_\w+|abs|add|"
+    r"argmax|argmin|broadcast_to|cast|clip_by_value|concat|constant|convert_to_tensor|divide|exp|expand_dims|fill|gather|"
+    r"gather_nd|identity|matmul|maximum|minimum|multiply|norm|one_hot|ones|ones_like|pad|pow|range|rank|repeat|reshape|"
+    r"reverse|roll|round|shape|sigmoid|size|slice|split|sqrt|square|squeeze|stack|strided_slice|subtract|tanh|tensordot|tile|"
+    r"transpose|unstack|where|zeros|zeros_like)"
+)
 
 _SAVER = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"}
 # Families, not names: TensorFlow gets new ones with every release.
@@ -50,61 +63,93 @@ _UNSAFE = re.compile(
 # --- Keras --------------------------------------------------------------------------------------------------------
 
 
-def read_keras_config(path: Path) -> dict[str, Any]:
-    """The config.json of a .keras file, whose members are checked. Raises ModelBroken."""
+@dataclass(frozen=True, slots=True)
+class KerasConfig:
+    """What a Keras file says of its network.
+
+    Attributes:
+        config: the network as JSON.
+        version: of the Keras that wrote the file; "" where it does not say.
+        keras_2: whether that was Keras 2, or even older.
+    """
+
+    config: dict[str, Any]
+    version: str
+    keras_2: bool
+
+
+def read_keras_config(path: Path) -> KerasConfig:
+    """From the config.json and metadata.json of a .keras file, whose members are checked. Raises ModelBroken."""
     try:
         with zipfile.ZipFile(path) as archive:
             _check_members(archive.infolist())
             if (damaged := archive.testzip()) is not None:
                 raise ModelBroken(f"{damaged} in it is damaged")
-            return _object(archive.read("config.json"))
+            config = _object(archive.read("config.json"))
+            metadata = _object(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
+            version = str(metadata.get("keras_version", ""))
+            return KerasConfig(config, version, version.startswith("2."))
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, KeyError, RuntimeError) as err:
         raise ModelBroken(f"truncated or damaged: {err}") from err
 
 
-def read_h5_config(path: Path) -> dict[str, Any]:
-    """The `model_config` attribute of a Keras H5 file. Raises ModelBroken."""
+def read_h5_config(path: Path) -> KerasConfig:
+    """From the attributes `model_config` and `keras_version` of a Keras H5 file. Raises ModelBroken."""
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            text = file.attrs.get("model_config")
+            text, version = file.attrs.get("model_config"), file.attrs.get("keras_version", "")
+            groups = sorted(file)
     except (OSError, RuntimeError, KeyError) as err:
         raise ModelBroken(f"truncated or damaged: {err}") from err
     if not isinstance(text, (str, bytes)):
-        raise ModelBroken("holds no model_config: weights alone do not say the network, save the whole model")
-    return _object(text)
+        found = f"it has {', '.join(groups[:5])}" if groups else "it is empty"
+        raise ModelBroken(
+            f"is an HDF5 file without a network in it ({found}). Weights alone do not say the network: save the whole "
+            "model with model.save, not with save_weights or a checkpoint of weights only"
+        )
+    version = version.decode("ascii", "replace") if isinstance(version, bytes) else str(version)
+    major = version.partition(".")[0]
+    return KerasConfig(_object(text), version, not (major.isdecimal() and int(major) > 2))
 
 
-def code_in_config(config: dict[str, Any]) -> list[str]:
-    """What in a Keras config is code or no class of Keras, such as "layer 'twice' (Lambda: Python bytecode)"."""
-    public = _public_names()
+def code_in_config(config: dict[str, Any], keras_2: bool = False) -> list[str]:
+    """What in a Keras config is code or no class of Keras, such as "layer 'twice' (Lambda: Python bytecode)".
+
+    Args: keras_2: it is loaded by Keras 2, whose classes and names those must be then.
+    """
+    public = _public_names(keras_2)
     # At the top Keras skips it with compile=False; in a nested model it does not.
     loaded = {key: value for key, value in config.items() if key != "compile_config"}
     reasons: dict[str, str] = {}
     for layer, entry in _entries(loaded):
-        reason = _code_in_entry(entry, public)
+        reason = _code_in_entry(entry, public, keras_2)
         if reason:
             reasons.setdefault(layer, reason)
     return [f"layer '{layer}' ({reason})" if layer else reason for layer, reason in reasons.items()]
 
 
 def layer_classes(config: dict[str, Any]) -> list[str]:
-    """The class of every object in a Keras config."""
-    return [str(entry["class_name"]) for _, entry in _entries(config)]
+    """The class of every object in a Keras config; of a layer of Keras 2 that calls a function, the function."""
+    return [
+        str(entry["config"].get("function") if entry["class_name"] in _KERAS_2_CALLS else entry["class_name"])
+        for _, entry in _entries(config)
+        if isinstance(entry.get("config"), dict)
+    ]
 
 
-def from_keras_2(config: dict[str, Any]) -> bool:
-    """Take out what Keras 2 wrote and Keras 3 refuses, though it changes nothing. True when there was something."""
-    changed = False
-    for _, entry in _entries(config):
-        values = entry.get("config")
-        if not re.match("Depthwise|Separable|.*Transpose", str(entry["class_name"])) or not isinstance(values, dict):
-            continue
-        if values.get("groups") == 1:
-            del values["groups"]
-            changed = True
-    return changed
+def in_full_precision(config: dict[str, Any]) -> bool:
+    """Let layers that compute in half precision do it in float32, as their weights are. True when there were some."""
+    policies = [
+        entry["config"]
+        for _, entry in _entries(config)
+        if entry["class_name"] in ("Policy", "PolicyV1", "DTypePolicy") and isinstance(entry.get("config"), dict)
+    ]
+    mixed = [policy for policy in policies if str(policy.get("name")).startswith("mixed_")]
+    for policy in mixed:
+        policy["name"] = "float32"
+    return bool(mixed)
 
 
 def _check_members(members: Iterable[zipfile.ZipInfo]) -> None:
@@ -148,44 +193,60 @@ def _entries(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             pending.extend((layer, item) for item in reversed(list(value.values())))
 
 
-def _code_in_entry(entry: dict[str, Any], public: set[str]) -> str | None:
+def _code_in_entry(entry: dict[str, Any], public: set[str], keras_2: bool) -> str | None:
     name, module, registered = str(entry["class_name"]), entry.get("module"), entry.get("registered_name")
     if name == "__lambda__":
         return "__lambda__: Python bytecode"
     if name in _CODE_LAYERS:
         return f"{name}: {_CODE_LAYERS[name]}"
-    if name in _KERAS_2_CALLS:
-        return f"{name}: a TensorFlow call that only Keras 2 can load; save it with that as SavedModel or TFLite"
+    if keras_2 and name in _KERAS_2_CALLS and (module is None or _keras_module(module, keras_2) is not None):
+        return _call_of_tensorflow(entry.get("config"))
+    if keras_2 and name == "TensorFlowOpLayer":
+        return "TensorFlowOpLayer: an operation of TensorFlow of any kind, as TensorFlow 2.3 and older wrote them"
     if name in _VALUES and not module:
         return None
     if name == "function":
         function = str(entry.get("config"))
-        allowed = function in public if module in (None, "builtins") else _keras_module(module) in _FUNCTIONS
+        built_in = module in (None, "builtins")
+        allowed = function in public if built_in else _keras_module(module, keras_2) in _FUNCTIONS
         return None if allowed else f"function {function} of {module or 'its author'}"
-    is_class = name[:1].isupper()
+    is_class = name.isidentifier() and name[:1].isupper()
     if ">" in str(registered):
         return f"class {registered}, not of Keras"
     if module is None:
         return None if name in public and is_class else f"class {name}, not of Keras"
-    group = _keras_module(module)
-    built_in = name in public if group == "" else group in (*_MODULES, "ops")
+    group = _keras_module(module, keras_2)
+    if keras_2:
+        built_in = group is not None and name in public
+    else:
+        built_in = name in public if group == "" else group in (*_MODULES, "ops")
     return None if built_in and is_class else f"class {name} of {module}, not of Keras"
 
 
-def _keras_module(module: object) -> str | None:
+def _call_of_tensorflow(config: object) -> str | None:
+    """What is wrong with the function that a layer of Keras 2 calls."""
+    symbol = str(config.get("function")) if isinstance(config, dict) else ""
+    return None if _COMPUTING.fullmatch(symbol) else f"a call of tf.{symbol}, which does more than compute"
+
+
+def _keras_module(module: object, keras_2: bool) -> str | None:
     """ "layers" of keras.layers or keras.src.layers.core.dense; "" of keras itself; None of any other."""
     parts = str(module).split(".")
-    if parts[0] != "keras":
+    if parts[0] not in (("keras", "tf_keras") if keras_2 else ("keras",)):
         return None
     parts = [part for part in parts[1:] if part != "src"]
     return parts[0] if parts else ""
 
 
-def _public_names() -> set[str]:
-    import keras
+def _public_names(keras_2: bool) -> set[str]:
+    if keras_2:
+        import tf_keras as library
+    else:
+        import keras as library
 
-    names = {name for module in _MODULES for name in vars(getattr(keras, module)) if not name.startswith("_")}
-    return names | {"Functional"}
+    modules = [vars(getattr(library, module)) for module in _MODULES if hasattr(library, module)]
+    names = {name for module in modules for name in module if not name.startswith("_")}
+    return names | {"Functional"} | (_KERAS_2_CLASSES if keras_2 else set())
 
 
 # --- SavedModel ---------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ Colour = Literal["RGB", "BGR", "L"]
 # Of ImageNet, in the order RGB: mean and deviation of 0-1 (PyTorch, timm), mean of 0-255 (Keras' ResNet50 and VGG).
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (123.68, 116.779, 103.939)
+NAMED_SCALES = ("1/255", "1/127.5-1", "none", "imagenet", "caffe")
 _TERM = re.compile(r"([+-]?[\d.]+(?:e[+-]?\d+)?)(?:/([\d.]+))?", re.IGNORECASE)
 
 
@@ -38,6 +39,7 @@ class ImportOptions:
     quantise: bool = False
     trust: bool = False
     labels_from: str = "--labels"  # for messages: the file's name
+    labels_note: str = ""  # what was changed about them
 
 
 # --- scale -----------------------------------------------------------------------------------------------------
@@ -94,19 +96,29 @@ def _number(part: str, text: str) -> float:
 # --- labels -------------------------------------------------------------------------------------------------------
 
 
-def read_labels(text: str) -> tuple[tuple[str, ...], str]:
-    """(labels in the order of the outputs, where they come from): of a file, or a list with commas.
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Labels in the order of the outputs, where they come from, and a note on what was changed about them, or ""."""
 
-    A file has one label a line, or is JSON: a list, {"0": "cat", ...} or {"cat": 0, ...}. Raises ConfigurationError.
+    names: tuple[str, ...]
+    origin: str
+    note: str = ""
+
+
+def read_labels(text: str) -> Labels:
+    """The labels of a file, or of a list with commas.
+
+    A file has one label a line, or is JSON: a list, {"0": "cat", ...} or {"cat": 0, ...}. Numbers that count its lines, as
+    in Teachable Machine's "0 Cat", are no part of the labels. Raises ConfigurationError.
     """
     path = Path(text)
-    origin = path.name
+    origin, note = path.name, ""
     try:
         is_file = path.is_file()
     except OSError:  # a long list is no name of a file
         is_file = False
     if is_file:
-        labels = _labels_of_file(path)
+        labels, note = _labels_of_file(path)
     elif "," in text:
         labels, origin = [label.strip() for label in text.split(",")], "--labels"
     else:
@@ -122,10 +134,11 @@ def read_labels(text: str) -> tuple[tuple[str, ...], str]:
             raise ConfigurationError("--labels", f"{where}: {label!r} is {place_is} {previous} already")
     if len(labels) < 2:
         raise ConfigurationError("--labels", f"{origin} has {len(labels)} labels, a classifier has 2 or more")
-    return tuple(labels), origin
+    return Labels(tuple(labels), origin, note)
 
 
-def _labels_of_file(path: Path) -> list[str]:
+def _labels_of_file(path: Path) -> tuple[list[str], str]:
+    """The labels of a file, and a note on what was changed about them."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as err:
@@ -133,8 +146,23 @@ def _labels_of_file(path: Path) -> list[str]:
     except UnicodeDecodeError as err:
         raise ConfigurationError("--labels", f"{path.name} is not UTF-8 text (byte {err.start})") from err
     if path.suffix == ".json" or text.lstrip()[:1] in ("{", "["):
-        return _labels_of_json(text, path.name)
-    return [line.strip() for line in text.removesuffix("\n").split("\n")]
+        return _labels_of_json(text, path.name), ""
+    return _without_numbers([line.strip() for line in text.removesuffix("\n").split("\n")], path.name)
+
+
+_NUMBERED = re.compile(r"(\d+)(?:[.:,;)\t ]\s*)(\S.*)")
+
+
+def _without_numbers(lines: list[str], name: str) -> tuple[list[str], str]:
+    """Lines without the numbers in front of them, where those count all lines from 0 or 1 ("0 Cat", "1: Dog")."""
+    matches = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
+    numbers = [int(match[1]) for match in matches]
+    if len(matches) != len(lines) or numbers[0] > 1 or numbers != list(range(numbers[0], numbers[0] + len(lines))):
+        return lines, ""
+    labels = [match[2] for match in matches]
+    if len(set(labels)) != len(labels):  # "1 Euro", "2 Euro": the numbers are part of the names
+        return lines, ""
+    return labels, f"the numbers in front of the labels in {name}, {numbers[0]} to {numbers[-1]}, are left out"
 
 
 def _inverted(indices: dict[str, int], name: str) -> dict[str, str]:

@@ -28,8 +28,10 @@ from imagewarehouse.training.folder import (
     versions,
     write_version,
 )
-from imagewarehouse.training.foreign import TFLITE, Network, Shape, opened, save_and_reload, source_hash, two_classes
+from imagewarehouse.training.foreign import Network, Shape, opened, save_and_reload, source_hash, two_classes
+from imagewarehouse.training.foreign_kinds import TFLITE
 from imagewarehouse.training.import_options import Colour, ImportOptions, parse_scale
+from imagewarehouse.training.import_quantised import check_scale, quantisation
 from imagewarehouse.training.litert import litert_function
 
 _SAME_SHARE = 0.8  # of the test images: near a tie, rounding may choose another class
@@ -68,6 +70,7 @@ def import_model(
     ):
         _check_options(network, options)
         spec = input_spec(network.shape, options)
+        doubts = check_scale(network.source, spec, options.scale)
         images = to_batch(sample_images(spec), spec)
         answers = _first_answers(network, images)
         if answers.shape[1] == 1 and len(options.labels) == 2:
@@ -81,7 +84,7 @@ def import_model(
             "input": {"model": list(network.shape), **manifest_input(spec)},
             "output": {"kind": output, "classes": len(options.labels), "activation": network.activation},
             "checks": {"images": len(images), **checks},
-            "notes": notes(network, options, files, answers),
+            "notes": [*doubts, *notes(network, options, files, answers)],
             "versions": versions(),
         }
         manifest = {
@@ -198,7 +201,8 @@ def _as_two_classes(
 
 def output_kind(network: Network, answers: Float32Array, options: ImportOptions) -> str:
     """ "probabilities" or "logits". Raises ConfigurationError when the caller says the other one."""
-    sums = bool(answers.min() >= 0 and abs(answers.sum(axis=1) - 1).max() < 0.01)
+    tolerance = 0.01 + network.answer.tolerance(answers.shape[1])
+    sums = bool(answers.min() >= 0 and abs(answers.sum(axis=1) - 1).max() < tolerance)
     kind = "probabilities" if sums else "logits"
     if options.output == "auto" and kind == "logits":
         between = bool(answers.min() >= 0 and answers.max() <= 1)
@@ -268,13 +272,16 @@ def compare(name: str, expected: Float32Array, answers: Float32Array) -> dict[st
 
 def notes(network: Network, options: ImportOptions, files: Mapping[str, Any], answers: Float32Array) -> list[str]:
     """Notes on possible mistakes and unexpected properties."""
-    remarks = []
+    remarks = [note for note in (options.labels_note, quantisation(network.source, network.answer)) if note]
     if float(np.ptp(answers, axis=0).max()) < _ALIKE:
         remarks.append(
             "the model answers the same for every test image; are its weights trained, and is --scale right?"
         )
-    if network.facts.get("rescales") and options.scale != "none":
-        remarks.append(f"the network holds a Rescaling layer of its own; is --scale {options.scale} meant, or none?")
+    if (own := network.facts.get("rescales")) and options.scale != "none":
+        layers = " and ".join(own)
+        remarks.append(f"the network rescales its input itself ({layers}); is --scale {options.scale} meant, or none?")
+    if network.facts.get("half_precision"):
+        remarks.append("its layers compute in half precision, which LiteRT cannot; here they do it in float32")
     if network.facts.get("code"):
         remarks.append("its code was run for the conversion; the version holds none of it")
     elif KERAS_FILE not in files and network.call is not None:

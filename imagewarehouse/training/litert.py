@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,17 +14,14 @@ import numpy as np
 
 from imagewarehouse.errors import ModelBroken
 from imagewarehouse.images.decoding import Float32Array
-from imagewarehouse.text import one_line
+from imagewarehouse.models.tensors import input_of, output_of
+from imagewarehouse.training.reasons import reason
 
 if TYPE_CHECKING:
     import keras
 
 # Before TensorFlow is imported for the first time, or it prints what the CPU can do.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-# Messages about operations that LiteRT lacks, of its converter ("TF Select ops: Erf, Roll", "Custom ops: MyOp") and by
-# its interpreter ("unresolved custom op: FlexErf").
-_MISSING = re.compile(r"(?:TF Select|Flex|Custom) ops: (.+)$|unresolved custom op: (?:Flex)?(\w+)", re.MULTILINE)
 
 
 def to_litert(model: keras.Model, quantise: bool = False) -> bytes:
@@ -65,12 +61,14 @@ def convert(call: Callable[[Any], Any], shape: tuple[int, ...], quantise: bool =
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
             content: bytes = converter.convert()
     except Exception as err:
-        raise ModelBroken(f"cannot be converted to LiteRT: {_reason(err)}") from err
+        raise ModelBroken(f"cannot be converted to LiteRT: {reason(err)}") from err
     return content
 
 
 def litert_function(content: bytes, shape: tuple[int, ...]) -> Callable[[Float32Array], Float32Array]:
     """A LiteRT file as a function (N, *shape) -> (N, ...), one image at a time on one thread, as the service runs it.
+
+    Both are real numbers, also of a quantised file; its probabilities sum to 1 only within `Tensor.tolerance`.
 
     Raises: ModelBroken when LiteRT cannot load it for images of this shape; the function, when it fails on one.
     """
@@ -79,23 +77,22 @@ def litert_function(content: bytes, shape: tuple[int, ...]) -> Callable[[Float32
     try:
         with quiet():
             interpreter = Interpreter(model_content=content, num_threads=1)
-            source = interpreter.get_input_details()[0]
-            if list(source["shape"]) != [1, *shape]:
-                interpreter.resize_tensor_input(source["index"], [1, *shape], strict=True)
+            source, answer = input_of(interpreter), output_of(interpreter)
+            if list(interpreter.get_input_details()[0]["shape"]) != [1, *shape]:
+                interpreter.resize_tensor_input(source.index, [1, *shape], strict=True)
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as err:
-        raise ModelBroken(f"LiteRT cannot load it: {_reason(err)}") from err
-    answer = interpreter.get_output_details()[0]["index"]
+        raise ModelBroken(f"LiteRT cannot load it: {reason(err)}") from err
 
     def run(batch: Float32Array) -> Float32Array:
         rows = []
         for image in batch:
             try:
-                interpreter.set_tensor(source["index"], image[np.newaxis])
+                interpreter.set_tensor(source.index, source.encode(image[np.newaxis]))
                 interpreter.invoke()
             except (RuntimeError, ValueError) as err:
-                raise ModelBroken(f"LiteRT fails on an image: {_reason(err)}") from err
-            rows.append(interpreter.get_tensor(answer))
+                raise ModelBroken(f"LiteRT fails on an image: {reason(err)}") from err
+            rows.append(answer.decode(interpreter.get_tensor(answer.index)))
         return np.concatenate(rows)
 
     return run
@@ -122,11 +119,3 @@ def quiet() -> Iterator[None]:
         os.close(stderr)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-def _reason(err: Exception) -> str:
-    texts = [text for match in _MISSING.findall(str(err)) for text in match if text]
-    names = sorted({name.strip() for text in texts for name in text.split(",")})
-    if names:
-        return f"LiteRT has no {', '.join(names)}"
-    return one_line(err)
