@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -564,24 +564,120 @@ def test_webp_alpha() -> None:
 # --- JPEG 2000, and what every format has ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "I;16"])
-def test_jpeg_2000_of_deep_colours_is_refused_by_its_kind(mode: str) -> None:
-    """Pillow adds half a step before it drops the lower bits, and what is brightest becomes black. Grey keeps its 16 bits."""
+def jp2_with_depths(content: bytes, *depths: int) -> bytes:
+    """The same wavelet coefficients, said to be of another depth: bits less one, and 128 more where they are signed."""
+    changed = bytearray(content)
+    at = changed.index(b"\xff\x4f\xff\x51") + 42
+    for number, depth in enumerate(depths):
+        changed[at + 3 * number] = depth
+    return bytes(changed)
+
+
+def saved_jp2(pixels: np.ndarray, **options: Any) -> bytes:
     out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG2000", **options)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "I;16"])
+def test_jpeg_2000_shows_its_colours(mode: str) -> None:
     grey = whole(GREY[:, :, 0], "u2", 65535)
-    Image.fromarray(
+    content = saved_jp2(
         grey if mode == "I;16" else whole({"L": GREY[:, :, 0], "RGB": COLOURS}.get(mode, RGBA), "u1", 255)
-    ).save(out, "JPEG2000", irreversible=False)
+    )
     if mode in ("L", "I;16"):
-        assert_shows(out.getvalue(), GREY[:, :, 0])
-        return
-    assert_shows(out.getvalue(), COLOURS if mode == "RGB" else over_white(COLOURS, ALPHA), 2.5)
-    content = bytearray(out.getvalue())
-    content[content.index(b"\xff\x4f\xff\x51") + 42] = 15  # 16 bits
-    with pytest.raises(Unsupported, match="16 bits cannot be read here"):
-        decode_rgb(bytes(content), InputSpec(8, 8), "JPEG2000")
-    with pytest.raises(Unsupported, match="16 bits cannot be read here"):
-        check_image(bytes(content), FORMATS["JPEG2000"], Limits())
+        assert_shows(content, GREY[:, :, 0])
+    else:
+        assert_shows(content, COLOURS if mode == "RGB" else over_white(COLOURS, ALPHA), 2.5)
+
+
+@pytest.mark.parametrize("depth", [11, 15], ids=["12-bits", "16-bits"])
+def test_jpeg_2000_of_deep_colours_by_the_lossy_wavelet(depth: int) -> None:
+    """Its steps are relative to the depth. Pillow alone would make black of the brightest."""
+    content = saved_jp2(whole(COLOURS, "u1", 255), irreversible=True)
+    assert_shows(jp2_with_depths(content, depth, depth, depth), COLOURS, 2.5)
+
+
+@pytest.mark.parametrize("signed", [0, 128], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("bits", [9, 12])
+def test_jpeg_2000_of_deep_colours_by_the_lossless_wavelet(bits: int, signed: int) -> None:
+    """It gives the values themselves: those of 8 bits lie in the middle of the deeper ones."""
+    content = jp2_with_depths(saved_jp2(whole(COLOURS, "u1", 255)), *[signed | bits - 1] * 3)
+    most = (1 << bits) - 1
+    assert_shows(content, (COLOURS * 255 - 128 + (1 << bits - 1)) / most, 2.5)
+
+
+def jp2_with_boxes(content: bytes, *boxes: tuple[bytes, bytes]) -> bytes:
+    """With these in its header, in the place of what it has of the same kind."""
+    at, end = content.index(b"jp2h") - 4, content.index(b"jp2c") - 4
+    header, kept = content[at + 8 : end], b""
+    while header:
+        size, kind = struct.unpack_from(">I4s", header)
+        kept += header[:size] if kind not in dict(boxes) else b""
+        header = header[size:]
+    kept += b"".join(struct.pack(">I4s", len(body) + 8, kind) + body for kind, body in boxes)
+    return content[:at] + struct.pack(">I4s", len(kept) + 8, b"jp2h") + kept + content[end:]
+
+
+def jp2_of_steps(content: bytes, *steps: tuple[int, int]) -> bytes:
+    changed = bytearray(content)
+    at = changed.index(b"\xff\x4f\xff\x51") + 43
+    for number, step in enumerate(steps):
+        changed[at + 3 * number : at + 3 * number + 2] = step
+    return bytes(changed)
+
+
+CHANNELS = {
+    "in-another-order": ((0, 0, 3), (1, 0, 2), (2, 0, 1)),
+    "multiplied-by-their-alpha": ((0, 0, 1), (1, 0, 2), (2, 2, 0)),
+}
+
+
+def cdef(channels: Sequence[tuple[int, int, int]]) -> tuple[bytes, bytes]:
+    return b"cdef", struct.pack(">H", len(channels)) + b"".join(struct.pack(">HHH", *channel) for channel in channels)
+
+
+JP2_OF_COLOURS = saved_jp2(whole(COLOURS, "u1", 255))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        pytest.param(jp2_with_depths(JP2_OF_COLOURS, 15), "16, 8, 8 bits together", id="depths-that-differ"),
+        pytest.param(jp2_with_boxes(JP2_OF_COLOURS, (b"colr", b"\1\0\0\0\0\0\x18")), "colours of kind 24", id="e-sYCC"),
+        pytest.param(jp2_with_boxes(JP2_OF_COLOURS, (b"colr", b"\1\0\0\0\0\0\x0e")), "colours of kind 14", id="lab"),
+        *[
+            pytest.param(
+                jp2_with_boxes(JP2_OF_COLOURS, cdef(channels)), "channels in this order", id=f"channels-{name}"
+            )
+            for name, channels in CHANNELS.items()
+        ],
+        pytest.param(jp2_of_steps(JP2_OF_COLOURS, (1, 1), (3, 3), (3, 3)), "in this arrangement", id="odd-steps"),
+        pytest.param(
+            jp2_of_steps(JP2_OF_COLOURS, (2, 2), (1, 1), (1, 1)), "in this arrangement", id="dark-in-fewer-pixels"
+        ),
+        pytest.param(
+            jp2_with_boxes(saved_jp2(whole(GREY[:, :, 0], "u1", 255)), (b"pclr", b"\0\1\3\7\7\7" + bytes(3))),
+            "palette",
+            id="palette-without-a-mapping",
+        ),
+    ],
+)
+def test_jpeg_2000_of_rare_kinds_is_refused_by_its_kind(content: bytes, kind: str) -> None:
+    with pytest.raises(Unsupported, match=kind):
+        decode_rgb(content, InputSpec(8, 8), "JPEG2000")
+    with pytest.raises(Unsupported, match=kind):
+        check_image(content, FORMATS["JPEG2000"], Limits())
+
+
+def test_jpeg_2000_with_the_same_colour_twice_in_its_palette() -> None:
+    """Pillow counts it once, and all colours behind it are others."""
+    table = np.repeat(np.arange(128, dtype=np.uint8), 2)[:, None] * np.array([[1, 2, 0]], np.uint8)
+    indices = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    mapping = b"".join(bytes((0, 0, 1, column)) for column in range(3))
+    palette = struct.pack(">HB3B", 256, 3, 7, 7, 7) + table.tobytes()
+    content = jp2_with_boxes(saved_jp2(indices), (b"pclr", palette), (b"cmap", mapping), (b"colr", b"\1\0\0\0\0\0\x10"))
+    assert_shows(content, table[indices] / 255, 1.0)
 
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'

@@ -40,15 +40,15 @@ def item_properties(content: bytes) -> ItemProperties:
 def jp2_profile(content: bytes) -> bytes | None:
     """The colour profile of a JP2, which Pillow passes over; None without one, or where the boxes cannot be read."""
     try:
-        header = dict(_boxes(content)).get(b"jp2h", b"")
-        colours = [body for kind, body in _boxes(header) if kind == b"colr"]
+        header = dict(boxes(content)).get(b"jp2h", b"")
+        colours = [body for kind, body in boxes(header) if kind == b"colr"]
     except (struct.error, ValueError):
         return None
     # The first counts. Methods 2 and 3 are a profile, behind two bytes more.
     return colours[0][3:] if colours and colours[0][:1] in (b"\2", b"\3") else None
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of each box."""
     at = 0
     for _ in range(_MAX_BOXES):
@@ -67,10 +67,10 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _primary(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kind and content of each property of the primary item; `nclx` and `prof` in place of `colr`."""
-    meta = dict(_boxes(next(body for kind, body in _boxes(content) if kind == b"meta")[4:]))
-    pitm, iprp = meta[b"pitm"], list(_boxes(meta[b"iprp"]))
+    meta = dict(boxes(next(body for kind, body in boxes(content) if kind == b"meta")[4:]))
+    pitm, iprp = meta[b"pitm"], list(boxes(meta[b"iprp"]))
     (primary,) = struct.unpack_from(">I" if pitm[0] else ">H", pitm, 4)
-    properties = list(_boxes(dict(iprp)[b"ipco"]))
+    properties = list(boxes(dict(iprp)[b"ipco"]))
     for index in (index for kind, body in iprp if kind == b"ipma" for index in _associated(body, primary)):
         if not 0 < index <= len(properties):
             continue

@@ -1,7 +1,7 @@
 """Opens a file and decodes its first frame, with what Pillow would get wrong put right, or refused by its name.
 
 Right means: the pixels that the format's specification says, and where it says nothing, those that browsers show. Each format's
-own part lies in `tiff_pixels`, `bmp_pixels`, `png_pixels` and `bmff_items`.
+own part lies in `tiff_pixels`, `bmp_pixels`, `png_pixels`, `jpeg2000_pixels` and `bmff_items`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from imagewarehouse.errors import Unsupported
-from imagewarehouse.images import bmff_items, bmp_pixels, png_pixels, tiff_pixels
+from imagewarehouse.images import bmff_items, bmp_pixels, jpeg2000_pixels, png_pixels, tiff_pixels
 from imagewarehouse.images.heif_decoder import check_primary
 from imagewarehouse.images.metadata_blocks import NOTES, open_image, readable
 from imagewarehouse.images.orientation import without_xmp
@@ -40,6 +40,7 @@ class Picture:
     content: bytes
     notes: tuple[str, ...] = ()  # codes of what beside the pixels was ignored
     crop: tuple[int, int, int, int] | None = None
+    jpeg2000: jpeg2000_pixels.Readable | None = None
 
     def load(self, side: int) -> Image.Image:
         """Decode the first frame, not yet turned; JPEG and JPEG 2000 at the least scale with `side` pixels a side."""
@@ -57,6 +58,8 @@ class Picture:
             image = _load_gif(image)
         else:
             image.load()
+        if self.jpeg2000 is not None:
+            image = jpeg2000_pixels.finished(image, self.jpeg2000)
         return image.crop(self.crop) if self.crop else image
 
 
@@ -72,6 +75,8 @@ def open_picture(content: bytes, image_format: str) -> Picture:
             return _picture(own, content)
     if image_format == "BMP":
         return _open_bmp(content)
+    if image_format == "JPEG2000":
+        return _open_jpeg2000(content)
     try:
         image = open_image(content, image_format)
     except Exception:
@@ -86,10 +91,6 @@ def open_picture(content: bytes, image_format: str) -> Picture:
         return _picture(image, content, crop, None if image.info.get("icc_profile") else properties.colours)
     if image_format == "TIFF":
         without_xmp(image)
-    if image_format == "JPEG2000":
-        _refuse_deep_jpeg2000(image, content)
-    if image_format == "JPEG2000" and (profile := bmff_items.jp2_profile(content)) is not None:
-        image.info["icc_profile"] = profile
     if image_format == "PNG":
         return _picture(image, content, coded=png_pixels.coded_colours(content))
     return _picture(image, content)
@@ -118,13 +119,11 @@ def refuse_rare_jpeg(content: bytes) -> None:
         at += 2 + length
 
 
-def _refuse_deep_jpeg2000(image: Image.Image, content: bytes) -> None:
-    """Pillow rounds deep colours to 8 bits and lets the brightest become 0; grey alone keeps its bits. Raises: Unsupported."""
-    size = content.find(b"\xff\x4f\xff\x51")  # the start of the codestream, and its size segment
-    components = int.from_bytes(content[size + 40 : size + 42], "big")
-    depth = 1 + max((byte & 0x7F for byte in content[size + 42 : size + 42 + 3 * components : 3]), default=0)
-    if size >= 0 and depth > 8 and image.mode != "I;16":
-        raise Unsupported(f"JPEG 2000: colours of {depth} bits cannot be read here")
+def _open_jpeg2000(content: bytes) -> Picture:
+    form = jpeg2000_pixels.readable(content)
+    picture = _picture(open_image(form.content, "JPEG2000"), form.content, profile=bmff_items.jp2_profile(content))
+    picture.jpeg2000 = form
+    return picture
 
 
 def _picture(
@@ -132,8 +131,12 @@ def _picture(
     content: bytes,
     crop: tuple[int, int, int, int] | None = None,
     coded: CodedColours | None = None,
+    profile: bytes | None = None,
 ) -> Picture:
+    """`profile`: one that Pillow does not find."""
     try:
+        if profile is not None:
+            image.info["icc_profile"] = profile
         width, height = tiff_pixels.stored_size(image) or image.size
         if crop is not None:
             width, height = crop[2] - crop[0], crop[3] - crop[1]
@@ -147,9 +150,7 @@ def _picture(
 
 def _open_bmp(content: bytes) -> Picture:
     image = bmp_pixels.read_bmp(content) or open_image(content, "BMP")
-    if (profile := bmp_pixels.profile_of(content)) is not None:
-        image.info["icc_profile"] = profile
-    return _picture(image, content)
+    return _picture(image, content, profile=bmp_pixels.profile_of(content))
 
 
 def _rounded_up(number: int, multiple: int) -> int:

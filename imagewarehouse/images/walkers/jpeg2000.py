@@ -47,13 +47,14 @@ class _Coding:
     levels: int
     block: int  # places in a code block at most
     precincts: tuple[tuple[int, int], ...]  # log2 of width and height at each resolution, the smallest first
+    lossless: bool  # by the reversible wavelet
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """What SIZ says: pixels and where they begin, tiles and how many there are, components with their steps.
+class Frame:
+    """What SIZ says: pixels and where they begin, tiles, where these begin and how many there are, components with their steps.
 
-    `deep`: some of them have more than 8 bits.
+    `depths`: of each component its bits less one, and 128 more where it is signed.
     """
 
     width: int
@@ -61,9 +62,15 @@ class _Frame:
     origin: tuple[int, int]
     across: int
     down: int
+    tile_origin: tuple[int, int]
     tiles: int
     components: tuple[tuple[int, int], ...]
-    deep: bool
+    depths: tuple[int, ...]
+
+    @property
+    def deep(self) -> bool:
+        """Whether a component has more than 8 bits."""
+        return any((depth & 0x7F) + 1 > 8 for depth in self.depths)
 
     @property
     def copied(self) -> bool:
@@ -72,10 +79,14 @@ class _Frame:
 
     @property
     def halvings(self) -> int:
-        """How often it can be halved for Pillow: with its corner, and those of its tiles, still on a whole pixel."""
+        """How often it can be halved for Pillow: with its corner, and those of its tiles, still on a whole pixel; where it has
+        components of fewer pixels, all edges still on one of theirs."""
         if any(self.origin):
             return 0
         edges = self.across | self.down if self.tiles > 1 else 0
+        for across, down in self.components:
+            if (across, down) != (1, 1):
+                edges |= self.width // across | self.height // down | self.across // across | self.down // down
         return (edges & -edges).bit_length() - 1 if edges else 32
 
     @property
@@ -124,6 +135,12 @@ def walk_jpeg2000(data: bytes, ceilings: Ceilings) -> Extent:
 
 def levels_of(data: bytes) -> int:
     """How often the picture can be halved while it is decoded: 0 where that cannot be told."""
+    stream = codestream_of(data)
+    return min(stream.levels, stream.frame.halvings) if stream is not None else 0
+
+
+def codestream_of(data: bytes) -> Codestream | None:
+    """The first codestream of a file; None where it cannot be followed."""
     start = 0
     if data.startswith(SIGNATURE):
         pos = 0
@@ -134,10 +151,9 @@ def levels_of(data: bytes) -> int:
                 break
             pos = stop
     try:
-        stream = _Codestream(data, start, len(data), Steps("JPEG 2000", _STEPS))
-        return min(stream.levels, stream.frame.halvings)
+        return Codestream(data, start, len(data), Steps("JPEG 2000", _STEPS))
     except (Corrupt, Truncated, Unsupported, struct.error, IndexError):
-        return 0
+        return None
 
 
 def reduction(width: int, height: int, levels: int, side: int = REDUCED_SIDE) -> int:
@@ -180,14 +196,18 @@ def _header(data: bytes, body: int, stop: int, steps: Steps) -> tuple[int, int]:
 
 def _codestream(data: bytes, start: int, stop: int, ceilings: Ceilings, steps: Steps) -> tuple[int, tuple[int, int]]:
     """Where the codestream ends, and its width and height."""
-    stream = _Codestream(data, start, stop, steps, ceilings)
+    stream = Codestream(data, start, stop, steps, ceilings)
     frame = stream.frame
     _check_memory(frame, stream, ceilings)
     return stream.end, (frame.width, frame.height)
 
 
-class _Codestream:
-    """A codestream that was followed to its end. `levels`: the least of all tiles and components."""
+class Codestream:
+    """A codestream that was followed to its end.
+
+    `levels`: the least of all tiles and components. `depths_at`: where the first of `frame.depths` stands, 3 bytes in front of
+    the next one.
+    """
 
     def __init__(self, data: bytes, start: int, stop: int, steps: Steps, ceilings: Ceilings | None = None) -> None:
         self.data, self.stop, self.steps = data, stop, steps
@@ -196,6 +216,7 @@ class _Codestream:
         if data[start : start + 4] != CODESTREAM:
             raise Corrupt("JPEG 2000: no codestream where it should start")
         pos = start + 2
+        self.depths_at = pos + 40
         self.frame = self._size(pos + 2, pos + 2 + self._length(pos + 2))
         if ceilings is not None:
             check_pixels("JPEG 2000", self.frame.width, self.frame.height, ceilings, 0.0)
@@ -234,7 +255,7 @@ class _Codestream:
             pos += 2 + length
         return pos
 
-    def _size(self, at: int, end: int) -> _Frame:
+    def _size(self, at: int, end: int) -> Frame:
         if end - at < 38:
             raise Corrupt("JPEG 2000: its size segment is too short")
         x1, y1, x0, y0, across, down, tile_x, tile_y, components = struct.unpack_from(">8IH", self.data, at + 4)
@@ -246,20 +267,21 @@ class _Codestream:
             raise Unsupported(f"JPEG 2000: {components} components cannot be read here, 1 to {_MAX_COMPONENTS} can")
         if end - at < 38 + 3 * components:
             raise Corrupt("JPEG 2000: its size segment is too short")
-        found, deep = [], 0
+        found, depths = [], []
         for depth, step_x, step_y in struct.iter_unpack("3B", self.data[at + 38 : at + 38 + 3 * components]):
             if not step_x or not step_y:
                 raise Corrupt("JPEG 2000: a component without pixels")
             if (depth & 0x7F) + 1 > _MAX_BITS:
                 raise Unsupported(f"JPEG 2000: {(depth & 0x7F) + 1} bits cannot be read here, {_MAX_BITS} at most")
-            deep = max(deep, (depth & 0x7F) + 1)
+            depths.append(depth)
             found.append((step_x, step_y))
         tiles = -(-(x1 - tile_x) // across) * -(-(y1 - tile_y) // down)
         if tiles > _MAX_TILES:
             raise Corrupt(f"JPEG 2000: {tiles} tiles, at most {_MAX_TILES} are read")
-        return _Frame(
-            x1 - x0, y1 - y0, (x0, y0), min(across, x1 - x0), min(down, y1 - y0), tiles, tuple(found), deep > 8
-        )
+        return Frame(
+            x1 - x0, y1 - y0, (x0, y0), min(across, x1 - x0), min(down, y1 - y0), (tile_x, tile_y), tiles, tuple(found),
+            tuple(depths),
+        )  # fmt: skip
 
     def _coding(self, marker: int, at: int, end: int) -> None:
         """Both kinds of segment end in the same list; a component's own (COC) has no layers."""
@@ -277,7 +299,7 @@ class _Codestream:
             if at + 5 + levels + 1 > end:
                 raise Corrupt("JPEG 2000: a coding segment is too short")
             sizes = [(byte & 15, byte >> 4) for byte in self.data[at + 5 : at + 5 + levels + 1]]
-        coding = _Coding(self.layers, levels, 1 << wide + high, tuple(sizes))
+        coding = _Coding(self.layers, levels, 1 << wide + high, tuple(sizes), self.data[at + 4] == 1)
         if coding not in self.codings:
             self.codings.append(coding)
 
@@ -311,7 +333,7 @@ class _Codestream:
         return pos + 2
 
 
-def _check_memory(frame: _Frame, stream: _Codestream, ceilings: Ceilings) -> None:
+def _check_memory(frame: Frame, stream: Codestream, ceilings: Ceilings) -> None:
     """Raises: TooManyPixels where its pixels need more than the limit; Corrupt where the pieces alone need too much."""
     pieces = max(_pieces(frame, replace(coding, layers=stream.layers)) for coding in stream.codings)
     pieces += frame.tiles * (_OF_TILE + len(frame.components) * _OF_TILE_COMPONENT)
@@ -329,7 +351,7 @@ def _check_memory(frame: _Frame, stream: _Codestream, ceilings: Ceilings) -> Non
         )
 
 
-def _pieces(frame: _Frame, coding: _Coding) -> float:
+def _pieces(frame: Frame, coding: _Coding) -> float:
     """Bytes for the code blocks, precincts and layers of one tile, which are there at a time."""
     total = 0.0
     most = 0
