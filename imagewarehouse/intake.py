@@ -195,7 +195,7 @@ def check_content(
     if declared != JSON_TYPE:
         declared_format = _accepted_format(declared, rules)
         image_format = _sniff(content)
-        _agree(declared, declared_format, image_format)
+        _agree(declared, declared_format, image_format, rules)
         return _accept(content, image_format, declared, file_name, rules, spec, unwrapped=False)
 
     envelope = _parse_json(content)
@@ -214,6 +214,7 @@ def check_content(
         inner_type or image_format.media_types[0],
         _accepted_format(inner_type or image_format.media_types[0], rules),
         image_format,
+        rules,
     )
     return _accept(image, image_format, inner_type or JSON_TYPE, file_name, rules, spec, unwrapped=True)
 
@@ -283,7 +284,10 @@ def _sniff(content: bytes) -> ImageFormat:
     return image_format
 
 
-def _agree(declared_type: str, declared: ImageFormat, detected: ImageFormat) -> None:
+def _agree(declared_type: str, declared: ImageFormat, detected: ImageFormat, rules: IntakeRules) -> None:
+    if declared_type == "image/heif" and detected.name == "AVIF":
+        # The name of the container, however its picture is coded; browsers say it of any .heif.
+        declared = _accepted_format(detected.media_types[0], rules)
     if declared is not detected:
         raise TypeMismatch(f"declared {declared_type}, but the content is {detected.name}")
 

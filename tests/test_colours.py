@@ -261,6 +261,15 @@ def test_a_profile_that_cannot_be_meant_is_ignored_with_a_note(name: str) -> Non
     assert notes_of(plain) == ()
 
 
+def test_a_profile_that_makes_noise_is_ignored_with_a_note() -> None:
+    """One primary far outside of all colours: whatever is computed with it overflows. Found in a JP2 of OpenJPEG's tests."""
+    matrix = np.zeros((3, 3))
+    matrix[0, 1] = -32768
+    content = saved(Image.fromarray(ramps()), "PNG", icc_profile=rgb_profile(matrix, 1.8))
+    assert (pixels_of(content) == ramps()).all()
+    assert notes_of(content) == ("unreadable_profile",)
+
+
 def test_a_jpeg_that_lacks_a_part_of_its_profile_has_the_note() -> None:
     plain = saved(Image.fromarray(ramps()), "JPEG")
     part = h.segment(0xE2, b"ICC_PROFILE\0\1\2" + DISPLAY_P3)  # the first of two

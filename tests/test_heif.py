@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
-from imagewarehouse.errors import Corrupt, NoDecoder, TooManyFrames, Truncated
+from imagewarehouse.errors import Corrupt, NoDecoder, TooManyFrames, Truncated, TypeNotAccepted
 from imagewarehouse.images import decoding
 from imagewarehouse.images.decoding import ImageFacts, InputSpec, check_image, decode_rgb, gps_position
 from imagewarehouse.images.formats import FORMATS, by_file_name, by_media_type, sniff
@@ -18,6 +19,7 @@ from tools.heif_files import (
     ALPHA,
     DEPTH,
     GAIN_MAP,
+    Coded,
     HeifFile,
     auxiliary,
     box,
@@ -29,7 +31,8 @@ from tools.heif_files import (
     profile,
     rotation,
 )
-from tools.image_seeds import _exif, _profile
+from tools.image_seeds import _exif, _profile, seeds
+from tools.trailer_seeds import TIME_OF_DAY, samsung
 
 HEIF = FORMATS["HEIF"]
 RED, LIME, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
@@ -266,3 +269,53 @@ def test_without_its_decoder_everything_else_runs_and_the_answer_says_how_to_get
 def test_a_format_without_a_decoder_is_refused_by_its_name() -> None:
     with pytest.raises(NoDecoder, match=r"no decoder for JXL \(image/jxl\) here"):
         check_image(b"\xff\x0a", FORMATS["JXL"], Limits())
+
+
+def test_samsung_blocks_stand_in_a_box_of_their_own() -> None:
+    content = heic("quarters")
+    blocks = samsung(TIME_OF_DAY)
+    assert facts(content + box(b"sefd", blocks)).notes == ("samsung_trailer",)
+    for other in (b"", b"<script>", blocks[:-1], b"\0" + blocks, blocks + b"\0"):
+        with pytest.raises(Corrupt):
+            facts(content + box(b"sefd", other))
+
+
+def with_layers(times: int) -> bytes:
+    """The picture, and as often the same as a further layer of it."""
+    one = coded("colour")
+    layers, pos = b"", 0
+    while pos < len(one.data):
+        length = int.from_bytes(one.data[pos : pos + 4], "big")
+        unit = one.data[pos : pos + 4 + length]
+        layers += unit[:5] + bytes((unit[5] | 1 << 3,)) + unit[6:]
+        pos += 4 + length
+    file = HeifFile()
+    return file.content(file.picture(Coded(one.width, one.height, one.settings, one.data + layers * times)))
+
+
+def test_further_layers_of_a_picture_are_passed_over() -> None:
+    assert facts(with_layers(1)).frames == 1
+    assert (
+        decode_rgb(with_layers(1), InputSpec(16, 16), "HEIF") == decode_rgb(heic("colour"), InputSpec(16, 16), "HEIF")
+    ).all()
+
+
+def test_many_layers_cost_no_more_than_reading_them() -> None:
+    content = with_layers(1000)
+    started = time.process_time()
+    decode_rgb(content, InputSpec(16, 16), "HEIF")
+    assert time.process_time() - started < 0.5
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_any_heif_file_may_be_declared_as_heif(accepted: bool) -> None:
+    """That is the container's name; an AVIF file is one, too, where AVIF is accepted."""
+    content = next(iter(seeds()["AVIF"])).content
+    rules = IntakeRules() if accepted else IntakeRules(media_types=("image/heic",))
+    request = Request(len(content), "image/heif", "POST", "a.heif", part=1, parts=1, synchronous=True)
+    check_request(request, rules)
+    if accepted:
+        assert check_content(request, content, rules).facts.format == "AVIF"
+    else:
+        with pytest.raises(TypeNotAccepted):
+            check_content(request, content, rules)

@@ -91,6 +91,53 @@ def test_tiff_samples_of_whole_bytes(bits: int, layout: str) -> None:
     assert_shows(tiff(colours, t.RGB, planar=True, **how), COLOURS)
 
 
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_samples_of_24_bits(order: str, deflate: bool) -> None:
+    """Stored as three samples of 8 bits where one of 24 is meant."""
+    values = whole(COLOURS, "u4", 0xFFFFFF)
+    parts = np.stack([values >> shift & 0xFF for shift in ((0, 8, 16) if order == "<" else (16, 8, 0))], axis=3)
+    tags: t.Tags = {258: (3, [24] * 3), 277: (3, [3]), 339: (3, [1] * 3)}
+    samples = parts.reshape(HEIGHT, WIDTH, 9).astype("u1")
+    assert_shows(tiff(samples, t.RGB, order=order, deflate=deflate, rows=5, tags=tags), COLOURS)
+
+
+def test_tiff_tiles_whose_places_stand_as_those_of_strips() -> None:
+    content = tiff(whole(GREY, "u1", 255), t.WHITE_IS_0, tile=(16, 16))
+    for tile, strip in ((324, 273), (325, 279)):
+        content = content.replace(struct.pack("<HH", tile, 4), struct.pack("<HH", strip, 4))
+    assert_shows(content, 1 - GREY[:, :, 0])
+
+
+def test_tiff_sub_directories_may_be_a_list() -> None:
+    """As Photoshop writes its layers: only the first of them stands in the tag."""
+
+    def file(place: int) -> bytes:
+        return tiff(whole(GREY, "u1", 255), tags={330: (4, [place])})
+
+    start = len(file(0))
+    second = start + 2 + 12 + 4
+    strip = second + 2 + 4 * 12 + 4
+    chain = struct.pack("<HHHIII", 1, 254, 4, 1, 1, second) + struct.pack("<H", 4)
+    for tag, value in ((256, 4), (257, 2), (273, strip), (279, 8)):
+        chain += struct.pack("<HHII", tag, 4, 1, value)
+    content = file(start) + chain + bytes(4) + b"8 bytes."
+    facts = assert_shows(content, GREY[:, :, 0])
+    assert (facts.frames, facts.notes) == (1, ())
+    with pytest.raises(ImageRejected):
+        judged(content[:-1])
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+def test_tiff_ycbcr_in_planes(deflate: bool) -> None:
+    ycbcr = np.asarray(Image.fromarray(whole(COLOURS, "u1", 255)).convert("YCbCr"))
+    plain: t.Tags = {530: (3, [1, 1])}
+    assert_shows(tiff(ycbcr, t.YCBCR, planar=True, deflate=deflate, tags=plain), COLOURS, 4)
+    for tags in ({}, plain | {532: (4, [15, 235, 128, 240, 128, 240])}):
+        with pytest.raises(Unsupported, match="YCbCr in this arrangement"):
+            judged(tiff(ycbcr, t.YCBCR, planar=True, deflate=True, tags=tags))
+
+
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("bits", [1, 2, 4, 6, 10, 12, 14])
 def test_tiff_samples_of_other_bits(bits: int, planar: bool) -> None:

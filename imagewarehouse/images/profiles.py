@@ -159,9 +159,10 @@ def _judged(profile: bytes, mode: str) -> Colours:
 
 
 def _is_absurd(found: np.typing.NDArray[np.int16], mode: str) -> bool:
-    """Whether a profile makes of every colour the same one, or black of white."""
-    darkest, brightest = found.reshape(-1, 3)[[0, -1]].sum(axis=1)
-    return bool(darkest >= brightest if mode != "CMYK" else darkest <= brightest)
+    """Whether a profile makes black of white, or of the colour in the middle something as bright as one of them."""
+    colours = found.reshape(-1, 3).sum(axis=1)
+    darkest, middle, brightest = colours[[0, len(colours) // 2, -1]] * (-1 if mode == "CMYK" else 1)
+    return not darkest < middle < brightest
 
 
 @cache

@@ -65,11 +65,13 @@ class _Page:
     extra: tuple[int, ...]
     orientation: int
     tile: tuple[int, int] | None  # width, height
+    tiles_as_strips: bool  # their places stand where those of strips belong, as old programs wrote them
     rows: int  # of a strip
     offsets: Sequence[int]
     counts: Sequence[int]
     colour_map: Sequence[int]
     subsampled: bool
+    own_ycbcr: bool  # by other numbers than those of JPEG
     range: tuple[float, float] | None  # what is black and what is white, where the file says so
     profile: bytes | None
 
@@ -144,9 +146,11 @@ def _page(tags: Mapping[int, Values], order: str) -> _Page:
         order=order, width=number(256, 0), height=height, bits=bits[0], samples=samples, kind=kinds[0],
         photometric=photometric, named=named, planar=number(284, 1) == 2 and samples > 1, compression=compression,
         predictor=number(317, 1), fill_order=number(266, 1), extra=extra, orientation=number(274, 1), tile=tile,
-        rows=min(number(278, height) or height, height), offsets=numbers(324 if tile else 273),
-        counts=numbers(325 if tile else 279), colour_map=numbers(320),
+        tiles_as_strips=tile is not None and 324 not in tags, rows=min(number(278, height) or height, height),
+        offsets=numbers(324 if 324 in tags else 273),
+        counts=numbers(325 if 325 in tags else 279), colour_map=numbers(320),
         subsampled=photometric == _YCBCR and (numbers(530) or (2, 2)) != (1, 1),
+        own_ycbcr=529 in tags or 532 in tags,
         range=(float(min(lowest)), float(max(highest))) if lowest and highest else None,
         profile=(value if isinstance(value := tags.get(34675), bytes) else None),
     )  # fmt: skip
@@ -160,7 +164,7 @@ def _refuse(page: _Page) -> None:
         raise Unsupported(f"TIFF: {name} cannot be read here")
     if page.bits > 64:
         raise Corrupt(f"TIFF: samples of {page.bits} bits")
-    if page.bits > 16 and page.bits not in (32, 64):
+    if page.bits > 16 and page.bits not in (24, 32, 64):
         raise Unsupported(f"TIFF: samples of {page.bits} bits cannot be read here")
     if page.width < 1 or page.height < 1:
         raise Corrupt(f"TIFF: {page.width} x {page.height} pixels")
@@ -182,7 +186,7 @@ def _right_in_pillow(page: _Page, content: bytes) -> bool:
         return False
     if page.compression in _FAX:
         return (page.bits, page.samples) == (1, 1) and page.photometric in (_WHITE, _GREY)
-    if page.compression not in (*_BYTES, _JPEG):
+    if page.compression not in (*_BYTES, _JPEG) or (page.tiles_as_strips and page.compression == _RAW):
         return False
     plain = page.samples == _COLOURS[page.photometric]
     if page.photometric == _YCBCR:
@@ -305,6 +309,9 @@ def _samples(page: _Page, block: UInt8Array, columns: int, together: int) -> Sam
             numbers = numbers << 1 | bits[:, :, :, position]
         return numbers
     size = page.bits // 8
+    if size == 3 and page.kind == _UNSIGNED and predictor == 1:
+        parts = block.reshape(rows, columns, together, 3)[..., :: -1 if page.order == "<" else 1].astype(np.uint32)
+        return parts[..., 0] << 16 | parts[..., 1] << 8 | parts[..., 2]
     letter = {_UNSIGNED: "u", _SIGNED: "i", _FLOAT: "f"}[page.kind]
     if size not in ((2, 4, 8) if page.kind == _FLOAT else (1, 2, 4, 8)):
         raise Unsupported(f"TIFF: {page.bits}-bit samples of this kind cannot be read here")
@@ -374,7 +381,9 @@ class _Scale:
 def _image(pixels: UInt8Array, page: _Page) -> Image.Image:
     colours = _COLOURS[page.photometric]
     if page.photometric == _YCBCR:
-        raise Unsupported("TIFF: YCbCr in this arrangement cannot be read here")
+        if page.subsampled or page.own_ycbcr or page.alpha is not None:
+            raise Unsupported("TIFF: YCbCr in this arrangement cannot be read here")
+        return Image.frombuffer(*_raw(pixels[:, :, :colours], "YCbCr", page)).convert("RGB")
     if page.photometric == _PALETTE:
         pixels = _from_map(pixels, page)
         colours = 3

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 from imagewarehouse.errors import Corrupt, Truncated, Unsupported
 from imagewarehouse.images.walkers.hevc import check_picture, check_settings
+from imagewarehouse.images.walkers.samsung import samsung_trailer, walk_samsung
 from imagewarehouse.images.walkers.walking import Ceilings, Extent, Steps, check_frames, check_pixels
 
-_TOP = frozenset((b"ftyp", b"meta", b"mdat", b"free", b"skip", b"wide", b"moov", b"mpvd"))
+_TOP = frozenset((b"ftyp", b"meta", b"mdat", b"free", b"skip", b"wide", b"moov", b"mpvd", b"sefd"))
 _ONCE_IN_META = frozenset((b"pitm", b"iinf", b"iloc", b"iref", b"iprp", b"idat"))
 _STEPS = 20_000  # boxes, items, references and parts of pictures; a photo of 48 megapixels has about 2,000
 _MAX_ITEMS = 1000  # libheif's own limit
@@ -92,7 +93,7 @@ def walk_heif(data: bytes, ceilings: Ceilings) -> Extent:
     check_frames("HEIF", len(pictures), ceilings)
     _check_copies(data, meta, pictures)
     kinds = {box.kind for box in top}
-    notes |= {"image_sequence": b"moov" in kinds, "motion_photo": b"mpvd" in kinds}
+    notes |= {"image_sequence": b"moov" in kinds, "motion_photo": b"mpvd" in kinds, "samsung_trailer": b"sefd" in kinds}
     turns = [data[box.body] & 3 for box in meta.items[meta.primary].properties if box.kind == b"irot"]
     return Extent(end, len(pictures), tuple(note for note, found in notes.items() if found), sum(turns) % 2 == 1)
 
@@ -120,6 +121,8 @@ def _top_level(data: bytes, steps: Steps) -> tuple[int, list[_Box]]:
             raise Corrupt(f"HEIF: a box {kind.decode()} at byte {pos}")
         if kind == b"mpvd" and data[box.body + 4 : box.body + 8] != b"ftyp":  # the film of a motion photo
             raise Corrupt("HEIF: its box mpvd is no film")
+        if kind == b"sefd":
+            _check_samsung(data, box)
         boxes.append(box)
         pos = box.end
     if not _complete(data, boxes):
@@ -127,6 +130,14 @@ def _top_level(data: bytes, steps: Steps) -> tuple[int, list[_Box]]:
             raise Unsupported("HEIF: a sequence of pictures without a still one cannot be read here")
         raise Truncated("HEIF: the file ends before its picture")
     return pos, boxes
+
+
+def _check_samsung(data: bytes, box: _Box) -> None:
+    """The blocks that Samsung's phones write stand in a box of their own. Raises: Corrupt."""
+    trailer = samsung_trailer(data, box.body, box.end)
+    if trailer is None or trailer.start != box.body:
+        raise Corrupt("HEIF: its box sefd holds something else than Samsung's blocks")
+    walk_samsung(data, trailer)
 
 
 def _complete(data: bytes, boxes: Sequence[_Box]) -> bool:

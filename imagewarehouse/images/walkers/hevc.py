@@ -15,6 +15,7 @@ from imagewarehouse.images.walkers.walking import Steps
 _HEADER = 23  # bytes of `hvcC` in front of its parameter sets
 _SEQUENCE = 33  # type of the unit that is a sequence parameter set
 _PICTURES = 32  # types below it are slices of pictures
+_UNUSED = 63
 _SET_BYTES = 512  # of a parameter set; what is looked for stands in its first 150
 _MAX_EXPONENT = 31
 
@@ -72,11 +73,16 @@ def _units_of_settings(settings: bytes, steps: Steps) -> Iterator[bytes]:
 
 
 def _check_unit(unit: bytes, pixels: Pixels) -> int:
-    """The type of a unit; a sequence parameter set has to say the same as `pixels`."""
+    """The type of a unit; a sequence parameter set has to say the same as `pixels`.
+
+    A unit of a further layer has the type that is not in use: the decoder passes over it.
+    """
     if len(unit) < 2:
         raise Corrupt("HEIF: a unit without a header")
     kind, layer = unit[0] >> 1 & 63, (unit[0] & 1) << 5 | unit[1] >> 3
-    if kind == _SEQUENCE and not layer:
+    if layer:
+        return _UNUSED
+    if kind == _SEQUENCE:
         found = _pixels_of(unit)
         if found != pixels and (found[:2] != pixels[:2] or pixels.chroma):
             raise Corrupt(f"HEIF: pixels of kind {tuple(pixels)} outside, {tuple(found)} inside")

@@ -139,8 +139,8 @@ def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
                     raise Truncated(f"TIFF: picture data reach to byte {offset + size}, {len(data)} are here")
                 end = max(end, offset + size)
         following = read(pointer, entries_end)
-        if following and is_page:
-            pending.append((following, True))
+        if following and (is_page or following < len(data) - entry_size):
+            pending.append((following, is_page))
     if len(data) - end <= _TIFF_MAX_PADDING and not any(data[end:]):
         end = len(data)
     return Extent(end, max(1, pages), tuple(notes))
