@@ -19,7 +19,6 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, ImageCms, features
 
-from imagewarehouse.errors import Unsupported
 from imagewarehouse.images import profiles
 from imagewarehouse.images.decoding import InputSpec, check_and_decode, check_image, decode_rgb
 from imagewarehouse.images.formats import FORMATS, sniff
@@ -390,9 +389,10 @@ def test_heif_says_its_colours_in_numbers() -> None:
     stored = pixels_of(bytes(content)) / 255
     struct.pack_into(">HH", content, content.index(b"nclx") + 4, 12, 13)
     assert np.abs(pixels_of(bytes(content)) - to_srgb(stored, P3, None) * 255).max() <= 3
-    struct.pack_into(">HH", content, content.index(b"nclx") + 4, 9, 16)
-    with pytest.raises(Unsupported, match="PQ"):
-        pixels_of(bytes(content))
+    struct.pack_into(">HH", content, content.index(b"nclx") + 4, 1, 16)  # PQ, by SMPTE ST 2084: white is 203 cd/m2
+    power = stored ** (1 / 78.84375)
+    light = 10_000 * (np.maximum(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power)) ** (1 / 0.1593017578125)
+    assert np.abs(pixels_of(bytes(content)) - to_srgb(np.minimum(light / 203, 1), SRGB, 1.0) * 255).max() <= 3
 
 
 def test_the_profile_of_a_jp2_is_found() -> None:

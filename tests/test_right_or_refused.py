@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
-from imagewarehouse.errors import ImageRejected, Unsupported
+from imagewarehouse.errors import Corrupt, ImageRejected, Unsupported
 from imagewarehouse.images.decoding import ImageFacts, InputSpec, check_and_decode, check_image, decode_rgb
 from imagewarehouse.images.formats import FORMATS, sniff
 from imagewarehouse.limits import Limits
@@ -126,6 +126,9 @@ def test_tiff_sub_directories_may_be_a_list() -> None:
     assert (facts.frames, facts.notes) == (1, ())
     with pytest.raises(ImageRejected):
         judged(content[:-1])
+    both = content.replace(struct.pack("<HHII", 330, 4, 1, start), struct.pack("<HHII", 330, 4, 2, len(content)))
+    facts = assert_shows(both + struct.pack("<II", start, second), GREY[:, :, 0])  # the second one is named twice
+    assert facts.frames == 1
 
 
 @pytest.mark.parametrize("deflate", [False, True])
@@ -168,6 +171,11 @@ def test_tiff_further_samples(bits: int, planar: bool) -> None:
     )
     assert_shows(file(np.dstack([GREY] + [ALPHA] * 7), t.BLACK_IS_0, *[t.NO_COLOUR] * 7), GREY[:, :, 0])
     assert_shows(file(RGBA, t.CMYK), (1 - COLOURS) * (1 - ALPHA), 2.5)
+    inks = np.dstack([1 - COLOURS, 0 * ALPHA, ALPHA])
+    if bits < 32:
+        assert_shows(file(inks, t.CMYK, t.UNASSOCIATED), over_white(COLOURS, ALPHA), 2.5)
+        with pytest.raises(Unsupported, match="multiplied by their transparency"):
+            judged(file(inks, t.CMYK, t.ASSOCIATED))
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
@@ -261,7 +269,6 @@ REFUSED_TIFF = {
     "log-luv": tiff(whole(COLOURS, "u2", 65535), 32845),
     "colour-filter-array": tiff(whole(GREY, "u2", 65535), 32803),
     "ycbcr-of-2-x-2-not-compressed": tiff(whole(COLOURS, "u1", 255), t.YCBCR),
-    "cmyk-with-alpha": tiff(whole(np.dstack([RGBA, ALPHA]), "u1", 255), t.CMYK, tags={338: (3, [2])}),
     "samples-of-different-bits": tiff(whole(COLOURS, "u1", 255), t.RGB, tags={258: (3, [8, 8, 4])}),
     "old-jpeg": tiff(whole(COLOURS, "u1", 255), t.YCBCR, tags={259: (3, [6])}),
     "jpeg-2000": tiff(whole(COLOURS, "u1", 255), t.RGB, tags={259: (3, [34712])}),
@@ -583,16 +590,37 @@ def test_avif_with_a_crop_that_cannot_be_is_shown_whole() -> None:
         assert (facts.width, facts.height) == (WIDTH, HEIGHT)
 
 
+def pq(light: Float64Array) -> Float64Array:
+    """SMPTE ST 2084, from cd/m2 to a code of 0 to 1."""
+    powers = (light / 10_000) ** 0.1593017578125
+    return ((0.8359375 + 18.8515625 * powers) / (1 + 18.6875 * powers)) ** 78.84375
+
+
+def hlg(light: Float64Array) -> Float64Array:
+    """ITU-R BT.2100, from cd/m2 on a screen of 1000 to a code of 0 to 1."""
+    scene = (light / 1000) ** (1 / 1.2)
+    return np.where(
+        scene <= 1 / 12, np.sqrt(3 * scene), 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+    )
+
+
 @needs_avif
-@pytest.mark.parametrize(("curve", "standard"), [(16, "PQ"), (18, "HLG")])
-def test_avif_of_high_dynamic_range_is_refused_by_its_kind(curve: int, standard: str) -> None:
-    picture = Image.fromarray(whole(COLOURS, "u1", 255))
-    content = bytearray(avif_with(b"free", b"", picture))
-    at = content.index(b"nclx") + 4
-    struct.pack_into(">HH", content, at, 9, curve)
-    assert_unsupported(bytes(content), "AVIF")
-    with pytest.raises(Unsupported, match=standard):
-        decode_rgb(bytes(content), InputSpec(8, 8))
+@pytest.mark.parametrize(("curve", "coded"), [(16, pq), (18, hlg)], ids=["PQ", "HLG"])
+def test_avif_of_high_dynamic_range_is_shown_as_on_a_screen_without_it(
+    curve: int, coded: Callable[[Float64Array], Float64Array]
+) -> None:
+    """White is 203 cd/m2 (ITU-R BT.2408); what is brighter is white, too."""
+    light = np.where(COLOURS <= 0.04045, COLOURS / 12.92, ((COLOURS + 0.055) / 1.055) ** 2.4) * 203
+
+    def file(light: Float64Array) -> bytes:
+        content = bytearray(avif_with(b"free", b"", Image.fromarray(whole(coded(light), "u1", 255))))
+        struct.pack_into(">HH", content, content.index(b"nclx") + 4, 1, curve)
+        return bytes(content)
+
+    _, shown = judged(file(light))
+    assert np.abs(shown - COLOURS * 255).mean() < 4  # 8 bits of these curves are coarse
+    _, bright = judged(file(np.full_like(light, 800.0)))
+    assert bright.min() >= 252
 
 
 @needs_avif
@@ -606,6 +634,18 @@ def test_webp_alpha() -> None:
     out = io.BytesIO()
     Image.fromarray(whole(RGBA, "u1", 255)).save(out, "WEBP", lossless=True, exact=True)
     assert_shows(out.getvalue(), over_white(COLOURS, ALPHA), 2.5)
+
+
+@pytest.mark.parametrize("zeros", [1, 4096, 4097])
+def test_gif_with_zeros_between_its_blocks(zeros: int) -> None:
+    """Ends of blocks that some programs write twice."""
+    content = h.gif(h.gif_frame(), bytes(zeros), h.gif_frame())
+    if zeros > 4096:
+        with pytest.raises(Corrupt, match="unknown block"):
+            check_image(content, FORMATS["GIF"], Limits())
+    else:
+        facts = check_image(content, FORMATS["GIF"], Limits())
+        assert (facts.frames, facts.notes) == (2, ("stray_bytes",))
 
 
 # --- JPEG 2000, and what every format has ------------------------------------------------------------------------------
@@ -674,14 +714,20 @@ def jp2_of_steps(content: bytes, *steps: tuple[int, int]) -> bytes:
     return bytes(changed)
 
 
+def cdef(channels: Sequence[tuple[int, int, int]]) -> tuple[bytes, bytes]:
+    return b"cdef", struct.pack(">H", len(channels)) + b"".join(struct.pack(">HHH", *channel) for channel in channels)
+
+
+def test_jpeg_2000_of_grey_whose_channel_belongs_to_the_whole_image() -> None:
+    content = saved_jp2(whole(np.dstack([GREY, ALPHA]), "u1", 255))
+    content = jp2_with_boxes(content, cdef([(0, 0, 0), (1, 1, 0)]))
+    assert_shows(content, over_white(GREY, ALPHA)[:, :, 0], 2.5)
+
+
 CHANNELS = {
     "in-another-order": ((0, 0, 3), (1, 0, 2), (2, 0, 1)),
     "multiplied-by-their-alpha": ((0, 0, 1), (1, 0, 2), (2, 2, 0)),
 }
-
-
-def cdef(channels: Sequence[tuple[int, int, int]]) -> tuple[bytes, bytes]:
-    return b"cdef", struct.pack(">H", len(channels)) + b"".join(struct.pack(">HHH", *channel) for channel in channels)
 
 
 JP2_OF_COLOURS = saved_jp2(whole(COLOURS, "u1", 255))

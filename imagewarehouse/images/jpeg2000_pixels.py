@@ -20,7 +20,7 @@ from imagewarehouse.images.walkers.jpeg2000 import Codestream, Frame, codestream
 _CMYK, _SRGB, _GREY, _YCC = 12, 16, 17, 18  # enumerated colour spaces, T.800 table I.10 and T.801 table M.25
 _BILEVEL = (0, 15)
 _COLOURS = {_CMYK: 4, _SRGB: 3, _GREY: 1, _YCC: 3}
-_OPACITY, _WHOLE_IMAGE = 1, 0  # of a channel: its type, and what it belongs to
+_OPACITY, _MULTIPLIED, _WHOLE_IMAGE = 1, 2, 0  # of a channel: its type, and what it belongs to
 _SIGNED = 0x80
 _MOST_BITS = 16
 # A picture whose depth is said to be one bit more than it is has the middle half of all values: 64 to 192.
@@ -115,8 +115,12 @@ def _check_channels(table: bytes, channels: int, space: int | None) -> None:
     colours = _COLOURS.get(space, 0) if space is not None else 0
     colours = colours or (channels - 1 if channels in (2, 4) else channels)
     usual = {(channel, 0, channel + 1) for channel in range(min(colours, channels))}
+    if colours == 1:
+        usual.add((0, 0, _WHOLE_IMAGE))
     opacity = {(channel, _OPACITY, _WHOLE_IMAGE) for channel in range(colours, channels)}
-    if not found <= usual | opacity:
+    # Some say of the same one that the colours are multiplied by it, and that they are not.
+    both = {(channel, _MULTIPLIED, whole) for channel, _, whole in opacity & found}
+    if not found <= usual | opacity | both:
         raise Unsupported("JPEG 2000: channels in this order or of this kind cannot be read here")
 
 

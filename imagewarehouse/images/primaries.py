@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 Float64Array = npt.NDArray[np.float64]
 XY = tuple[float, float]
+Gamma = float | tuple[float, ...] | None
 
 _D50 = (0.9642, 1.0, 0.8249)  # ICC.1:2022, 7.2.16
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
@@ -45,16 +46,46 @@ CODED_PRIMARIES = {
 # Table 3. Curves of television (1, 6, 7, 14, 15) say how a camera encodes; screens show them as they show sRGB.
 CODED_CURVES: dict[int, float | None] = {1: None, 2: None, 6: None, 7: None, 13: None, 14: None, 15: None,
                                          4: 2.2, 5: 2.8, 8: 1.0}  # fmt: skip
-HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}
+
+_WHITE_OF_SDR = 203.0  # cd/m2; the light of white paper, ITU-R BT.2408
+_PEAK_OF_HLG, _GAMMA_OF_HLG = 1000.0, 1.2  # of the screen that BT.2100 is written for
+_TABLE = 4096
 
 
-def profile_for(primaries: Primaries, gamma: float | None) -> bytes:
-    """An ICC profile (version 4, matrix and curves). `gamma`: light is pixel ** gamma; None is the curve of sRGB.
+def _pq(values: Float64Array) -> Float64Array:
+    """Light of a code of 0 to 1, in cd/m2: SMPTE ST 2084."""
+    powers = values ** (1 / 78.84375)
+    light: Float64Array = (np.maximum(powers - 0.8359375, 0) / (18.8515625 - 18.6875 * powers)) ** (1 / 0.1593017578125)
+    return 10_000 * light
+
+
+def _hlg(values: Float64Array) -> Float64Array:
+    """Light of a code of 0 to 1, in cd/m2: ITU-R BT.2100, channel by channel."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = np.where(values <= 0.5, values**2 / 3, (np.exp((np.maximum(values, 0.5) - c) / a) + b) / 12)
+    light: Float64Array = _PEAK_OF_HLG * scene**_GAMMA_OF_HLG
+    return light
+
+
+# Colours of high dynamic range (16 and 18 of table 3), as a screen without it shows them: what is brighter than white is white.
+HIGH_DYNAMIC_RANGE: dict[int, tuple[float, ...]] = {
+    number: tuple(np.minimum(light(np.linspace(0, 1, _TABLE)) / _WHITE_OF_SDR, 1).tolist())
+    for number, light in ((16, _pq), (18, _hlg))
+}
+
+
+def profile_for(primaries: Primaries, gamma: Gamma) -> bytes:
+    """An ICC profile (version 4, matrix and curves).
+
+    `gamma`: light is pixel ** gamma, or what a table of light of 0 to 1 says; None is the curve of sRGB.
 
     Raises: ValueError where no colours have such primaries.
     """
     matrix = _matrix(primaries)
-    curve = _curve(0, (gamma,)) if gamma is not None else _curve(3, _SRGB_CURVE)
+    if gamma is None:
+        curve = _curve(3, _SRGB_CURVE)
+    else:
+        curve = _table(gamma) if isinstance(gamma, tuple) else _curve(0, (gamma,))
     tags = {b"wtpt": _xyz(_D50)}
     for letter, column in zip((b"r", b"g", b"b"), matrix.T, strict=True):
         tags[letter + b"XYZ"], tags[letter + b"TRC"] = _xyz(column), curve
@@ -103,3 +134,9 @@ def _xyz(values: Sequence[float] | Float64Array) -> bytes:
 
 def _curve(kind: int, numbers: Sequence[float]) -> bytes:
     return b"para\0\0\0\0" + struct.pack(">HH", kind, 0) + b"".join(map(_fixed, numbers))
+
+
+def _table(values: Sequence[float]) -> bytes:
+    return struct.pack(">4s4xI", b"curv", len(values)) + struct.pack(
+        f">{len(values)}H", *(round(v * 65535) for v in values)
+    )

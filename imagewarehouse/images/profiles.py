@@ -23,6 +23,7 @@ from imagewarehouse.images.primaries import (
     CODED_CURVES,
     CODED_PRIMARIES,
     HIGH_DYNAMIC_RANGE,
+    Gamma,
     Primaries,
     profile_for,
 )
@@ -96,11 +97,11 @@ _IGNORED = Colours(readable=False)
 def colours_of(image: Image.Image, coded: CodedColours | None = None) -> Colours:
     """What an opened picture says, in the order of the PNG standard: `coded`, profile, sRGB, then gamma and primaries.
 
-    Raises: Unsupported for colours of high dynamic range, which sRGB does not have.
+    Raises: Unsupported for Lab, in a build without LittleCMS.
     """
     mode = pixels_mode(image)
     if coded is not None:
-        return _coded_colours(coded, image.format, mode)
+        return _coded_colours(coded, mode)
     info = image.info
     if mode == "LAB":  # they have a meaning of their own
         return _lab()
@@ -200,9 +201,9 @@ def _lab() -> Colours:
 # --- colours in numbers ----------------------------------------------------------------------------------------------
 
 
-def _coded_colours(coded: CodedColours, name: str | None, mode: str) -> Colours:
-    if standard := HIGH_DYNAMIC_RANGE.get(coded.curve):
-        raise Unsupported(f"{name}: colours of high dynamic range ({standard}) cannot be read here")
+def _coded_colours(coded: CodedColours, mode: str) -> Colours:
+    if coded.primaries in CODED_PRIMARIES and coded.curve in HIGH_DYNAMIC_RANGE:
+        return _numbers_colours(CODED_PRIMARIES[coded.primaries], HIGH_DYNAMIC_RANGE[coded.curve], mode)
     if coded.primaries not in CODED_PRIMARIES or coded.curve not in CODED_CURVES:
         return _IGNORED
     return _numbers_colours(CODED_PRIMARIES[coded.primaries], CODED_CURVES[coded.curve], mode)
@@ -219,7 +220,7 @@ def _png_colours(info: dict[Any, Any], mode: str) -> Colours:
     return _numbers_colours(primaries, exponent, mode)
 
 
-def _numbers_colours(primaries: Primaries, gamma: float | None, mode: str) -> Colours:
+def _numbers_colours(primaries: Primaries, gamma: Gamma, mode: str) -> Colours:
     if mode == "L":  # grey has no primaries
         primaries = BT709
     if primaries == BT709 and gamma is None:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from imagewarehouse.errors import Corrupt, Truncated, Unsupported
 from imagewarehouse.images.orientation import ORIENTATION
+from imagewarehouse.images.profiles import colours_of
 from imagewarehouse.images.tiff_tags import Values, byte_order, first_page
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -98,7 +99,8 @@ def read_tiff(content: bytes) -> Image.Image | None:
         raise Unsupported(f"TIFF: {_described(page)} cannot be read here")
     pixels = _pixels(page, content)
     image = _image(pixels, page)
-    if page.profile is not None:
+    converted = page.alpha is not None and (page.photometric in (_CMYK, _LAB, _ICC_LAB))
+    if page.profile is not None and not converted:
         image.info["icc_profile"] = page.profile
     exif = Image.Exif()
     exif[ORIENTATION] = page.orientation
@@ -395,10 +397,23 @@ def _image(pixels: UInt8Array, page: _Page) -> Image.Image:
     if alpha is None:
         pixels = pixels[:, :, :colours]
         return Image.frombuffer(*_raw(pixels, {1: "L", 3: "RGB", 4: "CMYK"}[colours], page))
-    if colours not in (1, 3) or page.photometric in (_LAB, _ICC_LAB):
-        raise Unsupported("TIFF: transparency beside these colours cannot be read here")
+    if colours == 4 or page.photometric in (_LAB, _ICC_LAB):
+        return _transparent(Image.frombuffer(*_raw(pixels[:, :, :colours], "CMYK", page)), pixels[:, :, colours], page)
     mode = {1: "LA", 3: "RGBA"}[colours] if alpha == _UNASSOCIATED else {1: "La", 3: "RGBa"}[colours]
     return Image.frombuffer(*_raw(pixels[:, :, : colours + 1], mode, page))
+
+
+def _transparent(image: Image.Image, opacity: UInt8Array, page: _Page) -> Image.Image:
+    """Inks or Lab beside transparency: Pillow has no mode for both, so they become sRGB here."""
+    if page.alpha == _ASSOCIATED:
+        raise Unsupported("TIFF: inks or Lab multiplied by their transparency cannot be read here")
+    if page.profile is not None:
+        image.info["icc_profile"] = page.profile
+    conversion = colours_of(image).conversion
+    image = conversion.to_srgb(image) if conversion is not None else image.convert("RGB")
+    image.info.pop("icc_profile", None)
+    image.putalpha(Image.fromarray(np.ascontiguousarray(opacity)))
+    return image
 
 
 Raw = tuple[str, tuple[int, int], bytes, Literal["raw"], str, int, int]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import struct
 
 from imagewarehouse.errors import Corrupt, Truncated
-from imagewarehouse.images.walkers.walking import Ceilings, Extent, Steps, check_frames, check_pixels
+from imagewarehouse.images.walkers.walking import STRAY, Ceilings, Extent, Steps, check_frames, check_pixels
+
+_MAX_STRAY = 4096  # bytes; as of a JPEG
 
 
 def walk_gif(data: bytes, ceilings: Ceilings) -> Extent:
@@ -29,7 +31,7 @@ def walk_gif(data: bytes, ceilings: Ceilings) -> Extent:
     width, height = struct.unpack_from("<HH", data, 6)
     if width and height:  # 0 x 0 leaves the size to the first frame
         check_pixels("GIF", width, height, ceilings)
-    pos, frames = 13 + table_size(data[10]), 0
+    pos, frames, stray = 13 + table_size(data[10]), 0, 0
     while True:
         if pos >= len(data):
             raise Truncated("GIF: the file ends before its trailer")
@@ -37,7 +39,7 @@ def walk_gif(data: bytes, ceilings: Ceilings) -> Extent:
         if block == 0x3B:
             if frames == 0:
                 raise Corrupt("GIF: no picture in it")
-            return Extent(pos + 1, frames)
+            return Extent(pos + 1, frames, (STRAY,) if stray else ())
         if block == 0x21:
             pos = skip_sub_blocks(pos + 2)
         elif block == 0x2C:
@@ -48,5 +50,9 @@ def walk_gif(data: bytes, ceilings: Ceilings) -> Extent:
             frames += 1
             check_frames("GIF", frames, ceilings)
             pos = skip_sub_blocks(pos + 10 + table_size(data[pos + 9]) + 1)
+        elif (
+            block == 0 and stray < _MAX_STRAY
+        ):  # some programs write too many ends of blocks, and readers pass over them
+            pos, stray = pos + 1, stray + 1
         else:
             raise Corrupt(f"GIF: unknown block 0x{block:02x} at byte {pos}")

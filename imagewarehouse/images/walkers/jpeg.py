@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagewarehouse.errors import Corrupt, Truncated
-from imagewarehouse.images.walkers.walking import Ceilings, Extent, Steps, check_pixels
+from imagewarehouse.images.walkers.walking import STRAY, Ceilings, Extent, Steps, check_pixels
 
 Positions = npt.NDArray[np.int64]
 _NOWHERE: Positions = np.empty(0, np.int64)
@@ -90,7 +90,7 @@ def walk_picture(data: bytes, start: int, ceilings: Ceilings, scan_ends: ScanEnd
                 raise Corrupt("JPEG: no picture between its start and its end")
             if scanned * 8 < blocks:  # a block takes a bit at the very least
                 raise Corrupt(f"JPEG: {scanned} bytes of picture data for {blocks} blocks of pixels")
-            return Extent(pos, notes=("stray_bytes",) if stray else ())
+            return Extent(pos, notes=(STRAY,) if stray else ())
         if marker == 0x01 or 0xD0 <= marker <= 0xD7:
             continue
         if marker == 0xD8:

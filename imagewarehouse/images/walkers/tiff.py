@@ -95,6 +95,8 @@ def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
     while pending:
         at, is_page = pending.pop()
         if at in visited:
+            if not is_page:  # it stands in a tag, and again behind another one
+                continue
             raise Corrupt("TIFF: its directories form a loop")
         visited.add(at)
         pages += is_page

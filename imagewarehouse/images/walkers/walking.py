@@ -8,6 +8,7 @@ from imagewarehouse.errors import Corrupt, TooManyFrames, TooManyPixels
 
 # Notes of what beside the pixels was ignored because it cannot be read.
 EXIF, PROFILE, TEXT, OTHER = "unreadable_exif", "unreadable_profile", "unreadable_text", "unreadable_metadata"
+STRAY = "stray_bytes"  # the note of bytes between the parts of a picture that belong to none
 _ANY = 1 << 62
 
 
