@@ -355,6 +355,32 @@ def test_png_says_its_colours_in_numbers(chunks: list[bytes], matrix: Float64Arr
     assert notes_of(content) == ()
 
 
+def png_with_palette(*chunks: bytes) -> bytes:
+    """48 x 40 pixels of four colours, with these chunks behind the palette."""
+    palette = h.chunk(b"PLTE", bytes(range(10, 22)))
+    rows = b"".join(b"\0" + bytes(x * y % 4 for x in range(WIDTH)) for y in range(HEIGHT))
+    return h.png(h.ihdr(WIDTH, HEIGHT, bits=8, colour=3), palette, *chunks, h.chunk(b"IDAT", zlib.compress(rows)))
+
+
+@pytest.mark.parametrize("chunk", [gama(1.0), chrm(*XY_P3), iccp(ADOBE_RGB)], ids=["gAMA", "cHRM", "iCCP"])
+def test_png_colours_behind_the_palette_are_ignored_with_a_note(chunk: bytes) -> None:
+    """As libpng does."""
+    assert (pixels_of(png_with_palette(chunk)) == pixels_of(png_with_palette())).all()
+    assert notes_of(png_with_palette(chunk)) == ("unreadable_profile",)
+
+
+def test_png_transparency_of_more_colours_than_there_are_is_ignored() -> None:
+    plain = pixels_of(png_with_palette())
+    assert (pixels_of(png_with_palette(h.chunk(b"tRNS", bytes(5)))) == plain).all()
+    assert (pixels_of(png_with_palette(h.chunk(b"tRNS", bytes(4)))) == 255).all()
+    assert (pixels_of(h.chunk(b"tRNS", bytes(4)).join(_around_palette(png_with_palette()))) == plain).all()
+
+
+def _around_palette(content: bytes) -> tuple[bytes, bytes]:
+    at = content.index(b"PLTE") - 4
+    return content[:at], content[at:]
+
+
 @pytest.mark.parametrize("chunks", [[gama(0.45455)], [gama(0.4545), chrm(*XY_SRGB)], [cicp(1, 1)], [cicp(2, 2)]])
 def test_png_numbers_that_mean_srgb_change_nothing(chunks: list[bytes]) -> None:
     assert (pixels_of(png(*chunks)) == ramps()).all()

@@ -92,6 +92,8 @@ def open_picture(content: bytes, image_format: str) -> Picture:
     if image_format == "TIFF":
         without_xmp(image)
     if image_format == "PNG":
+        if png_pixels.forget_misplaced(image, content):
+            image.info[NOTES] = (*image.info.get(NOTES, ()), PROFILE)
         return _picture(image, content, coded=png_pixels.coded_colours(content))
     return _picture(image, content)
 

@@ -1,8 +1,12 @@
-"""Of PNG: what Pillow leaves out or takes wrong: transparent colours of less or more than 8 bits, and the chunk cICP."""
+"""Of PNG: what Pillow leaves out or takes wrong.
+
+Transparent colours of less or more than 8 bits, the chunk cICP, and chunks in a place where nobody else heeds them.
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,6 +17,7 @@ from imagewarehouse.images.profiles import CodedColours
 _STEP = {"L;2": 85, "L;4": 17}  # Pillow spreads greys of 2 and 4 bits over 0-255, but not the transparent one
 _HIGH_BYTES, _LOW_BYTES = "RGB;16B", "RGB;16L"
 _MAX_CHUNKS = 100
+_BEFORE_PALETTE = {b"iCCP": "icc_profile", b"sRGB": "srgb", b"gAMA": "gamma", b"cHRM": "chromaticity"}  # Pillow's names
 
 
 def raw_mode(image: Image.Image) -> str:
@@ -44,6 +49,33 @@ def _without_colour(image: Image.Image, content: bytes, transparent: tuple[int, 
     del image.info["transparency"]
     image.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
     return image
+
+
+def forget_misplaced(image: Image.Image, content: bytes) -> bool:
+    """Leave out of an opened PNG what libpng, and so browsers, pass over: colours behind the palette, and a list of
+    transparent colours in front of the palette or longer than that. Gives whether colours were left out."""
+    found = list(_chunks(content))
+    kinds = [kind for kind, _ in found]
+    palette = kinds.index(b"PLTE") if b"PLTE" in kinds else len(kinds)
+    late = [name for kind, name in _BEFORE_PALETTE.items() if kind in kinds[palette:]]
+    for name in late:
+        image.info.pop(name, None)
+    if image.mode == "P" and b"tRNS" in kinds:
+        at = kinds.index(b"tRNS")
+        if at < palette or (palette < at and found[at][1] > found[palette][1] // 3):
+            image.info.pop("transparency", None)
+    return bool(late)
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, int]]:
+    """Kind and length of the chunks in front of the pixels."""
+    at = 8
+    for _ in range(_MAX_CHUNKS):
+        length, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        if kind in (b"IDAT", b""):
+            return
+        yield kind, length
+        at += 12 + length
 
 
 def coded_colours(content: bytes) -> CodedColours | None:
