@@ -206,6 +206,20 @@ def test_tiff_floating_point(kind: str, order: str) -> None:
     assert_shows(tiff((GREY * 400 - 100).astype(kind), order=order, tags=named), GREY[:, :, 0])
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_floating_point_as_differences_of_its_bits(order: str) -> None:
+    bits = GREY.view("u8")
+    content = tiff(bits, order=order, deflate=True, differences=True, tags={339: (3, [3])})
+    assert_shows(content, GREY[:, :, 0])
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_tiff_signed_samples_have_the_range_of_their_type(bits: int) -> None:
+    """TIFF 6.0, SMinSampleValue: what is not named is all of it."""
+    values = np.rint(GREY * ((1 << bits) - 1)) - (1 << bits - 1)
+    assert_shows(tiff(values.astype(f"i{bits // 8}")), GREY[:, :, 0])
+
+
 def test_tiff_signed_samples_whose_range_is_named() -> None:
     named: t.Tags = {340: (8, [-1000]), 341: (8, [3000])}
     assert_shows(tiff(whole(GREY * 4 - 1, "i2", 1000), tags=named), GREY[:, :, 0])
@@ -261,9 +275,6 @@ REFUSED_TIFF = {
     "float-whose-range-is-not-named": tiff((GREY * 65535).astype("f4")),
     "float-below-0": tiff((GREY - 0.5).astype("f4")),
     "not-a-number": tiff(np.full_like(GREY, np.nan).astype("f4")),
-    "signed-8": tiff(whole(GREY - 0.5, "i1", 255)),
-    "signed-16": tiff(whole(GREY - 0.5, "i2", 65535)),
-    "signed-32": tiff(whole(GREY, "i4", 1 << 30)),
     "12-bit-differences": tiff(whole(GREY, "u2", 4095), bits=12, deflate=True, tags={317: (3, [2])}),
     "itu-lab": tiff(whole(COLOURS, "u1", 255), 10),
     "log-luv": tiff(whole(COLOURS, "u2", 65535), 32845),
@@ -718,6 +729,19 @@ def cdef(channels: Sequence[tuple[int, int, int]]) -> tuple[bytes, bytes]:
     return b"cdef", struct.pack(">H", len(channels)) + b"".join(struct.pack(">HHH", *channel) for channel in channels)
 
 
+def test_jpeg_2000_of_colours_in_another_order() -> None:
+    """Also where a palette has them."""
+    blue_first = [(0, 0, 3), (1, 0, 1), (2, 0, 2)]
+    content = saved_jp2(whole(COLOURS[:, :, [2, 0, 1]], "u1", 255))
+    assert_shows(jp2_with_boxes(content, cdef(blue_first)), COLOURS, 1.01)
+    table = np.random.default_rng(2).integers(0, 256, (256, 3), dtype=np.uint8)
+    indices = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    palette = struct.pack(">HB3B", 256, 3, 7, 7, 7) + table[:, [2, 0, 1]].tobytes()
+    mapping = b"".join(bytes((0, 0, 1, column)) for column in range(3))
+    boxes = (b"pclr", palette), (b"cmap", mapping), (b"colr", b"\1\0\0\0\0\0\x10"), cdef(blue_first)
+    assert_shows(jp2_with_boxes(saved_jp2(indices), *boxes), table[indices] / 255)
+
+
 def test_jpeg_2000_of_grey_whose_channel_belongs_to_the_whole_image() -> None:
     content = saved_jp2(whole(np.dstack([GREY, ALPHA]), "u1", 255))
     content = jp2_with_boxes(content, cdef([(0, 0, 0), (1, 1, 0)]))
@@ -725,7 +749,7 @@ def test_jpeg_2000_of_grey_whose_channel_belongs_to_the_whole_image() -> None:
 
 
 CHANNELS = {
-    "in-another-order": ((0, 0, 3), (1, 0, 2), (2, 0, 1)),
+    "twice-the-same": ((0, 0, 3), (1, 0, 2), (2, 0, 3)),
     "multiplied-by-their-alpha": ((0, 0, 1), (1, 0, 2), (2, 2, 0)),
 }
 

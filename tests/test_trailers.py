@@ -42,7 +42,32 @@ def preview_in_exif(length: int) -> bytes:
     return behind.segment(0xE1, b"Exif\0\0" + exif)
 
 
+IPTC = b"\x1c\2\0\0\2\0\2" + b"\x1c\2\x78\0\5hello"
+
+
+def part_of_fotostation(kind: int, data: bytes) -> bytes:
+    return data + struct.pack(">HI", kind, len(data) + 10) + b"\xa1\xb2\xc3\xd4"
+
+
+def of_photo_mechanic(data: bytes) -> bytes:
+    return data + struct.pack(">I", len(data)) + b"cbipcbbl"
+
+
+def preview_of_minolta() -> bytes:
+    """Its first byte is another one, and a few bytes stand behind its end."""
+    at = SMALL.index(b"\xff\xdb")  # without JFIF, as there
+    preview = b"\0\xd8" + SMALL[at:] + bytes(5)
+    return behind.with_segments(h.JPEG, preview_in_exif(len(preview))) + bytes(300) + preview
+
+
 TRAILERS = {
+    "photo-mechanic": (h.JPEG + of_photo_mechanic(IPTC), ["editor_trailer"]),
+    "fotostation": (
+        h.JPEG + b"".join(part_of_fotostation(*part) for part in ((4, SMALL), (3, SMALL), (1, IPTC), (2, bytes(40)))),
+        ["editor_trailer"],
+    ),
+    "padding-and-fotostation": (h.JPEG + bytes(70) + part_of_fotostation(1, IPTC), ["editor_trailer", "padding"]),
+    "preview-of-minolta": (preview_of_minolta(), ["padding", "preview"]),
     "mpo": (behind.with_index(h.JPEG, h.JPEG), ["mpf"]),
     "mpo-of-three": (behind.with_index(h.JPEG, SMALL, h.PROGRESSIVE), ["mpf"]),
     "mpo-with-padding": (behind.with_index(h.JPEG, bytes(3000) + h.JPEG) + b"\xff" * 99, ["padding", "mpf"]),
@@ -147,6 +172,29 @@ def test_what_is_not_understood_is_noted_where_the_operator_lets_it_pass() -> No
     assert notes_of(h.JPEG + h.ZIP, limits) == ("trailing_data",)
     assert notes_of(behind.with_index(h.JPEG, h.JPEG)[:-50], limits) == ("trailing_data",)
     assert notes_of(h.JPEG, limits) == ()
+
+
+@pytest.mark.parametrize(
+    "trailer",
+    [
+        pytest.param(of_photo_mechanic(b"<script>"), id="photo-mechanic-of-a-script"),
+        pytest.param(of_photo_mechanic(IPTC + b"<script>"), id="photo-mechanic-with-a-script"),
+        pytest.param(of_photo_mechanic(b"\x1c\2\x78\0\x08<script>"), id="photo-mechanic-with-a-script-in-a-record"),
+        pytest.param(IPTC + b"\x7f\xff\xff\xffcbipcbbl", id="photo-mechanic-longer-than-the-file"),
+        pytest.param(b"xy" + of_photo_mechanic(IPTC), id="bytes-in-front-of-photo-mechanic"),
+        pytest.param(part_of_fotostation(1, b"<script>"), id="fotostation-of-a-script"),
+        pytest.param(part_of_fotostation(2, bytes(300)), id="fotostation-with-large-settings"),
+        pytest.param(part_of_fotostation(4, SMALL + b"x"), id="fotostation-with-bytes-behind-its-picture"),
+        pytest.param(part_of_fotostation(4, SMALL[:-2]), id="fotostation-with-half-a-picture"),
+        pytest.param(part_of_fotostation(9, IPTC), id="fotostation-of-an-unknown-type"),
+        pytest.param(part_of_fotostation(1, IPTC) * 11, id="fotostation-of-11-parts"),
+        pytest.param(struct.pack(">HI", 1, 0) + b"\xa1\xb2\xc3\xd4", id="fotostation-of-no-bytes"),
+        pytest.param(preview_of_minolta()[-400:], id="preview-of-which-nothing-speaks"),
+    ],
+)
+def test_an_editors_trailer_that_is_none_is_refused(trailer: bytes) -> None:
+    with pytest.raises(TrailingData):
+        notes_of(h.JPEG + trailer)
 
 
 def test_a_second_picture_that_nothing_names_is_refused() -> None:

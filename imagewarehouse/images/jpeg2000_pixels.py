@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -29,11 +29,12 @@ _SPREAD = [min(255, max(0, round((value - 64) * 255 / 128))) for value in range(
 
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """A file as Pillow reads it right: its bytes; whether its values are to be spread; its palette, if it has one."""
+    """A file as Pillow reads it right: its bytes, whether its values are to be spread, palette and order of its colours."""
 
     content: bytes
     spread: bool = False
     palette: bytes | None = None  # red, green and blue of each colour
+    order: tuple[int, ...] = ()  # of red, green and blue among its components, where it is another one
 
 
 def readable(content: bytes) -> Readable:
@@ -42,18 +43,21 @@ def readable(content: bytes) -> Readable:
     if stream is None:
         return Readable(content)
     _refuse_arrangement(stream.frame)
-    palette = _check_header(dict(_header_boxes(content)), len(stream.frame.components))
+    palette, order = _check_header(dict(_header_boxes(content)), len(stream.frame.components))
     if palette is not None:
         return Readable(content, False, palette)
     if not stream.frame.deep or len(stream.frame.components) == 1:
-        return Readable(content)
-    return _without_depth(content, stream)
+        return Readable(content, order=order)
+    return replace(_without_depth(content, stream), order=order)
 
 
 def finished(image: Image.Image, form: Readable) -> Image.Image:
     """A loaded picture with the right colours."""
     if form.palette is not None:
         image.putpalette(form.palette)
+    if form.order:
+        bands = image.split()
+        image = Image.merge(image.mode, [*(bands[number] for number in form.order), *bands[3:]])
     return image.point(_SPREAD * len(image.getbands())) if form.spread else image
 
 
@@ -84,16 +88,20 @@ def _header_boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         return
 
 
-def _check_header(header: dict[bytes, bytes], components: int) -> bytes | None:
-    """The palette. Raises: Unsupported."""
+def _check_header(header: dict[bytes, bytes], components: int) -> tuple[bytes | None, tuple[int, ...]]:
+    """The palette, if there is one; and the order of red, green and blue, if it is another one. Raises: Unsupported."""
     colour = header.get(b"colr", b"")
     space = int.from_bytes(colour[3:7], "big") if colour[:1] == b"\1" else None
     if space is not None and space not in (*_COLOURS, *_BILEVEL):
         raise Unsupported(f"JPEG 2000: colours of kind {space} cannot be read here")
     palette = _palette(header, components, space) if b"pclr" in header else None
-    if b"cdef" in header:
-        _check_channels(header[b"cdef"], 3 if palette is not None else components, space)
-    return palette
+    if b"cdef" not in header:
+        return palette, ()
+    order = _channels(header[b"cdef"], 3 if palette is not None else components, space)
+    if palette is not None and order:
+        colours = [palette[number::3] for number in order]
+        palette = bytes(value for colour in zip(*colours, strict=True) for value in colour)
+    return palette, order
 
 
 def _palette(header: dict[bytes, bytes], components: int, space: int | None) -> bytes:
@@ -108,8 +116,9 @@ def _palette(header: dict[bytes, bytes], components: int, space: int | None) -> 
     return colours
 
 
-def _check_channels(table: bytes, channels: int, space: int | None) -> None:
-    """T.800, I.5.3.6: of each channel its number, its type, and which colour it is, from 1 on. Raises: Unsupported."""
+def _channels(table: bytes, channels: int, space: int | None) -> tuple[int, ...]:
+    """T.800, I.5.3.6: of each channel its number, its type, and which colour it is, from 1 on. Gives where red, green and blue
+    are, if they are not the first ones in this order. Raises: Unsupported."""
     (number,) = struct.unpack_from(">H", table.ljust(2, b"\0"))
     found = set(struct.iter_unpack(">HHH", table[2 : 2 + 6 * number].ljust(6 * number, b"\0")))
     colours = _COLOURS.get(space, 0) if space is not None else 0
@@ -120,8 +129,13 @@ def _check_channels(table: bytes, channels: int, space: int | None) -> None:
     opacity = {(channel, _OPACITY, _WHOLE_IMAGE) for channel in range(colours, channels)}
     # Some say of the same one that the colours are multiplied by it, and that they are not.
     both = {(channel, _MULTIPLIED, whole) for channel, _, whole in opacity & found}
-    if not found <= usual | opacity | both:
-        raise Unsupported("JPEG 2000: channels in this order or of this kind cannot be read here")
+    others = found - opacity - both
+    if others <= usual:
+        return ()
+    order = {colour - 1: channel for channel, kind, colour in others if kind == 0}
+    if len(others) == 3 and space in (None, _SRGB) and set(order) == set(order.values()) == {0, 1, 2}:
+        return tuple(order[colour] for colour in range(3))
+    raise Unsupported("JPEG 2000: channels in this order or of this kind cannot be read here")
 
 
 def _without_depth(content: bytes, stream: Codestream) -> Readable:

@@ -323,8 +323,8 @@ def _samples(page: _Page, block: UInt8Array, columns: int, together: int) -> Sam
     order = ">" if predictor == 3 else page.order
     stored = np.ascontiguousarray(block).view(f"{order}{letter}{size}").reshape(rows, columns, together)
     if predictor == 2:
-        if page.kind == _FLOAT:
-            raise Unsupported("TIFF: floating-point samples with differences of integers cannot be read here")
+        if page.kind == _FLOAT:  # libtiff takes their bits for whole numbers
+            return stored.view(f"{order}u{size}").cumsum(axis=1, dtype=f"u{size}").view(f"f{size}")
         return stored.cumsum(axis=1, dtype=f"{letter}{size}")
     if predictor not in (1, 3) or (predictor == 3 and page.kind != _FLOAT):
         raise Unsupported(f"TIFF: predictor {predictor} cannot be read here")
@@ -334,9 +334,9 @@ def _samples(page: _Page, block: UInt8Array, columns: int, together: int) -> Sam
 class _Scale:
     """Samples as 0-255.
 
-    An unsigned sample has its whole range, as TIFF 6.0 says. A signed or floating-point one has none: its range is what the
-    file names (SMinSampleValue, SMaxSampleValue), or 0 to 1 where every floating-point sample lies in it. Whatever else would
-    be guessed, and is refused.
+    The range of a sample is what the file names (SMinSampleValue, SMaxSampleValue), else all that its type has, as TIFF 6.0
+    says. For a floating-point one that makes no sense: it is 0 to 1 where every sample lies in it. Whatever else would be
+    guessed, and is refused.
     """
 
     def __init__(self, page: _Page) -> None:
@@ -347,7 +347,7 @@ class _Scale:
         if page.range is not None and all(map(np.isfinite, page.range)) and page.range[0] < page.range[1]:
             self.low, self.high = page.range
         elif page.kind == _SIGNED:
-            raise Unsupported("TIFF: signed samples whose range the file does not name cannot be read here")
+            self.low, self.high = -(2.0 ** (page.bits - 1)), 2.0 ** (page.bits - 1) - 1
         if page.photometric not in (_WHITE, _GREY, _RGB):
             raise Unsupported(f"TIFF: {_described(page)} cannot be read here")
 

@@ -140,7 +140,8 @@ def walk_tiff(data: bytes, ceilings: Ceilings) -> Extent:
                 if offset + size > len(data):
                     raise Truncated(f"TIFF: picture data reach to byte {offset + size}, {len(data)} are here")
                 end = max(end, offset + size)
-        following = read(pointer, entries_end)
+        # Some programs leave it out where nothing follows.
+        following = read(pointer, entries_end) if entries_end + inline <= len(data) else 0
         if following and (is_page or following < len(data) - entry_size):
             pending.append((following, is_page))
     if len(data) - end <= _TIFF_MAX_PADDING and not any(data[end:]):

@@ -1,4 +1,4 @@
-"""What stands behind the end of a picture: second pictures, films, blocks of a phone, padding.
+"""What stands behind the end of a picture: second pictures, films, blocks of a phone, an editor's notes, padding.
 
 Cameras and phones put such things there, and so does whoever hides a second file in a picture. So it is all or nothing: where
 each part is known and ends where the next one begins, the file's `Extent` ends behind the last one, else behind the
@@ -12,13 +12,15 @@ import struct
 from dataclasses import replace
 from functools import cached_property
 
-from imagewarehouse.errors import ImageRejected
+from imagewarehouse.errors import Corrupt, ImageRejected
+from imagewarehouse.images.walkers.editors import editors_trailer
 from imagewarehouse.images.walkers.jpeg import ScanEnds, metadata_segments, walk_picture
 from imagewarehouse.images.walkers.mp4 import starts_mp4, walk_mp4
 from imagewarehouse.images.walkers.samsung import samsung_trailer, walk_samsung
 from imagewarehouse.images.walkers.walking import Ceilings, Extent
 
 _MAX_PADDING = 1 << 20  # bytes; writers fill up a sector of a disk, a cluster of a card or a block of flash memory
+_MAX_BEHIND_PREVIEW = 16  # bytes, of old cameras
 _MAX_PARTS = 100  # pictures, films and paddings of a file
 _LINE_ENDS = re.compile(rb"(?:\r\n)+")
 
@@ -41,6 +43,7 @@ _GAIN_MAP = (
 def follow_trailers(data: bytes, extent: Extent, ceilings: Ceilings, is_jpeg: bool) -> Extent:
     """`extent`, which ends before `data` do, with what follows there as far as it is understood, and notes about it."""
     behind, stop = extent.end, len(data)
+    pictures = _Pictures(data, ceilings) if is_jpeg else None
     notes: list[str] = []
     try:
         # Samsung's directory is found from the end of the file, and says where the whole of it begins.
@@ -51,9 +54,11 @@ def follow_trailers(data: bytes, extent: Extent, ceilings: Ceilings, is_jpeg: bo
             notes += walk_samsung(data, found)
             notes += ["padding"] if found.stop < stop else []
             stop = found.start
+        if pictures is not None and (start := editors_trailer(data, behind, stop, pictures.end_of)) is not None:
+            notes.append("editor_trailer")
+            stop = start
     except (ImageRejected, struct.error):
         return extent
-    pictures = _Pictures(data, ceilings) if is_jpeg else None
     pos = behind
     for _ in range(_MAX_PARTS):
         if pos == stop:
@@ -74,10 +79,14 @@ def _part(data: bytes, pos: int, stop: int, pictures: _Pictures | None) -> tuple
     """Where the part at `pos` ends, and notes about it; `pos` itself where nothing is there that is known."""
 
     def starts(at: int) -> bool:
-        return pictures is not None and (data.startswith(b"\xff\xd8\xff", at) or starts_mp4(data, at))
+        return pictures is not None and (
+            data.startswith(b"\xff\xd8\xff", at) or starts_mp4(data, at) or pictures.altered_preview(at, stop)
+        )
 
     if pictures is not None and starts_mp4(data, pos):
         return walk_mp4(data, pos, stop), ["motion_photo"]
+    if pictures is not None and pictures.altered_preview(pos, stop):
+        return stop, ["preview"]
     if pictures is not None and starts(pos):
         return pictures.walk(pos)
     end = _padding_end(data, pos, min(stop, pos + _MAX_PADDING + 1))
@@ -104,6 +113,28 @@ class _Pictures:
         notes = self._reasons(pos, end)
         return (end, notes) if notes else (pos, [])
 
+    def end_of(self, pos: int) -> int:
+        if not self._data.startswith(b"\xff\xd8\xff", pos):
+            raise Corrupt(f"JPEG: no picture at byte {pos}")
+        return walk_picture(self._data, pos, self._ceilings, self._scan_ends).end
+
+    def altered_preview(self, pos: int, stop: int) -> bool:
+        """Whether all up to `stop` is a preview as Minolta's cameras wrote it: its first byte is another one, and EXIF says its
+        length, with a few bytes behind its end."""
+        if not self._data.startswith(b"\xd8\xff\xdb", pos + 1) or not self._lengths_in_exif(stop - pos):
+            return False
+        preview = b"\xff" + self._data[pos + 1 : stop]
+        try:
+            end = walk_picture(preview, 0, self._ceilings, ScanEnds(preview)).end
+        except ImageRejected:
+            return False
+        return len(preview) - end <= _MAX_BEHIND_PREVIEW
+
+    def _lengths_in_exif(self, length: int) -> bool:
+        stored = struct.pack("<I", length), struct.pack(">I", length)
+        exif = [segment for segment in self._of_first if segment.startswith(b"Exif\0\0")]
+        return any(each in segment for segment in exif for each in stored)
+
     def _reasons(self, pos: int, end: int) -> list[str]:
         """What says that this picture belongs to the first one. Two pictures glued together belong to nobody."""
         notes = []
@@ -114,11 +145,9 @@ class _Pictures:
             notes.append("gain_map")
         if not notes and any(name in segment for segment in self._of_first for name in _CONTAINER):
             notes.append("second_picture")
-        if not notes:  # the notes of cameras' makers are all different, but they say how long their preview is
-            lengths = struct.pack("<I", end - pos), struct.pack(">I", end - pos)
-            exif = [segment for segment in self._of_first if segment.startswith(b"Exif\0\0")]
-            if any(length in segment for segment in exif for length in lengths):
-                notes.append("preview")
+        # The notes of cameras' makers are all different, but they say how long their preview is.
+        if not notes and self._lengths_in_exif(end - pos):
+            notes.append("preview")
         return notes
 
     @cached_property
