@@ -118,7 +118,7 @@ bench-filled: $(VENV)/.dev ## Measure the service with a million rows and object
 bench-check: $(VENV)/.dev ## Measure the check of an image against an older commit (ARGS="--against COMMIT")
 	$(BIN)/python -m benchmarks.check $(ARGS)
 
-bench-formats: $(VENV)/.dev ## Measure memory and time of decoding 12 and 50 megapixels of each format (about ten minutes)
+bench-formats: $(VENV)/.dev ## Measure memory and time of decoding 2, 12 and 50 megapixels of each format (three minutes)
 	$(BIN)/python -m benchmarks.formats $(ARGS)
 
 collections: $(VENV)/.dev ## Hold real image files against ImageMagick; ARGS='FOLDER...' (Debian: imagemagick, libvips-tools)

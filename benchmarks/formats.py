@@ -1,4 +1,4 @@
-"""`python -m benchmarks.formats`: memory and time of decoding a picture of 12 and of 50 megapixels in each format.
+"""`python -m benchmarks.formats`: memory and time of decoding a picture of 2, 12 and 50 megapixels in each format.
 
 Each is judged and decoded in a process of its own, as the check and the classifier do: `check_image`, then `decode_rgb` for a
 model of 224 x 224. `--side 4000` stands for a model that needs every pixel. The pictures are grain like a photograph's; those
@@ -28,7 +28,7 @@ from imagewarehouse.limits import Limits
 from tools.heif_files import heic_grid
 from tools.image_seeds import saved
 
-SIZES = {12: (4032, 3024), 50: (8064, 6048)}
+SIZES = {2: (1632, 1224), 12: (4032, 3024), 50: (8064, 6048)}
 TILE = 512
 
 
@@ -75,7 +75,7 @@ KINDS: dict[str, Callable[[Image.Image], bytes]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--megapixels", type=int, action="append", choices=list(SIZES), help="default: both")
+    parser.add_argument("--megapixels", type=int, action="append", choices=list(SIZES), help="default: all of them")
     parser.add_argument("--kind", action="append", choices=list(KINDS), help="default: all")
     parser.add_argument("--side", type=int, default=224, help="of the model's input (default: %(default)s)")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)

@@ -36,7 +36,11 @@ def _metadata() -> str:
         " `imagewarehouse/metadata.py`. The key is `(event_time, request_id)`.\n\n"
         + _table(("name", "type", "nullable", "set by", "meaning"), rows)
         + "\nTypes: `timestamp` is in microseconds, UTC (in attributes and JSON: ISO 8601 with `Z`). The names of the other"
-        " types say what they are. A rejected request has no values for the fields of steps that it did not reach.\n"
+        " types say what they are. A rejected request has no values for the fields of steps that it did not reach.\n\n"
+        "`width` and `height` mean the same for every format: those of the picture as it is stored, before it is turned"
+        " upright (by EXIF, by TIFF's orientation, by the boxes of HEIC and AVIF) and behind a crop that the file asks for."
+        " A photo that a phone took upright may so have a width that is larger than its height. Of several frames they are"
+        " those of the first one; of a GIF those of its canvas, widened to its first frame.\n"
     )
 
 
