@@ -178,14 +178,14 @@ def test_tiff_further_samples(bits: int, planar: bool) -> None:
             judged(file(inks, t.CMYK, t.ASSOCIATED))
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 12, 16])
 @pytest.mark.parametrize("values", [65535, 255], ids=["16-bit-colours", "8-bit-colours"])
 def test_tiff_colour_maps(bits: int, values: int) -> None:
     """A map whose values are at most 255 is one of 8 bits, written by an old program: libtiff's rule."""
     entries = np.random.default_rng(bits).random((1 << bits, 3))
     entries[0] = 1  # so that the larger values are there
     stored = whole(entries, "u2", values)
-    indices = whole(GREY, "u1", (1 << bits) - 1)
+    indices = whole(GREY, "u1" if bits <= 8 else "u2", (1 << bits) - 1)
     content = tiff(indices, t.PALETTE, bits=bits, tags={320: (3, stored.T.ravel().tolist())})
     assert_shows(content, stored[indices[:, :, 0]] / values)
 
@@ -727,6 +727,13 @@ def jp2_of_steps(content: bytes, *steps: tuple[int, int]) -> bytes:
 
 def cdef(channels: Sequence[tuple[int, int, int]]) -> tuple[bytes, bytes]:
     return b"cdef", struct.pack(">H", len(channels)) + b"".join(struct.pack(">HHH", *channel) for channel in channels)
+
+
+@pytest.mark.parametrize("profile", [b"", b"abc"])
+def test_jpeg_2000_whose_profile_has_no_bytes(profile: bytes) -> None:
+    content = saved_jp2(whole(COLOURS, "u1", 255))
+    facts = assert_shows(jp2_with_boxes(content, (b"colr", b"\2\0\0" + profile)), COLOURS, 1.01)
+    assert facts.notes == (("unreadable_profile",) if profile else ())
 
 
 def test_jpeg_2000_of_colours_in_another_order() -> None:

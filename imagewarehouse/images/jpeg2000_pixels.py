@@ -23,6 +23,7 @@ _COLOURS = {_CMYK: 4, _SRGB: 3, _GREY: 1, _YCC: 3}
 _OPACITY, _MULTIPLIED, _WHOLE_IMAGE = 1, 2, 0  # of a channel: its type, and what it belongs to
 _SIGNED = 0x80
 _MOST_BITS = 16
+_LEAST_COLOUR = 7  # bytes of a box that Pillow asks for
 # A picture whose depth is said to be one bit more than it is has the middle half of all values: 64 to 192.
 _SPREAD = [min(255, max(0, round((value - 64) * 255 / 128))) for value in range(256)]
 
@@ -43,7 +44,12 @@ def readable(content: bytes) -> Readable:
     if stream is None:
         return Readable(content)
     _refuse_arrangement(stream.frame)
-    palette, order = _check_header(dict(_header_boxes(content)), len(stream.frame.components))
+    header = dict(_header_boxes(content))
+    if (
+        len(header.get(b"colr", bytes(_LEAST_COLOUR))) < _LEAST_COLOUR
+    ):  # a profile without bytes, which Pillow stumbles over
+        content = content.replace(b"colr", b"free", 1)
+    palette, order = _check_header(header, len(stream.frame.components))
     if palette is not None:
         return Readable(content, False, palette)
     if not stream.frame.deep or len(stream.frame.components) == 1:

@@ -172,8 +172,8 @@ def _refuse(page: _Page) -> None:
         raise Corrupt(f"TIFF: {page.width} x {page.height} pixels")
     if page.samples < colours and not (page.photometric == _YCBCR and page.samples == 1):
         raise Corrupt(f"TIFF: {page.samples} samples a pixel where its colours take {colours}")
-    if page.photometric == _PALETTE and page.bits > 8:
-        raise Unsupported("TIFF: colour maps of more than 256 colours cannot be read here")
+    if page.photometric == _PALETTE and (page.bits > 16 or page.kind != _UNSIGNED):
+        raise Unsupported("TIFF: colour maps of more than 65,536 colours cannot be read here")
     if page.photometric == _PALETTE and len(page.colour_map) < 3 << page.bits:
         raise Corrupt("TIFF: its colour map is missing or too short")
     if page.kind not in (_UNSIGNED, _SIGNED, _FLOAT):
@@ -213,8 +213,8 @@ def _described(page: _Page) -> str:
 # --- bytes ----------------------------------------------------------------------------------------------------------
 
 
-def _pixels(page: _Page, content: bytes) -> UInt8Array:
-    """(height, width, colours and alpha) of 0-255."""
+def _pixels(page: _Page, content: bytes) -> Samples:
+    """(height, width, colours and alpha) of 0-255; of 16 bits where they are indices of so many."""
     used = min(page.samples, _COLOURS[page.photometric] + (page.alpha is not None))  # others say nothing of colours
     planes, together = (used, 1) if page.planar else (1, page.samples)
     across, down = page.tile or (page.width, page.rows)
@@ -226,7 +226,7 @@ def _pixels(page: _Page, content: bytes) -> UInt8Array:
     if len(page.offsets) < columns * lines * planes or len(counts) < columns * lines * planes:
         raise Corrupt(f"TIFF: {len(page.offsets)} strips or tiles, its size asks for {columns * lines * planes}")
     scale = _Scale(page)
-    pixels = np.empty((page.height, page.width, used), np.uint8)
+    pixels: Samples = np.empty((page.height, page.width, used), np.uint16 if _many_colours(page) else np.uint8)
     for plane in range(planes):
         target = pixels[:, :, plane : plane + 1] if page.planar else pixels
         first = plane * columns * lines
@@ -241,6 +241,11 @@ def _pixels(page: _Page, content: bytes) -> UInt8Array:
             samples = _samples(page, block, across, together)
             part[:] = scale(samples[: part.shape[0], : part.shape[1], : part.shape[2]])
     return pixels
+
+
+def _many_colours(page: _Page) -> bool:
+    """Whether its samples are indices of 16 bits."""
+    return page.photometric == _PALETTE and page.bits > 8
 
 
 def _unpacked(
@@ -351,8 +356,10 @@ class _Scale:
         if page.photometric not in (_WHITE, _GREY, _RGB):
             raise Unsupported(f"TIFF: {_described(page)} cannot be read here")
 
-    def __call__(self, samples: Samples) -> UInt8Array:
+    def __call__(self, samples: Samples) -> Samples:
         page = self.page
+        if _many_colours(page):
+            return samples
         if page.kind == _UNSIGNED:
             if page.bits % 8:
                 most = (1 << page.bits) - 1
@@ -380,7 +387,7 @@ class _Scale:
 # --- colours --------------------------------------------------------------------------------------------------------
 
 
-def _image(pixels: UInt8Array, page: _Page) -> Image.Image:
+def _image(pixels: Samples, page: _Page) -> Image.Image:
     colours = _COLOURS[page.photometric]
     if page.photometric == _YCBCR:
         if page.subsampled or page.own_ycbcr or page.alpha is not None:
@@ -424,8 +431,9 @@ def _raw(pixels: UInt8Array, mode: str, page: _Page) -> Raw:
     return mode, (page.width, page.height), np.ascontiguousarray(pixels).tobytes(), "raw", mode, 0, 1
 
 
-def _from_map(pixels: UInt8Array, page: _Page) -> UInt8Array:
+def _from_map(pixels: Samples, page: _Page) -> UInt8Array:
     """(height, width, 3 + extra) of 0-255. Values of at most 255 are 8-bit ones, which old programs wrote: libtiff's rule."""
     entries = np.array(page.colour_map[: 3 << page.bits], np.uint32).reshape(3, -1).T
     table = (entries if entries.max() <= 255 else entries >> 8).astype(np.uint8)
-    return np.concatenate([table[pixels[:, :, 0]], pixels[:, :, 1:]], axis=2)
+    others = pixels[:, :, 1:] >> max(0, page.bits - 8) if _many_colours(page) else pixels[:, :, 1:]
+    return np.concatenate([table[pixels[:, :, 0]], others.astype(np.uint8)], axis=2)
