@@ -213,11 +213,25 @@ def test_tiff_floating_point_as_differences_of_its_bits(order: str) -> None:
     assert_shows(content, GREY[:, :, 0])
 
 
-@pytest.mark.parametrize("bits", [8, 16, 32])
-def test_tiff_signed_samples_have_the_range_of_their_type(bits: int) -> None:
-    """TIFF 6.0, SMinSampleValue: what is not named is all of it."""
-    values = np.rint(GREY * ((1 << bits) - 1)) - (1 << bits - 1)
-    assert_shows(tiff(values.astype(f"i{bits // 8}")), GREY[:, :, 0])
+def test_tiff_colours_of_high_dynamic_range() -> None:
+    """White is 1, and brighter is white, too: as Photoshop and OpenEXR have it. Grey may be any measurement."""
+    bright = COLOURS.copy()
+    bright[:4] *= 7
+    bright[4, :3] = -0.1
+    assert_shows(tiff(bright.astype("f4"), t.RGB, rows=5), bright.clip(0, 1))
+    for samples in ((COLOURS * 255).astype("f4"), (COLOURS * 2).astype("f4")):
+        assert_unsupported(tiff(samples, t.RGB, rows=5), "TIFF")
+    assert_unsupported(tiff(bright[:, :, :1].astype("f4"), rows=5), "TIFF")
+
+
+@pytest.mark.parametrize("layout", ["one-strip", "strips", "tiles"])
+def test_tiff_of_webp(layout: str) -> None:
+    """As GDAL writes aerial pictures: each strip or tile is a WebP."""
+    samples = whole(COLOURS, "u1", 255)
+    assert_shows(tiff(samples, t.RGB, webp=True, **LAYOUTS[layout]), COLOURS)
+    content = tiff(samples, t.RGB, webp=True, tags={257: (4, [HEIGHT + 1]), 278: (4, [HEIGHT + 1])})
+    with pytest.raises(Corrupt, match="a WebP of"):
+        judged(content)
 
 
 def test_tiff_signed_samples_whose_range_is_named() -> None:
@@ -275,6 +289,9 @@ REFUSED_TIFF = {
     "float-whose-range-is-not-named": tiff((GREY * 65535).astype("f4")),
     "float-below-0": tiff((GREY - 0.5).astype("f4")),
     "not-a-number": tiff(np.full_like(GREY, np.nan).astype("f4")),
+    "signed-8": tiff(whole(GREY - 0.5, "i1", 255)),
+    "signed-16": tiff(whole(GREY - 0.5, "i2", 65535)),
+    "signed-32": tiff(whole(GREY, "i4", 1 << 30)),
     "12-bit-differences": tiff(whole(GREY, "u2", 4095), bits=12, deflate=True, tags={317: (3, [2])}),
     "itu-lab": tiff(whole(COLOURS, "u1", 255), 10),
     "log-luv": tiff(whole(COLOURS, "u2", 65535), 32845),

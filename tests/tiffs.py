@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 KINDS = {"u": 1, "i": 2, "f": 3}  # numpy's letter -> SampleFormat
 WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, CMYK, YCBCR, LAB, ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
@@ -26,6 +28,7 @@ def tiff(
     planar: bool = False,
     deflate: bool = False,
     differences: bool = False,
+    webp: bool = False,
     rows: int | None = None,
     tile: tuple[int, int] | None = None,
     tags: Tags | None = None,
@@ -43,10 +46,10 @@ def tiff(
                     block = np.pad(block, ((0, down - block.shape[0]), (0, across - block.shape[1]), (0, 0)))
                 if differences:
                     block = np.diff(block, axis=1, prepend=np.zeros_like(block[:, :1]))
-                data = _packed(block, bits, order)
+                data = _webp(block) if webp else _packed(block, bits, order)
                 blocks.append(zlib.compress(data) if deflate else data)
     entries: dict[int, tuple[int, Sequence[Any] | bytes]] = {
-        256: (4, [width]), 257: (4, [height]), 258: (3, [bits] * count), 259: (3, [8 if deflate else 1]),
+        256: (4, [width]), 257: (4, [height]), 258: (3, [bits] * count), 259: (3, [50001 if webp else 8 if deflate else 1]),
         277: (3, [count]), 284: (3, [2 if planar else 1]), 339: (3, [KINDS[samples.dtype.kind]] * count),
         317: (3, [2 if differences else 1]),
     }  # fmt: skip
@@ -54,6 +57,12 @@ def tiff(
         entries[262] = (3, [photometric])
     entries |= {322: (4, [across]), 323: (4, [down])} if tile else {278: (4, [down])}
     return _file(entries | dict(tags or {}), blocks, (324, 325) if tile else (273, 279), order, big)
+
+
+def _webp(block: np.ndarray[Any, Any]) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(block).save(out, "WEBP", lossless=True)
+    return out.getvalue()
 
 
 def _packed(block: np.ndarray[Any, Any], bits: int, order: str) -> bytes:

@@ -24,7 +24,7 @@ from imagewarehouse.images.tiff_tags import Values, byte_order, first_page
 UInt8Array = npt.NDArray[np.uint8]
 Samples = npt.NDArray[Any]  # (rows, columns, samples) as stored: any type of number
 
-_RAW, _LZW, _OLD_JPEG, _JPEG = 1, 5, 6, 7
+_RAW, _LZW, _OLD_JPEG, _JPEG, _WEBP = 1, 5, 6, 7, 50001
 _FAX = (2, 3, 4, 32771)
 _BYTES = (
     _RAW,
@@ -43,6 +43,7 @@ _NAMES = {4: "transparency masks", 10: "ITU Lab", 32803: "colour filter arrays",
 _ASSOCIATED, _UNASSOCIATED, _COREL = 1, 2, 999
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _MAX_SAMPLES = 16
+_BEYOND_WHITE = 0.25  # of all samples that are not black: brighter than white, or darker than black
 _GROUP = 1 << 21  # bytes of samples that are unpacked at a time: large enough for numpy, small beside the picture
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -95,7 +96,8 @@ def read_tiff(content: bytes) -> Image.Image | None:
     _refuse(page)
     if _right_in_pillow(page, content):
         return None
-    if page.compression not in _BYTES:
+    webp = page.compression == _WEBP and page.photometric == _RGB and (page.bits, page.planar) == (8, False)
+    if page.compression not in _BYTES and not (webp and page.samples in (3, 4)):
         raise Unsupported(f"TIFF: {_described(page)} cannot be read here")
     pixels = _pixels(page, content)
     image = _image(pixels, page)
@@ -240,6 +242,7 @@ def _pixels(page: _Page, content: bytes) -> Samples:
             part = target[top : top + down, left : left + across]
             samples = _samples(page, block, across, together)
             part[:] = scale(samples[: part.shape[0], : part.shape[1], : part.shape[2]])
+    scale.check()
     return pixels
 
 
@@ -263,6 +266,10 @@ def _unpacked(
             data = data.translate(_REVERSED) if page.fill_order == 2 else data
             yield number, np.frombuffer(data, np.uint8).reshape(rows, row_bytes)
         return
+    if page.compression == _WEBP:
+        for number, (offset, length, rows) in enumerate(blocks):
+            yield number, _webp(page, content[offset : offset + length], rows, row_bytes)
+        return
     # Blocks that are equally high, many at a time: only the last strip may be lower.
     start = 0
     while start < len(blocks):
@@ -276,6 +283,14 @@ def _unpacked(
         for number in range(start, end):
             yield number, group[(number - start) * height : (number - start + 1) * height]
         start = end
+
+
+def _webp(page: _Page, block: bytes, height: int, row_bytes: int) -> UInt8Array:
+    """A block that is a whole WebP picture, as GDAL writes them; Pillow's libtiff does not know it."""
+    with Image.open(io.BytesIO(block), formats=["WEBP"]) as image:
+        if image.size != (row_bytes // page.samples, height):
+            raise Corrupt(f"TIFF: a WebP of {image.width} x {image.height} pixels in a block of {height} rows")
+        return np.asarray(image.convert("RGB" if page.samples == 3 else "RGBA")).reshape(height, row_bytes)
 
 
 def _libtiff(page: _Page, blocks: Sequence[bytes], height: int, row_bytes: int) -> UInt8Array:
@@ -339,20 +354,22 @@ def _samples(page: _Page, block: UInt8Array, columns: int, together: int) -> Sam
 class _Scale:
     """Samples as 0-255.
 
-    The range of a sample is what the file names (SMinSampleValue, SMaxSampleValue), else all that its type has, as TIFF 6.0
-    says. For a floating-point one that makes no sense: it is 0 to 1 where every sample lies in it. Whatever else would be
-    guessed, and is refused.
+    An unsigned sample has its whole range, as TIFF 6.0 says. So should a signed one, but programs write pictures of unsigned
+    ones as signed: its range is what the file names (SMinSampleValue, SMaxSampleValue). That of a floating-point one is the
+    same, or 0 to 1 where every sample lies in it; of red, green and blue where most do, since pictures of high dynamic range
+    have white at 1. Whatever else would be guessed, and is refused.
     """
 
     def __init__(self, page: _Page) -> None:
         self.page = page
         self.low, self.high = 0.0, 1.0
+        self.lit, self.beyond = 0, 0  # samples that are not black, and those of them beyond 0 to 1
         if page.kind == _UNSIGNED:
             return
         if page.range is not None and all(map(np.isfinite, page.range)) and page.range[0] < page.range[1]:
             self.low, self.high = page.range
         elif page.kind == _SIGNED:
-            self.low, self.high = -(2.0 ** (page.bits - 1)), 2.0 ** (page.bits - 1) - 1
+            raise Unsupported("TIFF: signed samples whose range the file does not name cannot be read here")
         if page.photometric not in (_WHITE, _GREY, _RGB):
             raise Unsupported(f"TIFF: {_described(page)} cannot be read here")
 
@@ -378,10 +395,17 @@ class _Scale:
         if page.kind == _FLOAT and not np.isfinite(samples).all():
             raise Unsupported("TIFF: samples that are no number cannot be read here")
         values: npt.NDArray[np.floating] = samples.astype(np.float64 if samples.dtype.itemsize == 8 else np.float32)
-        if page.range is None and ((values < self.low) | (values > self.high)).any():
-            raise Unsupported("TIFF: floating-point samples beyond 0 to 1, whose range the file does not name")
+        if page.range is None:
+            self.lit += int(np.count_nonzero(values))
+            self.beyond += int(np.count_nonzero((values < self.low) | (values > self.high)))
         scaled: UInt8Array = ((values - self.low) * (255 / (self.high - self.low)) + 0.5).clip(0, 255).astype(np.uint8)
         return scaled
+
+    def check(self) -> None:
+        """Once all samples were scaled. Raises: Unsupported."""
+        most = self.lit * _BEYOND_WHITE if self.page.photometric == _RGB else 0
+        if self.beyond > most:
+            raise Unsupported("TIFF: floating-point samples beyond 0 to 1, whose range the file does not name")
 
 
 # --- colours --------------------------------------------------------------------------------------------------------
