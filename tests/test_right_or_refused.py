@@ -17,7 +17,7 @@ import pytest
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
-from imagewarehouse.errors import Corrupt, ImageRejected, Unsupported
+from imagewarehouse.errors import Corrupt, ImageRejected, TooManyPixels, Unsupported
 from imagewarehouse.images.decoding import ImageFacts, InputSpec, check_and_decode, check_image, decode_rgb
 from imagewarehouse.images.formats import FORMATS, sniff
 from imagewarehouse.limits import Limits
@@ -195,6 +195,29 @@ def test_tiff_colour_map_with_transparency() -> None:
     indices, tags = whole(GREY, "u1", 255), {320: (3, whole(entries, "u2", 65535).T.ravel().tolist()), 338: (3, [2])}
     content = tiff(np.dstack([indices, whole(ALPHA, "u1", 255)]), t.PALETTE, tags=tags)
     assert_shows(content, over_white(entries[indices[:, :, 0]], ALPHA), 2.5)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(tiff(np.zeros((1, 1, 5), "u1"), t.CMYK, tags={338: (3, [2])}), id="inks-with-alpha"),
+        pytest.param(tiff(np.zeros((1, 1, 4), "u1"), t.LAB, tags={338: (3, [2])}), id="lab-with-alpha"),
+        pytest.param(tiff(np.zeros((1, 1, 1), "u2"), t.PALETTE, tags={320: (3, [0] * 196_608)}), id="many-colours"),
+    ],
+)
+def test_tiff_that_takes_much_memory_has_fewer_pixels(content: bytes) -> None:
+    for tag, value in ((256, 26_000), (257, 1000)):
+        content = content.replace(struct.pack("<HHII", tag, 4, 1, 1), struct.pack("<HHII", tag, 4, 1, value))
+    with pytest.raises(TooManyPixels):
+        decode_rgb(content, InputSpec(8, 8), "TIFF")
+    with pytest.raises(TooManyPixels):
+        check_image(content, FORMATS["TIFF"], Limits())
+
+
+def test_tiff_of_a_large_webp() -> None:
+    content = tiff(np.zeros((2500, 2000, 3), "u1"), t.RGB, webp=True)
+    with pytest.raises(TooManyPixels):
+        check_image(content, FORMATS["TIFF"], Limits())
 
 
 @pytest.mark.parametrize("kind", ["f2", "f4", "f8"])

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from imagewarehouse.errors import Corrupt, Truncated, Unsupported
+from imagewarehouse.errors import Corrupt, TooManyPixels, Truncated, Unsupported
 from imagewarehouse.images.orientation import ORIENTATION
 from imagewarehouse.images.profiles import colours_of
 from imagewarehouse.images.tiff_tags import Values, byte_order, first_page
@@ -44,6 +44,8 @@ _ASSOCIATED, _UNASSOCIATED, _COREL = 1, 2, 999
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _MAX_SAMPLES = 16
 _BEYOND_WHITE = 0.25  # of all samples that are not black: brighter than white, or darker than black
+_MOST_OF_COSTLY = 25_000_000  # pixels; they take 12 to 20 bytes each while they are decoded
+_MOST_OF_WEBP = 4_000_000  # pixels of a block, at 19 bytes; GDAL writes 65,536
 _GROUP = 1 << 21  # bytes of samples that are unpacked at a time: large enough for numpy, small beside the picture
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
@@ -99,10 +101,14 @@ def read_tiff(content: bytes) -> Image.Image | None:
     webp = page.compression == _WEBP and page.photometric == _RGB and (page.bits, page.planar) == (8, False)
     if page.compression not in _BYTES and not (webp and page.samples in (3, 4)):
         raise Unsupported(f"TIFF: {_described(page)} cannot be read here")
+    costly = _many_colours(page) or _inks_or_lab_with_alpha(page)
+    if costly and page.width * page.height > _MOST_OF_COSTLY:
+        raise TooManyPixels(
+            f"TIFF: {page.width} x {page.height} pixels of this kind, at most {_MOST_OF_COSTLY} are read"
+        )
     pixels = _pixels(page, content)
     image = _image(pixels, page)
-    converted = page.alpha is not None and (page.photometric in (_CMYK, _LAB, _ICC_LAB))
-    if page.profile is not None and not converted:
+    if page.profile is not None and not _inks_or_lab_with_alpha(page):
         image.info["icc_profile"] = page.profile
     exif = Image.Exif()
     exif[ORIENTATION] = page.orientation
@@ -251,6 +257,10 @@ def _many_colours(page: _Page) -> bool:
     return page.photometric == _PALETTE and page.bits > 8
 
 
+def _inks_or_lab_with_alpha(page: _Page) -> bool:
+    return page.alpha is not None and page.photometric in (_CMYK, _LAB, _ICC_LAB)
+
+
 def _unpacked(
     page: _Page, content: bytes, blocks: Sequence[tuple[int, int, int]], row_bytes: int
 ) -> Iterator[tuple[int, UInt8Array]]:
@@ -288,6 +298,8 @@ def _unpacked(
 def _webp(page: _Page, block: bytes, height: int, row_bytes: int) -> UInt8Array:
     """A block that is a whole WebP picture, as GDAL writes them; Pillow's libtiff does not know it."""
     with Image.open(io.BytesIO(block), formats=["WEBP"]) as image:
+        if image.width * image.height > _MOST_OF_WEBP:
+            raise TooManyPixels(f"TIFF: a WebP of {image.width} x {image.height} pixels inside")
         if image.size != (row_bytes // page.samples, height):
             raise Corrupt(f"TIFF: a WebP of {image.width} x {image.height} pixels in a block of {height} rows")
         return np.asarray(image.convert("RGB" if page.samples == 3 else "RGBA")).reshape(height, row_bytes)
@@ -428,7 +440,7 @@ def _image(pixels: Samples, page: _Page) -> Image.Image:
     if alpha is None:
         pixels = pixels[:, :, :colours]
         return Image.frombuffer(*_raw(pixels, {1: "L", 3: "RGB", 4: "CMYK"}[colours], page))
-    if colours == 4 or page.photometric in (_LAB, _ICC_LAB):
+    if _inks_or_lab_with_alpha(page):
         return _transparent(Image.frombuffer(*_raw(pixels[:, :, :colours], "CMYK", page)), pixels[:, :, colours], page)
     mode = {1: "LA", 3: "RGBA"}[colours] if alpha == _UNASSOCIATED else {1: "La", 3: "RGBa"}[colours]
     return Image.frombuffer(*_raw(pixels[:, :, : colours + 1], mode, page))
