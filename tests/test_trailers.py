@@ -21,6 +21,7 @@ from imagewarehouse.limits import Limits
 from tests import hostile as h
 from tests.test_mutations import judge, search
 from tools import trailer_seeds as behind
+from tools.trailer_seeds import IPTC, of_photo_mechanic, part_of_fotostation
 
 SMALL = h.saved(h.picture(width=24, height=16), "JPEG")
 FILM = behind.film()
@@ -40,17 +41,6 @@ def preview_in_exif(length: int) -> bytes:
     note = b"MAKER\0\0\0" + struct.pack("<HHHII", 1, 0x0104, 4, 1, length) + bytes(4)
     exif = struct.pack("<4sIHHHIIIHHHIII", b"II*\0", 8, 1, 0x8769, 4, 1, 26, 0, 1, 0x927C, 7, len(note), 44, 0) + note
     return behind.segment(0xE1, b"Exif\0\0" + exif)
-
-
-IPTC = b"\x1c\2\0\0\2\0\2" + b"\x1c\2\x78\0\5hello"
-
-
-def part_of_fotostation(kind: int, data: bytes) -> bytes:
-    return data + struct.pack(">HI", kind, len(data) + 10) + b"\xa1\xb2\xc3\xd4"
-
-
-def of_photo_mechanic(data: bytes) -> bytes:
-    return data + struct.pack(">I", len(data)) + b"cbipcbbl"
 
 
 def preview_of_minolta() -> bytes:

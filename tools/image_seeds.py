@@ -24,6 +24,7 @@ from tools.heif_files import (
     GAIN_MAP,
     HeifFile,
     auxiliary,
+    box,
     coded,
     crop,
     heic,
@@ -284,6 +285,9 @@ def _jpeg() -> dict[str, bytes]:
         ) + bytes(16) + behind.film(),
         "behind-samsung": baseline + behind.samsung(
             behind.TIME_OF_DAY, (0x0A30, b"MotionPhoto_Data", behind.film()), (0x0B41, b"SingeShot_DepthMap_1", _noise(90))),
+        "behind-fotostation": baseline + b"".join(
+            behind.part_of_fotostation(*part) for part in ((4, thumbnail), (1, behind.IPTC), (2, bytes(40)))),
+        "behind-photo-mechanic": baseline + behind.of_photo_mechanic(),
         "behind-padding": baseline + b"\xff" * 40,
         "stray-bytes": _with_segments(baseline, _segment(0xFE, b"hi"), b"\1\2\xff\0\3"),
         "everything": _with_segments(
@@ -683,6 +687,11 @@ def _tiff() -> dict[str, bytes]:
         "cmyk-of-16-bits": _page(samples=4, bits=16, photometric=5), "lab": _page(samples=3, photometric=8),
         "planar": _page(samples=3, photometric=2, planar=True),
         "planar-deflate": _page(samples=3, photometric=2, planar=True, compression=8),
+        "planar-ycbcr": _page(samples=3, photometric=6, planar=True, extra={530: (_SHORT, (1, 1))}),
+        "24-bits": _page(samples=3, bits=24, photometric=2), "palette-of-16-bits": _page(bits=16, photometric=3),
+        "cmyk-alpha": _page(samples=5, photometric=5, extra={338: (_SHORT, (2,))}),
+        "lab-alpha": _page(samples=4, photometric=8, extra={338: (_SHORT, (2,))}),
+        "webp": _page(samples=3, photometric=2, compression=50001, rows=13, data=saved(_picture("RGB", 21, 13), "WEBP")),
         "planar-tiled": _page((40, 30), samples=3, photometric=2, planar=True, tile=(16, 16)),
         "tiled": _page((40, 30), samples=3, photometric=2, tile=(16, 16)),
         "tiled-deflate": _page((40, 30), samples=4, photometric=2, tile=(32, 16), compression=8),
@@ -842,6 +851,7 @@ def _heif() -> dict[str, bytes]:
         "alpha": _heif_with_alpha(),
         "several": _heif_of_several(),
         "in-meta": single.content(picture, in_meta=True),
+        "samsung": still + box(b"sefd", behind.samsung(behind.TIME_OF_DAY)),
         "open-end": still[:at] + bytes(4) + still[at + 4 :],
         "free-boxes": still + struct.pack(">I4s", 20, b"free") + bytes(12) + struct.pack(">I4s", 8, b"skip"),
     }
@@ -857,6 +867,28 @@ def _jp2_with_profile(jp2: bytes) -> bytes:
     body = jp2[header + 8 : colours] + struct.pack(">I4s", len(colour) + 8, b"colr") + colour
     xml = struct.pack(">I4s", len(_XMP) + 8, b"xml ") + _XMP
     return jp2[:header] + struct.pack(">I4s", len(body) + 8, b"jp2h") + body + xml + jp2[end:]
+
+
+def _jp2_with_palette(jp2: bytes) -> bytes:
+    """A palette of 256 colours, whose columns are blue, red and green."""
+    header, end = jp2.index(b"jp2h") - 4, jp2.index(b"jp2c") - 4
+    body = jp2[header + 8 : jp2.index(b"colr") - 4]
+    for kind, data in (
+        (b"colr", struct.pack(">BBBI", 1, 0, 0, 16)),
+        (b"pclr", struct.pack(">HB3B", 256, 3, 7, 7, 7) + _noise(768)),
+        (b"cmap", b"".join(bytes((0, 0, 1, column)) for column in range(3))),
+        (b"cdef", struct.pack(">10H", 3, 0, 0, 3, 1, 0, 1, 2, 0, 2)),
+    ):
+        body += struct.pack(">I4s", len(data) + 8, kind) + data
+    return jp2[:header] + struct.pack(">I4s", len(body) + 8, b"jp2h") + body + jp2[end:]
+
+
+def _deep(jp2: bytes, bits: int) -> bytes:
+    """The same coefficients, said to be of more bits."""
+    changed = bytearray(jp2)
+    at = changed.index(b"\xff\x4f\xff\x51") + 42
+    changed[at : at + 9 : 3] = bytes((bits - 1,)) * 3
+    return bytes(changed)
 
 
 def _jpeg2000() -> dict[str, bytes]:
@@ -882,6 +914,9 @@ def _jpeg2000() -> dict[str, bytes]:
         "offset": saved(plain, "JPEG2000", offset=(5, 3), tile_offset=(2, 1), tile_size=(64, 64)),
         "comment": saved(plain, "JPEG2000", comment="holiday", **stream),
         "profile": _jp2_with_profile(jp2),
+        "of-12-bits": _deep(jp2, 12),
+        "of-12-bits-lossy": _deep(saved(plain, "JPEG2000", irreversible=True), 12),
+        "palette": _jp2_with_palette(saved(_picture("L"), "JPEG2000")),
         "open-end": jp2[:at] + bytes(4) + jp2[at + 4 :],
         "two-streams": jp2 + jp2[at:],
     }  # fmt: skip

@@ -84,4 +84,15 @@ def samsung(*blocks: tuple[int, bytes, bytes]) -> bytes:
     return b"".join(stored) + directory + struct.pack("<I4s", len(directory), b"SEFT")
 
 
+IPTC = b"\x1c\2\0\0\2\0\2" + b"\x1c\2\x78\0\5hello"
+
+
+def part_of_fotostation(kind: int, data: bytes) -> bytes:
+    return data + struct.pack(">HI", kind, len(data) + 10) + b"\xa1\xb2\xc3\xd4"
+
+
+def of_photo_mechanic(data: bytes = IPTC) -> bytes:
+    return data + struct.pack(">I", len(data)) + b"cbipcbbl"
+
+
 TIME_OF_DAY = (0x0A01, b"Image_UTC_Data", b"1500000000000")
