@@ -29,7 +29,8 @@ _JPEG_FRAMES = {0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical", 0x
 class Picture:
     """A file that was opened; `load` decodes it.
 
-    `width` and `height`: pixels as stored, before any turn, behind a crop (AVIF's `clap`). `mode`: Pillow's.
+    `width` and `height`: pixels as stored, before any turn, behind a crop (AVIF's `clap`). `mode`: Pillow's. `jpeg2000`: what
+    is still to be done with a loaded one.
     """
 
     image: Image.Image
