@@ -6,28 +6,52 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Sequence
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from imagewarehouse.errors import ObjectStoreRefused, ObjectStoreUnavailable, TooLarge, UriNotReadable, WrongImageId
-from imagewarehouse.ids import event_time, new_request_id
+from imagewarehouse.errors import (
+    ObjectStoreRefused,
+    ObjectStoreUnavailable,
+    RowStoreUnavailable,
+    TooLarge,
+    UriNotReadable,
+    WarehouseError,
+    WrongImageId,
+)
+from imagewarehouse.ids import event_time, new_request_id, utc_now
+from imagewarehouse.kudu.clients.connecting import connect
+from imagewarehouse.kudu.clients.interface import KuduSettings
 from imagewarehouse.metadata import ACCEPTED, FAILED
+from imagewarehouse.nifi.codec import event_attributes
 from imagewarehouse.objects.batching import LARGEST_BATCH, PACKED_BELOW, groups
 from imagewarehouse.objects.images import ImageStore, NewPicture
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
 from imagewarehouse.objects.packs import PackPicture, make_pack, read_pack
-from imagewarehouse.places import PackedPlace
+from imagewarehouse.places import Known, PackedPlace
+from imagewarehouse.rows.kudu_locations import KuduLocations, image_locations
+from imagewarehouse.rows.locations import FirstPlaces, SqliteLocations, locations_of
+from imagewarehouse.rows.store import GroupCommit
+from imagewarehouse.standalone.local_kudu import LocalKudu
 from imagewarehouse.steps.event import Facts, ImageEvent, Origin, Problem, Sender
 from imagewarehouse.steps.outcome import FAILURE, REFUSED, RETRY, SUCCESS, Outcome
+from imagewarehouse.steps.recording import RecordImages
 from imagewarehouse.steps.storing import StoreImages
+from tests.conftest import Hosted, until
 from tests.pictures import numbered
-from tests.test_steps import NOBODY, WAITS, AnImage
+from tests.running import Service, post
+from tests.test_steps import NOBODY, WAITS, AnImage, Rows
 
 MOMENT = datetime(2026, 11, 30, 23, 59, 59, 123456, timezone.utc)
 DAY = "2026-11-30"
@@ -247,3 +271,183 @@ def test_the_second_object_of_a_batch_fails_alone_and_the_next_try_completes_it(
     for outcome, content in zip(outcomes, SMALL, strict=True):
         assert objects.get(outcome.event.storage_uri or "", 10_000) == content
     assert len({place(outcome.event.storage_uri).pack for outcome in outcomes}) == len(keys(objects)) > 1
+
+
+# --- rows and places ----------------------------------------------------------------------------------------------
+
+
+class Places:
+    """A table of places that keeps its errors for who asks."""
+
+    def __init__(self, error: WarehouseError | None = None) -> None:
+        self.error = error
+        self.asked: list[Mapping[str, str]] = []
+
+    def add(self, places: Mapping[str, str]) -> None:
+        self.asked.append(places)
+        if self.error is not None:
+            raise self.error
+
+
+def recording(images: Sequence[AnImage], places: Any, rows: Rows) -> list[Outcome]:
+    return RecordImages(GroupCommit(rows), "a node", places=places).process(images)
+
+
+PACKED = str(PackedPlace("file:///objects/batches/2026-11-30/ab.tar", 512, 100))
+
+
+def test_only_images_in_packs_cost_a_place_and_all_of_a_batch_cost_one_call() -> None:
+    places, rows = Places(), Rows()
+    recording([image(SMALL[0], storage_uri="file:///objects/ab/abcd.jpg"), image(SMALL[1])], places, rows)
+    assert places.asked == []
+    recording([image(content, storage_uri=PACKED) for content in SMALL], places, rows)
+    assert places.asked == [{sha256(content): PACKED for content in SMALL}]
+    assert len(rows.rows) == 2 + len(SMALL)
+
+
+@pytest.mark.parametrize(("sender", "way"), [(NOBODY, RETRY), (WAITS, REFUSED)])
+def test_no_row_is_written_whose_place_is_not_known(sender: Sender, way: str) -> None:
+    rows, places = Rows(), Places(RowStoreUnavailable("away"))
+    alone, in_a_pack = image(SMALL[0], sender), image(SMALL[1], sender, storage_uri=PACKED)
+    outcomes = recording([alone, in_a_pack], places, rows)
+    assert [outcome.way for outcome in outcomes] == [SUCCESS, way]
+    assert [row.request_id for row in rows.rows] == [alone.event.request_id]
+    if way == RETRY:
+        assert outcomes[1].event is in_a_pack.event
+
+
+def test_the_table_is_opened_for_the_first_place(tmp_path: Path) -> None:
+    path = tmp_path / "rows.duckdb.locations"
+    places = FirstPlaces(lambda: SqliteLocations(path))
+    places.close()
+    assert not path.exists()
+    places.add({"a": PACKED})
+    opened = SqliteLocations(path)
+    assert opened.find(["a"]) == {"a": Known(PACKED)}
+    opened.close()
+    places.close()
+
+
+def test_images_wait_for_a_table_that_cannot_be_opened(tmp_path: Path) -> None:
+    path = tmp_path / "rows.duckdb.locations"
+    path.mkdir()
+    rows, places = Rows(), FirstPlaces(lambda: SqliteLocations(path))
+    came = image(SMALL[0], storage_uri=PACKED)
+    assert [outcome.way for outcome in recording([came], places, rows)] == [RETRY]
+    path.rmdir()
+    assert [outcome.way for outcome in recording([came], places, rows)] == [SUCCESS]
+    places.close()
+
+
+def test_put_kudu_record_writes_places_beside_the_local_database(hosted: Callable[..., Hosted], tmp_path: Path) -> None:
+    host = hosted("PutKuduRecord", {"Local Database": str(tmp_path / "rows.duckdb")})
+    attributes = attributes_of(image(SMALL[0]))
+    assert host.transform(b"", attributes).relationship == "success"
+    assert not (tmp_path / "rows.duckdb.locations").exists()
+    assert host.transform(b"", {**attributes, "storage_uri": PACKED}).relationship == "success"
+    found = SqliteLocations(locations_of(tmp_path / "rows.duckdb"))
+    assert found.find([sha256(SMALL[0])]) == {sha256(SMALL[0]): Known(PACKED)}
+    found.close()
+
+
+def test_put_kudu_record_writes_places_into_kudu(hosted: Callable[..., Hosted], kudu: LocalKudu) -> None:
+    table = f"packed_{uuid.uuid4().hex}"
+    writer = connect(KuduSettings(kudu.masters))
+    host = hosted("PutKuduRecord", {"Kudu Masters": kudu.masters, "Table Name": table})
+    attributes = attributes_of(image(SMALL[0]))
+    assert host.transform(b"", attributes).relationship == "success"
+    assert f"{table}_locations" not in writer.tables()
+    assert host.transform(b"", {**attributes, "storage_uri": PACKED}).relationship == "success"
+    (row,) = writer.scan(table, ["image_id", "storage_uri"]).to_pylist()
+    assert row == {"image_id": sha256(SMALL[0]), "storage_uri": PACKED}
+    places = KuduLocations(writer, image_locations(f"{table}_locations"))
+    assert places.find([sha256(SMALL[0])]) == {sha256(SMALL[0]): Known(PACKED)}
+    for made in (table, f"{table}_locations"):
+        writer.drop(made)
+    writer.close()
+
+
+def attributes_of(image: AnImage) -> dict[str, str]:
+    return event_attributes(image.event)
+
+
+# --- the whole service --------------------------------------------------------------------------------------------
+
+
+class Sent:
+    """Requests that were acknowledged, by their key: which picture each brought."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._lock = threading.Lock()
+        self.acknowledged: dict[str, bytes] = {}
+
+    def send(self, key: str, content: bytes) -> None:
+        """One try. What is not acknowledged has to be sent again, under the same key."""
+        headers = {"Content-Type": "image/jpeg", "Idempotency-Key": key}
+        with suppress(OSError, HTTPException):
+            if post(self._service.images_url, content, headers, timeout=10).status == 202:
+                with self._lock:
+                    self.acknowledged[key] = content
+
+    def check(self) -> tuple[int, int]:
+        """Each request has one row, and its bytes are at both places: that of the row and that of the table. Gives how many
+        rows are of images in packs, and how many packs there are.
+        """
+        data = self._service.data
+        rows = self._service.rows("SELECT request_id, status, image_id, storage_uri FROM image_events")
+        assert sorted(row["request_id"] for row in rows) == sorted(self.acknowledged)
+        objects = ImageStore(open_store(Location.parse(str(data / "objects"))))
+        table = SqliteLocations(locations_of(data / "rows.duckdb"))
+        known = table.find(row["image_id"] for row in rows)
+        table.close()
+        packed = 0
+        for row in rows:
+            content = self.acknowledged[row["request_id"]]
+            assert (row["status"], row["image_id"]) == ("classified", sha256(content))
+            assert objects.get(row["storage_uri"], 10_000) == content
+            if PackedPlace.parse(row["storage_uri"]):
+                packed += 1
+                assert objects.get(known[row["image_id"]].uri, 10_000) == content
+        return packed, len(list(objects.store.list("batches")))
+
+
+def test_a_burst_becomes_packs_and_every_picture_is_at_its_place(tmp_path: Path) -> None:
+    pictures = [numbered(n % 250) for n in range(300)]  # some come twice
+    with Service(tmp_path / "data", {"store.pack": "true"}) as service:
+        sent = Sent(service)
+        with ThreadPoolExecutor(24) as pool:
+            list(pool.map(sent.send, (new_request_id(utc_now()) for _ in pictures), pictures))
+        assert len(sent.acknowledged) == 300
+        assert until(lambda: service.count() == 300, 60, every=0.2)
+        packed, packs = sent.check()
+    assert packed > 100
+    assert packs < packed / 2
+
+
+def test_a_service_that_is_killed_again_and_again_loses_no_picture_and_points_nowhere(tmp_path: Path) -> None:
+    kills, each = 20, 40
+    service = Service(tmp_path / "data", {"store.pack": "true"})
+    sent = Sent(service)
+    due = {new_request_id(utc_now()): numbered(n % 700) for n in range(kills * each)}
+    under_way = 0
+    for number in range(kills):
+        service.start()
+        batch = [key for key in due if key not in sent.acknowledged][:each]
+        killed = threading.Timer(0.02 + 0.01 * number, service.kill)
+        with ThreadPoolExecutor(12) as pool:
+            killed.start()
+            list(pool.map(lambda key: sent.send(key, due[key]), batch))
+        killed.join()
+        service.log.close()
+        under_way += 0 < sum(key in sent.acknowledged for key in batch) < each
+    assert under_way > kills / 2, "killed too late or too early to show anything"
+    with service:
+        while rest := [key for key in due if key not in sent.acknowledged]:
+            with ThreadPoolExecutor(12) as pool:
+                list(pool.map(lambda key: sent.send(key, due[key]), rest))
+        assert until(lambda: service.count() == len(due), 60, every=0.2)
+        time.sleep(1)  # a replay that were a second row would come by now
+        packed, packs = sent.check()
+    assert packed > len(due) / 4
+    assert packs > kills
