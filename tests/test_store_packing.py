@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -426,22 +426,23 @@ def test_a_burst_becomes_packs_and_every_picture_is_at_its_place(tmp_path: Path)
 
 
 def test_a_service_that_is_killed_again_and_again_loses_no_picture_and_points_nowhere(tmp_path: Path) -> None:
-    kills, each = 20, 40
+    kills, each = 20, 60
     service = Service(tmp_path / "data", {"store.pack": "true"})
     sent = Sent(service)
-    due = {new_request_id(utc_now()): numbered(n % 700) for n in range(kills * each)}
+    due = {new_request_id(utc_now()): numbered(n % 1000) for n in range(kills * each)}
     under_way = 0
     for number in range(kills):
         service.start()
         batch = [key for key in due if key not in sent.acknowledged][:each]
-        killed = threading.Timer(0.02 + 0.01 * number, service.kill)
+        before = len(sent.acknowledged)
         with ThreadPoolExecutor(12) as pool:
-            killed.start()
-            list(pool.map(lambda key: sent.send(key, due[key]), batch))
-        killed.join()
+            sending = [pool.submit(sent.send, key, due[key]) for key in batch]
+            assert until(lambda: len(sent.acknowledged) > before + 2 * number, 20)  # noqa: B023 - called in this round
+            service.kill()
+            wait(sending)
         service.log.close()
-        under_way += 0 < sum(key in sent.acknowledged for key in batch) < each
-    assert under_way > kills / 2, "killed too late or too early to show anything"
+        under_way += any(key not in sent.acknowledged for key in batch)
+    assert under_way > kills / 2, "killed too late to show anything"
     with service:
         while rest := [key for key in due if key not in sent.acknowledged]:
             with ThreadPoolExecutor(12) as pool:
