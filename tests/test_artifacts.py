@@ -67,7 +67,8 @@ def test_the_lock_names_kudus_client_with_all_it_needs_a_compiler_and_the_server
     found = {(artifact.set, str(artifact)) for artifact in read_lock()}
     assert ("kudu-client", "org.apache.kudu:kudu-client:1.18.1") in found
     assert ("kudu-server", "org.apache.kudu:kudu-binary:1.18.1:linux-x86_64") in found
-    assert sorted(name for name, _ in found) == ["kudu-client"] * 6 + ["kudu-compiler", "kudu-server"]
+    of_kudu = sorted(name for name, _ in found if name.startswith("kudu"))
+    assert of_kudu == ["kudu-client"] * 6 + ["kudu-compiler", "kudu-server"]
 
 
 def test_a_file_is_named_as_the_repository_names_it() -> None:

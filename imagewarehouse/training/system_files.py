@@ -13,6 +13,7 @@ _NAMES = frozenset((
     "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot",  # network storage: Synology, QNAP
     "lost+found", "__pycache__",
 ))  # fmt: skip
+_OF_AN_EXPORT = ".export"  # what `imagewarehouse export` keeps for itself in a folder of images: not worth a line
 _ENDS = (":zone.identifier",)  # where a file came from, as Windows notes it, after a copy to Linux
 
 
@@ -58,5 +59,6 @@ class ImageTree:
     def _is_wanted(self, path: Path) -> bool:
         if not is_system_file(path.name):
             return True
-        self.left_out.add(path.relative_to(self.root).as_posix())
+        if path.name != _OF_AN_EXPORT:
+            self.left_out.add(path.relative_to(self.root).as_posix())
         return False
