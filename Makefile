@@ -83,7 +83,7 @@ kudu: $(CLIENT) ## Fetch the Kudu client
 	@$(BIN)/python -m tools.artifacts kudu-client
 
 nar: $(CLIENT) ## Pack the processors for NiFi, with all they import, into dist
-	@$(BIN)/python -m tools.nar --python $(PYTHON_VERSION) --platform $(PLATFORM) --variant $(VARIANT) --stores '$(STORES)' $(if $(filter no,$(HEIC)),--no-heic) $(ARGS)
+	@$(BIN)/python -m tools.nar --python $(PYTHON_VERSION) --platform $(PLATFORM) --variant $(VARIANT) --stores '$(STORES)' $(if $(filter no,$(HEIC)),--no-heic) $(if $(filter nar,$(MAKECMDGOALS)),$(ARGS))
 
 bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about five minutes)
 	$(BIN)/python -m benchmarks.classify
