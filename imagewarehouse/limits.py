@@ -21,7 +21,7 @@ class Limits:
     """Bytes that decoding one image may take, for formats whose decoder takes more for a pixel than others
     (`imagewarehouse.images.formats` has what was measured). A picture is refused by what its header announces."""
 
-    max_frames: int = 100
+    max_frames: int = 500
     """Frames or pages; only the first is classified. 1 refuses every animation."""
 
     allow_trailing_data: bool = False

@@ -80,7 +80,7 @@ class FilterImageRequest(FlowFileTransform):
         name="Maximum Frames",
         description="Most frames or pages of an animation or a document. Only the first is classified; 1 refuses all others.",
         required=True,
-        default_value="100",
+        default_value="500",
         validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )

@@ -623,17 +623,17 @@ BOMBS: dict[str, Content] = {
 }
 
 FRAMES: dict[str, Content] = {
-    "gif-of-101-frames": gif(gif_frame() * 101),
+    "gif-of-501-frames": gif(gif_frame() * 501),
     "gif-of-10000-frames": lambda: gif(gif_frame() * 10_000),
     "gif-of-a-million-frames": lambda: gif(gif_frame() * 1_000_000),
-    "apng-of-101-frames": apng(101),
+    "apng-of-501-frames": apng(501),
     "apng-of-10000-frames": lambda: apng(10_000),
     "apng-that-claims-2-billion-frames": apng(2, declared=0x7FFFFFFF),
-    "webp-of-101-frames": webp_animation(101),
+    "webp-of-501-frames": webp_animation(501),
     "webp-of-10000-frames": lambda: webp_animation(10_000),
-    "tiff-of-101-pages": tiff_pages(101),
+    "tiff-of-501-pages": tiff_pages(501),
     "tiff-of-10000-pages": lambda: tiff_pages(10_000),
-    "avif-of-101-frames": lambda: animated("AVIF", 101, speed=10),
+    "avif-of-501-frames": lambda: animated("AVIF", 501, speed=10),
     **hostile_pieces.FRAMES,
 }
 
@@ -800,7 +800,7 @@ INSIDE_ENVELOPES = {
     "cut-png": ({"image": b64(PNG[:500]), "type": "image/png"}, "image.truncated"),
     "png-and-script": ({"image": b64(PNG + HTML), "type": "image/png"}, "image.trailing_data"),
     "bomb": ({"image": b64(png(ihdr(60000, 60000), IDAT)), "type": "image/png"}, "image.too_many_pixels"),
-    "101-frames": ({"image": b64(gif(gif_frame() * 101)), "type": "image/gif"}, "image.too_many_frames"),
+    "501-frames": ({"image": b64(gif(gif_frame() * 501)), "type": "image/gif"}, "image.too_many_frames"),
     "corrupt-png": ({"image": b64(png(IHDR)), "type": "image/png"}, "image.corrupt"),
 }
 

@@ -209,8 +209,8 @@ BOMBS: dict[str, Content] = {
 }
 
 FRAMES: dict[str, Content] = {
-    "heic-of-101-pictures": lambda: pictures_side_by_side(101),
-    "jp2-of-101-streams": JP2 + JP2[JP2.index(b"jp2c") - 4 :] * 100,
+    "heic-of-501-pictures": lambda: pictures_side_by_side(501),
+    "jp2-of-501-streams": JP2 + JP2[JP2.index(b"jp2c") - 4 :] * 500,
 }
 
 UNSUPPORTED: dict[str, Content] = {
