@@ -140,9 +140,10 @@ class KuduWriter(Protocol):
         limit: int | None = None,
         since: tuple[str, datetime] | None = None,
         equal: Mapping[str, str] | None = None,
+        until: tuple[str, datetime] | None = None,
     ) -> pa.Table:
-        """Rows of the table, in no order, with `since` those from a time on in this unixtime_micros column, with `equal` those
-        that have these texts in these string columns. Kudu's servers do the choosing.
+        """Rows of the table, in no order, with `since` those from a time on in this unixtime_micros column, with `until` those
+        before it, with `equal` those that have these texts in these string columns. Kudu's servers do the choosing.
 
         For tests and for operators, not for analysts.
         """
