@@ -14,8 +14,6 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from pyarrow import fs
-
 from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable
 from imagewarehouse.images.formats import FORMATS
 from imagewarehouse.objects.location import Location
@@ -161,8 +159,7 @@ class StoredPictures:
 
     def _open(self, location: Location) -> ObjectStore:
         if location not in self._opened:
-            filesystem, root = location.open()
-            if isinstance(filesystem, fs.LocalFileSystem) and not Path(root).is_dir():
+            if location.scheme == "file" and not Path(location.open()[1]).is_dir():
                 # A disk that is not mounted has no pictures, which does not mean that there are none.
                 raise ObjectStoreUnavailable(f"{location} is not there")
             self._opened[location] = open_store(location)
