@@ -61,8 +61,8 @@ class RowsMeant:
         Raises ConfigurationError, RowStoreUnavailable.
         """
         if self._in_kudu():
-            with self._open_kudu(create=create) as table:
-                yield table, None
+            with self._open_kudu(create=create) as opened:
+                yield opened
             return
         from imagewarehouse.rows.locations import SqliteLocations, locations_of
         from imagewarehouse.rows.whole_local import WholeLocal
@@ -92,13 +92,15 @@ class RowsMeant:
         return has_kudu
 
     @contextmanager
-    def _open_kudu(self, *, create: bool) -> Iterator[WholeTable]:
+    def _open_kudu(self, *, create: bool) -> Iterator[tuple[WholeTable, Locations]]:
         from imagewarehouse.cli.kudu.connection import find_cluster
+        from imagewarehouse.rows.kudu_locations import KuduLocations, image_locations, locations_table
         from imagewarehouse.rows.whole_kudu import WholeKudu
 
         cluster = find_cluster(self.masters, self.data, self.backend, self.timeout)
         with cluster.connect(self.table_name) as writer:
-            yield WholeKudu(writer, self.table_name, create=create)
+            places = KuduLocations(writer, image_locations(locations_table(self.table_name)))
+            yield WholeKudu(writer, self.table_name, create=create), places
 
 
 def store_meant(data: Path, store: str | None) -> Location | None:

@@ -20,7 +20,7 @@ from imagewarehouse.rows.kudu import image_events
 from imagewarehouse.rows.whole import Mention, Stretch
 
 _TIME = "event_time"
-_ASKED_ONE_BY_ONE = 4  # images; each is a look through the whole table, as is one look for all of them
+_CHOSEN_BY_KUDU = 1000  # images; of more every row is looked at here
 _WRITTEN_AT_ONCE = 10_000
 _KEY = ("event_time", "request_id")
 
@@ -40,9 +40,9 @@ class WholeKudu:
 
     def of_images(self, image_ids: Collection[str]) -> list[Mention]:
         wanted = frozenset(image_ids)
-        if len(wanted) <= _ASKED_ONE_BY_ONE:
-            return [row for image_id in wanted for row in self._scan(Mention._fields, equal={"image_id": image_id})]
-        return [row for row in self._all() if row.image_id in wanted]
+        if len(wanted) > _CHOSEN_BY_KUDU:
+            return [row for row in self._all() if row.image_id in wanted]
+        return list(self._scan(Mention._fields, one_of=("image_id", sorted(wanted)))) if wanted else []
 
     def of_user(self, source_user: str) -> list[Mention]:
         return list(self._scan(Mention._fields, equal={"source_user": source_user}))
