@@ -55,8 +55,8 @@ class RowsMeant:
     timeout: float
 
     @contextmanager
-    def open(self, *, create: bool = False) -> Iterator[tuple[WholeTable, Locations | None]]:
-        """The rows, and the places of packed pictures. `create`: they need not be there yet.
+    def open(self, *, create: bool = False, look_only: bool = False) -> Iterator[tuple[WholeTable, Locations | None]]:
+        """The rows, and the places of packed pictures. `create`: they need not be there yet. `look_only`: and are not made.
 
         Raises ConfigurationError, RowStoreUnavailable.
         """
@@ -70,7 +70,7 @@ class RowsMeant:
         path = self.database or self.data / "rows.duckdb"
         local, file = WholeLocal(path, create=create), locations_of(path)
         # Not made where there is none: the service makes it, as its own user, with the first pack.
-        locations = SqliteLocations(file) if create or file.exists() else None
+        locations = SqliteLocations(file) if (create and not look_only) or file.exists() else None
         try:
             yield local, locations
         finally:
