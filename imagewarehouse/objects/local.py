@@ -49,6 +49,10 @@ class LocalStore:
         self._parts = f"{root}/{_PARTS}"
         self._folders: set[str] = set()
 
+    @property
+    def folder(self) -> Path:
+        return Path(self._root)
+
     def put_if_absent(self, key: str, content: bytes) -> bool:
         path = self._path(key)
         with self._errors(key):
