@@ -139,7 +139,7 @@ class StoredImages:
         except ObjectMissing:
             return None
         suffix = suffix_in(content[:HEADER], image_id)
-        if suffix is None or len(content) != wanted:
+        if suffix is None or len(content) != wanted or packed.start < HEADER:
             raise ObjectDamaged(f"{packed} is not the image {image_id}")
         return Place(image_id, key, packed.size, suffix, packed.start, content[HEADER:])
 
