@@ -134,7 +134,7 @@ class _OfService:
                 return self._beside.find(wanted)
             if status != 200:
                 raise RowStoreUnavailable(answer.decode("utf-8", "replace"))
-            for image_id, (uri, moment) in orjson.loads(answer).items():
+            for image_id, (uri, moment) in orjson.loads(answer)["known"].items():
                 time = None if moment is None else datetime.fromisoformat(moment.replace("Z", "+00:00"))
                 found[image_id] = Known(uri, time)
         return found

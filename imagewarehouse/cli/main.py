@@ -21,6 +21,7 @@ _COMMANDS = {
     "rows": "imagewarehouse.cli.rows:rows",
     "get": "imagewarehouse.cli.get:get",
     "export": "imagewarehouse.cli.export:export",
+    "pack": "imagewarehouse.cli.pack:pack",
     "flow": "imagewarehouse.cli.flow:flow",
     "model": "imagewarehouse.cli.model:model",
     "train": "imagewarehouse.cli.train:train",

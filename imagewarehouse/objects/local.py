@@ -109,6 +109,16 @@ class LocalStore:
         with self._errors(key), suppress(FileNotFoundError):
             os.unlink(self._path(key))  # noqa: PTH108
 
+    def sync(self, key: str) -> None:
+        """Wait until an object is on the disk, its name too: what a compaction writes may be the only copy then."""
+        with self._errors(key):
+            for path in (self._path(key), self._path(key).rpartition("/")[0]):
+                opened = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(opened)
+                finally:
+                    os.close(opened)
+
     def check_writable(self) -> None:
         """Also removes what killed processes left half written: those of this node that are gone, and whatever is a day old.
 

@@ -1,8 +1,8 @@
 """The places of packed images, beside the embedded rows: a SQLite file that all processes of a machine share.
 
 SQLite and not DuckDB: an image is looked up by its id while others write, and `imagewarehouse pack` moves images beside a
-running service. A commit is not synced to the disk, so that it costs a row nothing. What a power failure takes, the row
-still says, and the next compaction writes it anew.
+running service. Most commits are not synced to the disk, so that they cost a row nothing: what a power failure takes, the
+row still says, and the next compaction writes it anew. A move is synced, because what was in the old place is removed then.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class SqliteLocations:
             "INSERT INTO image_locations (image_id, uri) VALUES (?, ?) ON CONFLICT (image_id) DO UPDATE"
             " SET uri = excluded.uri WHERE uri = ? AND forgotten_at IS NULL",
             [(move.image_id, move.new, move.old) for move in moves],
+            synced=True,
         )
 
     def forget(self, image_ids: Iterable[str], when: datetime) -> None:
@@ -94,9 +95,10 @@ class SqliteLocations:
         with self._lock:
             self._connection.close()
 
-    def _change(self, statement: str, values: Iterable[Sequence[object]]) -> None:
+    def _change(self, statement: str, values: Iterable[Sequence[object]], *, synced: bool = False) -> None:
         """In one transaction."""
         with self._errors():
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 self._connection.executemany(statement, values)
@@ -144,6 +146,9 @@ class ReadLocations:
         self.path = path
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
+
+    def __str__(self) -> str:
+        return str(self.path.resolve())
 
     def find(self, image_ids: Iterable[str]) -> dict[str, Known]:
         with self._lock:

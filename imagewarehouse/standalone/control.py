@@ -110,7 +110,7 @@ class ControlSocket:
         return Response(200, sink.getvalue().to_pybytes(), {"Content-Type": ARROW})
 
     async def _locations(self, image_ids: Sequence[str]) -> Response:
-        """A JSON object: by image_id a list of the place and the time when it was forgotten, or null."""
+        """JSON: the name of the table; what it knows by image_id: the place, and when it was forgotten or null."""
         self._places = self._places or locations(self._processors)
         if self._places is None:
             return _text(409, _ELSEWHERE)
@@ -122,7 +122,9 @@ class ControlSocket:
             image_id: (one.uri, None if one.forgotten_at is None else to_text(one.forgotten_at))
             for image_id, one in known.items()
         }
-        return Response(200, orjson.dumps(found), {"Content-Type": "application/json"})
+        return Response(
+            200, orjson.dumps({"table": str(self._places), "known": found}), {"Content-Type": "application/json"}
+        )
 
 
 def row_store(processors: Iterable[PythonProcessor]) -> LocalRows | KuduRows | None:
