@@ -21,6 +21,7 @@ _COMMANDS = {
     "rows": "imagewarehouse.cli.rows:rows",
     "get": "imagewarehouse.cli.get:get",
     "export": "imagewarehouse.cli.export:export",
+    "pack": "imagewarehouse.cli.pack:pack",
     "forget": "imagewarehouse.cli.forget:forget",
     "backup": "imagewarehouse.cli.backup:backup",
     "restore": "imagewarehouse.cli.backup:restore",
