@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from imagewarehouse.rows.locations import SqliteLocations, locations_of
 from imagewarehouse.rows.reading import read
 from imagewarehouse.standalone.local_kudu import LocalKudu
 from imagewarehouse.standalone.thumbnails import ThumbnailCache
+from tests.conftest import until
 from tests.pictures import numbered
 from tests.row_processes import WRITER, finish, first_line, start
 from tests.running import Service, post
@@ -201,6 +203,40 @@ def test_without_a_table_of_places_a_pack_is_an_error(tmp_path: Path, capsys: py
     assert call(["forget", "--data", str(made.data), "--yes", str(record.image_id)]) == 2
     assert "file:///pack.tar#bytes=512-600 is in a pack, and there is no table of places" in capsys.readouterr().err
     assert len(rows(made.data)) == 1
+
+
+def test_the_bytes_of_a_packed_picture_go_with_the_next_compaction_and_it_may_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    form = {"Content-Type": "image/jpeg"}
+    with Service(tmp_path / "data", {"store.pack": "true"}, {"IMAGEWAREHOUSE_WORKERS": "1"}) as service:
+        contents = [numbered(n) for n in range(40)]
+        with ThreadPoolExecutor(20) as pool:
+            sent = list(pool.map(lambda content: post(service.classify_url, content, form).json(), contents))
+
+        def found() -> list[Path]:
+            return [path for path in service.objects() if contents[gone] in path.read_bytes()]
+
+        packed = [n for n in range(40) if "#bytes=" in sent[n]["storage_uri"]]
+        gone, later = packed[:2]
+        command = ["--data", str(service.data), "--yes"]
+        assert call(["forget", *command, sent[gone]["image_id"], sent[later]["image_id"]]) == 0
+        assert call(["get", "--data", str(service.data), sent[gone]["image_id"]]) == 2
+        # Alone it is an object of its own.
+        assert "#bytes=" not in post(service.classify_url, contents[later], form).json()["storage_uri"]
+        address = f"http://127.0.0.1:{service.images_port}/images/{sent[later]['image_id']}"
+        assert post(address, b"", method="GET").body == contents[later]
+        assert call(["get", "--data", str(service.data), sent[later]["image_id"], "-o", "again.jpg"]) == 0
+        # What is in a pack may have been written this very second.
+        assert until(
+            lambda: call(["pack", "--data", str(service.data), "--older-than", "1s"]) == 0 and not found(), 20, 1
+        )
+        assert post(address, b"", method="GET").body == contents[later]
+        for number in set(range(40)) - {gone}:
+            assert call(["get", "--data", str(service.data), sent[number]["image_id"], "-o", "one.jpg"]) == 0
+            assert Path("one.jpg").read_bytes() == contents[number]
+        assert service.count() == 39
 
 
 # --- asking, saying, refusing -------------------------------------------------------------------------------------

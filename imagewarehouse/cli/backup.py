@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagewarehouse.amounts import counted, file_size
+from imagewarehouse.cli.getting import settings_of
 from imagewarehouse.cli.keeping import RowsMeant, keeping_options, store_meant
 from imagewarehouse.errors import ConfigurationError
 
@@ -28,7 +29,9 @@ _MISSING_AFTER = "missing-pictures.txt"
     "--no-objects", is_flag=True, help="Without the list of the store's objects, and the look for what is missing."
 )
 @keeping_options
-def backup(out: Path, models: tuple[Path, ...], no_objects: bool, store: str | None, **rows: Any) -> None:
+def backup(
+    out: Path, models: tuple[Path, ...], no_objects: bool, store: str | None, settings: tuple[str, ...], **rows: Any
+) -> None:
     """Back up rows, places of packed pictures and models into a new folder, with a list of the pictures.
 
     The pictures themselves are not copied: docs/forgetting.md says how. The service may run. OUT gets its name once it is
@@ -50,7 +53,7 @@ def backup(out: Path, models: tuple[Path, ...], no_objects: bool, store: str | N
     from imagewarehouse.keeping.manifest import MISSING
 
     meant = RowsMeant(**rows)
-    wanted = Wanted(_models(models, meant.data), store_meant(meant.data, store), not no_objects)
+    wanted = Wanted(_models(models, meant.data), store_meant(meant.data, store), not no_objects, settings_of(settings))
     with meant.open() as (table, places):
         manifest = make_backup(out, table, places, wanted, lambda: datetime.now(timezone.utc), _say)
     click.echo(f"{out}: {_described(manifest)}")
@@ -70,7 +73,14 @@ def backup(out: Path, models: tuple[Path, ...], no_objects: bool, store: str | N
 @click.option("--dry-run", is_flag=True, help="Check the backup and say what is in it; change nothing.")
 @keeping_options
 def restore(
-    folder: Path, models: Path | None, merge: bool, no_objects: bool, dry_run: bool, store: str | None, **rows: Any
+    folder: Path,
+    models: Path | None,
+    merge: bool,
+    no_objects: bool,
+    dry_run: bool,
+    store: str | None,
+    settings: tuple[str, ...],
+    **rows: Any,
 ) -> None:
     """Bring rows, places and models of a backup back, into an empty table.
 
@@ -100,7 +110,7 @@ def restore(
     click.echo(f"{folder}: {_described(checked.manifest)}, of {checked.manifest.began[:19]}")
     # A store that does not answer is found out before anything is changed.
     looks = not no_objects and checked.manifest.objects is not None
-    found = look(folder, store_meant(meant.data, store) if store else None) if looks else Look()
+    found = look(folder, store_meant(meant.data, store) if store else None, settings_of(settings)) if looks else Look()
     where = "run without --dry-run for the list"
     if dry_run:
         with meant.open(create=True, look_only=True) as (table, _):

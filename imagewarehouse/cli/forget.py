@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagewarehouse.amounts import counted, file_size, listed
+from imagewarehouse.cli.getting import settings_of
 from imagewarehouse.cli.keeping import RowsMeant, keeping_options, store_meant
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.units import parse_duration
@@ -20,6 +21,7 @@ from imagewarehouse.units import parse_duration
 if TYPE_CHECKING:
     from imagewarehouse.keeping.forgetting import Plan
     from imagewarehouse.keeping.pictures import StoredPictures
+    from imagewarehouse.objects.settings import StoreSettings
     from imagewarehouse.rows.whole import WholeTable
 
 log = logging.getLogger("imagewarehouse.forget")
@@ -51,6 +53,7 @@ def forget(
     dry_run: bool,
     yes: bool,
     store: str | None,
+    settings: tuple[str, ...],
     **rows: Any,
 ) -> None:
     """Forget images: their rows, their thumbnails and their pictures. There is no way back.
@@ -87,7 +90,7 @@ def forget(
         )
     if every_s is not None and (keep_s is None or dry_run or not yes):
         raise ConfigurationError("--every", "needs --older-than and --yes")
-    command = _Command(RowsMeant(**rows), store, keep_rows=keep_rows, dry_run=dry_run, yes=yes)
+    command = _Command(RowsMeant(**rows), store, settings_of(settings), keep_rows=keep_rows, dry_run=dry_run, yes=yes)
     while True:
         done = command.run(wanted, source_user, keep_s)
         if every_s is None:
@@ -96,8 +99,11 @@ def forget(
 
 
 class _Command:
-    def __init__(self, rows: RowsMeant, store: str | None, *, keep_rows: bool, dry_run: bool, yes: bool) -> None:
+    def __init__(
+        self, rows: RowsMeant, store: str | None, settings: StoreSettings, *, keep_rows: bool, dry_run: bool, yes: bool
+    ) -> None:
         self._rows = rows
+        self._settings = settings
         self._store = store
         self._keep_rows = keep_rows
         self._dry_run = dry_run
@@ -112,7 +118,7 @@ class _Command:
 
         now = datetime.now(timezone.utc)
         with self._rows.open() as (table, locations):
-            pictures = StoredPictures(locations, store_meant(self._rows.data, self._store))
+            pictures = StoredPictures(locations, store_meant(self._rows.data, self._store), self._settings)
             try:
                 if keep_s is not None:
                     before = now - timedelta(seconds=keep_s)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from imagewarehouse.cli.getting import DATA, DATABASE, SETTINGS
 from imagewarehouse.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -18,10 +19,8 @@ if TYPE_CHECKING:
     from imagewarehouse.rows.whole import WholeTable
 
 _OPTIONS = (
-    click.option("--data", type=click.Path(path_type=Path), default=Path("data"), show_default=True,
-                 envvar="IMAGEWAREHOUSE_DATA", help="Data folder of the service, running or not."),
-    click.option("--database", type=click.Path(path_type=Path, dir_okay=False),
-                 help="DuckDB file with the rows instead, as rows.database names it; NiFi may be writing to it."),
+    DATA,
+    DATABASE,
     click.option("--masters", metavar="HOST:PORT,...", envvar="IMAGEWAREHOUSE_KUDU_MASTERS",
                  help="Rows in Kudu: its masters.  [default: the Kudu of --data, if it has no rows.duckdb]"),
     click.option("--table", "table_name", default="image_events", show_default=True,
@@ -33,11 +32,12 @@ _OPTIONS = (
     click.option("--store", metavar="URI", envvar="IMAGEWAREHOUSE_STORE_URI", show_envvar=True,
                  help="Where the pictures are, as store.uri says it: with the login that rows do not have, or where they have "
                       "moved.  [default: where each row says, and objects in --data]"),
+    SETTINGS,
 )  # fmt: skip
 
 
 def keeping_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that `RowsMeant` takes, and --store."""
+    """The options that `RowsMeant` takes, --store and --set."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

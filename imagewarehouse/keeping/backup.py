@@ -29,8 +29,10 @@ from imagewarehouse.keeping.objects_list import (
     write_missing,
     write_objects,
 )
+from imagewarehouse.keeping.pictures import NO_SETTINGS
 from imagewarehouse.metadata import to_text
 from imagewarehouse.objects.location import Location
+from imagewarehouse.objects.settings import StoreSettings
 from imagewarehouse.places import Locations
 from imagewarehouse.rows.columns import SCHEMA
 from imagewarehouse.rows.whole import Stretch, WholeTable
@@ -50,6 +52,7 @@ class Wanted:
     models: Sequence[Path]
     store: Location | None
     list_objects: bool = True
+    settings: StoreSettings = NO_SETTINGS
 
 
 def make_backup(
@@ -170,7 +173,7 @@ def _list_objects(part: Path, places: Locations | None, wanted: Wanted, say: Say
     """How many objects, their bytes, and how many pictures of rows are not among them."""
     locations = {location for _, uri in stored_images(part) if (location := location_of(uri)) is not None}
     with whole(part / OBJECTS) as path:
-        count, size, there = write_objects(path, objects_of(locations, wanted.store))
+        count, size, there = write_objects(path, objects_of(locations, wanted.store, wanted.settings))
     say(f"{count:,} objects in the store")
     find: Find = places.find if places is not None else lambda _: {}
     missing = write_missing(part / MISSING, missing_pictures(stored_images(part), find, there, wanted.store))

@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 from imagewarehouse.keeping.backup import stored_images
 from imagewarehouse.keeping.manifest import OBJECTS, PLACES
 from imagewarehouse.keeping.objects_list import missing_pictures, objects_of
+from imagewarehouse.keeping.pictures import NO_SETTINGS
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
 from imagewarehouse.objects.packs import PACKS, index_key, read_index
+from imagewarehouse.objects.settings import StoreSettings
 from imagewarehouse.places import Known, Move, PackedPlace
 
 
@@ -29,14 +31,16 @@ class Look:
     missing: list[tuple[str, str]] = field(default_factory=list)
 
 
-def look(folder: Path, store: Location | None) -> Look:
+def look(folder: Path, store: Location | None, settings: StoreSettings = NO_SETTINGS) -> Look:
     """`store`: where the objects are now; None: where they were. Raises ObjectStoreUnavailable, ObjectDamaged."""
     listed = pq.read_table(folder / OBJECTS).to_pydict()
     locations = set() if store is not None else set(listed["location"])
-    there = {f"{location}/{key}": (location, key, size) for location, key, size in objects_of(locations, store)}
+    there = {
+        f"{location}/{key}": (location, key, size) for location, key, size in objects_of(locations, store, settings)
+    }
     known = _places(folder)
     moves = []
-    for image_id, place in _packed(there, store):
+    for image_id, place in _packed(there, store, settings):
         old = known.get(image_id)
         if old is None or (old.forgotten_at is None and _pack(old.uri) not in there):
             moves.append(Move(image_id, old.uri if old else "", place))
@@ -59,7 +63,9 @@ def _places(folder: Path) -> dict[str, Known]:
     return {image_id: Known(uri, moment) for image_id, uri, moment in rows}
 
 
-def _packed(there: dict[str, tuple[str, str, int]], store: Location | None) -> Iterator[tuple[str, str]]:
+def _packed(
+    there: dict[str, tuple[str, str, int]], store: Location | None, settings: StoreSettings
+) -> Iterator[tuple[str, str]]:
     """(image_id, place) of what lies in packs, by their indexes."""
     indexes: dict[str, list[str]] = {}
     for where, key, _ in there.values():
@@ -67,7 +73,7 @@ def _packed(there: dict[str, tuple[str, str, int]], store: Location | None) -> I
             indexes.setdefault(where, []).append(key)
     for uri, keys in indexes.items():
         location = store if store is not None and store.uri == uri else Location.parse(uri, "storage_uri")
-        opened = open_store(location)
+        opened = open_store(location, settings)
         try:
             for key in keys:
                 for entry in read_index(opened.get(index_key(key)), location.child(index_key(key))):

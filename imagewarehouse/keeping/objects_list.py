@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagewarehouse.errors import ObjectStoreUnavailable
-from imagewarehouse.keeping.pictures import SINGLE
+from imagewarehouse.keeping.pictures import NO_SETTINGS, SINGLE
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
+from imagewarehouse.objects.settings import StoreSettings
 from imagewarehouse.places import Known, PackedPlace
 
 SCHEMA = pa.schema([("location", pa.string()), ("key", pa.string()), ("size", pa.int64())])
@@ -32,7 +33,9 @@ def location_of(storage_uri: str) -> str | None:
     return match["location"] if match else None
 
 
-def objects_of(locations: Iterable[str], store: Location | None) -> Iterator[Object]:
+def objects_of(
+    locations: Iterable[str], store: Location | None, settings: StoreSettings = NO_SETTINGS
+) -> Iterator[Object]:
     """Everything in these locations; `store`, which has a login, in the place of the one that it is.
 
     Raises ObjectStoreUnavailable, ConfigurationError.
@@ -43,7 +46,7 @@ def objects_of(locations: Iterable[str], store: Location | None) -> Iterator[Obj
     for uri, location in sorted(wanted.items()):
         if location.scheme == "file" and not Path(location.open()[1]).is_dir():
             raise ObjectStoreUnavailable(f"{location} is not there")
-        opened = open_store(location)
+        opened = open_store(location, settings)
         try:
             for each in opened.list():
                 yield uri, each.key, each.size

@@ -18,6 +18,7 @@ from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable
 from imagewarehouse.images.formats import FORMATS
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
+from imagewarehouse.objects.settings import StoreSettings
 from imagewarehouse.objects.store import ObjectStore
 from imagewarehouse.places import Known, Locations, PackedPlace
 
@@ -25,6 +26,7 @@ SINGLE = re.compile(r"(?P<location>.+)/(?P<key>[0-9a-f]{2}/[0-9a-f]{64}\.[a-z0-9
 """The storage_uri of a single object."""
 
 SUFFIXES = (*(f.extension for f in FORMATS.values()), "bin")
+NO_SETTINGS = StoreSettings()
 _LISTED_FROM = 1000  # pictures: then one list of the store is quicker than a question for each
 _AT_ONCE = 50_000
 _THREADS = 16
@@ -59,8 +61,11 @@ class Found:
 class StoredPictures:
     """Finds and removes pictures, whatever stores their rows name. Used by one thread."""
 
-    def __init__(self, locations: Locations | None, store: Location | None = None) -> None:
+    def __init__(
+        self, locations: Locations | None, store: Location | None = None, settings: StoreSettings = NO_SETTINGS
+    ) -> None:
         """`locations`: None where there can be no packs. `store`: its login is used, and it is looked into as well."""
+        self._settings = settings
         self._locations = locations
         self._store = store
         self._opened: dict[Location, ObjectStore] = {}
@@ -162,5 +167,5 @@ class StoredPictures:
             if location.scheme == "file" and not Path(location.open()[1]).is_dir():
                 # A disk that is not mounted has no pictures, which does not mean that there are none.
                 raise ObjectStoreUnavailable(f"{location} is not there")
-            self._opened[location] = open_store(location)
+            self._opened[location] = open_store(location, self._settings)
         return self._opened[location]

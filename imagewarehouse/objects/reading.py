@@ -119,7 +119,7 @@ class StoredImages:
 
     def _look(self, image_id: str, likely: str, known: Known | None, stored: str | None) -> Place | None:
         if known is not None and known.forgotten_at is not None:
-            return None
+            return self._by_key(image_id, likely)  # its own object went when it was forgotten: this one came after that
         for uri in (known.uri if known else None, stored):
             packed = PackedPlace.parse(uri)
             place = self._in_pack(image_id, packed) if packed else None
