@@ -178,6 +178,19 @@ def test_merged_rows_replace_the_same_ones_and_leave_others(
     assert record.request_id in {row["request_id"] for row in rows(tmp_path / "new")}
 
 
+def test_a_restored_file_has_nothing_of_rows_that_were_forgotten(
+    backup: Command, restore: Command, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    store = LocalRows(warehouse.data / "rows.duckdb")
+    store.write([warehouse.add(numbered(70), file_name="nobody-is-to-know.jpg", source_user="left")])
+    store.close()
+    assert call(["forget", "--data", str(warehouse.data), "--source-user", "left", "--yes"]) == 0
+    assert backup() == 0
+    assert restore() == 0
+    assert b"nobody-is-to-know" not in (tmp_path / "new" / "rows.duckdb").read_bytes()
+    assert len(rows(tmp_path / "new")) == 13
+
+
 def test_an_empty_table_has_a_backup(tmp_path: Path) -> None:
     made = Warehouse(tmp_path / "data").close()
     assert call(["backup", str(tmp_path / "backup"), "--data", str(made.data)]) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
@@ -15,12 +16,13 @@ import pytest
 from imagewarehouse.cli.main import call
 from imagewarehouse.images.thumbnails import Thumbnail
 from imagewarehouse.kudu.clients.connecting import connect
-from imagewarehouse.kudu.clients.interface import KuduSettings
+from imagewarehouse.kudu.clients.interface import KuduSettings, KuduWriter
 from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.places import PackedPlace
 from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.kudu import KuduRows, image_events
+from imagewarehouse.rows.kudu_locations import KuduLocations, image_locations, locations_table
 from imagewarehouse.rows.locations import SqliteLocations, locations_of
 from imagewarehouse.rows.reading import read
 from imagewarehouse.standalone.local_kudu import LocalKudu
@@ -484,27 +486,69 @@ def test_old_pictures_in_packs_are_forgotten_once(
 # --- Kudu ---------------------------------------------------------------------------------------------------------
 
 
-def test_rows_in_kudu(kudu: LocalKudu, tmp_path: Path) -> None:
-    made = Warehouse(tmp_path / "data")
-    made.add_many(9)
-    for user in ("camera-0", "camera-1"):
-        made.add(numbered(9), source_user=user)
-    name = f"forget_{tmp_path.name}"
+@pytest.fixture
+def in_kudu(kudu: LocalKudu, warehouse: Warehouse) -> Iterator[tuple[KuduWriter, str, list[str]]]:
+    """The warehouse's rows in a table of Kudu: a client, the table's name, and the beginning of a command."""
+    name = f"forget_{uuid.uuid4().hex}"
     writer = connect(KuduSettings(kudu.masters))
-    try:
-        store = KuduRows(writer, image_events(name, replicas=1))
-        assert store.write(made.records) == [None] * 11
-        command = ["forget", "--data", str(made.data), "--masters", kudu.masters, "--table", name, "--yes"]
-        assert call([*command, str(made.records[1].image_id)]) == 0
-        assert call([*command, "--source-user", "camera-0"]) == 0
-        left = writer.scan(name, ["image_id", "source_user"]).to_pylist()
-        assert sorted(row["image_id"] for row in left) == sorted(str(made.records[n].image_id) for n in (3, 5, 7, 9))
-        assert {row["source_user"] for row in left} == {"camera-1"}
-        assert objects(made.data) == {str(made.records[n].image_id) for n in (3, 5, 7, 9)}
-        assert call([*command, "--older-than", "1 ms", "--keep-rows"]) == 0
-        assert objects(made.data) == set()
-        assert writer.count(name) == 4
-    finally:
-        if name in writer.tables():
-            writer.drop(name)
-        writer.close()
+    assert KuduRows(writer, image_events(name, replicas=1)).write(warehouse.records) == [None] * 11
+    yield writer, name, ["forget", "--data", str(warehouse.data), "--masters", kudu.masters, "--table", name, "--yes"]
+    for table in (name, locations_table(name)):
+        if table in writer.tables():
+            writer.drop(table)
+    writer.close()
+
+
+def test_rows_in_kudu(in_kudu: tuple[KuduWriter, str, list[str]], warehouse: Warehouse) -> None:
+    writer, name, command = in_kudu
+    assert call([*command, str(warehouse.records[1].image_id)]) == 0
+    assert call([*command, "--source-user", "camera-0"]) == 0
+    left = writer.scan(name, ["image_id", "source_user"]).to_pylist()
+    assert sorted(row["image_id"] for row in left) == sorted(str(warehouse.records[n].image_id) for n in (3, 5, 7, 9))
+    assert {row["source_user"] for row in left} == {"camera-1"}
+    assert objects(warehouse.data) == {str(warehouse.records[n].image_id) for n in (3, 5, 7, 9)}
+    assert call([*command, "--older-than", "1 ms", "--keep-rows"]) == 0
+    assert objects(warehouse.data) == set()
+    assert writer.count(name) == 4
+
+
+def test_packed_pictures_of_rows_in_kudu(in_kudu: tuple[KuduWriter, str, list[str]], warehouse: Warehouse) -> None:
+    writer, name, command = in_kudu
+    ids = [str(warehouse.records[n].image_id) for n in (0, 1)]
+    places = KuduLocations(writer, image_locations(locations_table(name), replicas=1))
+    places.add(dict.fromkeys(ids, "s3://b/packs/a.tar#bytes=512-600"))
+    assert call([*command, "--source-user", "camera-0"]) == 0
+    assert set(places.forgotten()) == {ids[0]}
+    assert places.find(ids)[ids[1]].forgotten_at is None
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "from imagewarehouse.rows import kudu_locations as k; k.KuduLocations.forget = die",
+        "from imagewarehouse.rows import whole_kudu as k; k.WholeKudu.delete = die",
+        "from imagewarehouse.rows import whole_kudu as k; k._WRITTEN_AT_ONCE = 2;"
+        " k.WholeKudu._write = after(1, k.WholeKudu._write)",
+    ],
+    ids=["before-the-places", "before-the-rows", "after-two-rows"],
+)
+def test_killed_while_rows_are_in_kudu(
+    in_kudu: tuple[KuduWriter, str, list[str]], warehouse: Warehouse, where: str
+) -> None:
+    writer, name, command = in_kudu
+    places = KuduLocations(writer, image_locations(locations_table(name), replicas=1))
+    packed = str(warehouse.records[0].image_id)
+    places.add({packed: "s3://b/packs/a.tar#bytes=512-600"})
+    command += ["--source-user", "camera-0"]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED.replace("{where}", where), *command],
+        cwd=REPOSITORY,
+        timeout=90,
+        capture_output=True,
+    )
+    assert killed.returncode == -9, killed.stderr
+    assert call(command) == 0
+    assert {row["source_user"] for row in writer.scan(name, ["source_user"]).to_pylist()} == {"camera-1"}
+    assert writer.count(name) == 5
+    assert set(places.forgotten()) == {packed}
+    assert objects(warehouse.data) == {str(warehouse.records[n].image_id) for n in (1, 3, 5, 7, 9)}
