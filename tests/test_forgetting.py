@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import uuid
@@ -464,6 +465,25 @@ def test_old_pictures_go_and_their_rows_stay(forget: Forget, tmp_path: Path) -> 
     assert objects(made.data) == ids([again, failed_lately])
     assert len(rows(made.data)) == 5
     assert rows(made.data)[0]["storage_uri"] == old.storage_uri
+
+
+def test_a_timer_forgets_what_has_become_old_meanwhile(tmp_path: Path) -> None:
+    made = Warehouse(tmp_path / "data")
+    now = datetime.now(timezone.utc)
+    old, young = (made.add(numbered(n), at=now - timedelta(days=n) - FIRST) for n in (2, 0))
+    made.close()
+    command = ["forget", "--data", str(made.data), "--older-than", "1 day", "--keep-rows", "--yes", "--every", "200 ms"]
+    timer = subprocess.Popen(
+        [sys.executable, "-m", "imagewarehouse.cli.main", *command], cwd=REPOSITORY, stdout=subprocess.DEVNULL
+    )
+    try:
+        assert until(lambda: objects(made.data) == ids([young]), 30, 0.1)
+        made.store.put(str(old.image_id), "JPEG", numbered(2))
+        assert until(lambda: objects(made.data) == ids([young]), 30, 0.1)
+        assert timer.poll() is None
+    finally:
+        timer.send_signal(signal.SIGINT)
+        assert timer.wait(30) == 130
 
 
 def test_old_pictures_in_packs_are_forgotten_once(

@@ -82,7 +82,7 @@ def plan_user(table: WholeTable, pictures: StoredPictures, source_user: str) -> 
 
 def plan_older(table: WholeTable, pictures: StoredPictures, before: datetime) -> Iterator[Plan]:
     """The pictures whose newest row is older; rows stay. In parts, as there may be millions."""
-    wanted = ((str(row.image_id), [str(row.storage_uri)]) for row in table.newest() if row.event_time < before)
+    wanted = ((image_id, [storage_uri]) for image_id, storage_uri in table.last_seen(before))
     # Rows stay, and go on to name packs out of which their pictures have gone long ago.
     found = pictures.find_each(wanted, _OLD_AT_ONCE, lost=False)
     while some := tuple(islice(found, _OLD_AT_ONCE)):

@@ -48,8 +48,8 @@ class WholeTable(Protocol):
     def of_user(self, source_user: str) -> list[Mention]:
         """Every row of this user, those without an image as well."""
 
-    def newest(self) -> Iterator[Mention]:
-        """Of each image that was stored: its newest row, with the storage_uri of the newest one that has one."""
+    def last_seen(self, before: datetime) -> Iterator[tuple[str, str]]:
+        """(image_id, storage_uri) of each stored image of which no row is as young as that; the newest storage_uri."""
 
     def delete(self, rows: Sequence[Mention]) -> None:
         """By their keys; one that is not there any more is no error."""

@@ -47,14 +47,20 @@ class WholeKudu:
     def of_user(self, source_user: str) -> list[Mention]:
         return list(self._scan(Mention._fields, equal={"source_user": source_user}))
 
-    def newest(self) -> Iterator[Mention]:
-        found: dict[str, Mention] = {}
+    def last_seen(self, before: datetime) -> Iterator[tuple[str, str]]:
+        young: set[bytes] = set()
+        stored: dict[bytes, tuple[datetime, str]] = {}
         for row in self._all():
-            if row.image_id is not None:
-                known = found.get(row.image_id, row)
-                older, newer = sorted((known, row), key=lambda each: each.event_time)
-                found[row.image_id] = newer._replace(storage_uri=newer.storage_uri or older.storage_uri)
-        return (row for row in found.values() if row.storage_uri is not None)
+            if row.image_id is None:
+                continue
+            image_id = bytes.fromhex(row.image_id)
+            if row.event_time >= before:
+                young.add(image_id)
+            elif row.storage_uri is not None:
+                known = stored.get(image_id)
+                if known is None or row.event_time > known[0]:
+                    stored[image_id] = row.event_time, row.storage_uri
+        return ((image_id.hex(), uri) for image_id, (_, uri) in stored.items() if image_id not in young)
 
     def delete(self, rows: Sequence[Mention]) -> None:
         for first in range(0, len(rows), _WRITTEN_AT_ONCE):

@@ -18,9 +18,9 @@ from imagewarehouse.rows.whole import Mention, Stretch, next_month
 from imagewarehouse.text import one_line
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_ASKED_AT_ONCE = 1000  # image_ids of a SELECT
+_ASKED_AT_ONCE = 20_000  # image_ids of a SELECT, each of which looks through all rows
 _PAGE = 5000  # rows of an answer, which may have 64 MiB
-_MENTIONS = 100_000  # short rows of an answer
+_MENTIONS = 50_000  # short rows of an answer
 _DELETED_AT_ONCE = 50_000  # keys of a transaction: other processes wait for the file meanwhile
 _COLUMNS = ", ".join(Mention._fields)
 
@@ -44,21 +44,20 @@ class WholeLocal:
     def of_user(self, source_user: str) -> list[Mention]:
         return list(self._mentions(f"source_user = {_text(source_user)}"))
 
-    def newest(self) -> Iterator[Mention]:
-        after = ""
-        others = ", ".join(
-            f"max_by({name}, event_time)" for name in ("request_id", "source_user", "storage_uri", "size_bytes")
-        )
-        while True:
+    def last_seen(self, before: datetime) -> Iterator[tuple[str, str]]:
+        # An image_id is a sha256, so its first digits cut the table into parts of one size.
+        count = self._read(f"SELECT count(*) AS n FROM {TABLE}")["n"][0].as_py()
+        digits = 0
+        while 16**digits * _MENTIONS < count:
+            digits += 1
+        for part in range(16**digits):
+            beginning = f"{part:0{digits}x}" if digits else ""
             page = self._read(
-                f"SELECT image_id, max(event_time), {others} FROM {TABLE} WHERE image_id > {_text(after)}"
-                f" GROUP BY image_id HAVING count(storage_uri) > 0 ORDER BY image_id LIMIT {_MENTIONS}"
+                f"SELECT image_id, max_by(storage_uri, event_time) FROM {TABLE}"
+                f" WHERE starts_with(image_id, '{beginning}') GROUP BY image_id"
+                f" HAVING count(storage_uri) > 0 AND max(event_time) < {_moment(before)}"
             )
-            for image_id, moment, request_id, user, uri, size in zip(*page.columns, strict=True):
-                after = image_id.as_py()
-                yield Mention(moment.as_py(), request_id.as_py(), after, user.as_py(), uri.as_py(), size.as_py())
-            if page.num_rows < _MENTIONS:
-                return
+            yield from zip(*page.to_pydict().values(), strict=True)
 
     def delete(self, rows: Sequence[Mention]) -> None:
         for first in range(0, len(rows), _DELETED_AT_ONCE):

@@ -26,11 +26,16 @@ _USED_ANEW_S = 3600.0  # a use is noted once an hour: that is exact enough, and 
 
 def remove_thumbnails(folder: Path, image_ids: Iterable[str]) -> int:
     """Those of these images, also such as are being written; gives how many there were. Raises OSError."""
-    removed = 0
+    wanted: dict[str, set[str]] = {}
     for image_id in image_ids:
-        for path in (folder / image_id[:2]).glob(f"*{image_id}-*"):
-            path.unlink(missing_ok=True)
-            removed += 1
+        wanted.setdefault(image_id[:2], set()).add(image_id)
+    removed = 0
+    for beginning, ids in wanted.items():
+        with suppress(FileNotFoundError):
+            for path in list((folder / beginning).iterdir()):
+                if path.name.lstrip(".").partition("-")[0] in ids:
+                    path.unlink(missing_ok=True)
+                    removed += 1
     return removed
 
 
