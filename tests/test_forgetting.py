@@ -16,6 +16,7 @@ import pytest
 
 from imagewarehouse.cli.main import call
 from imagewarehouse.images.thumbnails import Thumbnail
+from imagewarehouse.keeping.pictures import StoredPictures
 from imagewarehouse.kudu.clients.connecting import connect
 from imagewarehouse.kudu.clients.interface import KuduSettings, KuduWriter
 from imagewarehouse.metadata import ImageRecord
@@ -264,6 +265,49 @@ def test_without_a_terminal_and_without_yes_nothing_goes(
     assert call(["forget", "--data", str(warehouse.data), str(warehouse.records[0].image_id)]) == 2
     assert "--yes: is needed" in capsys.readouterr().err
     assert len(rows(warehouse.data)) == 11
+
+
+def test_what_another_one_sends_while_the_question_stands_there_stays(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(question: str, **_: Any) -> bool:
+        assert question == "Forget this for good?"
+        store = LocalRows(warehouse.data / "rows.duckdb")
+        store.write([warehouse.add(numbered(0), source_user="camera-1")])
+        store.close()
+        return True
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.confirm", answer)
+    assert call(["forget", "--data", str(warehouse.data), "--source-user", "camera-0"]) == 0
+    assert "goes: 6 rows, 5 pictures" in capsys.readouterr().err
+    assert objects(warehouse.data) == {str(warehouse.records[n].image_id) for n in (0, 1, 3, 5, 7, 9)}
+    assert len(rows(warehouse.data)) == 6
+
+
+def test_no_is_no(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.confirm", lambda *_, **__: False)
+    assert call(["forget", "--data", str(warehouse.data), "--source-user", "camera-0"]) == 1
+    assert len(rows(warehouse.data)) == 11
+
+
+def test_a_picture_that_is_sent_while_it_is_forgotten_is_named(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch, forget: Forget, caplog: pytest.LogCaptureFixture
+) -> None:
+    remove = StoredPictures.remove
+
+    def and_sent(*arguments: Any) -> None:
+        store = LocalRows(warehouse.data / "rows.duckdb")
+        store.write([warehouse.add(numbered(0), source_user="camera-1")])  # it finds the object there
+        store.close()
+        remove(*arguments)
+
+    monkeypatch.setattr(StoredPictures, "remove", and_sent)
+    assert forget(str(warehouse.records[0].image_id)) == 1
+    late = warehouse.records[-1]
+    assert f"image {late.image_id} was sent again meanwhile (request {late.request_id})" in caplog.text
+    assert late.request_id in {row["request_id"] for row in rows(warehouse.data)}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import click
 from imagewarehouse.amounts import counted, file_size, listed
 from imagewarehouse.cli.getting import settings_of
 from imagewarehouse.cli.keeping import RowsMeant, keeping_options, store_meant
-from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable, RowStoreUnavailable
 from imagewarehouse.units import parse_duration
 
 if TYPE_CHECKING:
@@ -90,61 +91,78 @@ def forget(
         )
     if every_s is not None and (keep_s is None or dry_run or not yes):
         raise ConfigurationError("--every", "needs --older-than and --yes")
-    command = _Command(RowsMeant(**rows), store, settings_of(settings), keep_rows=keep_rows, dry_run=dry_run, yes=yes)
+    command = _Command(RowsMeant(**rows), store, settings_of(settings), keep_rows, dry_run, yes)
+    what = _What(tuple(wanted), source_user, keep_s)
+    if every_s is None:
+        sys.exit(0 if command.run(what) else 1)
     while True:
-        done = command.run(wanted, source_user, keep_s)
-        if every_s is None:
-            sys.exit(0 if done else 1)
+        try:
+            command.run(what)
+        except (ObjectStoreUnavailable, RowStoreUnavailable) as err:
+            log.warning("%s; the next try is in %s", err, every)
         time.sleep(every_s)
 
 
-class _Command:
-    def __init__(
-        self, rows: RowsMeant, store: str | None, settings: StoreSettings, *, keep_rows: bool, dry_run: bool, yes: bool
-    ) -> None:
-        self._rows = rows
-        self._settings = settings
-        self._store = store
-        self._keep_rows = keep_rows
-        self._dry_run = dry_run
-        self._yes = yes
+@dataclass(frozen=True, slots=True)
+class _What:
+    """One of them is given. `keep_s`: seconds."""
 
-    def run(self, image_ids: list[str], source_user: str | None, keep_s: float | None) -> bool:
-        """Whether all is as it should be."""
-        from dataclasses import replace
+    image_ids: tuple[str, ...]
+    source_user: str | None
+    keep_s: float | None
 
+    def __str__(self) -> str:
+        if self.source_user is not None:
+            return f"of user {self.source_user}"
+        return "by image_id" if self.keep_s is None else f"older than {self.keep_s / 86_400:.3g} days"
+
+    def plans(self, table: WholeTable, pictures: StoredPictures, now: datetime) -> Iterable[Plan]:
         from imagewarehouse.keeping.forgetting import plan_images, plan_older, plan_user
+
+        if self.keep_s is not None:
+            return plan_older(table, pictures, now - timedelta(seconds=self.keep_s))
+        if self.source_user is not None:
+            return [plan_user(table, pictures, self.source_user)]
+        return [plan_images(table, pictures, self.image_ids)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    rows: RowsMeant
+    store: str | None
+    settings: StoreSettings
+    keep_rows: bool
+    dry_run: bool
+    yes: bool
+
+    def run(self, what: _What) -> bool:
+        """Whether all is as it should be."""
         from imagewarehouse.keeping.pictures import StoredPictures
 
-        now = datetime.now(timezone.utc)
-        with self._rows.open() as (table, locations):
-            pictures = StoredPictures(locations, store_meant(self._rows.data, self._store), self._settings)
+        with self.rows.open() as (table, locations):
+            pictures = StoredPictures(locations, store_meant(self.rows.data, self.store), self.settings)
             try:
-                if keep_s is not None:
-                    before = now - timedelta(seconds=keep_s)
-                    plans: Iterable[Plan] = plan_older(table, pictures, before)
-                    why = f"older than {before:%Y-%m-%d %H:%M}"
-                elif source_user is not None:
-                    plans, why = [plan_user(table, pictures, source_user)], f"of user {source_user}"
-                else:
-                    plans, why = [plan_images(table, pictures, image_ids)], "by image_id"
-                if self._keep_rows:
-                    plans = (replace(plan, rows=()) for plan in plans)
-                if self._dry_run or not self._yes:
-                    plans = list(plans)
+                if self.dry_run or not self.yes:
+                    plans = list(self._plans(what, table, pictures, _now()))
                     if not self._may(plans, table.where):
-                        return self._dry_run or not any(plans)
-                return self._carry_out(plans, why, table, pictures, now)
+                        return self.dry_run or not any(plans)
+                # Made anew: while the question stood there, somebody else may have sent one of the pictures.
+                now = _now()
+                return self._carry_out(self._plans(what, table, pictures, now), str(what), table, pictures, now)
             finally:
                 pictures.close()
+
+    def _plans(self, what: _What, table: WholeTable, pictures: StoredPictures, now: datetime) -> Iterable[Plan]:
+        plans = what.plans(table, pictures, now)
+        return (replace(plan, rows=()) for plan in plans) if self.keep_rows else plans
 
     def _may(self, plans: list[Plan], where: str) -> bool:
         if not any(plans):
             click.echo(f"nothing to forget in {where}")
             return False
         for line in self._described(plans):
-            click.echo(line, err=not self._dry_run)
-        if self._dry_run:
+            click.echo(line, err=not self.dry_run)
+        if self.dry_run:
             return False
         if not sys.stdin.isatty():
             raise ConfigurationError("--yes", "is needed, as nobody can be asked; --dry-run shows what would go")
@@ -160,7 +178,7 @@ class _Command:
         lines = [f"goes: {counted(rows, 'row')}, {counted(pictures, 'picture')} ({file_size(size)}), their thumbnails"]
         if packed:
             lines.append(f"  {counted(packed, 'picture')} in packs: the bytes go with the next `imagewarehouse pack`")
-        if self._keep_rows:
+        if self.keep_rows:
             lines.append("stays: all rows (--keep-rows)")
         staying = [item for plan in plans for item in plan.staying.items()]
         if staying:
@@ -185,7 +203,7 @@ class _Command:
             nothing = False
             try:
                 outcome = carry_out(
-                    plan, table, pictures, lambda ids: remove_thumbnails(self._rows.data / "thumbnails", ids), now
+                    plan, table, pictures, lambda ids: remove_thumbnails(self.rows.data / "thumbnails", ids), now
                 )
             except OSError as err:
                 raise ConfigurationError("--data", f"{err.filename}: {err.strerror or err}; run it again") from err
@@ -203,6 +221,10 @@ class _Command:
         if nothing:
             click.echo(f"nothing to forget in {table.where}")
         return not late
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def _seconds(text: str | None, option: str) -> float | None:

@@ -86,6 +86,7 @@ class StoredPictures:
 
         `lost`: a picture in a pack that a row names and the table of places does not know counts as there.
         """
+        self._listed.clear()
         remaining = iter(wanted)
         while some := dict(islice(remaining, _AT_ONCE)):
             known = self._locations.find(some) if self._locations is not None else {}
