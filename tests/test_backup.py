@@ -17,9 +17,11 @@ import pytest
 from imagewarehouse.cli.main import call
 from imagewarehouse.kudu.clients.connecting import connect
 from imagewarehouse.kudu.clients.interface import KuduSettings
+from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
 from imagewarehouse.objects.packs import PACKS, PackPicture, index_key, make_pack, write_index
+from imagewarehouse.objects.settings import StoreSettings
 from imagewarehouse.places import Known, PackedPlace
 from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.rows.columns import SCHEMA
@@ -29,6 +31,8 @@ from imagewarehouse.rows.locations import SqliteLocations, locations_of
 from imagewarehouse.rows.reading import read
 from imagewarehouse.rows.whole_kudu import WholeKudu
 from imagewarehouse.standalone.local_kudu import LocalKudu
+from tests.object_services import S3_KEY, S3_SECRET
+from tests.object_services import Service as StoreService
 from tests.pictures import numbered
 from tests.running import Service, post
 from tests.test_forgetting import KILLED
@@ -429,3 +433,41 @@ def test_rows_and_places_of_kudu(kudu: LocalKudu, warehouse: Warehouse, tmp_path
             if name in writer.tables():
                 writer.drop(name)
         writer.close()
+
+
+# --- S3 -----------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_on_s3(s3_service: StoreService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "endpoint": f"http://127.0.0.1:{s3_service.port}",
+        "region": "eu-central-1",
+        "access_key": S3_KEY,
+        "secret_key": S3_SECRET,
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(f"IMAGEWAREHOUSE_STORE_{name.upper()}", value)
+    monkeypatch.setenv("IMAGEWAREHOUSE_STORE_READ_TIMEOUT", "60 sec")
+    settings = StoreSettings(**values, answer_s=60)  # type: ignore[arg-type]
+    location = Location.parse(f"s3://bucket/{tmp_path.name}")
+    made = Warehouse(tmp_path / "data")
+    made.store = ImageStore(open_store(location, settings))
+    made.add_many(30)
+    made.close()
+    data = ["--data", str(made.data)]
+
+    def there() -> set[str]:
+        return {each.key.split("/")[1].partition(".")[0] for each in made.store.store.list()}
+
+    assert call(["backup", str(tmp_path / "backup"), *data]) == 0
+    assert call(["forget", *data, "--source-user", "camera-1", "--yes"]) == 0
+    assert there() == {str(record.image_id) for record in made.records[::2]}
+    assert call(["forget", *data, str(made.records[0].image_id), "--yes"]) == 0
+    assert there() == {str(record.image_id) for record in made.records[2::2]}
+    assert (
+        call(["restore", str(tmp_path / "backup"), "--data", str(tmp_path / "new")]) == 1
+    )  # what was forgotten is gone
+    assert len((tmp_path / "new" / "missing-pictures.txt").read_text().splitlines()) == 16
+    assert call(["forget", "--data", str(tmp_path / "new"), "--older-than", "1 ms", "--keep-rows", "--yes"]) == 0
+    assert there() == set()
+    made.store.close()
