@@ -53,7 +53,7 @@ test-services: $(VENV)/.dev $(CLIENT) ## The tests on HDFS, HBase and Azurite (f
 bench-stores: $(VENV)/.dev ## Measure pictures into an S3 store against bare puts (about a minute)
 	$(BIN)/python -m benchmarks.stores $(ARGS)
 
-bench-packs: $(VENV)/.dev ## Measure small pictures into packs against an object each, on S3 and HDFS too (about two minutes, needs Java 17)
+bench-packs: $(VENV)/.dev ## Measure small pictures into packs against an object each, on S3 and HDFS too (some minutes, needs Java 17)
 	$(BIN)/python -m benchmarks.packs $(ARGS)
 
 test-nifi: $(VENV)/.dev $(CLIENT) ## The tests in a real NiFi (needs NIFI_HOME; part of make test where that is)

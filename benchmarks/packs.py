@@ -27,7 +27,7 @@ from tests.object_services import PATIENT, hdfs_running, hdfs_uri, inside, s3_ru
 
 BAR = 5.0
 PICTURE_BYTES = 900
-RECORD = b'{"fields":"' + b"x" * 480 + b'"}'  # bytes of the JSON of a picture without GPS, as the check leaves it
+RECORD = b'{"fields":"' + b"x" * 480 + b'"}'  # what is known of a picture takes one block of 512 bytes, mostly
 PACKED, ALONE = "packed", "an object each"
 
 

@@ -52,6 +52,7 @@ from tests.conftest import Hosted, until
 from tests.pictures import numbered
 from tests.running import Service, post
 from tests.test_steps import NOBODY, WAITS, AnImage, Rows
+from tests.ways import listened, make_way, package, packaged_flow_file
 
 MOMENT = datetime(2026, 11, 30, 23, 59, 59, 123456, timezone.utc)
 DAY = "2026-11-30"
@@ -365,6 +366,39 @@ def test_put_kudu_record_writes_places_into_kudu(hosted: Callable[..., Hosted], 
     for made in (table, f"{table}_locations"):
         writer.drop(made)
     writer.close()
+
+
+@pytest.mark.parametrize("in_one_process", [False, True], ids=["nifi", "standalone"])
+def test_a_package_through_all_steps_leaves_rows_places_and_what_was_known(
+    hosted: Callable[..., Hosted], tmp_path: Path, colour_model: Path, in_one_process: bool
+) -> None:
+    steps = make_way(hosted, tmp_path, colour_model, {"StoreImage": {"Store Pack": "true"}}, True)
+    sent = [(listened("image/jpeg"), content) for content in [*SMALL, b"no picture", SMALL[0]]]
+    if in_one_process:
+        steps.carry(packaged_flow_file(sent))
+    else:
+        steps.run(*package(sent))
+    assert steps.ways() == ["success"] * 5
+    rows = [row for row in steps.rows().values() if row["status"] == "classified"]
+    assert len(rows) == len(SMALL) + 1
+    (path,) = tmp_path.rglob("batches/*/*.tar")
+    pack = path.read_bytes()
+    records = {}
+    for entry in read_pack(pack, path.name).entries:
+        content = pack[entry.start : entry.start + entry.size]
+        assert content in SMALL
+        records[entry.image_id] = json.loads(pack[entry.record_start : entry.record_start + entry.record_size])
+    assert len(records) == len(SMALL)
+    (database,) = tmp_path.rglob("*.locations")
+    table = SqliteLocations(database)
+    known = table.find(records)
+    table.close()
+    for row in rows:
+        found = place(row["storage_uri"])
+        assert known[row["image_id"]] == Known(str(found))
+        assert sha256(pack[found.start : found.start + found.size]) == row["image_id"]
+        record = records[row["image_id"]]
+        assert (record["source_ip"], record["size_bytes"], record["width"]) == ("203.0.113.9", found.size, 32)
 
 
 def attributes_of(image: AnImage) -> dict[str, str]:
