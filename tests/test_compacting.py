@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from imagewarehouse.objects.store import ObjectStore
 from imagewarehouse.places import Known, PackedPlace
 from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.rows.locations import ReadLocations, SqliteLocations, locations_of
+from tests.conftest import until
 from tests.object_services import PATIENT, inside
 from tests.pictures import numbered
 from tests.running import Service
@@ -490,6 +492,87 @@ def test_killed_at_any_moment_nothing_is_lost_doubled_or_points_nowhere(local: P
     local.check(pictures)
 
 
+class Killed(BaseException):
+    """The process ends here."""
+
+
+class Watched:
+    """A store or a table at whose call number `when` something happens, before it is done or after."""
+
+    def __init__(self, inner: object, calls: list[str], when: int, after: bool, happens: Callable[[], None]) -> None:
+        self._inner, self._calls, self._when, self._after, self._happens = inner, calls, when, after, happens
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found):
+            return found
+
+        def call(*arguments: Any) -> Any:
+            self._calls.append(name)
+            now = len(self._calls) == self._when
+            if now and not self._after:
+                self._happens()
+            result = found(*arguments)
+            if now and self._after:
+                self._happens()
+            return result
+
+        return call
+
+
+@pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.services)])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("what", ["killed", "compacted", "forgotten", "stored"])
+def test_whatever_happens_at_a_call_the_next_run_puts_it_right(
+    tmp_path: Path, what: str, after: bool, step: int
+) -> None:
+    pictures = contents(14)
+    gone, late = id_of(pictures[0]), id_of(pictures[1])
+    when = random.randint(1, step) - step
+    while True:
+        when += step
+        folder = tmp_path / str(when)
+        folder.mkdir()
+        local = Packed(open_store(Location.parse(str(folder / "objects"))), SqliteLocations(folder / "locations"))
+        local.batch(pictures[:3])
+        local.compact()  # a pack that has to be written anew
+        local.batch([*pictures[2:6]])
+        rows = local.batch(pictures[6:10], located=False)
+        for content in pictures[9:]:
+            local.single(content)
+        local.table.forget([gone], utc_now())
+
+        def happens(local: Packed = local, rows: dict[str, str] = rows) -> None:
+            if what == "killed":
+                raise Killed
+            if what == "compacted":
+                local.compact(pack_bytes=60_000)
+            elif what == "forgotten":
+                local.table.forget([late], utc_now())
+            else:
+                local.batch(pictures[4:12])  # all of them again, and the rows of those that were on their way
+                local.table.add(rows)
+
+        calls: list[str] = []
+        store, table = (Watched(inner, calls, when, after, happens) for inner in (local.store, local.table))
+        with suppress(Killed):
+            Compaction(store, table, older_than=timedelta(0), pack_bytes=40_000).run()  # type: ignore[arg-type]
+        if len(calls) < when:
+            assert when > 60
+            break
+        images = StoredImages(local.store, local.table)
+        for content in pictures[1 + (what == "forgotten") :]:
+            place = images.find(id_of(content), "jpg", rows.get(id_of(content)))
+            assert place is not None, (when, calls[when - 3 : when])
+            assert read_image(images, place) == content
+        local.table.forget([late], utc_now())  # wherever its bytes are by now
+        local.compact()
+        local.compact()
+        local.check(pictures[2:])
+        assert local.table.forgotten() == {}
+        local.table.close()
+
+
 # --- many ---------------------------------------------------------------------------------------------------------
 
 
@@ -566,6 +649,7 @@ def test_the_command_beside_a_running_service(
     elsewhere = {"rows.database": str(tmp_path / "other.duckdb")}
     capsys.readouterr()
     with Service(warehouse.data, elsewhere):  # rows of an older run lie where the command looks
+        assert until((warehouse.data / "control.sock").exists)
         assert call(["pack", "--data", str(service.data)]) == 2
         assert "other.duckdb.locations" in capsys.readouterr().err
 

@@ -48,7 +48,7 @@ Result = TypeVar("Result")
 Progress = Callable[[int], None]  # so many more bytes of sources are read
 
 PLAN = "compaction/plan.json"
-LATE = "compaction/late"  # notes: DAY/SHA/IMAGE_ID, a picture that was forgotten while it came into packs/DAY/SHA.tar
+LATE = "compaction/late"  # notes: DAY/SHA/IMAGE_ID, a picture that came into packs/DAY/SHA.tar and is not wanted there
 LARGEST_SINGLE = 16_000_000  # bytes: a larger object is as good as a pack
 OLDER_THAN = timedelta(hours=1)  # by then the rows of a batch are written, and with them the places of its pictures
 
@@ -224,7 +224,7 @@ class Compaction:
                     yield one
 
     def _packs_to_rewrite(self) -> list[StoredObject]:
-        """Those with forgotten pictures; with `full` also those that are less than half full."""
+        """Those with forgotten or noted pictures; with `full` also those that are less than half full."""
         wanted = {
             key for known in self._locations.forgotten().values() if (key := _key_of(known.uri)).startswith(PACKS)
         }
@@ -446,7 +446,11 @@ class Compaction:
             return read_pack(self._store.get(pack_key), self._store.location.child(pack_key)).entries
 
     def _move(self, plan: Plan, contents: Sequence[Sequence[_Lying]], entries: Sequence[Entry]) -> None:
-        """Every picture that was taken, to its new place. One that was forgotten meanwhile is noted: its bytes came along."""
+        """Every picture that was taken, to its new place.
+
+        One that was forgotten or stored again meanwhile is not moved, and its bytes came along: it is noted, so that the
+        next run writes the pack without it.
+        """
         if plan.target is None:
             return
         where = self._store.location.child(plan.target)
@@ -455,7 +459,6 @@ class Compaction:
         keys, there = {source.key for source in plan.sources}, dict[str, bool]()
         moves: dict[str, Move] = {}
         again: list[str] = []
-        late: set[str] = set()
         for source, lying in _kept(plan, contents):
             image_id = lying.picture.image_id
             one = known.get(image_id)
@@ -463,17 +466,17 @@ class Compaction:
                 if one is not None:
                     again.append(image_id)
                 moves[image_id] = Move(image_id, lying.uri, new[image_id])
-            elif one.forgotten_at is not None:
-                late.add(image_id)
-            elif _key_of(one.uri) in keys or (
-                _key_of(one.uri) != plan.target and self._keeps(source, lying, one, there)
+            elif (
+                one.forgotten_at is None
+                and (key := _key_of(one.uri)) != plan.target
+                and (key in keys or self._keeps(source, lying, one, there))
             ):
                 moves[image_id] = Move(image_id, one.uri, new[image_id])
         self._locations.drop(again)
         self._locations.move(list(moves.values()))
-        late |= {image_id for image_id, one in self._locations.find(moves).items() if one.forgotten_at is not None}
-        for image_id in late:
-            self._store.put_if_absent(_note(plan.target, image_id), b"{}")
+        for image_id, one in self._locations.find(new).items():
+            if one.forgotten_at is not None or _key_of(one.uri) != plan.target:
+                self._store.put_if_absent(_note(plan.target, image_id), b"{}")
 
     def _pointed_to(self, plan: Plan, contents: Sequence[Sequence[_Lying]], entries: Sequence[Entry]) -> set[str]:
         """Sources in which there is still the place of a picture: its row came this moment. The next run takes them."""
