@@ -20,6 +20,9 @@ from imagewarehouse.keeping.pictures import StoredPictures
 from imagewarehouse.kudu.clients.connecting import connect
 from imagewarehouse.kudu.clients.interface import KuduSettings, KuduWriter
 from imagewarehouse.metadata import ImageRecord
+from imagewarehouse.objects.compacting import Compaction
+from imagewarehouse.objects.opening import open_store
+from imagewarehouse.objects.reading import StoredImages
 from imagewarehouse.places import PackedPlace
 from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.rows.embedded import LocalRows
@@ -200,13 +203,42 @@ def test_a_picture_that_was_packed_since_its_row_was_written(warehouse: Warehous
     locations.close()
 
 
-def test_without_a_table_of_places_a_pack_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = Warehouse(tmp_path / "data")
-    record = made.add(numbered(1), storage_uri="file:///pack.tar#bytes=512-600")
-    made.close()
-    assert call(["forget", "--data", str(made.data), "--yes", str(record.image_id)]) == 2
-    assert "file:///pack.tar#bytes=512-600 is in a pack, and there is no table of places" in capsys.readouterr().err
-    assert len(rows(made.data)) == 1
+@pytest.mark.parametrize("step", ["_write_pack", "_move", "_pointed_to"])
+def test_a_picture_that_is_forgotten_while_it_is_being_packed_does_not_come_back(
+    warehouse: Warehouse, forget: Forget, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    image_id = str(warehouse.records[9].image_id)
+    content = warehouse.path(warehouse.records[9]).read_bytes()
+    locations = SqliteLocations(locations_of(warehouse.data / "rows.duckdb"))
+    asked = 0
+
+    def pack() -> None:
+        compaction = Compaction(warehouse.store.store, locations, older_than=timedelta(0))
+        original = getattr(compaction, step)
+
+        def interrupted(*arguments: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            if asked == 1:
+                assert forget(image_id) == 0
+            return original(*arguments)
+
+        monkeypatch.setattr(compaction, step, interrupted)
+        compaction.run()
+        compaction.close()
+
+    pack()
+    assert asked
+    images = StoredImages(open_store(warehouse.store.location), locations)
+    assert images.find(image_id) is None
+    pack()
+    assert [
+        path for path in (warehouse.data / "objects").rglob("*") if path.is_file() and content in path.read_bytes()
+    ] == []
+    for record in warehouse.records[:9]:
+        assert images.find(str(record.image_id)) is not None
+    images.close()
+    locations.close()
 
 
 def test_the_bytes_of_a_packed_picture_go_with_the_next_compaction_and_it_may_come_again(

@@ -54,7 +54,7 @@ def backup(
 
     meant = RowsMeant(**rows)
     wanted = Wanted(_models(models, meant.data), store_meant(meant.data, store), not no_objects, settings_of(settings))
-    with meant.open() as (table, places):
+    with meant.open(look_only=True) as (table, places):
         manifest = make_backup(out, table, places, wanted, lambda: datetime.now(timezone.utc), _say)
     click.echo(f"{out}: {_described(manifest)}")
     if manifest.missing:

@@ -139,7 +139,7 @@ class _Command:
         """Whether all is as it should be."""
         from imagewarehouse.keeping.pictures import StoredPictures
 
-        with self.rows.open() as (table, locations):
+        with self.rows.open(look_only=self.dry_run) as (table, locations):
             pictures = StoredPictures(locations, store_meant(self.rows.data, self.store), self.settings)
             try:
                 if self.dry_run or not self.yes:

@@ -56,7 +56,7 @@ class RowsMeant:
 
     @contextmanager
     def open(self, *, create: bool = False, look_only: bool = False) -> Iterator[tuple[WholeTable, Locations | None]]:
-        """The rows, and the places of packed pictures. `create`: they need not be there yet. `look_only`: and are not made.
+        """The rows, and the places of packed pictures. `create`: rows need not be there yet. `look_only`: nothing is made.
 
         Raises ConfigurationError, RowStoreUnavailable.
         """
@@ -69,8 +69,7 @@ class RowsMeant:
 
         path = self.database or self.data / "rows.duckdb"
         local, file = WholeLocal(path, create=create), locations_of(path)
-        # Not made where there is none: the service makes it, as its own user, with the first pack.
-        locations = SqliteLocations(file) if (create and not look_only) or file.exists() else None
+        locations = None if look_only and not file.exists() else SqliteLocations(file)
         try:
             yield local, locations
         finally:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable
 from imagewarehouse.images.formats import FORMATS
+from imagewarehouse.objects.compacting import PLAN
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
 from imagewarehouse.objects.settings import StoreSettings
@@ -64,7 +65,7 @@ class StoredPictures:
     def __init__(
         self, locations: Locations | None, store: Location | None = None, settings: StoreSettings = NO_SETTINGS
     ) -> None:
-        """`locations`: None where there can be no packs. `store`: its login is used, and it is looked into as well."""
+        """`locations`: None where nothing is to be removed. `store`: its login is used, and it is looked into as well."""
         self._settings = settings
         self._locations = locations
         self._store = store
@@ -110,16 +111,40 @@ class StoredPictures:
     def remove(self, found: Collection[Found], when: datetime) -> None:
         """Done twice, it changes nothing. Raises ObjectStoreUnavailable, RowStoreUnavailable: some may be gone."""
         packed = {each.image_id: str(each.packed) for each in found if each.packed}
-        if packed and self._locations is not None:
-            # What the table has lost in a power failure gets its place again, or a compaction would take it for new. One
-            # that it knows keeps its own.
-            unknown = packed.keys() - self._locations.find(packed).keys()
-            self._locations.add({image_id: packed[image_id] for image_id in unknown})
-            self._locations.forget(packed, when)
+        if packed:
+            # What the table has lost in a power failure gets its place again, or a compaction would take it for new.
+            self._forget(packed, when)
         objects = [each for one in found for each in one.objects]
         every = map if all(self._open(each.location).connections == 1 for each in objects) else self._pool.map
         for _ in every(lambda each: self._open(each.location).delete(each.key), objects):
             pass
+        self._forget_under_way({one.image_id: one.objects[0] for one in found if one.objects}, when)
+
+    def _forget_under_way(self, removed: Mapping[str, StoredObject], when: datetime) -> None:
+        """Objects that a compaction has read before they were deleted: it would bring them back in a pack.
+
+        It looks at its sources once more behind its plan. So who finds no plan after the deletion knows that any later one
+        lacks them, and that one before it has told the table where it has put them.
+        """
+        if self._locations is None or not removed:
+            return
+        busy = {each for each in {one.location for one in removed.values()} if self._open(each).stat(PLAN) is not None}
+        there = self._locations.find(removed)
+        gone = {
+            image_id: one.location.child(one.key)
+            for image_id, one in removed.items()
+            if image_id in there or one.location in busy
+        }
+        if gone:
+            self._forget(gone, when)
+
+    def _forget(self, places: Mapping[str, str], when: datetime) -> None:
+        """An image that the table knows keeps its place there, the others get this one."""
+        if self._locations is None:
+            raise ConfigurationError("--database", "has no table of places")
+        known = self._locations.find(places)
+        self._locations.add({image_id: place for image_id, place in places.items() if image_id not in known})
+        self._locations.forget([each for each in places if each not in known or not known[each].forgotten_at], when)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False)
@@ -144,10 +169,7 @@ class StoredPictures:
         """Nothing where it is forgotten already."""
         if known is not None:
             return None if known.forgotten_at else PackedPlace.parse(known.uri)
-        place = next(filter(None, map(PackedPlace.parse, uris)), None)
-        if place is not None and self._locations is None:
-            raise ConfigurationError("--store", f"{place} is in a pack, and there is no table of places")
-        return place
+        return next(filter(None, map(PackedPlace.parse, uris)), None)
 
     def _sizes(self, places: Collection[tuple[str, tuple[Location, str]]], *, listed: bool) -> list[int | None]:
         def asked(place: tuple[str, tuple[Location, str]]) -> int | None:
