@@ -9,15 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imagewarehouse.errors import ObjectStoreUnavailable
-from imagewarehouse.keeping.pictures import NO_SETTINGS, SINGLE
+from imagewarehouse.keeping.pictures import NO_SETTINGS, SINGLE, open_there
 from imagewarehouse.objects.location import Location
-from imagewarehouse.objects.opening import open_store
+from imagewarehouse.objects.packs import split
 from imagewarehouse.objects.settings import StoreSettings
 from imagewarehouse.places import Known, PackedPlace
 
 SCHEMA = pa.schema([("location", pa.string()), ("key", pa.string()), ("size", pa.int64())])
-_PACK = ("/batches/", "/packs/")
 _ROWS = 50_000
 
 Object = tuple[str, str, int]  # public URI of the location, key, size
@@ -28,7 +26,8 @@ Find = Callable[[Collection[str]], Mapping[str, Known]]
 def location_of(storage_uri: str) -> str | None:
     """The location of a picture's place; None where it is in none that this release writes."""
     if place := PackedPlace.parse(storage_uri):
-        return next((place.pack.rpartition(folder)[0] for folder in _PACK if folder in place.pack), None)
+        parts = split(place.pack)
+        return parts[0] if parts else None
     match = SINGLE.fullmatch(storage_uri)
     return match["location"] if match else None
 
@@ -44,9 +43,7 @@ def objects_of(
     if store is not None:
         wanted[store.uri] = store
     for uri, location in sorted(wanted.items()):
-        if location.scheme == "file" and not Path(location.open()[1]).is_dir():
-            raise ObjectStoreUnavailable(f"{location} is not there")
-        opened = open_store(location, settings)
+        opened = open_there(location, settings)
         try:
             for each in opened.list():
                 yield uri, each.key, each.size

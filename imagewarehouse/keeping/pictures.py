@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from pathlib import Path
 
 from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable
 from imagewarehouse.images.formats import FORMATS
 from imagewarehouse.objects.compacting import PLAN
+from imagewarehouse.objects.local import LocalStore
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
 from imagewarehouse.objects.settings import StoreSettings
@@ -187,8 +187,16 @@ class StoredPictures:
 
     def _open(self, location: Location) -> ObjectStore:
         if location not in self._opened:
-            if location.scheme == "file" and not Path(location.open()[1]).is_dir():
-                # A disk that is not mounted has no pictures, which does not mean that there are none.
-                raise ObjectStoreUnavailable(f"{location} is not there")
-            self._opened[location] = open_store(location, self._settings)
+            self._opened[location] = open_there(location, self._settings)
         return self._opened[location]
+
+
+def open_there(location: Location, settings: StoreSettings) -> ObjectStore:
+    """A store that is there: a disk that is not mounted has no pictures, which does not mean that there are none.
+
+    Raises ObjectStoreUnavailable, ConfigurationError.
+    """
+    store = open_store(location, settings)
+    if isinstance(store, LocalStore) and not store.folder.is_dir():
+        raise ObjectStoreUnavailable(f"{location} is not there")
+    return store

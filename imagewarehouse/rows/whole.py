@@ -17,7 +17,6 @@ class Mention(NamedTuple):
     image_id: str | None
     source_user: str | None
     storage_uri: str | None
-    size_bytes: int | None
 
 
 class Stretch(NamedTuple):
