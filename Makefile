@@ -28,7 +28,7 @@ STORES :=
 HEIC := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
+.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-packs bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ test-services: $(VENV)/.dev $(CLIENT) ## The tests on HDFS, HBase and Azurite (f
 
 bench-stores: $(VENV)/.dev ## Measure pictures into an S3 store against bare puts (about a minute)
 	$(BIN)/python -m benchmarks.stores $(ARGS)
+
+bench-packs: $(VENV)/.dev ## Measure small pictures into packs against an object each, on S3 and HDFS too (some minutes, needs Java 17)
+	$(BIN)/python -m benchmarks.packs $(ARGS)
 
 test-nifi: $(VENV)/.dev $(CLIENT) ## The tests in a real NiFi (needs NIFI_HOME; part of make test where that is)
 	$(BIN)/python -m pytest tests/nifi $(ARGS)

@@ -7,7 +7,7 @@ fields below; a test holds them together.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Any, Literal
@@ -107,12 +107,8 @@ class ImageRecord:
         return {name: to_text(value) for name, value in self.items() if value is not None}
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON answer: every field, times as ISO 8601, JSON as what it says."""
-        values = {name: getattr(self, name) for name in _NAMES}
-        values["event_time"] = to_text(self.event_time)
-        for name in _JSON:
-            values[name] = None if values[name] is None else orjson.loads(values[name])
-        return values
+        """The JSON answer: every field, as `json_values` has them."""
+        return json_values({name: getattr(self, name) for name in _NAMES})
 
 
 COLUMNS: tuple[Column, ...] = tuple(
@@ -139,6 +135,20 @@ def can_have(status: str | None, column: str) -> bool:
     if status == REJECTED:
         return column in _OF_REJECTED
     return column not in _ERRORS or status == FAILED
+
+
+def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by the names of their columns as JSON shows them: times as ISO 8601, JSON as what it says.
+
+    Raises ValueError: what should be JSON is none.
+    """
+    shown = dict(values)
+    if shown.get("event_time") is not None:
+        shown["event_time"] = to_text(shown["event_time"])
+    for name in _JSON:
+        if shown.get(name) is not None:
+            shown[name] = orjson.loads(shown[name])
+    return shown
 
 
 def notes_text(notes: tuple[str, ...]) -> str | None:

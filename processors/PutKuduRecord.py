@@ -445,7 +445,7 @@ class PutKuduRecord(FlowFileTransform):
 
     def _step(self, opened, context):
         packages = adapter.boolean(context, codec.SETTING)
-        return RecordImages(opened.images, self.node, answer_all=not packages)
+        return RecordImages(opened.images, self.node, places=opened.places, answer_all=not packages)
 
 
 def _delivered(delivery: Delivery):

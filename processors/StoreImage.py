@@ -105,6 +105,15 @@ class StoreImage(FlowFileTransform):
         validators=[StandardValidators.TIME_PERIOD_VALIDATOR],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )
+    PACK = PropertyDescriptor(
+        name="Store Pack",
+        description="""true: images below 1 MB of one package are kept in one object, a tar file, and storage_uri says which
+            bytes of it are the image. For many small images. false: every image is an object.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
     PACKAGES = PropertyDescriptor(
         name="FlowFile Packages",
         description="""true: every FlowFile is a package of images (FlowFile stream v3), as PackageFlowFile makes them, and
@@ -141,6 +150,7 @@ class StoreImage(FlowFileTransform):
             self.CA_FILE,
             self.CONNECT_TIMEOUT,
             self.READ_TIMEOUT,
+            self.PACK,
             self.PACKAGES,
         ]
 
@@ -164,4 +174,4 @@ class StoreImage(FlowFileTransform):
         return codec.transform(context, flowFile, self.step.get(context), FlowFileTransformResult)
 
     def _open(self, context):
-        return StoreImages(store_options.open_images(context))
+        return StoreImages(store_options.open_images(context), pack=adapter.boolean(context, "Store Pack"))

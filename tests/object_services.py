@@ -182,8 +182,13 @@ def _in_java(name: str, folder: Path, *arguments: object) -> list[object]:
 
 @pytest.fixture(scope="session")
 def hdfs_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with hdfs_running(tmp_path_factory.mktemp("hdfs")) as service:
+        yield service
+
+
+@contextmanager
+def hdfs_running(folder: Path) -> Iterator[Service]:
     """A NameNode with a DataNode; its folder /open may be written by everybody, the others only by its own user."""
-    folder = tmp_path_factory.mktemp("hdfs")
     rpc, http = free_ports(2)
     with running(Service(_in_java("hdfs", folder, folder / "data", rpc, http), http, folder)) as service:
         address, superuser = f"http://127.0.0.1:{http}/webhdfs/v1", getpass.getuser()
@@ -206,7 +211,11 @@ def hdfs_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def hdfs(hdfs_service: Service) -> str:
-    return f"webhdfs://somebody@127.0.0.1:{hdfs_service.port}/open"
+    return hdfs_uri(hdfs_service.port)
+
+
+def hdfs_uri(port: int) -> str:
+    return f"webhdfs://somebody@127.0.0.1:{port}/open"
 
 
 @pytest.fixture(scope="session")

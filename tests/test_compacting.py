@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -17,12 +18,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from imagewarehouse.cli.main import call
 from imagewarehouse.cli.pack import summary
 from imagewarehouse.errors import ObjectDamaged
 from imagewarehouse.ids import utc_now
+from imagewarehouse.kudu.clients.connecting import connect
+from imagewarehouse.kudu.clients.interface import KuduSettings
 from imagewarehouse.objects.compacting import LATE, PLAN, Compaction, Report
 from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
@@ -32,7 +36,10 @@ from imagewarehouse.objects.reading import StoredImages, read_image
 from imagewarehouse.objects.store import ObjectStore
 from imagewarehouse.places import Known, PackedPlace
 from imagewarehouse.resources import REPOSITORY
+from imagewarehouse.rows.kudu import KuduRows, image_events
+from imagewarehouse.rows.kudu_locations import KuduLocations, image_locations, locations_table
 from imagewarehouse.rows.locations import ReadLocations, SqliteLocations, locations_of
+from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests.conftest import until
 from tests.object_services import PATIENT, inside
 from tests.pictures import numbered
@@ -652,6 +659,48 @@ def test_the_command_beside_a_running_service(
         assert until((warehouse.data / "control.sock").exists)
         assert call(["pack", "--data", str(service.data)]) == 2
         assert "other.duckdb.locations" in capsys.readouterr().err
+
+
+def test_places_in_kudu_are_moved_as_well(
+    kudu: LocalKudu, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = Warehouse(tmp_path / "data")
+    objects = str(made.data / "objects")
+    pictures = contents(30, first=7_000)
+    for content in pictures[20:]:
+        made.add(content)
+    table = f"t{uuid.uuid4().hex}_image_events"
+    command = ["pack", "--masters", kudu.masters, "--data", str(made.data), "--table", table, "--older-than", "0s"]
+    writer = connect(KuduSettings(kudu.masters))
+    try:
+        assert call(command) == 2
+        assert f"Kudu has no table {table}" in capsys.readouterr().err
+        KuduRows(writer, image_events(table)).prepare()
+        places = KuduLocations(writer, image_locations(locations_table(table)))
+        places.add(put_batch(made.store.store, pictures[:20]))
+        places.forget([id_of(pictures[0])], utc_now())
+        assert call(command) == 0
+        said = capsys.readouterr().out
+        assert said == "11 objects with 29 pictures became 1 pack; 1 forgotten picture removed\n"
+        images = StoredImages(made.store.store, places)
+        for content in pictures[1:]:
+            place = images.find(id_of(content))
+            assert place is not None
+            assert place.key.startswith("packs/")
+            assert read_image(images, place) == content
+        assert images.find(id_of(pictures[0])) is None
+        assert places.forgotten() == {}
+        with Service(made.data, {"kudu.masters": kudu.masters, "kudu.table": table}) as service:
+            address = f"http://127.0.0.1:{service.images_port}/images/"
+            assert httpx.get(address + id_of(pictures[5])).content == pictures[5]
+            assert httpx.get(address + id_of(pictures[25])).content == pictures[25]
+            assert call(["get", "--data", str(made.data), "--store", objects, id_of(pictures[6]), "-o", "a"]) == 0
+            assert Path("a").read_bytes() == pictures[6]
+    finally:
+        for name in {table, locations_table(table)} & set(writer.tables()):
+            writer.drop(name)
+        writer.close()
 
 
 def test_the_command_says_what_it_left_alone(warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:

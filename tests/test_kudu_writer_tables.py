@@ -188,6 +188,22 @@ def test_scan_takes_rows_that_have_these_texts(writer: KuduWriter, make: Make) -
     assert writer.scan(schema.name, ["who"], 1, equal={"text": "a"}).num_rows == 1
 
 
+def test_scan_takes_rows_that_have_one_of_these_texts(writer: KuduWriter, make: Make) -> None:
+    schema = make(NUMBER, key=(KuduColumn("name", KuduType.STRING, key=True),))
+    names = [f"{n:064x}" for n in range(2000)] + ["é", "it's", ""]
+    writer.write(schema.name, [batch(schema, UPSERT, name=names, number=range(len(names)))])
+
+    def found(*texts: str, **more: Any) -> list[str]:
+        names: list[str] = writer.scan(schema.name, ["name"], one_of=("name", texts), **more)["name"].to_pylist()
+        return sorted(names)
+
+    assert found(*names[:1000], "no such") == names[:1000]
+    assert found("é", "it's", "", "é") == ["", "it's", "é"]
+    assert found("no such") == found() == []
+    assert len(found(*names, limit=7)) == 7
+    assert found(names[3], names[4], equal={"name": names[4]}) == [names[4]]
+
+
 def test_rows_of_one_range_are_counted(connect: Callable[..., KuduWriter], writer: KuduWriter, make: Make) -> None:
     parts = (Range(None, (10,)), Range((10,), (20,)))
     schema = make(TEXT, range_columns=("key",), ranges=parts, hashes=(HashPartition(("key",), 2),))

@@ -1,8 +1,9 @@
-"""The table of the places of packed images: one contract. The Kudu table has to pass it as well."""
+"""The table of the places of packed images: one contract, in SQLite and in Kudu."""
 
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,18 +11,31 @@ from pathlib import Path
 import pytest
 
 from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.kudu.clients.connecting import connect
+from imagewarehouse.kudu.clients.interface import KuduSettings
 from imagewarehouse.places import Known, Locations, Move
+from imagewarehouse.rows.kudu_locations import KuduLocations, image_locations, locations_table
 from imagewarehouse.rows.locations import SqliteLocations, locations_of
 
 WHEN = datetime(2026, 11, 30, 12, 0, 0, 123456, timezone.utc)
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 
 
-@pytest.fixture
-def locations(tmp_path: Path) -> Iterator[Locations]:
-    opened = SqliteLocations(locations_of(tmp_path / "rows.duckdb"))
-    yield opened
-    opened.close()
+@pytest.fixture(params=["sqlite", "kudu"])
+def locations(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Locations]:
+    if request.param == "sqlite":
+        opened = SqliteLocations(locations_of(tmp_path / "rows.duckdb"))
+        yield opened
+        opened.close()
+        return
+    writer = connect(KuduSettings(request.getfixturevalue("kudu").masters))
+    table = f"test_{uuid.uuid4().hex}_locations"
+    in_kudu = KuduLocations(writer, image_locations(table, replicas=1))
+    yield in_kudu
+    in_kudu.close()
+    if table in writer.tables():
+        writer.drop(table)
+    writer.close()
 
 
 def test_the_first_place_of_an_image_stays(locations: Locations) -> None:
@@ -63,6 +77,38 @@ def test_thousands_are_found_at_once(locations: Locations) -> None:
     places = {f"{number:064x}": f"pack#bytes={number}-{number}" for number in range(3000)}
     locations.add(places)
     assert locations.find(places) == {image_id: Known(uri) for image_id, uri in places.items()}
+
+
+def test_a_table_without_places_says_so(locations: Locations) -> None:
+    assert locations.find([A]) == locations.find([]) == locations.forgotten() == {}
+    locations.forget([A], WHEN)
+    locations.drop([A])
+    locations.move([])
+    locations.add({})
+    assert locations.find([A]) == {}
+
+
+def test_a_move_that_is_made_twice_changes_nothing_more(locations: Locations) -> None:
+    locations.add({A: "old", B: "old"})
+    for _ in range(2):
+        locations.move([Move(A, "old", "new"), Move(C, "old", "new")])
+    assert locations.find([A, B, C]) == {A: Known("new"), B: Known("old"), C: Known("new")}
+
+
+def test_old_and_new_images_are_added_together(locations: Locations) -> None:
+    locations.add({A: "first", B: "first"})
+    locations.forget([B], WHEN)
+    locations.add({A: "second", B: "second", C: "second"})
+    assert locations.find([A, B, C]) == {A: Known("first"), B: Known("second"), C: Known("second")}
+
+
+@pytest.mark.parametrize(
+    ("rows", "places"),
+    [("image_events", "image_locations"), ("impala::a.image_events", "impala::a.image_locations"),
+     ("image_events_2", "image_locations_2"), ("mine", "mine_locations")],
+)  # fmt: skip
+def test_each_table_of_rows_has_one_of_places(rows: str, places: str) -> None:
+    assert locations_table(rows) == places
 
 
 def test_several_processes_write_and_read(tmp_path: Path) -> None:

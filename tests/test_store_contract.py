@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from imagewarehouse.errors import ObjectConflict, ObjectMissing, ObjectTooLarge
-from imagewarehouse.objects.images import ImageStore
+from imagewarehouse.objects.images import ImageStore, NewPicture
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
 from imagewarehouse.objects.settings import StoreSettings
@@ -318,6 +318,17 @@ def test_pictures_of_a_batch_are_kept_each_once(images: ImageStore, uri: str) ->
     assert uris == [f"{Location.parse(uri)}/{image_key(content)[1]}" for content in contents]
     assert keys(images.store) == sorted({image_key(content)[1] for content in contents})
     assert images.for_each(lambda uri: images.get(uri, 1000), uris) == contents
+
+
+def test_pictures_of_a_batch_are_one_object_and_each_is_read_out_of_it(images: ImageStore, uri: str) -> None:
+    contents = [os.urandom(1000 + n) for n in range(12)]
+    pictures = [NewPicture(image_key(content)[0], "JPEG", content) for content in contents]
+    for _ in range(2):
+        uris = images.put_batch(pictures)
+        (key,) = keys(images.store)
+        assert key.startswith("batches/1970-01-01/")
+        assert {str(each).partition("#")[0] for each in uris} == {f"{Location.parse(uri)}/{key}"}
+        assert images.for_each(lambda uri: images.get(str(uri), 2000), uris) == contents
 
 
 @pytest.mark.parametrize("left", [0, 5])

@@ -544,6 +544,8 @@ def _settings() -> tuple[Setting, ...]:
         Setting("store.connect.timeout", "How long a connection to the store may take.",
                 _default("StoreImage", "Store Connect Timeout")),
         Setting("store.read.timeout", "How long the store may be silent.", _default("StoreImage", "Store Read Timeout")),
+        Setting("store.pack", "true keeps images below 1 MB that come together in one object, a tar file.",
+                _default("StoreImage", "Store Pack")),
         Setting("model.folder", "Folder of a model with a sub-folder for each version. Without a value: the CIFAR-10 model of"
                 " the bundle.", _default("ClassifyImage", "Model Folder")),
         Setting("model.version", "Version to serve; latest is the highest number in the folder.",
@@ -799,6 +801,7 @@ def pre_processing() -> Group:
             "Store CA File": "#{store.ca.file}",
             "Store Connect Timeout": "#{store.connect.timeout}",
             "Store Read Timeout": "#{store.read.timeout}",
+            "Store Pack": "#{store.pack}",
             **PACKAGES,
         },
         tasks=2,

@@ -30,6 +30,8 @@ from imagewarehouse.kudu.writing.tables import KuduTables, Put
 from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.nifi import adapter
 from imagewarehouse.rows.kudu import KuduRows, image_events
+from imagewarehouse.rows.kudu_locations import KuduLocations, image_locations, locations_table
+from imagewarehouse.rows.locations import FirstPlaces, SqliteLocations, locations_of
 from imagewarehouse.rows.store import GroupCommit, open_rows
 
 IMAGE_RECORD, ATTRIBUTES, CONTENT = "image record", "attributes", "content"
@@ -40,14 +42,17 @@ _ROWS_A_COMMIT = 50_000  # of all FlowFiles that share it
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A scheduled processor: `images` for image records, or `tables` with the commits to them for all others."""
+    """A scheduled processor: `images` for image records, with the `places` of those in packs; or `tables` with the commits to
+    them for all others.
+    """
 
     images: GroupCommit[ImageRecord, None] | None = None
+    places: FirstPlaces | None = None
     tables: KuduTables | None = None
     puts: GroupCommit[Put, list[WarehouseError | None]] | None = None
 
     def close(self) -> None:
-        for store in (self.images, self.puts):
+        for store in (self.places, self.images, self.puts):
             if store is not None:
                 store.close()
 
@@ -97,22 +102,27 @@ def open_store(context: Any) -> Opened:
     """What the properties describe. Raises ConfigurationError, RowStoreUnavailable."""
     check(context)
     if not adapter.text(context, "Kudu Masters"):
-        path = adapter.text(context, "Local Database", "./image-warehouse/rows.duckdb")
-        return Opened(GroupCommit(open_rows(Path(path))))
+        path = Path(adapter.text(context, "Local Database", "./image-warehouse/rows.duckdb"))
+        return Opened(GroupCommit(open_rows(path)), FirstPlaces(lambda: SqliteLocations(locations_of(path))))
     cluster = kudu_settings(context)
     writer = connect(cluster)
     sink = SinkSettings(None, _retries(context), adapter.seconds(context, "Retry Back-off", 0.5))
     if adapter.text(context, "Record Source", IMAGE_RECORD) == IMAGE_RECORD:
-        rows = KuduRows(writer, image_table(context), retries=sink.retries, backoff_s=sink.backoff_s)
+        table = image_table(context)
+        rows = KuduRows(writer, table, retries=sink.retries, backoff_s=sink.backoff_s)
+        places = image_locations(locations_table(table.name))
         # Beside the start, so that a cluster that is away does not keep a node from starting.
         threading.Thread(target=_prepare, args=(rows, cluster.backend), name="kudu-prepare", daemon=True).start()
-        return Opened(GroupCommit(rows))
+        return Opened(
+            GroupCommit(rows),
+            FirstPlaces(lambda: KuduLocations(writer, places, retries=sink.retries, backoff_s=sink.backoff_s)),
+        )
     declared = adapter.text(context, "Table Schema")
     settings: Callable[[str], SinkSettings] = (
         (lambda table: replace(sink, declared=read_schema(declared, table))) if declared else lambda table: sink
     )
     tables = KuduTables(writer, settings)
-    return Opened(None, tables, GroupCommit(tables, _ROWS_A_COMMIT, len))
+    return Opened(tables=tables, puts=GroupCommit(tables, _ROWS_A_COMMIT, len))
 
 
 def _prepare(rows: KuduRows, backend: str) -> None:

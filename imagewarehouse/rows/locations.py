@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from itertools import islice
 from pathlib import Path
 
 from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable
-from imagewarehouse.places import Known, Move
+from imagewarehouse.places import Known, Locations, Move
 from imagewarehouse.rows.locks import SETTING
 from imagewarehouse.text import one_line
 
@@ -126,6 +126,33 @@ def _find(connection: sqlite3.Connection, image_ids: Iterable[str]) -> dict[str,
         )
         found.update(map(_known, rows))
     return found
+
+
+class FirstPlaces:
+    """Adds to a `Locations` that is opened for the first place: who packs nothing has no table. Thread-safe."""
+
+    def __init__(self, open_locations: Callable[[], Locations]) -> None:
+        self._open = open_locations
+        self._lock = threading.Lock()
+        self._opened: Locations | None = None
+
+    def add(self, places: Mapping[str, str]) -> None:
+        """Raises RowStoreUnavailable."""
+        opened = self._opened
+        if opened is None:
+            with self._lock:
+                try:
+                    opened = self._opened = self._opened or self._open()
+                except (
+                    ConfigurationError
+                ) as err:  # the images are acknowledged: they wait until an operator has seen to it
+                    raise RowStoreUnavailable(str(err)) from err
+        opened.add(places)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
 
 
 def _known(row: tuple[str, str, int | None]) -> tuple[str, Known]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from imagewarehouse.answers import Answer, answer_record, is_public, problem
 from imagewarehouse.errors import WarehouseError
 from imagewarehouse.ids import utc_now
 from imagewarehouse.metadata import COLUMNS, FAILED, ImageRecord
+from imagewarehouse.places import PackedPlace
 from imagewarehouse.rows.store import GroupCommit
 from imagewarehouse.steps.event import Image, Problem
 from imagewarehouse.steps.outcome import FAILURE, REFUSED, RETRY, SUCCESS, UNEXPECTED, Outcome
@@ -17,8 +19,17 @@ from imagewarehouse.steps.outcome import FAILURE, REFUSED, RETRY, SUCCESS, UNEXP
 log = logging.getLogger("imagewarehouse")
 
 
+class Places(Protocol):
+    """The part of a `Locations` that a row needs."""
+
+    def add(self, places: Mapping[str, str], /) -> None: ...
+
+
 class RecordImages:
-    """Writes image records, and makes the answers once they are committed. Thread-safe."""
+    """Writes image records, and makes the answers once they are committed. Thread-safe.
+
+    The place of an image in a pack is written before its row: whoever finds the row finds the image, also after a compaction.
+    """
 
     name = "PutKuduRecord"
     takes_ended = True
@@ -27,14 +38,24 @@ class RecordImages:
     reads = tuple(column.name for column in COLUMNS if column.stage != "last")  # those it sets itself
     owns = ()
 
-    def __init__(self, rows: GroupCommit[ImageRecord, None], node: str, *, answer_all: bool = False) -> None:
-        """`node`: the host's name, for the rows. `answer_all`: make an answer also where no client waits."""
+    def __init__(
+        self,
+        rows: GroupCommit[ImageRecord, None],
+        node: str,
+        *,
+        places: Places | None = None,
+        answer_all: bool = False,
+    ) -> None:
+        """`node`: the host's name, for the rows. `places`: of images in packs. `answer_all`: make an answer also where no
+        client waits.
+        """
         self.rows = rows
         self.node = node
+        self.places = places
         self.answer_all = answer_all
 
     def process(self, images: Sequence[Image]) -> list[Outcome]:
-        results = [self._record(image) for image in images]
+        results = self._placed([self._record(image) for image in images])
         records = [record for record in results if isinstance(record, ImageRecord)]
         written = iter(self.rows.write_all(records))
         return [
@@ -52,6 +73,21 @@ class RecordImages:
             return image.event.record(total_ms=round(total_ms, 3), node=self.node)
         except WarehouseError as err:
             return err
+
+    def _placed(self, results: list[ImageRecord | WarehouseError]) -> list[ImageRecord | WarehouseError]:
+        """The rows that may be written: those of images in packs only once their places are."""
+        packed = {
+            number: result
+            for number, result in enumerate(results)
+            if isinstance(result, ImageRecord) and PackedPlace.parse(result.storage_uri)
+        }
+        if self.places is None or not packed:
+            return results
+        try:
+            self.places.add({str(record.image_id): str(record.storage_uri) for record in packed.values()})
+        except WarehouseError as err:
+            return [err if number in packed else result for number, result in enumerate(results)]
+        return results
 
     def _outcome(self, image: Image, record: ImageRecord | WarehouseError, error: WarehouseError | None) -> Outcome:
         event = image.event

@@ -235,6 +235,7 @@ class JavaKuduWriter:
         limit: int | None = None,
         since: tuple[str, datetime] | None = None,
         equal: Mapping[str, str] | None = None,
+        one_of: tuple[str, Sequence[str]] | None = None,
     ) -> pa.Table:
         handle, schema = self._open(table)
         chosen = [
@@ -242,7 +243,7 @@ class JavaKuduWriter:
         ]
         cells: list[list[Any]] = [[] for _ in chosen]
         with self._errors(table):
-            for row in self._rows(self._scanner(handle, [c.name for c in chosen], since, equal), limit):
+            for row in self._rows(self._scanner(handle, [c.name for c in chosen], since, equal, one_of), limit):
                 for number, column in enumerate(chosen):
                     cells[number].append(None if row.isNull(number) else cell_of(row, number, column))
         arrays = [pa.array(values, type=c.arrow_type) for values, c in zip(cells, chosen, strict=True)]
@@ -392,6 +393,7 @@ class JavaKuduWriter:
         columns: Sequence[str],
         since: tuple[str, datetime] | None = None,
         equal: Mapping[str, str] | None = None,
+        one_of: tuple[str, Sequence[str]] | None = None,
     ) -> Any:
         builder = self._client.newScannerBuilder(handle).setProjectedColumnNames(java_list(columns))
         predicate = self._kudu.client.KuduPredicate
@@ -402,6 +404,9 @@ class JavaKuduWriter:
         for name, text in (equal or {}).items():
             column = handle.getSchema().getColumn(name)
             builder.addPredicate(predicate.newComparisonPredicate(column, predicate.ComparisonOp.EQUAL, text))
+        if one_of is not None:
+            column = handle.getSchema().getColumn(one_of[0])
+            builder.addPredicate(predicate.newInListPredicate(column, java_list(one_of[1])))
         return builder.build()
 
     def _has_row(self, token: Any) -> bool:

@@ -148,13 +148,14 @@ class NativeKuduWriter:
         limit: int | None = None,
         since: tuple[str, datetime] | None = None,
         equal: Mapping[str, str] | None = None,
+        one_of: tuple[str, Sequence[str]] | None = None,
     ) -> pa.Table:
         opened = self._open(table)
         by_name = {column.name: column for column in opened.columns}
         chosen = [by_name[name] for name in (columns if columns is not None else by_name)]
         rows: list[tuple[Any, ...]] = []
         with self._errors(table), localcontext(EVERY_DIGIT):
-            if limit != 0:  # which the client takes for no limit
+            if limit != 0 and (one_of is None or one_of[1]):  # the client takes 0 for no limit
                 scanner = self._scanner(opened, [column.name for column in chosen])
                 if limit is not None:
                     scanner.set_limit(limit)
@@ -164,6 +165,8 @@ class NativeKuduWriter:
                     scanner.add_predicate(opened.handle[since[0]] >= since[1])
                 for name, text in (equal or {}).items():
                     scanner.add_predicate(opened.handle[name] == text)
+                if one_of is not None:
+                    scanner.add_predicate(opened.handle[one_of[0]].in_list(list(one_of[1])))
                 scanner.open()
                 while scanner.has_more_rows():
                     rows += scanner.next_batch().as_tuples()
