@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -43,7 +44,7 @@ from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests.conftest import until
 from tests.object_services import PATIENT, inside
 from tests.pictures import numbered
-from tests.running import Service
+from tests.running import Service, post
 from tests.warehouses import Warehouse, put_batch
 
 KILLS = 20
@@ -659,6 +660,34 @@ def test_the_command_beside_a_running_service(
         assert until((warehouse.data / "control.sock").exists)
         assert call(["pack", "--data", str(service.data)]) == 2
         assert "other.duckdb.locations" in capsys.readouterr().err
+
+
+def test_while_a_service_packs_and_answers_each_picture_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = [numbered(number) for number in range(240)]
+    with Service(tmp_path / "data", {"store.pack": "true"}) as service:
+
+        def send(content: bytes) -> None:
+            answer = post(service.classify_url, content, {"Content-Type": "image/jpeg"})
+            assert answer.status == 200, answer.body
+            got = httpx.get(f"http://127.0.0.1:{service.images_port}/images/{id_of(content)}")
+            assert (got.status_code, got.content) == (200, content)
+
+        with ThreadPoolExecutor(24) as pool:
+            sent = [pool.submit(send, content) for content in pictures]
+            while not all(one.done() for one in sent):  # also what is younger than its row
+                assert call(["pack", "--data", str(service.data), "--older-than", "0s"]) == 0
+            for one in sent:
+                one.result()
+        assert call(["pack", "--data", str(service.data), "--older-than", "0s", "--full"]) == 0
+        assert call(["export", "--data", str(service.data), "--as", "folder", "out"]) == 0
+    store = open_store(Location.parse(str(tmp_path / "data" / "objects")))
+    table = SqliteLocations(locations_of(tmp_path / "data" / "rows.duckdb"))
+    Packed(store, table).check(pictures)
+    table.close()
+    assert {path.read_bytes() for path in Path("out").rglob("*.jpg")} == set(pictures)
 
 
 def test_places_in_kudu_are_moved_as_well(
