@@ -28,7 +28,7 @@ from imagewarehouse.errors import ObjectDamaged
 from imagewarehouse.ids import utc_now
 from imagewarehouse.kudu.clients.connecting import connect
 from imagewarehouse.kudu.clients.interface import KuduSettings
-from imagewarehouse.objects.compacting import LATE, PLAN, Compaction, Report
+from imagewarehouse.objects.compacting import LATE, PLAN, Compaction, Report, under_way
 from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
@@ -75,6 +75,15 @@ class Packed:
 
     def single(self, content: bytes) -> str:
         return self.singles.put(id_of(content), "JPEG", content)
+
+    def delete(self, content: bytes) -> None:
+        """A single object, as who forgets a picture does it."""
+        image_id = id_of(content)
+        key = f"{image_id[:2]}/{image_id}.jpg"
+        self.store.delete(key)
+        if key in under_way(self.store):
+            self.table.add({image_id: self.store.location.child(key)})
+        self.table.forget([image_id], utc_now())
 
     def compact(self, **options: Any) -> Report:
         options = {"older_than": timedelta(0), **options}
@@ -520,17 +529,18 @@ class Watched:
             now = len(self._calls) == self._when
             if now and not self._after:
                 self._happens()
-            result = found(*arguments)
-            if now and self._after:
-                self._happens()
-            return result
+            try:
+                return found(*arguments)
+            finally:
+                if now and self._after:
+                    self._happens()
 
         return call
 
 
 @pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.services)])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("what", ["killed", "compacted", "forgotten", "stored"])
+@pytest.mark.parametrize("what", ["killed", "compacted", "forgotten", "stored", "deleted"])
 def test_whatever_happens_at_a_call_the_next_run_puts_it_right(
     tmp_path: Path, what: str, after: bool, step: int
 ) -> None:
@@ -557,6 +567,8 @@ def test_whatever_happens_at_a_call_the_next_run_puts_it_right(
                 local.compact(pack_bytes=60_000)
             elif what == "forgotten":
                 local.table.forget([late], utc_now())
+            elif what == "deleted":
+                local.delete(pictures[13])
             else:
                 local.batch(pictures[4:12])  # all of them again, and the rows of those that were on their way
                 local.table.add(rows)
@@ -569,14 +581,16 @@ def test_whatever_happens_at_a_call_the_next_run_puts_it_right(
             assert when > 60
             break
         images = StoredImages(local.store, local.table)
-        for content in pictures[1 + (what == "forgotten") :]:
+        if what == "deleted":
+            assert images.find(id_of(pictures[13])) is None, (when, calls[when - 3 : when])
+        for content in pictures[1 + (what == "forgotten") : 14 - (what == "deleted")]:
             place = images.find(id_of(content), "jpg", rows.get(id_of(content)))
             assert place is not None, (when, calls[when - 3 : when])
             assert read_image(images, place) == content
         local.table.forget([late], utc_now())  # wherever its bytes are by now
         local.compact()
         local.compact()
-        local.check(pictures[2:])
+        local.check(pictures[2 : 14 - (what == "deleted")])
         assert local.table.forgotten() == {}
         local.table.close()
 
