@@ -75,8 +75,14 @@ def refused(run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Refu
     return start
 
 
-def assert_served_the_same(folder: Path, expected: Any, runtime: str = "auto", tolerance: float = 1e-4) -> None:
-    """`expected`: from a batch (N, height, width, channels) to probabilities (N, classes)."""
+def assert_served_the_same(
+    folder: Path, expected: Any, runtime: str = "auto", tolerance: float = 1e-4, *, varied: bool = True
+) -> None:
+    """`expected`: from a batch (N, height, width, channels) to probabilities (N, classes).
+
+    `varied`: the images have different answers, so that those of another model would not do. Not so where pixels of 0-255
+    saturate a tiny network, or where the tolerance is as wide as the differences.
+    """
     classifier = load_classifier(folder, runtime=runtime)
     all_wanted = []
     for seed in range(5):
@@ -85,4 +91,4 @@ def assert_served_the_same(folder: Path, expected: Any, runtime: str = "auto", t
         wanted = np.asarray(expected(batch))[0]
         assert [answer[label] for label in classifier.manifest.labels] == pytest.approx(wanted.tolist(), abs=tolerance)
         all_wanted.append(wanted)
-    assert np.ptp(all_wanted, axis=0).max() > 2 * tolerance  # else the answers of any model would do
+    assert not varied or np.ptp(all_wanted, axis=0).max() > 2 * tolerance

@@ -10,20 +10,25 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from imagewarehouse.cli.main import call
 from imagewarehouse.cli.pack import summary
 from imagewarehouse.errors import ObjectDamaged
 from imagewarehouse.ids import utc_now
-from imagewarehouse.objects.compacting import LATE, PLAN, Compaction, Report
+from imagewarehouse.kudu.clients.connecting import connect
+from imagewarehouse.kudu.clients.interface import KuduSettings
+from imagewarehouse.objects.compacting import LATE, PLAN, Compaction, Report, under_way
 from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
@@ -32,11 +37,14 @@ from imagewarehouse.objects.reading import StoredImages, read_image
 from imagewarehouse.objects.store import ObjectStore
 from imagewarehouse.places import Known, PackedPlace
 from imagewarehouse.resources import REPOSITORY
+from imagewarehouse.rows.kudu import KuduRows, image_events
+from imagewarehouse.rows.kudu_locations import KuduLocations, image_locations, locations_table
 from imagewarehouse.rows.locations import ReadLocations, SqliteLocations, locations_of
+from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests.conftest import until
 from tests.object_services import PATIENT, inside
 from tests.pictures import numbered
-from tests.running import Service
+from tests.running import Service, post
 from tests.warehouses import Warehouse, put_batch
 
 KILLS = 20
@@ -67,6 +75,15 @@ class Packed:
 
     def single(self, content: bytes) -> str:
         return self.singles.put(id_of(content), "JPEG", content)
+
+    def delete(self, content: bytes) -> None:
+        """A single object, as who forgets a picture does it."""
+        image_id = id_of(content)
+        key = f"{image_id[:2]}/{image_id}.jpg"
+        self.store.delete(key)
+        if key in under_way(self.store):
+            self.table.add({image_id: self.store.location.child(key)})
+        self.table.forget([image_id], utc_now())
 
     def compact(self, **options: Any) -> Report:
         options = {"older_than": timedelta(0), **options}
@@ -512,17 +529,18 @@ class Watched:
             now = len(self._calls) == self._when
             if now and not self._after:
                 self._happens()
-            result = found(*arguments)
-            if now and self._after:
-                self._happens()
-            return result
+            try:
+                return found(*arguments)
+            finally:
+                if now and self._after:
+                    self._happens()
 
         return call
 
 
 @pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.services)])
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("what", ["killed", "compacted", "forgotten", "stored"])
+@pytest.mark.parametrize("what", ["killed", "compacted", "forgotten", "stored", "deleted"])
 def test_whatever_happens_at_a_call_the_next_run_puts_it_right(
     tmp_path: Path, what: str, after: bool, step: int
 ) -> None:
@@ -549,6 +567,8 @@ def test_whatever_happens_at_a_call_the_next_run_puts_it_right(
                 local.compact(pack_bytes=60_000)
             elif what == "forgotten":
                 local.table.forget([late], utc_now())
+            elif what == "deleted":
+                local.delete(pictures[13])
             else:
                 local.batch(pictures[4:12])  # all of them again, and the rows of those that were on their way
                 local.table.add(rows)
@@ -561,14 +581,16 @@ def test_whatever_happens_at_a_call_the_next_run_puts_it_right(
             assert when > 60
             break
         images = StoredImages(local.store, local.table)
-        for content in pictures[1 + (what == "forgotten") :]:
+        if what == "deleted":
+            assert images.find(id_of(pictures[13])) is None, (when, calls[when - 3 : when])
+        for content in pictures[1 + (what == "forgotten") : 14 - (what == "deleted")]:
             place = images.find(id_of(content), "jpg", rows.get(id_of(content)))
             assert place is not None, (when, calls[when - 3 : when])
             assert read_image(images, place) == content
         local.table.forget([late], utc_now())  # wherever its bytes are by now
         local.compact()
         local.compact()
-        local.check(pictures[2:])
+        local.check(pictures[2 : 14 - (what == "deleted")])
         assert local.table.forgotten() == {}
         local.table.close()
 
@@ -652,6 +674,76 @@ def test_the_command_beside_a_running_service(
         assert until((warehouse.data / "control.sock").exists)
         assert call(["pack", "--data", str(service.data)]) == 2
         assert "other.duckdb.locations" in capsys.readouterr().err
+
+
+def test_while_a_service_packs_and_answers_each_picture_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures = [numbered(number) for number in range(240)]
+    with Service(tmp_path / "data", {"store.pack": "true"}) as service:
+
+        def send(content: bytes) -> None:
+            answer = post(service.classify_url, content, {"Content-Type": "image/jpeg"})
+            assert answer.status == 200, answer.body
+            got = httpx.get(f"http://127.0.0.1:{service.images_port}/images/{id_of(content)}")
+            assert (got.status_code, got.content) == (200, content)
+
+        with ThreadPoolExecutor(24) as pool:
+            sent = [pool.submit(send, content) for content in pictures]
+            while not all(one.done() for one in sent):  # also what is younger than its row
+                assert call(["pack", "--data", str(service.data), "--older-than", "0s"]) == 0
+            for one in sent:
+                one.result()
+        assert call(["pack", "--data", str(service.data), "--older-than", "0s", "--full"]) == 0
+        assert call(["export", "--data", str(service.data), "--as", "folder", "out"]) == 0
+    store = open_store(Location.parse(str(tmp_path / "data" / "objects")))
+    table = SqliteLocations(locations_of(tmp_path / "data" / "rows.duckdb"))
+    Packed(store, table).check(pictures)
+    table.close()
+    assert {path.read_bytes() for path in Path("out").rglob("*.jpg")} == set(pictures)
+
+
+def test_places_in_kudu_are_moved_as_well(
+    kudu: LocalKudu, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = Warehouse(tmp_path / "data")
+    objects = str(made.data / "objects")
+    pictures = contents(30, first=7_000)
+    for content in pictures[20:]:
+        made.add(content)
+    table = f"t{uuid.uuid4().hex}_image_events"
+    command = ["pack", "--masters", kudu.masters, "--data", str(made.data), "--table", table, "--older-than", "0s"]
+    writer = connect(KuduSettings(kudu.masters))
+    try:
+        assert call(command) == 2
+        assert f"Kudu has no table {table}" in capsys.readouterr().err
+        KuduRows(writer, image_events(table)).prepare()
+        places = KuduLocations(writer, image_locations(locations_table(table)))
+        places.add(put_batch(made.store.store, pictures[:20]))
+        places.forget([id_of(pictures[0])], utc_now())
+        assert call(command) == 0
+        said = capsys.readouterr().out
+        assert said == "11 objects with 29 pictures became 1 pack; 1 forgotten picture removed\n"
+        images = StoredImages(made.store.store, places)
+        for content in pictures[1:]:
+            place = images.find(id_of(content))
+            assert place is not None
+            assert place.key.startswith("packs/")
+            assert read_image(images, place) == content
+        assert images.find(id_of(pictures[0])) is None
+        assert places.forgotten() == {}
+        with Service(made.data, {"kudu.masters": kudu.masters, "kudu.table": table}) as service:
+            address = f"http://127.0.0.1:{service.images_port}/images/"
+            assert httpx.get(address + id_of(pictures[5])).content == pictures[5]
+            assert httpx.get(address + id_of(pictures[25])).content == pictures[25]
+            assert call(["get", "--data", str(made.data), "--store", objects, id_of(pictures[6]), "-o", "a"]) == 0
+            assert Path("a").read_bytes() == pictures[6]
+    finally:
+        for name in {table, locations_table(table)} & set(writer.tables()):
+            writer.drop(name)
+        writer.close()
 
 
 def test_the_command_says_what_it_left_alone(warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from imagewarehouse.objects.compacting import Compaction, Report
     from imagewarehouse.objects.store import ObjectStore
     from imagewarehouse.places import Locations
+    from imagewarehouse.rows.locations import SqliteLocations
 
 _MOST_NAMED = 10  # damaged objects
 
@@ -39,6 +40,14 @@ _MOST_NAMED = 10  # damaged objects
 @click.option("--store", metavar="URI", envvar="IMAGEWAREHOUSE_STORE_URI", show_envvar=True,
               help="Where the pictures are, as store.uri says it.  [default: the folder objects beside the rows]")  # fmt: skip
 @SETTINGS
+@click.option("--timeout", type=click.FloatRange(min=0.1), default=30.0, show_default=True, metavar="SECONDS",
+              help="How long Kudu may take to answer.")  # fmt: skip
+@click.option("--client", "backend", type=click.Choice(["java", "native"]), default="java", show_default=True,
+              help="Kudu's Java client, or kudu-python.")  # fmt: skip
+@click.option("--table", "table_name", default="image_events", show_default=True,
+              help="Table of the image records in Kudu.")  # fmt: skip
+@click.option("--masters", metavar="HOST:PORT,...", envvar="IMAGEWAREHOUSE_KUDU_MASTERS",
+              help="Rows in Kudu: its masters.  [default: the Kudu of --data, if it has no rows.duckdb]")  # fmt: skip
 @DATABASE
 @DATA
 def pack(
@@ -49,6 +58,10 @@ def pack(
     progress: bool | None,
     store: str | None,
     settings: tuple[str, ...],
+    timeout: float,
+    backend: str,
+    table_name: str,
+    masters: str | None,
     database: Path | None,
     data: Path,
 ) -> None:
@@ -71,9 +84,16 @@ def pack(
       130  stopped with Ctrl-C; run it again to go on
     """
     age, pause = _seconds(older_than, "--older-than"), _seconds(every, "--every") if every else None
-    rows = data / "rows.duckdb" if database is None else database
-    objects = _open_store(store or str(rows.parent / "objects"), settings)
-    with closing(objects), closing(_open_places(rows, data if database is None else None)) as places:
+    if masters and database:
+        raise ConfigurationError("--masters", "and --database are two places of rows; give one")
+    objects = _open_store(store or str((data if database is None else database.parent) / "objects"), settings)
+    with ExitStack() as stack:
+        stack.callback(objects.close)
+        if masters or (database is None and _in_kudu(data)):
+            places: Locations = stack.enter_context(_in_kudu_table(masters, data, table_name, backend, timeout))
+        else:
+            places = _beside(database or data / "rows.duckdb", data if database is None else None)
+            stack.callback(places.close)
         while True:
             code = _once(objects, places, timedelta(seconds=age), full, dry_run, progress, quiet=pause is not None)
             if pause is None or dry_run:
@@ -155,7 +175,30 @@ def _open_store(uri: str, settings: tuple[str, ...]) -> ObjectStore:
     return objects
 
 
-def _open_places(rows: Path, data: Path | None) -> Locations:
+def _in_kudu(data: Path) -> bool:
+    """Raises ConfigurationError: the places of moved pictures would be in a table that nobody asks."""
+    has_kudu, has_file = (data / "kudu" / "ports.json").exists(), (data / "rows.duckdb").exists()
+    if has_kudu and has_file:
+        raise ConfigurationError(
+            "--data", f"{data} has rows in DuckDB and in a Kudu; say which with --database or --masters"
+        )
+    return has_kudu
+
+
+@contextmanager
+def _in_kudu_table(
+    masters: str | None, data: Path, table_name: str, backend: str, timeout: float
+) -> Iterator[Locations]:
+    """Raises ConfigurationError, KuduUnavailable."""
+    from imagewarehouse.cli.kudu.connection import find_cluster
+    from imagewarehouse.rows.kudu_locations import KuduLocations, image_locations, locations_table
+
+    with find_cluster(masters, data, backend, timeout).connect(table_name) as writer:
+        writer.schema(table_name)  # places beside no rows would be asked for by nobody
+        yield KuduLocations(writer, image_locations(locations_table(table_name)))
+
+
+def _beside(rows: Path, data: Path | None) -> SqliteLocations:
     """The table beside the rows. Raises ConfigurationError: no rows are there, or a running service has them elsewhere.
 
     In a table that no reader asks, the places of moved pictures would be lost.
@@ -164,7 +207,9 @@ def _open_places(rows: Path, data: Path | None) -> Locations:
 
     option = "--database" if data is None else "--data"
     if not rows.is_file():
-        raise ConfigurationError(option, f"{rows} does not exist; the table of places is kept beside the rows")
+        raise ConfigurationError(
+            option, f"{rows} does not exist, and the table of places lies beside it; rows in Kudu: --masters"
+        )
     path = locations_of(rows)
     if data is not None and (data / "control.sock").exists():
         try:

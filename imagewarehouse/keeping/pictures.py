@@ -15,7 +15,7 @@ from itertools import islice
 
 from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable
 from imagewarehouse.images.formats import FORMATS
-from imagewarehouse.objects.compacting import PLAN
+from imagewarehouse.objects.compacting import under_way
 from imagewarehouse.objects.local import LocalStore
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
@@ -121,19 +121,15 @@ class StoredPictures:
         self._forget_under_way({one.image_id: one.objects[0] for one in found if one.objects}, when)
 
     def _forget_under_way(self, removed: Mapping[str, StoredObject], when: datetime) -> None:
-        """Objects that a compaction has read before they were deleted: it would bring them back in a pack.
-
-        It looks at its sources once more behind its plan. So who finds no plan after the deletion knows that any later one
-        lacks them, and that one before it has told the table where it has put them.
-        """
+        """Objects that a compaction is taking apart, or has: it would bring them back in a pack. Asked after the deletion."""
         if self._locations is None or not removed:
             return
-        busy = {each for each in {one.location for one in removed.values()} if self._open(each).stat(PLAN) is not None}
+        sources = {each: under_way(self._open(each)) for each in {one.location for one in removed.values()}}
         there = self._locations.find(removed)
         gone = {
             image_id: one.location.child(one.key)
             for image_id, one in removed.items()
-            if image_id in there or one.location in busy
+            if image_id in there or one.key in sources[one.location]
         }
         if gone:
             self._forget(gone, when)

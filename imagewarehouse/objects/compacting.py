@@ -172,6 +172,7 @@ class Compaction:
         self._limit = min(pack_bytes, store.largest or pack_bytes) - _TAR_END
         self.progress: Progress = lambda size: None
         self._pool = ThreadPoolExecutor(store.connections, "compact") if store.connections > 1 else None
+        self._noted: set[tuple[str, str]] = set()  # packs, and pictures that are not wanted there
         self.report = Report()
 
     def survey(self) -> Survey:
@@ -228,7 +229,8 @@ class Compaction:
         wanted = {
             key for known in self._locations.forgotten().values() if (key := _key_of(known.uri)).startswith(PACKS)
         }
-        wanted |= {f"{PACKS}/{match['pack']}.tar" for match in self._notes()}
+        self._noted = {(f"{PACKS}/{match['pack']}.tar", match["image_id"]) for match in self._notes()}
+        wanted |= {key for key, _ in self._noted}
         packs = [found for key in sorted(wanted) if (found := self._store.stat(key)) is not None]
         return packs + (self._half_empty(wanted) if self._full else [])
 
@@ -353,7 +355,7 @@ class Compaction:
     def _keeps(self, source: Source, lying: _Lying, known: Known | None, there: dict[str, bool]) -> bool:
         """Whether a picture comes into the pack, as the table knows it. `there`: which objects exist, to ask for each once."""
         if known is None:  # its row may be on its way
-            return True
+            return (lying.key, lying.picture.image_id) not in self._noted
         if known.forgotten_at is not None:
             return _came_again(source, known)
         if _spot(known.uri) == (lying.key, lying.start):
@@ -373,9 +375,7 @@ class Compaction:
         except ObjectConflict:
             return False
         self._sync(PLAN)
-        keys = [source.key for source in chosen.plan.sources]
-        known = self._locations.find(_ids(chosen.contents))
-        if known == chosen.known and None not in self._each(self._store.stat, keys):
+        if self._locations.find(_ids(chosen.contents)) == chosen.known:
             return True
         self._remove_plan(chosen.plan)
         return False
@@ -449,12 +449,17 @@ class Compaction:
         """Every picture that was taken, to its new place.
 
         One that was forgotten or stored again meanwhile is not moved, and its bytes came along: it is noted, so that the
-        next run writes the pack without it.
+        next run writes the pack without it. So is one that the table does not know and whose own object is gone: whoever does
+        the same plan would have moved it before, so it was deleted.
         """
         if plan.target is None:
             return
         where = self._store.location.child(plan.target)
         new = {entry.image_id: str(PackedPlace(where, entry.start, entry.size)) for entry in entries}
+        singles = [source.key for source in plan.sources if _SINGLE.fullmatch(source.key)]
+        deleted = {
+            key for key, found in zip(singles, self._each(self._store.stat, singles), strict=True) if found is None
+        }
         known = self._locations.find(new)
         keys, there = {source.key for source in plan.sources}, dict[str, bool]()
         moves: dict[str, Move] = {}
@@ -462,6 +467,8 @@ class Compaction:
         for source, lying in _kept(plan, contents):
             image_id = lying.picture.image_id
             one = known.get(image_id)
+            if one is None and lying.key in deleted:
+                continue
             if one is None or _came_again(source, one):
                 if one is not None:
                     again.append(image_id)
@@ -474,8 +481,10 @@ class Compaction:
                 moves[image_id] = Move(image_id, one.uri, new[image_id])
         self._locations.drop(again)
         self._locations.move(list(moves.values()))
-        for image_id, one in self._locations.find(new).items():
-            if one.forgotten_at is not None or _key_of(one.uri) != plan.target:
+        known = self._locations.find(new)
+        for image_id in new:
+            one = known.get(image_id)
+            if one is None or one.forgotten_at is not None or _key_of(one.uri) != plan.target:
                 self._store.put_if_absent(_note(plan.target, image_id), b"{}")
 
     def _pointed_to(self, plan: Plan, contents: Sequence[Sequence[_Lying]], entries: Sequence[Entry]) -> set[str]:
@@ -496,10 +505,7 @@ class Compaction:
             self._remove(target)
 
     def _plan_there(self) -> Plan | None:
-        try:
-            return Plan.parse(self._store.get(PLAN), self._store.location.child(PLAN))
-        except ObjectMissing:
-            return None
+        return _plan_in(self._store)
 
     def _remove_plan(self, plan: Plan) -> None:
         if self._plan_there() == plan:  # else that of another process
@@ -562,6 +568,25 @@ class Compaction:
 
     def _day(self) -> date:
         return self._now().astimezone(timezone.utc).date()
+
+
+def under_way(store: ObjectStore) -> frozenset[str]:
+    """The objects that a compaction is taking apart. Raises ObjectDamaged.
+
+    For whoever deletes the object of a picture that is to be forgotten. Asked for after it was deleted: where its key is
+    among these, its bytes may be on their way into a pack. Then `Locations.add` gives it a place, that of the deleted object
+    where it has no other, and `Locations.forget` keeps it from being moved; the next run removes the bytes. Where its key is
+    not among these, `forget` is enough: it may have been moved already.
+    """
+    plan = _plan_in(store)
+    return frozenset() if plan is None else frozenset(source.key for source in plan.sources)
+
+
+def _plan_in(store: ObjectStore) -> Plan | None:
+    try:
+        return Plan.parse(store.get(PLAN), store.location.child(PLAN))
+    except ObjectMissing:
+        return None
 
 
 def _spot(uri: str) -> tuple[str, int]:

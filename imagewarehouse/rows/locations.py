@@ -117,6 +117,17 @@ class SqliteLocations:
                 raise RowStoreUnavailable(f"{self.path}: {one_line(err)}") from err
 
 
+def _find(connection: sqlite3.Connection, image_ids: Iterable[str]) -> dict[str, Known]:
+    found: dict[str, Known] = {}
+    for some in _slices(image_ids):
+        marks = ", ".join("?" * len(some))
+        rows = connection.execute(
+            f"SELECT image_id, uri, forgotten_at FROM image_locations WHERE image_id IN ({marks})", some
+        )
+        found.update(map(_known, rows))
+    return found
+
+
 class FirstPlaces:
     """Adds to a `Locations` that is opened for the first place: who packs nothing has no table. Thread-safe."""
 
@@ -142,17 +153,6 @@ class FirstPlaces:
         with self._lock:
             if self._opened is not None:
                 self._opened.close()
-
-
-def _find(connection: sqlite3.Connection, image_ids: Iterable[str]) -> dict[str, Known]:
-    found: dict[str, Known] = {}
-    for some in _slices(image_ids):
-        marks = ", ".join("?" * len(some))
-        rows = connection.execute(
-            f"SELECT image_id, uri, forgotten_at FROM image_locations WHERE image_id IN ({marks})", some
-        )
-        found.update(map(_known, rows))
-    return found
 
 
 def _known(row: tuple[str, str, int | None]) -> tuple[str, Known]:

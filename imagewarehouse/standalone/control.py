@@ -22,6 +22,7 @@ from imagewarehouse.metadata import to_text
 from imagewarehouse.places import Lookup
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.kudu import KuduRows
+from imagewarehouse.rows.kudu_locations import KuduLocations, image_locations, locations_table
 from imagewarehouse.rows.locations import ReadLocations, locations_of
 from imagewarehouse.standalone.python_host import PythonProcessor
 from imagewarehouse.standalone.server import Request, Response, Server
@@ -139,7 +140,9 @@ def row_store(processors: Iterable[PythonProcessor]) -> LocalRows | KuduRows | N
 def locations(processors: Iterable[PythonProcessor]) -> Lookup | None:
     """Where the images are that lie in packs: a table beside the rows. None where this run writes its rows elsewhere."""
     rows = row_store(processors)
-    return ReadLocations(locations_of(rows.path)) if isinstance(rows, LocalRows) else None
+    if isinstance(rows, KuduRows):
+        return KuduLocations(rows.writer, image_locations(locations_table(rows.sink.table)))
+    return None if rows is None else ReadLocations(locations_of(rows.path))
 
 
 def _text(status: int, text: str) -> Response:
