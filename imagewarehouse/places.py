@@ -56,15 +56,22 @@ class Move:
     new: str
 
 
-class Locations(Protocol):
+class Lookup(Protocol):
+    """What readers ask the table of places. Thread-safe."""
+
+    def find(self, image_ids: Iterable[str]) -> dict[str, Known]:
+        """What is known of these, by image_id; an image that is not in it is in no pack that the table knows.
+
+        Raises RowStoreUnavailable.
+        """
+
+
+class Locations(Lookup, Protocol):
     """The places of the images that lie in packs, one of each. Thread-safe, and shared by processes.
 
     A single object needs none: its key says where it is. Raises RowStoreUnavailable: nothing was changed, or it was changed
     and a second call changes nothing.
     """
-
-    def find(self, image_ids: Iterable[str]) -> dict[str, Known]:
-        """What is known of these, by image_id; an image that is not in it is in no pack that the table knows."""
 
     def add(self, places: Mapping[str, str]) -> None:
         """Places of images by image_id. The place of an image that has one stays; a forgotten image is there again."""

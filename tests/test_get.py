@@ -232,7 +232,7 @@ def test_no_rows_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_every_format_is_found_by_its_id_alone(tmp_path: Path) -> None:
     location = Location.parse(str(tmp_path))
-    store, images = ImageStore(open_store(location)), StoredImages(location)
+    store, images = ImageStore(open_store(location)), StoredImages(open_store(location))
     formats = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JXL", "JPEG2000", "other")
     for number, image_format in enumerate(formats):
         made = Warehouse(tmp_path / "unused")
@@ -253,7 +253,7 @@ def test_a_large_picture_comes_in_pieces_the_last_one_only_if_all_are_right(tmp_
     made = Warehouse(tmp_path)
     content = bytes(range(256)) * (PIECE // 100)
     record = made.add(content)
-    images = StoredImages(location)
+    images = StoredImages(open_store(location))
     place = images.find(str(record.image_id))
     assert place is not None
     assert b"".join(pieces(images, place)) == content
@@ -268,7 +268,7 @@ def test_a_large_picture_comes_in_pieces_the_last_one_only_if_all_are_right(tmp_
 
 
 def test_a_folder_that_is_not_mounted_is_not_one_without_pictures(tmp_path: Path) -> None:
-    images = StoredImages(Location.parse(str(tmp_path / "objects")))
+    images = StoredImages(open_store(Location.parse(str(tmp_path / "objects"))))
     with pytest.raises(ObjectStoreUnavailable, match="is not there"):
         images.find("0" * 64)
     (tmp_path / "objects").mkdir()

@@ -168,6 +168,8 @@ def test_scan_takes_rows_from_a_time_on(writer: KuduWriter, make: Make) -> None:
     found = writer.scan(schema.name, ["key", "at"], since=("at", TIMES[3]))
     assert sorted(found["at"].to_pylist()) == TIMES[3:]
     assert writer.scan(schema.name, ["key"], since=("at", TIMES[-1])).to_pydict() == {"key": [len(TIMES) - 1]}
+    between = writer.scan(schema.name, ["at"], since=("at", TIMES[1]), until=("at", TIMES[4]))
+    assert sorted(between["at"].to_pylist()) == TIMES[1:4]
     with pytest.raises(KuduRefused):
         writer.scan(schema.name, since=("nothing", TIMES[0]))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
+from imagewarehouse.objects.packs import BATCHES, PackPicture, make_pack
+from imagewarehouse.objects.store import ObjectStore
+from imagewarehouse.places import PackedPlace
 from imagewarehouse.rows.embedded import LocalRows
 from tests.pictures import numbered
 
@@ -74,3 +77,11 @@ class Warehouse:
         """Of the object."""
         (found,) = (self.data / "objects").rglob(f"{record.image_id}.*")
         return found
+
+
+def put_batch(store: ObjectStore, contents: Iterable[bytes], suffix: str = "jpg") -> dict[str, str]:
+    """These pictures in one pack below batches/; gives their storage_uri by image_id."""
+    pack = make_pack(PackPicture(hashlib.sha256(content).hexdigest(), suffix, content) for content in contents)
+    key = pack.key(BATCHES, FIRST.date())
+    store.put_if_absent(key, pack.content)
+    return {e.image_id: str(PackedPlace(store.location.child(key), e.start, e.size)) for e in pack.entries}

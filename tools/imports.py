@@ -32,6 +32,7 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "sending": frozenset({"images"}),
     "training": frozenset({"images", "models"}),
     "getting": frozenset({"images", "objects", "rows"}),
+    "keeping": frozenset({"images", "objects", "rows"}),
     "cli": frozenset(
         {
             "images",
@@ -45,6 +46,7 @@ ROOMS: Mapping[str, frozenset[str]] = {
             "sending",
             "training",
             "getting",
+            "keeping",
         }
     ),
 }

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from imagewarehouse.cli.export_model import export_model
-from imagewarehouse.cli.getting import query_of, store_of, warehouse_options
-from imagewarehouse.errors import ObjectStoreUnavailable
+from imagewarehouse.cli.getting import places_of, query_of, settings_of, store_of, warehouse_options
+from imagewarehouse.errors import ObjectStoreUnavailable, RowStoreUnavailable
 from imagewarehouse.metadata import CLASSIFIED, STATUSES
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def export(
     data: Path,
     database: Path | None,
     store: str | None,
+    settings: tuple[str, ...],
 ) -> None:
     """Write pictures into the folder OUT, the newest first and each once, however often it was sent.
 
@@ -111,7 +112,7 @@ def export(
         source_user,
         limit,
     )
-    location = store_of(store)
+    location, how = store_of(store), settings_of(settings)
     rows = wanted_rows(query_of(data, database), wanted)
     if dry_run:
         _print_counts(plan(out, rows))
@@ -124,8 +125,8 @@ def export(
 
         try:
             with _bar(len(planned.rows), progress) as advance:
-                outcome = _write(planned, kind, Pictures(location), advance)
-        except ObjectStoreUnavailable as err:
+                outcome = _write(planned, kind, Pictures(location, how, places_of(data, database)), advance)
+        except (ObjectStoreUnavailable, RowStoreUnavailable) as err:
             click.echo(f"imagewarehouse: {err}; run it again to go on", err=True)
             sys.exit(1)
         _report(planned, outcome)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from imagewarehouse.cli.getting import query_of, store_of, warehouse_options
+from imagewarehouse.cli.getting import places_of, query_of, settings_of, store_of, warehouse_options
 from imagewarehouse.errors import ConfigurationError, ObjectDamaged, ObjectMissing
 
 
@@ -16,7 +16,9 @@ from imagewarehouse.errors import ConfigurationError, ObjectDamaged, ObjectMissi
 @click.option("-o", "--output", metavar="FILE",
               help="Where to; - is standard output.  [default: IMAGE_ID and its suffix, in this folder]")  # fmt: skip
 @warehouse_options
-def get(asked: str, output: str | None, data: Path, database: Path | None, store: str | None) -> None:
+def get(
+    asked: str, output: str | None, data: Path, database: Path | None, store: str | None, settings: tuple[str, ...]
+) -> None:
     """Get one picture, as it was sent.
 
     ID is the image_id of a picture, the request_id of a request that sent it, or the beginning of one of them, 8 digits at
@@ -41,14 +43,14 @@ def get(asked: str, output: str | None, data: Path, database: Path | None, store
     from imagewarehouse.getting.rows import find_row
     from imagewarehouse.objects.reading import IMAGE_ID
 
-    location = store_of(store)
+    location, how = store_of(store), settings_of(settings)
     if output == "-" and sys.stdout.isatty():
         raise ConfigurationError("--output", "standard output is a terminal; send it to a file or a program")
     row = find_row(query_of(data, database), asked)
     image_id = asked.strip().lower()
     if row is None and not (location is not None and IMAGE_ID.fullmatch(image_id)):
         raise ConfigurationError("ID", f"no row has {asked}")
-    pictures = Pictures(location)
+    pictures = Pictures(location, how, places_of(data, database))
     try:
         if row is None:
             picture = pictures.read(image_id, None)

@@ -77,7 +77,7 @@ def query(data: Path, sql: str) -> list[dict[str, Any]]:
     socket, database = data / "control.sock", data / "rows.duckdb"
     if socket.exists():
         try:
-            return asyncio.run(_ask(socket, sql))
+            return asyncio.run(_select(socket, sql))
         except (ConnectionError, asyncio.TimeoutError):
             pass  # left by a run that was killed, or of a process that hangs
     if not database.is_file():
@@ -109,20 +109,26 @@ def read_file(database: Path, sql: str, option: str) -> list[dict[str, Any]]:
         raise ConfigurationError(option, str(err)) from err
 
 
-async def _ask(socket: Path, sql: str) -> list[dict[str, Any]]:
-    import aiohttp
+async def _select(socket: Path, sql: str) -> list[dict[str, Any]]:
     import pyarrow as pa
+
+    status, body = await ask(socket, "/query", sql.encode())
+    if status != 200:
+        raise ConfigurationError("--sql" if status == 400 else "--data", body.decode("utf-8", "replace"))
+    return list(pa.ipc.open_stream(body).read_all().to_pylist())
+
+
+async def ask(socket: Path, path: str, body: bytes) -> tuple[int, bytes]:
+    """Status and body of what the running service answers. Raises ConnectionError, asyncio.TimeoutError."""
+    import aiohttp
 
     connector, timeout = aiohttp.UnixConnector(str(socket)), aiohttp.ClientTimeout(total=_ANSWER_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         try:
-            async with session.post("http://localhost/query", data=sql.encode()) as answer:
-                body = await answer.read()
+            async with session.post(f"http://localhost{path}", data=body) as answer:
+                return answer.status, await answer.read()
         except aiohttp.ClientConnectionError as err:
             raise ConnectionError(str(err)) from err
-    if answer.status != 200:
-        raise ConfigurationError("--sql" if answer.status == 400 else "--data", body.decode("utf-8", "replace"))
-    return list(pa.ipc.open_stream(body).read_all().to_pylist())
 
 
 def _table(records: list[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ SHARD_BYTES = 100_000_000  # large enough for a store to be quick with, small en
 UNCLASSIFIED = "unclassified"
 
 _AROUND = 2048  # bytes that a picture takes in a shard beside its own
+_ASKED_AT_ONCE = 2000  # pictures whose places are asked for together
 _AHEAD = 8  # pictures that are read while others are written; each may have 20 MB
 _UNFIT = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_") | {chr(code): "_" for code in (*range(32), 127)})
 
@@ -156,11 +157,14 @@ def _read_ahead(rows: Sequence[Row], pictures: Pictures, outcome: Outcome, progr
 
     pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="export")
     waiting: deque[tuple[Row, Future[Picture]]] = deque()
-    source = iter(rows)
+    begun = 0
     try:
         while True:
-            while len(waiting) < _AHEAD and (row := next(source, None)) is not None:
-                waiting.append((row, pool.submit(read, row)))
+            while len(waiting) < _AHEAD and begun < len(rows):
+                if begun % _ASKED_AT_ONCE == 0:
+                    pictures.expect(row["image_id"] for row in rows[begun : begun + _ASKED_AT_ONCE])
+                waiting.append((rows[begun], pool.submit(read, rows[begun])))
+                begun += 1
             if not waiting:
                 return
             row, future = waiting.popleft()

@@ -10,11 +10,17 @@ from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
 from imagewarehouse.objects.settings import StoreSettings
+from imagewarehouse.objects.store import ObjectStore
 
 
 def open_images(context: Any) -> ImageStore:
     """Raises ConfigurationError, naming the property."""
-    return ImageStore(open_store(Location.parse(adapter.text(context, "Store URI")), settings(context)))
+    return ImageStore(open_objects(context))
+
+
+def open_objects(context: Any) -> ObjectStore:
+    """The store itself. Raises ConfigurationError, naming the property."""
+    return open_store(Location.parse(adapter.text(context, "Store URI")), settings(context))
 
 
 def settings(context: Any) -> StoreSettings:

@@ -49,6 +49,10 @@ class LocalStore:
         self._parts = f"{root}/{_PARTS}"
         self._folders: set[str] = set()
 
+    @property
+    def folder(self) -> Path:
+        return Path(self._root)
+
     def put_if_absent(self, key: str, content: bytes) -> bool:
         path = self._path(key)
         with self._errors(key):
@@ -104,6 +108,16 @@ class LocalStore:
     def delete(self, key: str) -> None:
         with self._errors(key), suppress(FileNotFoundError):
             os.unlink(self._path(key))  # noqa: PTH108
+
+    def sync(self, key: str) -> None:
+        """Wait until an object is on the disk, its name too: what a compaction writes may be the only copy then."""
+        with self._errors(key):
+            for path in (self._path(key), self._path(key).rpartition("/")[0]):
+                opened = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(opened)
+                finally:
+                    os.close(opened)
 
     def check_writable(self) -> None:
         """Also removes what killed processes left half written: those of this node that are gone, and whatever is a day old.

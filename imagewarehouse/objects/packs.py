@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from imagewarehouse.errors import ObjectDamaged
 BATCHES, PACKS = "batches", "packs"
 PACK_BYTES = 100_000_000
 _BLOCK = tarfile.BLOCKSIZE
+HEADER = _BLOCK  # bytes right before a picture, which have its name
+_KEY = re.compile(rf"(?P<location>.+)/(?P<key>({BATCHES}|{PACKS})/\d{{4}}-\d\d-\d\d/[0-9a-f]{{64}}\.tar)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,21 @@ class Pack:
 def index_key(pack_key: str) -> str:
     """The key of the index of a pack."""
     return pack_key.removesuffix(".tar") + ".index"
+
+
+def split(uri: str) -> tuple[str, str] | None:
+    """The URI of the location and the key of a pack; None: it is none of a pack."""
+    match = _KEY.fullmatch(uri)
+    return None if match is None else (match["location"], match["key"])
+
+
+def suffix_in(header: bytes, image_id: str) -> str | None:
+    """That of a picture, out of the `HEADER` bytes before it; None where they are not those of this picture."""
+    try:
+        name, _, suffix = tarfile.TarInfo.frombuf(header, "ascii", "replace").name.partition(".")
+    except tarfile.TarError:
+        return None
+    return suffix if name == image_id else None
 
 
 def make_pack(pictures: Iterable[PackPicture]) -> Pack:

@@ -15,8 +15,8 @@ import fcntl
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, suppress
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.rows.locks import SETTING, FileHeld, Writers, open_lock, take
-from imagewarehouse.rows.log import RecordLog, log_of
+from imagewarehouse.rows.log import Key, RecordLog, log_of
 from imagewarehouse.text import one_line
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ _LONGEST_PAUSE_S = (
 )
 _WARN_S = 10.0
 _HOLD_BACK_S = 5.0  # so long the queries of this process go first; then new ones wait until a move is done
+_CHANGE_S = 30.0  # how long rows that are to go wait for a program that has the file open
 _FIRST_S, _FIRST_POLL_S = 10.0, 0.01  # how long a start waits for another one to make the file
 
 
@@ -89,6 +90,17 @@ class LocalRows:
         with duckdb_errors(self.path):
             return bool(self.query(sql).num_rows)
 
+    def delete(self, keys: Collection[Key]) -> None:
+        """Take rows out of file and log, whoever has written them. Done twice, it changes nothing.
+
+        Raises RowStoreUnavailable: the file was held by another program all the time, or the disk fails.
+        """
+        self._change(lambda mover: mover.delete(keys))
+
+    def replace(self, rows: pa.Table) -> None:
+        """Bring whole rows (of SCHEMA) into the file, past the log. Raises as `delete`."""
+        self._change(lambda mover: mover.replace(rows))
+
     def close(self) -> None:
         if self._closed.is_set():
             return
@@ -106,6 +118,22 @@ class LocalRows:
         self._log.close()
         self._turn_to_move.close()
         self._writers.close()
+
+    def _change(self, work: Callable[[Mover], None]) -> None:
+        """Also beside a process that moves: whoever has the file open has it alone."""
+        from imagewarehouse.rows.moving import Mover  # DuckDB: no part of writing
+
+        end = time.monotonic() + _CHANGE_S
+        with self._moving:
+            mover = self._mover or Mover(self.path, self._log, self._memory_limit)
+            try:
+                while time.monotonic() < end:
+                    with suppress(FileHeld):  # after a second's tries of its own
+                        return work(mover)
+                return work(mover)
+            finally:
+                if mover is not self._mover:
+                    mover.close()
 
     # --- moving -------------------------------------------------------------------------------------------------
 

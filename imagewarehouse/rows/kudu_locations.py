@@ -82,6 +82,9 @@ class KuduLocations:
         self._writer = writer
         self._sink = TableSink(writer, schema.name, SinkSettings(schema, retries, backoff_s))
 
+    def __str__(self) -> str:
+        return f"Kudu's table {self._sink.table}"
+
     def find(self, image_ids: Iterable[str]) -> dict[str, Known]:
         found: dict[str, Known] = {}
         remaining = iter(image_ids)

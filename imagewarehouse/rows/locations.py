@@ -1,12 +1,13 @@
 """The places of packed images, beside the embedded rows: a SQLite file that all processes of a machine share.
 
 SQLite and not DuckDB: an image is looked up by its id while others write, and `imagewarehouse pack` moves images beside a
-running service. A commit is not synced to the disk, so that it costs a row nothing. What a power failure takes, the row
-still says, and the next compaction writes it anew.
+running service. Most commits are not synced to the disk, so that they cost a row nothing: what a power failure takes, the
+row still says, and the next compaction writes it anew. A move is synced, because what was in the old place is removed then.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -52,15 +53,8 @@ class SqliteLocations:
             raise ConfigurationError(SETTING, f"{path}: {one_line(err)}") from err
 
     def find(self, image_ids: Iterable[str]) -> dict[str, Known]:
-        found: dict[str, Known] = {}
         with self._errors():
-            for some in _slices(image_ids):
-                marks = ", ".join("?" * len(some))
-                rows = self._connection.execute(
-                    f"SELECT image_id, uri, forgotten_at FROM image_locations WHERE image_id IN ({marks})", some
-                )
-                found.update(map(_known, rows))
-        return found
+            return _find(self._connection, image_ids)
 
     def add(self, places: Mapping[str, str]) -> None:
         self._change(
@@ -74,6 +68,7 @@ class SqliteLocations:
             "INSERT INTO image_locations (image_id, uri) VALUES (?, ?) ON CONFLICT (image_id) DO UPDATE"
             " SET uri = excluded.uri WHERE uri = ? AND forgotten_at IS NULL",
             [(move.image_id, move.new, move.old) for move in moves],
+            synced=True,
         )
 
     def forget(self, image_ids: Iterable[str], when: datetime) -> None:
@@ -100,9 +95,10 @@ class SqliteLocations:
         with self._lock:
             self._connection.close()
 
-    def _change(self, statement: str, values: Iterable[Sequence[object]]) -> None:
+    def _change(self, statement: str, values: Iterable[Sequence[object]], *, synced: bool = False) -> None:
         """In one transaction."""
         with self._errors():
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 self._connection.executemany(statement, values)
@@ -119,6 +115,17 @@ class SqliteLocations:
                 yield
             except sqlite3.Error as err:
                 raise RowStoreUnavailable(f"{self.path}: {one_line(err)}") from err
+
+
+def _find(connection: sqlite3.Connection, image_ids: Iterable[str]) -> dict[str, Known]:
+    found: dict[str, Known] = {}
+    for some in _slices(image_ids):
+        marks = ", ".join("?" * len(some))
+        rows = connection.execute(
+            f"SELECT image_id, uri, forgotten_at FROM image_locations WHERE image_id IN ({marks})", some
+        )
+        found.update(map(_known, rows))
+    return found
 
 
 class FirstPlaces:
@@ -157,3 +164,45 @@ def _slices(image_ids: Iterable[str]) -> Iterator[list[str]]:
     remaining = iter(image_ids)
     while some := list(islice(remaining, _ASKED_AT_ONCE)):
         yield some
+
+
+class ReadLocations:
+    """A `Lookup` in the file that `SqliteLocations` keeps, which it never makes. While there is none it knows nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def __str__(self) -> str:
+        return str(self.path.resolve())
+
+    def find(self, image_ids: Iterable[str]) -> dict[str, Known]:
+        with self._lock:
+            try:
+                if self._connection is None:
+                    if not self.path.exists():
+                        return {}
+                    self._connection = self._open()
+                return _find(self._connection, image_ids)
+            except sqlite3.Error as err:
+                self._close()
+                raise RowStoreUnavailable(f"{self.path}: {one_line(err)}") from err
+
+    def close(self) -> None:
+        with self._lock:
+            self._close()
+
+    def _open(self) -> sqlite3.Connection:
+        uri = f"{self.path.absolute().as_uri()}?mode=ro"
+        # Where nobody has it open and its folder is read only, SQLite cannot make the file that openers share: then nobody
+        # writes, and none is needed.
+        alone = not self.path.with_name(f"{self.path.name}-wal").exists() and not os.access(self.path.parent, os.W_OK)
+        return sqlite3.connect(
+            f"{uri}&immutable=1" if alone else uri, timeout=_BUSY_S, check_same_thread=False, uri=True
+        )
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -14,8 +14,8 @@ import json
 import logging
 import sqlite3
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from operator import attrgetter
 from pathlib import Path
@@ -45,6 +45,7 @@ _NO_RECORD = (ValueError, TypeError, LookupError)
 Values = tuple[Any, ...]
 Layouts = Mapping[int, tuple[str, ...]]
 Numbered = list[tuple[int, Values]]
+Key = tuple[int, str]  # of a row: event_time in microseconds since 1970, request_id
 
 
 def log_of(database: Path) -> Path:
@@ -143,6 +144,24 @@ class RecordLog:
             self._copy(refused)
             self._connection.execute("DELETE FROM records WHERE number <= ?", (last,))
         self._tell(refused)
+
+    def delete(self, keys: Collection[Key]) -> None:
+        """Take out the records of these rows, and leave nothing of them in the file. Nobody may be moving meanwhile."""
+        wanted = frozenset(keys)
+        with self._alone():  # so that nothing is appended
+            self._connection.execute("PRAGMA secure_delete=ON")
+            layouts = _layouts(self._connection)
+            found = []
+            for number, text in self._connection.execute("SELECT number, record FROM records"):
+                with suppress(*_NO_RECORD):
+                    values = _read(text, layouts)
+                    if (values[_TIME], values[_ID]) in wanted:
+                        found.append((number,))
+            if found:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.executemany("DELETE FROM records WHERE number = ?", found)
+                self._connection.execute("COMMIT")
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _copy(self, refused: Mapping[int, Exception]) -> None:
         self._connection.executemany(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable
 from imagewarehouse.rows.columns import TABLE
 from imagewarehouse.rows.locks import SETTING, FileHeld, gate
-from imagewarehouse.rows.log import RecordLog
+from imagewarehouse.rows.log import Key, RecordLog
 from imagewarehouse.rows.table import Upserts, create_or_check, duckdb_errors, settings
 from imagewarehouse.text import one_line
 
@@ -40,7 +41,7 @@ class Mover:
     def check(self) -> None:
         """Make or check the table. Raises ConfigurationError; FileHeld where another program only reads the file."""
         try:
-            with self._attached(patient=False):
+            with self.attached(patient=False):
                 pass
         except FileHeld as err:
             try:
@@ -60,11 +61,12 @@ class Mover:
         `patient`: new queries of this process wait until those that have the file open are done.
         Raises RowStoreUnavailable, duckdb.Error.
         """
-        page = self._log.read(_MOVED_AT_ONCE)
-        if not page:
-            return
         end = self._log.last()  # what comes meanwhile is the next move's
-        with self._attached(patient=patient) as upserts:
+        if not end:
+            return
+        with self.attached(patient=patient) as upserts:
+            # Read only now: rows that are deleted are deleted from the log as well while the file is open for it.
+            page = self._log.read(_MOVED_AT_ONCE)
             while page:
                 refused: dict[int, Exception] = {}
                 with duckdb_errors(self.path):
@@ -73,13 +75,24 @@ class Mover:
                 self._log.remove(last, refused)
                 page = self._log.read(_MOVED_AT_ONCE) if last < end else []
 
+    def delete(self, keys: Collection[Key]) -> None:
+        """Take rows out of the database and out of the log. Done twice, it changes nothing. Raises as `move`."""
+        with self.attached(patient=True) as upserts, duckdb_errors(self.path):
+            upserts.delete(keys)
+            self._log.delete(keys)
+
+    def replace(self, rows: pa.Table) -> None:
+        """Bring whole rows (of SCHEMA) into the database, each in the place of the one with its key. Raises as `move`."""
+        with self.attached(patient=True) as upserts, duckdb_errors(self.path):
+            upserts.replace(rows)
+
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     @contextmanager
-    def _attached(self, *, patient: bool) -> Iterator[Upserts]:
+    def attached(self, *, patient: bool) -> Iterator[Upserts]:
         """The file, open for writing. Raises FileHeld, RowStoreUnavailable."""
         end = time.monotonic() + _TRIES_S
         while True:

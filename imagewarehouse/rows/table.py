@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -17,7 +17,7 @@ from imagewarehouse.errors import RowStoreUnavailable
 from imagewarehouse.metadata import COLUMNS, KEY, ColumnType
 from imagewarehouse.rows.columns import SCHEMA, TABLE
 from imagewarehouse.rows.locks import FileHeld
-from imagewarehouse.rows.log import Values
+from imagewarehouse.rows.log import Key, Values
 from imagewarehouse.text import one_line
 
 log = logging.getLogger("imagewarehouse.rows")
@@ -149,14 +149,35 @@ class Upserts:
                 except NEVER as err:  # noqa: PERF203 - only where a batch was refused
                     refuse(number, err)
 
+    def delete(self, keys: Collection[Key]) -> None:
+        """The rows of these keys, in one transaction."""
+        times = sorted(time for time, _ in keys)
+        if not times:
+            return
+        empty = {f.name: pa.nulls(len(times), f.type) for f in SCHEMA}
+        cells = {
+            "event_time": pa.array([time for time, _ in keys], SCHEMA.field("event_time").type),
+            "request_id": pa.array([request_id for _, request_id in keys]),
+        }
+        self._batch.table = pa.table({**empty, **cells}, schema=SCHEMA)
+        self._connection.execute(self._delete, [moment(times[0]), moment(times[-1])])
+
+    def replace(self, rows: pa.Table) -> None:
+        """Whole rows of SCHEMA, one of each key, in one transaction."""
+        if rows.num_rows:
+            self._commit(rows, sorted(rows["event_time"].cast(pa.int64()).to_pylist()))
+
     def close(self) -> None:
         """Take away what the connection knows of this."""
         self._connection.unregister("batch")
 
     def _write(self, rows: Sequence[Values]) -> None:
         latest = {(values[_TIME], values[_ID]): values for values in rows}
-        self._batch.table = _table(list(latest.values()))
-        times = sorted(time for time, _ in latest)
+        self._commit(_table(list(latest.values())), sorted(time for time, _ in latest))
+
+    def _commit(self, rows: pa.Table, times: Sequence[int]) -> None:
+        """`times`: of all rows, sorted."""
+        self._batch.table = rows
         self._connection.execute("BEGIN")
         try:
             for first, last in [] if self._known_empty else _stretches(times):

@@ -14,20 +14,26 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import duckdb
+import orjson
 import pyarrow as pa
 
 from imagewarehouse.errors import WarehouseError
+from imagewarehouse.metadata import to_text
+from imagewarehouse.places import Lookup
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.kudu import KuduRows
+from imagewarehouse.rows.kudu_locations import KuduLocations, image_locations, locations_table
+from imagewarehouse.rows.locations import ReadLocations, locations_of
 from imagewarehouse.standalone.python_host import PythonProcessor
 from imagewarehouse.standalone.server import Request, Response, Server
 
 ARROW = "application/vnd.apache.arrow.stream"
 
+_ELSEWHERE = "this run writes its rows elsewhere"
 _METRICS_S = 2.0  # a process that does not answer for so long is left out
 _STOP_S = 2.0
 _PIECE_S = 10.0  # between two pieces of a statement
-_MAX_SQL = 1 << 20  # bytes
+_MAX_BODY = 1 << 20  # bytes: of a SELECT, or of 15,000 image_ids
 
 
 def control_socket(data: Path, worker: int = 0) -> Path:
@@ -59,6 +65,7 @@ class ControlSocket:
         self._path = path
         self._processors = processors
         self._metrics = metrics
+        self._places: Lookup | None = None
         self._server = Server(
             self._serve, lambda status, why: _text(status, why or "a defect of the service; see its log")
         )
@@ -77,18 +84,23 @@ class ControlSocket:
     async def _serve(self, request: Request) -> Response:
         if request.method == "GET" and request.path == "/metrics":
             return Response(200, self._metrics(), {"Content-Type": "text/plain"})
-        if request.method != "POST" or request.path != "/query":
-            return _text(404, "POST a SELECT to /query")
+        if request.method != "POST" or request.path not in ("/query", "/locations"):
+            return _text(404, "POST a SELECT to /query, or image_ids, each on a line, to /locations")
+        body = bytearray()
+        while piece := await request.piece(_PIECE_S):
+            body += piece
+            if len(body) > _MAX_BODY:
+                return _text(413, f"more than {_MAX_BODY} bytes")
+        if request.path == "/locations":
+            return await self._locations(body.decode("utf-8", "replace").split())
+        return await self._query(body.decode("utf-8", "replace"))
+
+    async def _query(self, sql: str) -> Response:
         rows = row_store(self._processors)
         if rows is None:
-            return _text(409, "this run writes its rows elsewhere")
-        sql = bytearray()
-        while piece := await request.piece(_PIECE_S):
-            sql += piece
-            if len(sql) > _MAX_SQL:
-                return _text(413, f"a statement of more than {_MAX_SQL} bytes")
+            return _text(409, _ELSEWHERE)
         try:
-            table = await asyncio.to_thread(rows.query, sql.decode("utf-8", "replace"))
+            table = await asyncio.to_thread(rows.query, sql)
         except duckdb.Error as err:
             return _text(400, str(err))
         except WarehouseError as err:
@@ -98,6 +110,23 @@ class ControlSocket:
             writer.write_table(table)
         return Response(200, sink.getvalue().to_pybytes(), {"Content-Type": ARROW})
 
+    async def _locations(self, image_ids: Sequence[str]) -> Response:
+        """JSON: the name of the table; what it knows by image_id: the place, and when it was forgotten or null."""
+        self._places = self._places or locations(self._processors)
+        if self._places is None:
+            return _text(409, _ELSEWHERE)
+        try:
+            known = await asyncio.to_thread(self._places.find, image_ids)
+        except WarehouseError as err:
+            return _text(503, str(err))
+        found = {
+            image_id: (one.uri, None if one.forgotten_at is None else to_text(one.forgotten_at))
+            for image_id, one in known.items()
+        }
+        return Response(
+            200, orjson.dumps({"table": str(self._places), "known": found}), {"Content-Type": "application/json"}
+        )
+
 
 def row_store(processors: Iterable[PythonProcessor]) -> LocalRows | KuduRows | None:
     """Where the rows of images go; None where this run writes them elsewhere."""
@@ -106,6 +135,14 @@ def row_store(processors: Iterable[PythonProcessor]) -> LocalRows | KuduRows | N
             images = processor.processor.rows.get(processor.context).images
             return images.store if images else None
     return None
+
+
+def locations(processors: Iterable[PythonProcessor]) -> Lookup | None:
+    """Where the images are that lie in packs: a table beside the rows. None where this run writes its rows elsewhere."""
+    rows = row_store(processors)
+    if isinstance(rows, KuduRows):
+        return KuduLocations(rows.writer, image_locations(locations_table(rows.sink.table)))
+    return None if rows is None else ReadLocations(locations_of(rows.path))
 
 
 def _text(status: int, text: str) -> Response:

@@ -30,10 +30,10 @@ from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi.codec import LARGE
 from imagewarehouse.nifi.listeners import RECEIVED
 from imagewarehouse.nifi.precedence import GIVE_WAY_S, Precedence
-from imagewarehouse.objects.location import Location
+from imagewarehouse.nifi.store_options import open_objects
 from imagewarehouse.objects.reading import StoredImages
 from imagewarehouse.standalone import components
-from imagewarehouse.standalone.control import ControlSocket, control_socket, metrics_of, row_store
+from imagewarehouse.standalone.control import ControlSocket, control_socket, locations, metrics_of, row_store
 from imagewarehouse.standalone.engine import BatchWork, Engine, Work
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.http import Bodies, HandleHttp, Listener, ListenHttp
@@ -263,7 +263,7 @@ class Runner:
             return None
         rows = row_store(self.python)
         return Pictures(
-            StoredImages(Location.parse(adapter.text(store.context, "Store URI"))),
+            StoredImages(open_objects(store.context), locations(self.python)),
             self._keys(),
             rows.sent if rows is not None else lambda image_id, user: False,
             Limits() if check is None else _limits(check.context),

@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,6 +22,21 @@ MOST_BYTES = 256 << 20
 _TARGET = 3 / 4  # of the bound, after a sweep
 _SUFFIXES = ("jpg", "webp")
 _USED_ANEW_S = 3600.0  # a use is noted once an hour: that is exact enough, and a write for each would not be
+
+
+def remove_thumbnails(folder: Path, image_ids: Iterable[str]) -> int:
+    """Those of these images, also such as are being written; gives how many there were. Raises OSError."""
+    wanted: dict[str, set[str]] = {}
+    for image_id in image_ids:
+        wanted.setdefault(image_id[:2], set()).add(image_id)
+    removed = 0
+    for beginning, ids in wanted.items():
+        with suppress(FileNotFoundError):
+            for path in list((folder / beginning).iterdir()):
+                if path.name.lstrip(".").partition("-")[0] in ids:
+                    path.unlink(missing_ok=True)
+                    removed += 1
+    return removed
 
 
 class ThumbnailCache:

@@ -141,10 +141,11 @@ class KuduWriter(Protocol):
         since: tuple[str, datetime] | None = None,
         equal: Mapping[str, str] | None = None,
         one_of: tuple[str, Sequence[str]] | None = None,
+        until: tuple[str, datetime] | None = None,
     ) -> pa.Table:
-        """Rows of the table, in no order, with `since` those from a time on in this unixtime_micros column, with `equal` those
-        that have these texts in these string columns, with `one_of` those that have one of the texts in this string column
-        (some thousand at most). Kudu's servers do the choosing.
+        """Rows of the table, in no order, with `since` those from a time on in this unixtime_micros column, with `until` those
+        before it, with `equal` those that have these texts in these string columns, with `one_of` those that have one of the
+        texts in this string column (some thousand at most). Kudu's servers do the choosing.
 
         For tests and for operators, not for analysts.
         """

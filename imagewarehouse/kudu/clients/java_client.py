@@ -236,6 +236,7 @@ class JavaKuduWriter:
         since: tuple[str, datetime] | None = None,
         equal: Mapping[str, str] | None = None,
         one_of: tuple[str, Sequence[str]] | None = None,
+        until: tuple[str, datetime] | None = None,
     ) -> pa.Table:
         handle, schema = self._open(table)
         chosen = [
@@ -243,7 +244,7 @@ class JavaKuduWriter:
         ]
         cells: list[list[Any]] = [[] for _ in chosen]
         with self._errors(table):
-            for row in self._rows(self._scanner(handle, [c.name for c in chosen], since, equal, one_of), limit):
+            for row in self._rows(self._scanner(handle, [c.name for c in chosen], since, equal, one_of, until), limit):
                 for number, column in enumerate(chosen):
                     cells[number].append(None if row.isNull(number) else cell_of(row, number, column))
         arrays = [pa.array(values, type=c.arrow_type) for values, c in zip(cells, chosen, strict=True)]
@@ -394,13 +395,17 @@ class JavaKuduWriter:
         since: tuple[str, datetime] | None = None,
         equal: Mapping[str, str] | None = None,
         one_of: tuple[str, Sequence[str]] | None = None,
+        until: tuple[str, datetime] | None = None,
     ) -> Any:
         builder = self._client.newScannerBuilder(handle).setProjectedColumnNames(java_list(columns))
         predicate = self._kudu.client.KuduPredicate
-        if since is not None:
-            column, micros = handle.getSchema().getColumn(since[0]), (since[1] - EPOCH) // timedelta(microseconds=1)
-            at_least = predicate.ComparisonOp.GREATER_EQUAL
-            builder.addPredicate(predicate.newComparisonPredicate(column, at_least, java_long(micros)))
+        for bound, comparison in (
+            (since, predicate.ComparisonOp.GREATER_EQUAL),
+            (until, predicate.ComparisonOp.LESS),
+        ):
+            if bound is not None:
+                column, micros = handle.getSchema().getColumn(bound[0]), (bound[1] - EPOCH) // timedelta(microseconds=1)
+                builder.addPredicate(predicate.newComparisonPredicate(column, comparison, java_long(micros)))
         for name, text in (equal or {}).items():
             column = handle.getSchema().getColumn(name)
             builder.addPredicate(predicate.newComparisonPredicate(column, predicate.ComparisonOp.EQUAL, text))

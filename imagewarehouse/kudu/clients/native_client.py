@@ -149,6 +149,7 @@ class NativeKuduWriter:
         since: tuple[str, datetime] | None = None,
         equal: Mapping[str, str] | None = None,
         one_of: tuple[str, Sequence[str]] | None = None,
+        until: tuple[str, datetime] | None = None,
     ) -> pa.Table:
         opened = self._open(table)
         by_name = {column.name: column for column in opened.columns}
@@ -159,10 +160,13 @@ class NativeKuduWriter:
                 scanner = self._scanner(opened, [column.name for column in chosen])
                 if limit is not None:
                     scanner.set_limit(limit)
+                for bound in filter(None, (since, until)):
+                    if bound[0] not in by_name:
+                        raise KuduRefused(f"table {table}: has no column {bound[0]}")
                 if since is not None:
-                    if since[0] not in by_name:
-                        raise KuduRefused(f"table {table}: has no column {since[0]}")
                     scanner.add_predicate(opened.handle[since[0]] >= since[1])
+                if until is not None:
+                    scanner.add_predicate(opened.handle[until[0]] < until[1])
                 for name, text in (equal or {}).items():
                     scanner.add_predicate(opened.handle[name] == text)
                 if one_of is not None:
