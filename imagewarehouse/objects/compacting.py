@@ -375,7 +375,9 @@ class Compaction:
         except ObjectConflict:
             return False
         self._sync(PLAN)
-        if self._locations.find(_ids(chosen.contents)) == chosen.known:
+        keys = [source.key for source in chosen.plan.sources]
+        known = self._locations.find(_ids(chosen.contents))
+        if known == chosen.known and None not in self._each(self._store.stat, keys):
             return True
         self._remove_plan(chosen.plan)
         return False
