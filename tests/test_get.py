@@ -278,3 +278,22 @@ def test_a_folder_that_is_not_mounted_is_not_one_without_pictures(tmp_path: Path
 def test_a_store_that_is_no_location(get: Get, warehouse: Warehouse, capsys: pytest.CaptureFixture[str]) -> None:
     assert get("--store", "s3:bucket", str(warehouse.records[0].image_id)) == 2
     assert "--store" in capsys.readouterr().err
+
+
+def test_a_folder_is_made_where_its_name_ends_with_a_slash(get: Get, warehouse: Warehouse) -> None:
+    image_id = str(warehouse.records[0].image_id)
+    assert get(image_id, "-o", "photos/new/") == 0
+    assert (Path("photos") / "new" / f"{image_id}.jpg").read_bytes() == numbered(1)
+
+
+def test_another_file_is_replaced_only_where_that_is_said(
+    get: Get, warehouse: Warehouse, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image_id = str(warehouse.records[0].image_id)
+    Path("mine.txt").write_text("precious")
+    assert get(image_id, "-o", "mine.txt") == 2
+    assert "--force replaces it" in capsys.readouterr().err
+    assert written() == {"mine.txt": b"precious"}
+    assert get(image_id, "-o", "mine.txt", "--force") == 0
+    assert get(image_id, "-o", "mine.txt") == 0  # it is the same by now
+    assert written() == {"mine.txt": numbered(1)}

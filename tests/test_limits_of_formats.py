@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from imagewarehouse.errors import ImageRejected, TooManyPixels
-from imagewarehouse.images.decoding import check_image
+from imagewarehouse.images.decoding import Fit, InputSpec, check_image, decode_rgb
 from imagewarehouse.images.formats import FORMATS, sniff
 from imagewarehouse.limits import Limits
 from tests import hostile_pictures as h
@@ -87,6 +90,37 @@ def test_with_the_defaults_all_pixels_are_allowed_but_for_webp() -> None:
     refused = {kind for kind, (name, content) in announced(WIDTH, HEIGHT).items() if refusal(name, content, Limits())}
     assert refused == {"WebP", "WebP, lossless"}
     assert refusal("WEBP", h.webp(h.vp8(6000, 4600)), Limits()) == ""
+
+
+def test_a_line_is_refused_for_the_memory_that_its_rows_take() -> None:
+    for width, height in ((1, 49_000_000), (49_000_000, 1)):  # most formats cannot say such a side
+        for name, content in (
+            ("PNG", h.png(h.ihdr(width, height, colour=2), h.IDAT)),
+            ("TIFF", h.tiff({}, width, height, data=bytes(64))),
+        ):
+            assert "intake.max.memory" in refusal(name, content, Limits())
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
+@pytest.mark.parametrize("size", [(2, 5_000_000), (5_000_000, 2), (1, 100)], ids=["tall", "wide", "a line"])
+def test_a_very_long_picture_is_decoded_in_a_moment(size: tuple[int, int], fit: Fit) -> None:
+    """Its half is white: black above or left, white below or right, as the middle of a long side says."""
+    width, height = size
+    pixels = np.zeros((height, width), dtype=np.uint8)
+    pixels[height // 2 :, :] = 255 if height > width else 0
+    pixels[:, width // 2 :] = 255 if width > height else pixels[:, width // 2 :]
+    content = saved(Image.fromarray(pixels), "PNG")
+    best = float("inf")
+    for _ in range(3):
+        start = time.process_time()
+        out = decode_rgb(content, InputSpec(32, 32, fit=fit))
+        best = min(best, time.process_time() - start)
+    assert out.shape == (32, 32, 3)
+    assert best < 2
+    if fit == "stretch":
+        long_side = out[:, 16, 0] if height > width else out[16, :, 0]
+        assert long_side[:15].max() < 16
+        assert long_side[17:].min() > 240
 
 
 def test_transparency_takes_more_memory() -> None:

@@ -14,10 +14,18 @@ from imagewarehouse.errors import ConfigurationError, ObjectDamaged, ObjectMissi
 @click.command()
 @click.argument("asked", metavar="ID")
 @click.option("-o", "--output", metavar="FILE",
-              help="Where to; - is standard output.  [default: IMAGE_ID and its suffix, in this folder]")  # fmt: skip
+              help="A file; a folder, which is made where its name ends with /; or - for standard output."
+                   "  [default: IMAGE_ID and its suffix, in this folder]")  # fmt: skip
+@click.option("-f", "--force", is_flag=True, help="Replace a file that is there.")
 @warehouse_options
 def get(
-    asked: str, output: str | None, data: Path, database: Path | None, store: str | None, settings: tuple[str, ...]
+    asked: str,
+    output: str | None,
+    force: bool,
+    data: Path,
+    database: Path | None,
+    store: str | None,
+    settings: tuple[str, ...],
 ) -> None:
     """Get one picture, as it was sent.
 
@@ -68,10 +76,8 @@ def get(
         sys.stdout.buffer.write(picture.content)
         sys.stdout.buffer.flush()
         return
-    path = Path(output or picture.place.file_name)
-    if path.is_dir():
-        path /= picture.place.file_name
-    _write(path, picture.content)
+    path = _path(output, picture.place.file_name)
+    _write(path, picture.content, force)
     details = [
         f"{len(picture.content):,} bytes",
         *filter(None, ((row or {}).get(name) for name in ("format", "predicted_class"))),
@@ -79,10 +85,23 @@ def get(
     click.echo(f"{path}: {', '.join(details)}")
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all."""
+def _path(output: str | None, file_name: str) -> Path:
+    """The file to write. A folder is one that is there, or whose name ends with a slash: it is made then."""
+    path = Path(output or file_name)
+    if output is not None and output.endswith("/"):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise ConfigurationError("--output", f"{path}: {err.strerror or err}") from err
+    return path / file_name if path.is_dir() else path
+
+
+def _write(path: Path, content: bytes, force: bool) -> None:
+    """Whole or not at all. What is there is only replaced where that is wanted, or where it is the same."""
     temporary = path.with_name(f".{path.name}.part")
     try:
+        if not force and path.exists() and path.read_bytes() != content:
+            raise ConfigurationError("--output", f"{path} is there already and is another file; --force replaces it")
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as err:

@@ -53,6 +53,7 @@ _CHANNELS = ("RGB", "L")  # what models take
 _DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 # Bytes a pixel that are held besides, measured: while these modes become 8 bits, or transparency is laid over a colour.
 _OF_COPIES = 11.0
+_FAR = 64  # times as long as the result
 _GPS_IFD = 0x8825
 _FEATURES = {"AVIF": "avif", "WEBP": "webp", "JPEG": "jpg", "PNG": "zlib", "JPEG2000": "jpg_2000"}  # Pillow's names
 
@@ -314,8 +315,24 @@ def _scaled(image: Image.Image, spec: InputSpec) -> Image.Image:
     if spec.fit == "crop":
         return ImageOps.fit(image, size, method)
     if spec.fit == "pad":
-        return ImageOps.contain(image, size, method)
-    return image.resize(size, method)
+        size = _inside(image.size, size)
+    return _shortened(image, size).resize(size, method)
+
+
+def _inside(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    """The largest size of the same shape inside of `box`, at least 1 x 1: a picture may be a line."""
+    scale = min(box[0] / size[0], box[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _shortened(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Averages over sides that are very much longer than `size` asks for.
+
+    `resize` first makes all rows as wide as the result: of a line of 49 million pixels, gigabytes. So far from the result, the
+    average of a few pixels and what the filter makes of them are the same level.
+    """
+    across, down = (max(1, side // (_FAR * wanted)) for side, wanted in zip(image.size, size, strict=True))
+    return image.reduce((across, down)) if across > 1 or down > 1 else image
 
 
 def _degrees(parts: Sequence[float]) -> float:

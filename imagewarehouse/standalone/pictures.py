@@ -44,7 +44,7 @@ log = logging.getLogger("imagewarehouse.standalone")
 
 PATH = "/images/{image_id}"
 
-_PATH = re.compile(r"/images/(?P<image_id>[0-9a-f]{64})(?P<thumbnail>/thumbnail)?")
+_PATH = re.compile(r"/images/(?P<image_id>[0-9a-fA-F]{64})(?P<thumbnail>/thumbnail)?")
 _RANGE = re.compile(r"bytes[ \t]*=[ \t]*(?P<first>\d{0,18})-(?P<last>\d{0,18})[ \t]*")
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _DEFAULT_SIDE = 256
@@ -115,7 +115,7 @@ class Pictures:
                 offered_key(request.headers.get("x-access-key"), request.headers.get("authorization"))
             )
             side = _side(request.query) if match["thumbnail"] else None
-            place = await self._find(match["image_id"], holder)
+            place = await self._find(match["image_id"].lower(), holder)
             if side is not None:
                 return await self._thumbnail(request, place, side)
             return await self._picture(request, place)
