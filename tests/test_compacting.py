@@ -598,25 +598,35 @@ def test_whatever_happens_at_a_call_the_next_run_puts_it_right(
 # --- many ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [10_000, pytest.param(100_000, marks=pytest.mark.services)])
-def test_thousands_of_small_pictures_become_few_objects_and_each_is_one_read(local: Packed, count: int) -> None:
+def test_ten_thousand_small_pictures_become_few_objects_and_each_is_one_read(local: Packed) -> None:
+    becomes_few_objects(local, 10_000)
+
+
+@pytest.mark.services
+@pytest.mark.timeout(900)
+def test_a_hundred_thousand_small_pictures_become_few_objects_and_each_is_one_read(packed: Packed) -> None:
+    becomes_few_objects(packed, 100_000)
+
+
+def becomes_few_objects(packed: Packed, count: int) -> None:
+    """Batches of 64, compacted; a thousand of them at random are read, byte for byte, each with one ranged read."""
     for start in range(0, count, 64):
-        local.batch(contents(min(64, count - start), first=start))
-    batches = len(local.keys(BATCHES))
+        packed.batch(contents(min(64, count - start), first=start))
+    batches = len(packed.keys(BATCHES))
     began = time.monotonic()
-    report = local.compact()
+    report = packed.compact()
     print(f"{summary(report)} in {time.monotonic() - began:.1f} s")
     assert (report.objects, report.pictures) == (batches, count)
-    assert len(local.keys()) <= 100
+    assert len(packed.keys()) <= 100
     reads: list[str] = []
-    images, get = StoredImages(local.store, local.table), local.store.get
+    images, get = StoredImages(packed.store, packed.table), packed.store.get
 
     def counted(key: str, start: int = 0, length: int | None = None, most: int | None = None) -> bytes:
         assert length is not None
         reads.append(key)
         return get(key, start, length, most)
 
-    local.store.get = counted  # type: ignore[method-assign]
+    packed.store.get = counted  # type: ignore[method-assign]
     for number in random.Random(count).sample(range(count), 1000):
         (content,) = contents(1, first=number)
         place = images.find(id_of(content))
