@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -32,6 +33,7 @@ from imagewarehouse.objects.compacting import LATE, PLAN, Compaction, Report, un
 from imagewarehouse.objects.images import ImageStore
 from imagewarehouse.objects.location import Location
 from imagewarehouse.objects.opening import open_store
+from imagewarehouse.objects.owner import OWNER
 from imagewarehouse.objects.packs import BATCHES, PACKS, index_key, read_index, read_pack
 from imagewarehouse.objects.reading import StoredImages, read_image
 from imagewarehouse.objects.store import ObjectStore
@@ -94,7 +96,8 @@ class Packed:
             compaction.close()
 
     def keys(self, folder: str = "") -> list[str]:
-        return sorted(one.key for one in self.store.list(folder))
+        """All but what says whose packs they are."""
+        return sorted(one.key for one in self.store.list(folder) if one.key != OWNER)
 
     def copies(self) -> Counter[str]:
         """How often each picture lies in the store."""
@@ -666,7 +669,7 @@ def test_the_command_packs_what_is_old_enough(
     assert call([*command, "--older-than", "0s", "--progress"]) == 0
     assert capsys.readouterr().out == "3 objects with 6 pictures became 1 pack\n"
     for n in range(6):
-        assert call(["get", "--data", str(warehouse.data), id_of(numbered(n)), "-o", "a.jpg"]) == 0
+        assert call(["get", "--data", str(warehouse.data), id_of(numbered(n)), "-o", "a.jpg", "--force"]) == 0
         assert Path("a.jpg").read_bytes() == numbered(n)
 
 
@@ -748,7 +751,10 @@ def test_places_in_kudu_are_moved_as_well(
             address = f"http://127.0.0.1:{service.images_port}/images/"
             assert httpx.get(address + id_of(pictures[5])).content == pictures[5]
             assert httpx.get(address + id_of(pictures[25])).content == pictures[25]
-            assert call(["get", "--data", str(made.data), "--store", objects, id_of(pictures[6]), "-o", "a"]) == 0
+            assert (
+                call(["get", "--data", str(made.data), "--store", objects, id_of(pictures[6]), "-o", "a", "--force"])
+                == 0
+            )
             assert Path("a").read_bytes() == pictures[6]
     finally:
         for name in {table, locations_table(table)} & set(writer.tables()):
@@ -804,3 +810,36 @@ def test_places_are_known(local: Packed) -> None:
     local.compact()
     after = local.table.find(before)
     assert all(isinstance(known, Known) and known.uri != before[image_id] for image_id, known in after.items())
+
+
+def test_a_store_belongs_to_one_table_of_places(
+    warehouse: Warehouse, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = warehouse.data / "rows.duckdb"
+    assert call(["pack", "--data", str(warehouse.data), "--older-than", "0s"]) == 0
+    assert call(["pack", "--data", str(warehouse.data), "--older-than", "0s"]) == 0
+    other = tmp_path / "other" / "rows.duckdb"
+    other.parent.mkdir()
+    shutil.copyfile(old, other)
+    store = ["--store", str(warehouse.data / "objects")]
+    before = {path: path.read_bytes() for path in (warehouse.data / "objects").rglob("*") if path.is_file()}
+    capsys.readouterr()
+    for words in (["--older-than", "0s"], ["--dry-run"]):
+        assert call(["pack", "--database", str(other), *store, *words]) == 2
+        assert "are in another table than the one beside these rows" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in (warehouse.data / "objects").rglob("*") if path.is_file()}
+
+    # Its own table is lost: the packs say where their pictures are.
+    for path in warehouse.data.glob("rows.duckdb.locations*"):
+        path.unlink()
+    assert call(["pack", "--data", str(warehouse.data), "--older-than", "0s"]) == 2
+    assert call(["pack", "--data", str(warehouse.data), "--older-than", "0s", "--full", "--adopt"]) == 0
+    table = SqliteLocations(locations_of(old))
+    known = table.find(id_of(numbered(n)) for n in range(4))
+    table.close()
+    assert len(known) == 4
+    for image_id, one in known.items():
+        place = PackedPlace.parse(one.uri)
+        assert place is not None
+        content = Path(place.pack.removeprefix("file://")).read_bytes()[place.start : place.start + place.size]
+        assert id_of(content) == image_id

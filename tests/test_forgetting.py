@@ -270,7 +270,7 @@ def test_the_bytes_of_a_packed_picture_go_with_the_next_compaction_and_it_may_co
         )
         assert post(address, b"", method="GET").body == contents[later]
         for number in set(range(40)) - {gone}:
-            assert call(["get", "--data", str(service.data), sent[number]["image_id"], "-o", "one.jpg"]) == 0
+            assert call(["get", "--data", str(service.data), sent[number]["image_id"], "-o", "one.jpg", "--force"]) == 0
             assert Path("one.jpg").read_bytes() == contents[number]
         assert service.count() == 39
 

@@ -16,7 +16,13 @@ import orjson
 
 from imagewarehouse.cli.getting import DATA, DATABASE, SETTINGS, settings_of
 from imagewarehouse.cli.rows import ask
-from imagewarehouse.errors import ConfigurationError, ObjectDamaged, ObjectStoreUnavailable, RowStoreUnavailable
+from imagewarehouse.errors import (
+    ConfigurationError,
+    ObjectDamaged,
+    ObjectError,
+    ObjectStoreUnavailable,
+    RowStoreUnavailable,
+)
 from imagewarehouse.units import parse_duration
 
 if TYPE_CHECKING:
@@ -33,8 +39,12 @@ _MOST_NAMED = 10  # damaged objects
               help="Only objects that were written so long ago: the rows of younger ones may be on their way.")  # fmt: skip
 @click.option("--every", metavar="TIME", help="Go on, with a look every so often (10m), until Ctrl-C.")
 @click.option(
-    "--full", is_flag=True, help="Also packs that are less than half full, or of which less than half is used."
+    "--full",
+    is_flag=True,
+    help="Also packs that are less than half full, or of which less than half is used; and places that are not known.",
 )
+@click.option("--adopt", is_flag=True,
+              help="Take packs that another table of places knows, where that table is lost. With --full.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Count, and change nothing.")
 @click.option("--progress/--no-progress", default=None, help="Show a progress bar.  [default: only on a terminal]")
 @click.option("--store", metavar="URI", envvar="IMAGEWAREHOUSE_STORE_URI", show_envvar=True,
@@ -54,6 +64,7 @@ def pack(
     older_than: str,
     every: str | None,
     full: bool,
+    adopt: bool,
     dry_run: bool,
     progress: bool | None,
     store: str | None,
@@ -94,11 +105,22 @@ def pack(
         else:
             places = _beside(database or data / "rows.duckdb", data if database is None else None)
             stack.callback(places.close)
+        _claim(objects, places, adopt=adopt, dry_run=dry_run)
         while True:
             code = _once(objects, places, timedelta(seconds=age), full, dry_run, progress, quiet=pause is not None)
             if pause is None or dry_run:
                 sys.exit(code)
             time.sleep(pause)
+
+
+def _claim(objects: ObjectStore, places: Locations, *, adopt: bool, dry_run: bool) -> None:
+    """Raises ConfigurationError."""
+    from imagewarehouse.objects.owner import claim
+
+    try:
+        claim(objects, places, adopt=adopt, look_only=dry_run)
+    except (ObjectStoreUnavailable, RowStoreUnavailable) as err:
+        raise ConfigurationError("--store", f"{err}; run it again") from err
 
 
 def _once(
@@ -127,7 +149,11 @@ def _once(
                 report = compaction.run()
         else:
             report = compaction.run()
-    except (ObjectStoreUnavailable, RowStoreUnavailable) as err:
+    except (
+        ObjectStoreUnavailable,
+        RowStoreUnavailable,
+        ObjectError,
+    ) as err:  # the last: of another process beside this one
         click.echo(f"imagewarehouse: {err}; run it again to go on", err=True)
         return 1
     except ObjectDamaged as err:

@@ -86,7 +86,10 @@ def plan_older(table: WholeTable, pictures: StoredPictures, before: datetime) ->
     # Rows stay, and go on to name packs out of which their pictures have gone long ago.
     found = pictures.find_each(wanted, _OLD_AT_ONCE, lost=False)
     while some := tuple(islice(found, _OLD_AT_ONCE)):
-        yield Plan(pictures=some)
+        # Since the table was read for the first part, hours may have passed: a picture that was sent again stays.
+        rows = table.of_images([each.image_id for each in some])
+        again = {row.image_id for row in rows if row.event_time >= before}
+        yield Plan(pictures=tuple(each for each in some if each.image_id not in again))
 
 
 def carry_out(
@@ -99,9 +102,11 @@ def carry_out(
     pictures.remove(plan.pictures, when)
     removed = thumbnails(plan.image_ids)
     table.delete(plan.rows)
-    if not plan.rows:
-        return Outcome(removed)
-    late = [row for row in table.of_images(plan.image_ids) if row.storage_uri is not None]
+    late = [
+        row
+        for row in table.of_images(plan.image_ids)
+        if row.storage_uri is not None and (plan.rows or row.event_time >= when)
+    ]
     return Outcome(removed, tuple(late))
 
 

@@ -140,7 +140,8 @@ class StoredPictures:
             raise ConfigurationError("--database", "has no table of places")
         known = self._locations.find(places)
         self._locations.add({image_id: place for image_id, place in places.items() if image_id not in known})
-        self._locations.forget([each for each in places if each not in known or not known[each].forgotten_at], when)
+        # Also those that are forgotten already: a copy that came since then is to go as well.
+        self._locations.forget(places, when)
 
     def close(self) -> None:
         self._pool.shutdown(wait=False)

@@ -115,7 +115,13 @@ def _restore_places(backup: Backup, places: Locations) -> None:
     for batch in pq.ParquetFile(backup.folder / PLACES).iter_batches(_ROWS_AT_ONCE):
         rows = batch.to_pylist()
         known = places.find([row["image_id"] for row in rows])
-        new = [row for row in rows if row["image_id"] not in known]
+        # What an interrupted restore has added and not yet called forgotten is new as well.
+        new = [
+            row
+            for row in rows
+            if (there := known.get(row["image_id"])) is None
+            or (there.uri == row["uri"] and there.forgotten_at is None and row["forgotten_at"] is not None)
+        ]
         places.add({row["image_id"]: row["uri"] for row in new})
         forgotten: dict[datetime, list[str]] = {}
         for row in new:

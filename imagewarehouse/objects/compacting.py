@@ -173,11 +173,12 @@ class Compaction:
         self.progress: Progress = lambda size: None
         self._pool = ThreadPoolExecutor(store.connections, "compact") if store.connections > 1 else None
         self._noted: set[tuple[str, str]] = set()  # packs, and pictures that are not wanted there
+        self._held = False  # whether a source stayed, as the place of a picture was still in it
         self.report = Report()
 
     def survey(self) -> Survey:
         """Changes nothing."""
-        sizes = [found.size for found in self._candidates()]
+        sizes = [found.size for found in self._candidates(look_only=True)]
         return Survey(len(sizes), sum(sizes))
 
     def run(self) -> Report:
@@ -194,7 +195,7 @@ class Compaction:
                 waiting.extendleft(reversed(chosen.objects))
                 continue
             self._execute(chosen.plan, chosen)
-        if not self.report.damaged:  # in those there may be forgotten pictures
+        if not self.report.damaged and not self._held:  # in those there may be forgotten pictures
             self._drop_forgotten()
         return self.report
 
@@ -210,9 +211,9 @@ class Compaction:
 
     # --- what there is ------------------------------------------------------------------------------------------
 
-    def _candidates(self) -> Iterator[StoredObject]:
+    def _candidates(self, *, look_only: bool = False) -> Iterator[StoredObject]:
         """Objects to take apart. A folder is read whole before anything in it is removed."""
-        yield from self._packs_to_rewrite()
+        yield from self._packs_to_rewrite(look_only=look_only)
         for folder in (BATCHES, *_FOLDERS):
             pattern = _PACK if folder == BATCHES else _SINGLE
             found = [
@@ -224,18 +225,22 @@ class Compaction:
                 if folder == BATCHES or (one.size < LARGEST_SINGLE and _packed(one) <= self._limit):
                     yield one
 
-    def _packs_to_rewrite(self) -> list[StoredObject]:
-        """Those with forgotten or noted pictures; with `full` also those that are less than half full."""
+    def _packs_to_rewrite(self, *, look_only: bool) -> list[StoredObject]:
+        """Those with forgotten or noted pictures; with `full` also those that are less than half full.
+
+        With `full`, the table learns of pictures that it does not know: it was lost, or comes out of an old backup.
+        """
         wanted = {
             key for known in self._locations.forgotten().values() if (key := _key_of(known.uri)).startswith(PACKS)
         }
         self._noted = {(f"{PACKS}/{match['pack']}.tar", match["image_id"]) for match in self._notes()}
         wanted |= {key for key, _ in self._noted}
         packs = [found for key in sorted(wanted) if (found := self._store.stat(key)) is not None]
-        return packs + (self._half_empty(wanted) if self._full else [])
+        return packs + (self._half_empty(wanted, look_only=look_only) if self._full else [])
 
-    def _half_empty(self, wanted: set[str]) -> list[StoredObject]:
+    def _half_empty(self, wanted: set[str], *, look_only: bool) -> list[StoredObject]:
         found, whole = [], True
+        there: dict[str, bool] = {}
         for one in sorted(self._store.list(PACKS), key=lambda one: one.key):
             if not _PACK.fullmatch(one.key) or one.key in wanted:
                 continue
@@ -245,11 +250,32 @@ class Compaction:
                 self.report.damaged[one.key] = str(err)
                 continue
             known = self._locations.find(entry.image_id for entry in entries)
+            if not look_only:
+                self._tell_places(one.key, entries, known, there)
             live = [entry for entry in entries if _is_live_at(known.get(entry.image_id), one.key, entry.start)]
             if sum(_entry_size(entry) for entry in live) < self._limit / 2:
                 found.append(one)
                 whole = whole and len(live) == len(entries)
         return [] if len(found) == 1 and whole else found  # alone it would become the same again
+
+    def _tell_places(self, key: str, entries: Sequence[Entry], known: dict[str, Known], there: dict[str, bool]) -> None:
+        """The places in a pack of pictures that the table does not know, or knows in an object that is gone."""
+        where = self._store.location.child(key)
+        places = {entry.image_id: str(PackedPlace(where, entry.start, entry.size)) for entry in entries}
+        moves = []
+        for image_id, place in places.items():
+            one = known.get(image_id)
+            if one is None:
+                if (key, image_id) not in self._noted:
+                    moves.append(Move(image_id, "", place))
+            elif one.forgotten_at is None and (other := _key_of(one.uri)) != key:
+                if other not in there:
+                    there[other] = self._store.stat(other) is not None
+                if not there[other]:
+                    moves.append(Move(image_id, one.uri, place))
+        if moves:
+            self._locations.move(moves)
+            known.update(self._locations.find(move.image_id for move in moves))
 
     # --- choosing -----------------------------------------------------------------------------------------------
 
@@ -400,10 +426,12 @@ class Compaction:
         if plan.target:
             entries = self._write_pack(plan.target, pack)
             if self._plan_there() != plan:  # another process has done all of it meanwhile
-                self._remove_unless_used(plan.target, entries)
-                return
+                return  # a pack that nobody uses goes with `full`; to remove it here might meet who begins the same plan
         self._move(plan, contents, entries)
         held = self._pointed_to(plan, contents, entries)
+        if plan.target and self._store.stat(plan.target) is None:
+            return  # somebody removed it this moment: the sources have all pictures, and the plan is done again
+        self._held = self._held or bool(held)
         removed = [source for source in plan.sources if source.key not in held]
         self._each(self._remove, [source.key for source in removed])
         self._remove_plan(plan)
@@ -500,11 +528,6 @@ class Compaction:
         if key.startswith(f"{PACKS}/"):
             self._store.delete(index_key(key))
             self._delete_notes(key)
-
-    def _remove_unless_used(self, target: str, entries: Sequence[Entry]) -> None:
-        known = self._locations.find(entry.image_id for entry in entries)
-        if not any(_key_of(one.uri) == target for one in known.values()):
-            self._remove(target)
 
     def _plan_there(self) -> Plan | None:
         return _plan_in(self._store)
@@ -608,7 +631,9 @@ def _came_again(source: Source, known: Known) -> bool:
     """Whether a picture was stored after it had been forgotten. A pack tells nothing: it is younger than what is in it."""
     if known.forgotten_at is None or source.is_pack:
         return False
-    return known.forgotten_at.timestamp() < source.time
+    # Many stores tell whole seconds: in a doubt the picture is kept, which may be somebody's only one.
+    written = source.time + (1 if source.time == int(source.time) else 0)
+    return known.forgotten_at.timestamp() < written
 
 
 def _is_live_at(known: Known | None, key: str, start: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from imagewarehouse.errors import KuduAlreadyPresent, KuduTableMissing, RowStoreUnavailable, WarehouseError
+from imagewarehouse.errors import KuduAlreadyPresent, KuduTableMissing, RowRejected, RowStoreUnavailable, WarehouseError
 from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch
 from imagewarehouse.kudu.clients.interface import KuduWriter
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, TableSchema
@@ -132,6 +132,8 @@ class KuduLocations:
             rows = self._writer.scan(self._sink.table, ["image_id", "uri", "forgotten_at"], **choice)
         except KuduTableMissing:  # it is made with the first place
             return {}
+        except RowRejected as err:  # not authorized, say: images wait until an operator has seen to it
+            raise RowStoreUnavailable(str(err)) from err
         columns = [rows[name].to_pylist() for name in ("image_id", "uri", "forgotten_at")]
         return {image_id: Known(uri, moment) for image_id, uri, moment in zip(*columns, strict=True)}
 

@@ -2,7 +2,8 @@
 
 SQLite and not DuckDB: an image is looked up by its id while others write, and `imagewarehouse pack` moves images beside a
 running service. Most commits are not synced to the disk, so that they cost a row nothing: what a power failure takes, the
-row still says, and the next compaction writes it anew. A move is synced, because what was in the old place is removed then.
+row still says, and the next compaction writes it anew. A move is synced, because what was in the old place is removed then;
+so is forgetting, because the rows that say what is to be forgotten are removed then.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class SqliteLocations:
         self._change(
             "UPDATE image_locations SET forgotten_at = ? WHERE image_id = ?",
             [(moment, image_id) for image_id in image_ids],
+            synced=True,
         )
 
     def forgotten(self) -> dict[str, Known]:
