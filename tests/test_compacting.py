@@ -95,6 +95,11 @@ class Packed:
         finally:
             compaction.close()
 
+    def forgotten_after_all(self) -> dict[str, Known]:
+        """What the table still calls forgotten once every pack was looked into."""
+        self.compact(full=True)
+        return self.table.forgotten()
+
     def keys(self, folder: str = "") -> list[str]:
         """All but what says whose packs they are."""
         return sorted(one.key for one in self.store.list(folder) if one.key != OWNER)
@@ -215,6 +220,36 @@ def test_a_copy_takes_the_place_of_one_that_is_gone(local: Packed) -> None:
     local.check([*pictures, *contents(1, first=50)])
 
 
+def test_a_copy_takes_the_place_of_one_that_is_damaged(local: Packed, tmp_path: Path) -> None:
+    pictures = contents(12)
+    local.batch(pictures)
+    local.compact()
+    (key,) = (key for key in local.keys(PACKS) if key.endswith(".tar"))
+    path = Path(local.store.location.child(key).removeprefix("file://"))
+    with path.open("r+b") as file:  # of the first picture only
+        file.seek(700)
+        file.write(b"XXXXXXXX")
+    local.batch(pictures)  # sent again
+    assert local.compact().duplicates == 11
+    images = StoredImages(local.store, local.table)
+    for content in pictures:
+        place = images.find(id_of(content))
+        assert place is not None
+        assert read_image(images, place) == content
+
+
+def test_an_index_that_is_gone_is_written_again(local: Packed) -> None:
+    pictures = contents(12)
+    local.batch(pictures)
+    local.compact()
+    (index,) = (key for key in local.keys(PACKS) if key.endswith(".index"))
+    content = local.store.get(index)
+    local.store.delete(index)
+    local.compact(full=True)
+    assert local.store.get(index) == content
+    local.check(pictures)
+
+
 def test_pictures_whose_rows_are_on_their_way_are_kept(packed: Packed) -> None:
     pictures = contents(6)
     places = packed.batch(pictures, located=False)
@@ -256,8 +291,8 @@ def test_forgotten_pictures_go_with_all_their_copies(packed: Packed) -> None:
     assert report.forgotten == 2
     assert "forgotten pictures removed" in summary(report)
     packed.check(pictures[1:])
+    assert packed.forgotten_after_all() == {}
     assert packed.table.find([id_of(pictures[0])]) == {}
-    assert packed.table.forgotten() == {}
 
 
 def test_a_pack_with_forgotten_pictures_is_written_anew(packed: Packed) -> None:
@@ -270,11 +305,11 @@ def test_a_pack_with_forgotten_pictures_is_written_anew(packed: Packed) -> None:
     assert (report.objects, report.pictures, report.packs, report.forgotten) == (1, 8, 1, 2)
     assert old not in packed.keys(PACKS)
     packed.check(pictures[2:])
-    assert packed.table.forgotten() == {}
+    assert packed.forgotten_after_all() == {}
     packed.table.forget([id_of(content) for content in pictures[2:]], utc_now())
     assert packed.compact().packs == 0
     assert packed.keys() == []
-    assert packed.table.forgotten() == {}
+    assert packed.forgotten_after_all() == {}
 
 
 def test_a_forgotten_picture_that_came_again_is_kept(local: Packed) -> None:
@@ -319,7 +354,26 @@ def test_a_picture_that_is_forgotten_while_it_is_packed_goes_with_the_next_run(l
     assert local.copies()[victim] == 1
     local.compact()
     local.check(pictures[:3] + pictures[4:])
-    assert local.table.forgotten() == {}
+    assert local.forgotten_after_all() == {}
+
+
+def test_a_picture_that_is_forgotten_twice_leaves_both_packs_that_it_came_into(local: Packed) -> None:
+    pictures = contents(10)
+    local.batch(pictures)
+    local.compact()
+    victim = id_of(pictures[0])
+    local.table.forget([victim], utc_now())
+    time.sleep(0.01)
+    local.batch(pictures[:1])  # sent again, before anybody has compacted
+    time.sleep(0.01)
+    local.table.forget([victim], utc_now())
+    local.compact()
+    assert victim in local.table.forgotten()  # in the pack it still lies
+    assert StoredImages(local.store, local.table).find(victim) is None
+    assert local.forgotten_after_all() == {}
+    local.check(pictures[1:])
+    local.compact(full=True)
+    local.check(pictures[1:])
 
 
 # --- damage -------------------------------------------------------------------------------------------------------
@@ -594,7 +648,7 @@ def test_whatever_happens_at_a_call_the_next_run_puts_it_right(
         local.compact()
         local.compact()
         local.check(pictures[2 : 14 - (what == "deleted")])
-        assert local.table.forgotten() == {}
+        assert local.forgotten_after_all() == {}
         local.table.close()
 
 
@@ -746,6 +800,7 @@ def test_places_in_kudu_are_moved_as_well(
             assert place.key.startswith("packs/")
             assert read_image(images, place) == content
         assert images.find(id_of(pictures[0])) is None
+        assert call([*command, "--full"]) == 0
         assert places.forgotten() == {}
         with Service(made.data, {"kudu.masters": kudu.masters, "kudu.table": table}) as service:
             address = f"http://127.0.0.1:{service.images_port}/images/"

@@ -117,6 +117,8 @@ def _claim(objects: ObjectStore, places: Locations, *, adopt: bool, dry_run: boo
     """Raises ConfigurationError."""
     from imagewarehouse.objects.owner import claim
 
+    if not dry_run:
+        objects.check_writable()  # which also removes what a run that was killed left half written
     try:
         claim(objects, places, adopt=adopt, look_only=dry_run)
     except (ObjectStoreUnavailable, RowStoreUnavailable) as err:

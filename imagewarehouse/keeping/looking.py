@@ -45,9 +45,10 @@ def look(folder: Path, store: Location | None, settings: StoreSettings = NO_SETT
         if old is None or (old.forgotten_at is None and _pack(old.uri) not in there):
             moves.append(Move(image_id, old.uri if old else "", place))
             known[image_id] = Known(place)
+    sizes = {uri: size for uri, (_, _, size) in there.items()}
     missing = list(
         missing_pictures(
-            stored_images(folder), lambda ids: {each: known[each] for each in ids if each in known}, there, store
+            stored_images(folder), lambda ids: {each: known[each] for each in ids if each in known}, sizes, store
         )
     )
     for location, key, size in zip(*listed.values(), strict=True):

@@ -51,24 +51,25 @@ def objects_of(
             opened.close()
 
 
-def write_objects(path: Path, objects: Iterable[Object]) -> tuple[int, int, set[str]]:
-    """Gives how many there are, their bytes, and their URIs."""
+def write_objects(path: Path, objects: Iterable[Object]) -> tuple[int, int, dict[str, int]]:
+    """Gives how many there are, their bytes, and the bytes of each by its URI."""
     remaining = iter(objects)
-    uris: set[str] = set()
+    uris: dict[str, int] = {}
     size = 0
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         while some := list(islice(remaining, _ROWS)):
             columns = list(zip(*some, strict=True))
             writer.write_table(pa.table([pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)], SCHEMA))
-            uris.update(f"{location}/{key}" for location, key, _ in some)
+            uris.update((f"{location}/{key}", own) for location, key, own in some)
             size += sum(columns[2])
     return len(uris), size, uris
 
 
 def missing_pictures(
-    rows: Iterable[tuple[str, str]], find: Find, there: Collection[str], store: Location | None
+    rows: Iterable[tuple[str, str]], find: Find, there: Mapping[str, int], store: Location | None
 ) -> Iterator[tuple[str, str]]:
-    """(image_id, where it should be) of each image of (image_id, storage_uri) that is not among the objects `there`.
+    """(image_id, where it should be) of each image of (image_id, storage_uri) that is not in the objects `there`,
+    which are given with their bytes.
 
     An image that was forgotten is not missing. `store`: where single objects may have moved to.
     """
@@ -81,18 +82,18 @@ def missing_pictures(
                 if place.forgotten_at is not None:
                     continue
                 uris.append(place.uri)
-            if not any(name in there for uri in uris for name in _objects(uri, store)):
+            if not any(there.get(name, -1) >= end for uri in uris for name, end in _objects(uri, store)):
                 yield image_id, uris[-1]
 
 
-def _objects(uri: str, store: Location | None) -> Iterator[str]:
-    """The object of a place, and where it may have moved to."""
+def _objects(uri: str, store: Location | None) -> Iterator[tuple[str, int]]:
+    """The object of a place, and where it may have moved to, each with the bytes that it has at least."""
     packed = PackedPlace.parse(uri)
-    name = packed.pack if packed else uri
-    yield name
+    name, end = (packed.pack, packed.start + packed.size) if packed else (uri, 0)
+    yield name, end
     location = location_of(uri)
     if store is not None and location is not None:
-        yield store.child(name.removeprefix(f"{location}/"))
+        yield store.child(name.removeprefix(f"{location}/")), end
 
 
 def write_missing(path: Path, missing: Iterable[tuple[str, str]]) -> int:

@@ -195,7 +195,7 @@ class Compaction:
                 waiting.extendleft(reversed(chosen.objects))
                 continue
             self._execute(chosen.plan, chosen)
-        if not self.report.damaged and not self._held:  # in those there may be forgotten pictures
+        if self._full and not self.report.damaged and not self._held:  # in those there may be forgotten pictures
             self._drop_forgotten()
         return self.report
 
@@ -226,7 +226,8 @@ class Compaction:
                     yield one
 
     def _packs_to_rewrite(self, *, look_only: bool) -> list[StoredObject]:
-        """Those with forgotten or noted pictures; with `full` also those that are less than half full.
+        """Those with forgotten or noted pictures, as far as the table says where they lie; with `full` all of those, and those
+        that are less than half full.
 
         With `full`, the table learns of pictures that it does not know: it was lost, or comes out of an old backup.
         """
@@ -252,6 +253,12 @@ class Compaction:
             known = self._locations.find(entry.image_id for entry in entries)
             if not look_only:
                 self._tell_places(one.key, entries, known, there)
+            if any(
+                one.forgotten_at is not None for one in known.values()
+            ):  # forgotten once more, while it lay elsewhere
+                found.append(one)
+                whole = False
+                continue
             live = [entry for entry in entries if _is_live_at(known.get(entry.image_id), one.key, entry.start)]
             if sum(_entry_size(entry) for entry in live) < self._limit / 2:
                 found.append(one)
@@ -379,18 +386,29 @@ class Compaction:
         )
 
     def _keeps(self, source: Source, lying: _Lying, known: Known | None, there: dict[str, bool]) -> bool:
-        """Whether a picture comes into the pack, as the table knows it. `there`: which objects exist, to ask for each once."""
+        """Whether a picture comes into the pack, as the table knows it. `there`: which places are whole, to read each once."""
         if known is None:  # its row may be on its way
             return (lying.key, lying.picture.image_id) not in self._noted
         if known.forgotten_at is not None:
             return _came_again(source, known)
         if _spot(known.uri) == (lying.key, lying.start):
             return True
-        # It lies elsewhere. Where that is gone, this copy takes its place.
-        key = _key_of(known.uri)
-        if key not in there:
-            there[key] = self._store.stat(key) is not None
-        return not there[key]
+        # It lies elsewhere. Where that is gone or damaged, this copy takes its place.
+        if known.uri not in there:
+            there[known.uri] = self._is_whole(lying.picture.image_id, known.uri)
+        return not there[known.uri]
+
+    def _is_whole(self, image_id: str, uri: str) -> bool:
+        """Whether the picture can be read there: the last copy beside it may be about to go."""
+        place = PackedPlace.parse(uri)
+        try:
+            if place is None:
+                content = self._store.get(_key_of(uri))
+            else:
+                content = self._store.get(_key_of(uri), place.start, place.size)
+        except ObjectMissing:
+            return False
+        return hashlib.sha256(content).hexdigest() == image_id
 
     def _begin(self, chosen: _Chosen) -> bool:
         """Write the plan down. False: another one is there, or what it rests on is not true any more; it is not there then."""
@@ -473,7 +491,9 @@ class Compaction:
         try:
             return read_index(self._store.get(index_key(pack_key)), where)
         except ObjectMissing:
-            return read_pack(self._store.get(pack_key), self._store.location.child(pack_key)).entries
+            entries = read_pack(self._store.get(pack_key), self._store.location.child(pack_key)).entries
+            self._store.put_if_absent(index_key(pack_key), write_index(entries))
+            return entries
 
     def _move(self, plan: Plan, contents: Sequence[Sequence[_Lying]], entries: Sequence[Entry]) -> None:
         """Every picture that was taken, to its new place.
@@ -557,7 +577,8 @@ class Compaction:
     def _drop_forgotten(self) -> None:
         """Those whose bytes are gone leave the table.
 
-        Only after all has been compacted that was there when they were forgotten: in an old batch may lie another copy.
+        Only after all has been compacted that was there when they were forgotten: in an old batch may lie another copy. And
+        only with `full`, which has looked into every pack: what was forgotten, stored again and forgotten again may lie in two.
         """
         noted = set()
         for note in self._notes():

@@ -15,7 +15,10 @@ from imagewarehouse.objects.images import ImageStore, NewPicture
 from imagewarehouse.steps.event import Facts, Image
 from imagewarehouse.steps.outcome import FAILURE, REFUSED, RETRY, SUCCESS, Outcome
 
-_NOT_YET = ("storage_uri", "error_code", "error_detail")
+# Beside a picture in a pack lies what it is, and not who sent it: the picture stays while another sender's row points to it.
+_BESIDE = (
+    "image_id", "format", "size_bytes", "width", "height", "color_mode", "frames", "notes", "event_time", "declared_type",
+)  # fmt: skip
 _LATEST = 0o77777777777  # what the header of a tar file can say of a time
 
 log = logging.getLogger("imagewarehouse")
@@ -82,7 +85,7 @@ def _picture(image: Image, facts: Facts, content: bytes) -> NewPicture:
     """The picture with what is known of it by now, the same at each try."""
     event = image.event
     values = json_values({**event.values(), "image_id": facts.image_id})
-    record = orjson.dumps({name: value for name, value in values.items() if name not in _NOT_YET})
+    record = orjson.dumps({name: value for name, value in values.items() if name in _BESIDE})
     time = 0 if event.event_time is None else int(event.event_time.timestamp())
     return NewPicture(
         facts.image_id or "", facts.format or "", content, record, min(max(time, 0), _LATEST), image.of_this_process
