@@ -36,7 +36,7 @@ from tests.object_services import Service as StoreService
 from tests.pictures import numbered
 from tests.running import Service, post
 from tests.test_forgetting import KILLED
-from tests.warehouses import FIRST, Warehouse
+from tests.warehouses import FIRST, Warehouse, put_batch
 
 Command = Callable[..., int]
 FORGOTTEN = datetime(2026, 11, 29, 12, 0, 0, 123456, timezone.utc)
@@ -219,6 +219,22 @@ def test_pictures_that_are_missing_are_counted_and_listed(
         f"{lost.image_id}\t{lost.storage_uri}", f"{cut.storage_uri}\thas 3 bytes and had {len(numbered(4))}"
     ]  # fmt: skip
     assert rows(tmp_path / "new") == rows(warehouse.data)
+
+
+def test_pictures_in_a_pack_that_is_cut_short_are_missing(tmp_path: Path) -> None:
+    made = Warehouse(tmp_path / "cut")
+    places = put_batch(made.store.store, [numbered(n) for n in range(10)])
+    for n in range(10):
+        made.add(numbered(n), storage_uri=list(places.values())[n])
+    made.close()
+    (pack,) = (tmp_path / "cut").rglob("batches/*/*.tar")
+    end = PackedPlace.parse(list(places.values())[3])
+    assert end is not None
+    with pack.open("r+b") as file:
+        file.truncate(end.start + end.size)
+    assert call(["backup", str(tmp_path / "backup"), "--data", str(made.data)]) == 1
+    lines = (tmp_path / "backup" / "missing.txt").read_text().splitlines()
+    assert sorted(lines) == sorted(f"{image_id}\t{uri}" for image_id, uri in list(places.items())[4:])
 
 
 def test_a_store_that_is_away_is_found_out_before_anything_is_changed(
