@@ -659,16 +659,16 @@ def test_whatever_happens_at_a_call_the_next_run_puts_it_right(
 
 
 def test_ten_thousand_small_pictures_become_few_objects_and_each_is_one_read(local: Packed) -> None:
-    becomes_few_objects(local, 10_000)
+    check_few_objects(local, 10_000)
 
 
 @pytest.mark.services
 @pytest.mark.timeout(900)
 def test_a_hundred_thousand_small_pictures_become_few_objects_and_each_is_one_read(packed: Packed) -> None:
-    becomes_few_objects(packed, 100_000)
+    check_few_objects(packed, 100_000)
 
 
-def becomes_few_objects(packed: Packed, count: int) -> None:
+def check_few_objects(packed: Packed, count: int) -> None:
     """Batches of 64, compacted; a thousand of them at random are read, byte for byte, each with one ranged read."""
     for start in range(0, count, 64):
         packed.batch(contents(min(64, count - start), first=start))
