@@ -25,11 +25,11 @@ import psutil
 import pyarrow as pa
 
 from benchmarks.machine import describe
+from imagewarehouse.contents import read_records
 from imagewarehouse.ids import event_time, new_request_id
 from imagewarehouse.kudu.batch import Operation
 from imagewarehouse.kudu.clients.connecting import connect
 from imagewarehouse.kudu.clients.interface import KuduSettings
-from imagewarehouse.kudu.records.content import read_records
 from imagewarehouse.kudu.records.mapping import RecordMapping, map_records
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, TableSchema
 from imagewarehouse.kudu.writing.delivery import split_outcomes

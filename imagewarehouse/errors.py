@@ -271,6 +271,10 @@ class RowStoreUnavailable(Unavailable):
     code, title = "rows.unavailable", "Row store did not take the row"
 
 
+class SearchUnavailable(Unavailable):
+    code, title = "search.unavailable", "The search index does not answer"
+
+
 class RowRejected(WarehouseError):
     """The row store will never take this row."""
 

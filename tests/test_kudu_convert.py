@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imagewarehouse.contents import read_records
 from imagewarehouse.errors import KuduCellTooLong, KuduMissingValue, KuduUnknownColumn, KuduWrongValue
 from imagewarehouse.kudu.batch import Operation
 from imagewarehouse.kudu.declaration import parse_type
 from imagewarehouse.kudu.records.cells import Conversion, convert_cell
-from imagewarehouse.kudu.records.content import read_records
 from imagewarehouse.kudu.records.convert import Converted, table_to_batch, to_batch
 from imagewarehouse.kudu.records.drift import drift_columns
 from imagewarehouse.kudu.records.mapping import Rows

@@ -66,7 +66,7 @@ from imagewarehouse.kudu.batch import Operation
 from imagewarehouse.kudu.clients.interface import KuduSettings
 from imagewarehouse.kudu.clients.connecting import connect
 from imagewarehouse.kudu.records.mapping import RecordMapping, map_records
-from imagewarehouse.kudu.records.content import read_records
+from imagewarehouse.contents import read_records
 from imagewarehouse.kudu.writing.sink import SinkSettings
 from imagewarehouse.kudu.writing.tables import KuduTables, Put
 

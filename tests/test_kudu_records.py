@@ -14,9 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagewarehouse.errors import KuduUnknownOperation, KuduWrongValue, RecordsMalformed
-from imagewarehouse.kudu.batch import Operation
-from imagewarehouse.kudu.records.content import (
+from imagewarehouse.contents import (
     BadRow,
     Records,
     bad_rows_json,
@@ -25,6 +23,8 @@ from imagewarehouse.kudu.records.content import (
     remaining,
     table_row,
 )
+from imagewarehouse.errors import KuduUnknownOperation, KuduWrongValue, RecordsMalformed
+from imagewarehouse.kudu.batch import Operation
 from imagewarehouse.kudu.records.mapping import RecordMapping, Rows, attributes_record, map_records
 from tests.kudu_tables import arrow_bytes
 

@@ -10,11 +10,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from imagewarehouse import contents as records
 from imagewarehouse.errors import KuduUnavailable
 from imagewarehouse.kudu import batch
 from imagewarehouse.kudu.clients.connecting import connect
 from imagewarehouse.kudu.clients.interface import FLUSH_MODES, KuduSettings, RowFailure
-from imagewarehouse.kudu.records import content as records
 from imagewarehouse.kudu.records import convert, mapping
 from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests import kudu_processor

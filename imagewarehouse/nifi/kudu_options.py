@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from imagewarehouse.contents import read_records
 from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.kudu.batch import Operation
 from imagewarehouse.kudu.clients.connecting import connect
 from imagewarehouse.kudu.clients.interface import JAVA, KuduSettings
 from imagewarehouse.kudu.declaration import read_schema
 from imagewarehouse.kudu.records.cells import Conversion
-from imagewarehouse.kudu.records.content import read_records
 from imagewarehouse.kudu.records.convert import ADD, IGNORE, REFUSE
 from imagewarehouse.kudu.records.mapping import RecordMapping, Rows, attributes_record, map_records
 from imagewarehouse.kudu.schema import KuduType, TableSchema

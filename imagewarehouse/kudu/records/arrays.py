@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagewarehouse.contents import cell_value
 from imagewarehouse.kudu.records.cells import (
     CELL_RULES,
     INTEGER_BITS,
@@ -24,7 +25,6 @@ from imagewarehouse.kudu.records.cells import (
     exact_context,
     wrong_value,
 )
-from imagewarehouse.kudu.records.content import cell_value
 from imagewarehouse.kudu.schema import KuduColumn, KuduType
 
 _FIRST_MICROS = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z

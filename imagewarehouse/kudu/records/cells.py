@@ -31,7 +31,7 @@ from decimal import Context, Decimal, Inexact, InvalidOperation
 from functools import lru_cache
 from typing import Any
 
-from imagewarehouse.kudu.records.content import Unreadable, json_text, shorten
+from imagewarehouse.contents import Unreadable, json_text, shorten
 from imagewarehouse.kudu.schema import KuduColumn, KuduType
 
 MAX_CELL_BYTES = 64 * 1024  # Kudu's own ceiling for a string, varchar or binary

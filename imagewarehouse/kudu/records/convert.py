@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagewarehouse.contents import Record, shorten
 from imagewarehouse.errors import (
     KuduCellTooLong,
     KuduMissingValue,
@@ -24,7 +25,6 @@ from imagewarehouse.errors import (
 from imagewarehouse.kudu.batch import ColumnValues, Operation, RowBatch
 from imagewarehouse.kudu.records.arrays import from_array, from_list, mask, plain_array
 from imagewarehouse.kudu.records.cells import DEFAULT_CONVERSION, Conversion, TooLong
-from imagewarehouse.kudu.records.content import Record, shorten
 from imagewarehouse.kudu.records.mapping import Rows
 from imagewarehouse.kudu.schema import KuduColumn, TableSchema
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from imagewarehouse.contents import BadRow, Record, Records, shorten, table_records, table_row
 from imagewarehouse.errors import KuduUnknownOperation, RecordsMalformed, WarehouseError
 from imagewarehouse.kudu.batch import Operation
-from imagewarehouse.kudu.records.content import BadRow, Record, Records, shorten, table_records, table_row
 
 _SYNTAX = "expected a path such as /after, /payload/after or /items[*]"
 _STEP = re.compile(r"/(?:'([^']*)'|\"([^\"]*)\"|([^\s/\[\]|'\"][^/\[\]|'\"]*))((?:\[\*\])*)")

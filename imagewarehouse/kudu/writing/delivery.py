@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from imagewarehouse.contents import BadRow, Records, bad_rows_json, remaining
 from imagewarehouse.errors import (
     ConfigurationError,
     KuduNotAuthorized,
     KuduTableMissing,
     WarehouseError,
 )
-from imagewarehouse.kudu.records.content import BadRow, Records, bad_rows_json, remaining
 from imagewarehouse.kudu.records.mapping import Rows
 
 _OF_THE_TABLE = (ConfigurationError, KuduNotAuthorized, KuduTableMissing)  # no row of the FlowFile is to blame

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from imagewarehouse.contents import table_rows
 from imagewarehouse.errors import WarehouseError
 from imagewarehouse.kudu.batch import RowBatch
 from imagewarehouse.kudu.clients.interface import KuduWriter
 from imagewarehouse.kudu.records.cells import Conversion
-from imagewarehouse.kudu.records.content import table_rows
 from imagewarehouse.kudu.records.convert import ADD, REFUSE, to_batch
 from imagewarehouse.kudu.records.drift import drift_columns
 from imagewarehouse.kudu.records.mapping import Rows

@@ -1,0 +1,1 @@
+"""Writing documents to any collection of Apache Solr."""
