@@ -13,14 +13,14 @@ from typing import Any, Protocol
 
 from imagewarehouse.metadata import COLUMNS, STATUSES
 
-# Of a record, what a search shows. The row alone has the times that it took and who wrote it; a vector is of no use to a reader.
+# Of a record, what a search shows. The row alone has the times that it took and who wrote it; nobody reads a vector.
 SHOWN = tuple(
     c.name for c in COLUMNS if c.name not in ("embedding", "preprocess_ms", "inference_ms", "total_ms", "node")
 )
 FACETS = (
     "predicted_class", "status", "error_code", "format", "model", "source_ip", "source_user", "day", "confidence",
 )  # fmt: skip
-"""`model`: name/version. `day`: of event_time, UTC, 2026-12-01. `confidence`: tenths, 0.9 for 0.9 up to 1.0; 1.0 counts to 0.9."""
+"""`model`: name/version. `day`: of event_time, UTC, 2026-12-01. `confidence`: tenths, 0.9 for 0.9 to 1.0, both included."""
 MOST_HITS = 100  # of one page
 MOST_VALUES = 50  # of one facet, the most frequent first
 
