@@ -28,7 +28,7 @@ STORES :=
 HEIC := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-packs bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
+.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-packs bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-nifi-index bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ bench-nifi: $(VENV)/.dev nar ## Measure the flow in a real NiFi against two othe
 
 bench-nifi-lanes: $(VENV)/.dev nar ## Measure /classify in a real NiFi while /images is saturated (needs NIFI_HOME)
 	$(BIN)/python -m benchmarks.nifi.lanes $(ARGS)
+
+bench-nifi-index: $(VENV)/.dev nar ## Measure the flow in a real NiFi with the search index against without (needs NIFI_HOME, Java 17)
+	$(BIN)/python -m benchmarks.nifi.index $(ARGS)
 
 soak-nifi: $(VENV)/.dev nar ## 50,000 images through a real NiFi; ARGS='--mix' good and bad clients, 30 minutes (needs NIFI_HOME)
 	$(BIN)/python -m benchmarks.nifi.soak $(ARGS)

@@ -42,7 +42,7 @@ _NIFI = "2.9.0"
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """`properties` are NiFi's, `nar` another one than ours."""
+    """`properties` are NiFi's, `settings` parameters of the flow, `nar` another one than ours."""
 
     name: str
     flow: Raw = field(repr=False)
@@ -50,6 +50,7 @@ class Design:
     properties: Mapping[str, str] = field(default_factory=dict)
     jvm_options: tuple[str, ...] = ()
     nar: Path | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def designs(model_server: str) -> list[Design]:

@@ -88,6 +88,7 @@ def start(design: Design, folder: Path, nar: Path) -> Host:
     settings = {
         "http.classify.host": "127.0.0.1", "http.classify.port": port, "http.images.port": other,
         "rows.database": folder / "rows.duckdb", "store.uri": folder / "objects",
+        **design.settings,
     }  # fmt: skip
     begun = time.perf_counter()
     given = [text for name, value in settings.items() for text in ("--set", f"{name}={value}")]
