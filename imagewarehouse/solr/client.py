@@ -70,7 +70,7 @@ class Solr:
         Raises: SolrUnavailable and its kinds; Refusal.
         """
         failure: SolrUnavailable | None = None
-        for node in self.nodes.of(collection):
+        for node in self.nodes.of(collection, turn):
             where = f"{node}/{collection}"
             try:
                 answer = self._session.request(
@@ -135,13 +135,19 @@ class Collection(pysolr.Solr):  # type: ignore[misc]
             raise err.error from err
 
     def post(
-        self, path: str, body: bytes, *, content_type: str = JSON, params: Params = (), repeatable: bool = True
+        self,
+        path: str,
+        body: bytes,
+        *,
+        content_type: str = JSON,
+        params: Params = (),
+        repeatable: bool = True,
+        turn: int = 0,
     ) -> bytes:
-        """Raises SolrUnavailable, Refusal."""
+        """The content of Solr's answer. Raises SolrUnavailable, Refusal."""
         query = f"?{urlencode(params)}" if params else ""
-        return self.solr.send(
-            "POST", self.name, path + query, body, {"Content-Type": content_type}, repeatable=repeatable
-        )
+        headers = {"Content-Type": content_type}
+        return self.solr.send("POST", self.name, path + query, body, headers, repeatable=repeatable, turn=turn)
 
     def _send_request(
         self, method: str, path: str = "", body: Any = None, headers: Any = None, files: Any = None

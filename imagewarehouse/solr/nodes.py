@@ -37,8 +37,11 @@ class Nodes:
         self._found: dict[str, tuple[float, Sequence[str]]] = {}
         self._failed: dict[str, float] = {}
 
-    def of(self, collection: str) -> list[str]:
-        """Those to ask for a collection, one after the other; whoever failed lately comes last. Raises SolrUnavailable."""
+    def of(self, collection: str, turn: int = 0) -> list[str]:
+        """Those to ask for a collection, one after the other; whoever failed lately comes last. Raises SolrUnavailable.
+
+        `turn`: how many of the first are asked behind the others.
+        """
         now = time.monotonic()
         with self._lock:
             at, nodes = self._found.get(collection, (0.0, ()))
@@ -46,7 +49,8 @@ class Nodes:
             nodes = self._find(collection)
         with self._lock:
             self._found[collection] = (now, nodes)
-            return sorted(nodes, key=lambda node: self._failed.get(node, 0.0) > now)
+            turned = [*nodes[turn % len(nodes) :], *nodes[: turn % len(nodes)]]
+            return sorted(turned, key=lambda node: self._failed.get(node, 0.0) > now)
 
     def failed(self, node: str) -> None:
         with self._lock:
