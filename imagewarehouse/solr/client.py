@@ -62,6 +62,7 @@ class Solr:
         headers: Mapping[str, str],
         *,
         repeatable: bool,
+        turn: int = 0,
     ) -> bytes:
         """The content of an answer with 200.
 
