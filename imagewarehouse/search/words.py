@@ -32,7 +32,9 @@ _MARKS = "".join(
 _RUN = re.compile(rf"[^\W\d_](?:[^\W\d_]|[{_MARKS}])*|\d+")
 _NO_ASCII = re.compile(r"[^\x00-\x7f]")
 # Letters that Unicode takes for letters of their own, and which people type without their stroke.
-_STROKES = str.maketrans({"ø": "o", "đ": "d", "ð": "d", "ł": "l", "ı": "i", "ħ": "h", "æ": "ae", "œ": "oe", "þ": "th"})
+_STROKES = str.maketrans(
+    {"ø": "o", "đ": "d", "ð": "d", "ł": "l", "\u0131": "i", "ħ": "h", "æ": "ae", "œ": "oe", "þ": "th"}
+)
 
 
 def asked(text: str) -> tuple[str, ...]:
