@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import orjson
 
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.metadata import COLUMNS, ImageRecord, json_values, to_text
+from imagewarehouse.metadata import COLUMNS, MOST_DIMENSIONS, ImageRecord, json_values, to_text
 from imagewarehouse.search.query import SHOWN
-from imagewarehouse.search.words import texts_of, words_of
+from imagewarehouse.search.terms import labels_of, letter_terms, terms, texts_of
 
-DIMENSIONS = 128
+DIMENSIONS = MOST_DIMENSIONS
 """Of the vector field. A shorter embedding is filled up with zeros, which leaves each angle as it is."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -37,19 +37,22 @@ def document(record: ImageRecord) -> dict[str, Any]:
     if record.notes is not None:
         values["notes_codes"] = orjson.loads(record.notes)
     if record.top_k is not None:
-        values["top_classes"] = [each["class"] for each in orjson.loads(record.top_k)]
+        top_k = orjson.loads(record.top_k)
+        values["top_classes"] = [each["class"] for each in top_k]
+        values["labels"] = " ".join(terms(labels_of(top_k)))
     if record.source_ip is not None and (address := address_digits(record.source_ip)) is not None:
         values["source_address"] = address
     if record.confidence is not None:
         values["confidence_tenth"] = tenth(record.confidence)
     if record.model_name is not None and record.model_version is not None:
         values["model"] = f"{record.model_name}/{record.model_version}"
-    if words := words_of(text for _, text in texts_of(values)):
-        values["words"] = " ".join(words)
-    embedding = getattr(record, "embedding", None)
-    if embedding and any(embedding):  # without a length there is no angle
-        values["embedding"] = vector(embedding)
-        values["embedding_width"] = len(embedding)
+    texts = [text for _, text in texts_of(values)]
+    values["words"] = " ".join(terms(texts))
+    values["letters"] = " ".join(letter_terms(texts))
+    # Without a length there is no angle: a single such vector in an index makes Solr fail at searches for the nearest.
+    if record.embedding is not None and any(record.embedding):
+        values["embedding"] = vector(record.embedding)
+        values["embedding_width"] = len(record.embedding)
     return values
 
 
@@ -81,21 +84,18 @@ def moment_of(microseconds: int) -> datetime:
 
 
 def address_digits(address: str) -> str | None:
-    """32 hexadecimal digits by which addresses are in order, IPv4 mapped into IPv6; None: it is no address."""
+    """`4:` and 8 hexadecimal digits, or `6:` and 32, by which addresses are in order; None: it is no address."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return None
-    number = int(parsed)
-    return f"{number if parsed.version == 6 else 0xFFFF_0000_0000 | number:032x}"
+    return f"{parsed.version}:{parsed.packed.hex()}"
 
 
 def network_digits(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> tuple[str, str]:
     """The first and the last address of a network, as `address_digits` has them."""
-    first, last = (address_digits(str(address)) for address in (network.network_address, network.broadcast_address))
-    assert first is not None
-    assert last is not None
-    return first, last
+    first, last = network.network_address, network.broadcast_address
+    return f"{network.version}:{first.packed.hex()}", f"{network.version}:{last.packed.hex()}"
 
 
 def single(value: float) -> float:
