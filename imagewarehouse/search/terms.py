@@ -53,7 +53,11 @@ def terms(texts: Iterable[str]) -> list[str]:
 def letter_terms(texts: Iterable[str]) -> list[str]:
     """Those of one part of letters alone: what a mistyped word is compared with."""
     found = {
-        part[:_LONGEST]: None for text in texts for parts in _runs(text) for part in parts if _kind(part[0]) == "letter"
+        part[:_LONGEST]: None
+        for text in texts
+        for parts in _runs(text)
+        for part in parts
+        if kind_of(part[0]) == "letter"
     }
     return list(found)
 
@@ -68,7 +72,7 @@ def pieces(word: str) -> list[str]:
 def _runs(text: str) -> Iterator[list[str]]:
     """Parts that stand together."""
     parts: list[str] = []
-    for kind, characters in groupby(fold(text), _kind):
+    for kind, characters in groupby(fold(text), kind_of):
         if not kind:
             if parts:
                 yield parts
@@ -81,7 +85,7 @@ def _runs(text: str) -> Iterator[list[str]]:
         yield parts
 
 
-def _kind(character: str) -> str:
+def kind_of(character: str) -> str:
     """Empty for what stands between words."""
     if is_without_spaces(character):
         return "alone" if unicodedata.category(character)[0] in "LNS" else ""
