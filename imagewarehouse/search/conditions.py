@@ -7,6 +7,7 @@ from datetime import datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from imagewarehouse.metadata import to_text
+from imagewarehouse.rows.columns import TABLE
 from imagewarehouse.search import patterns
 from imagewarehouse.search.query import Embedding, Search
 from imagewarehouse.search.words import words_of
@@ -19,6 +20,8 @@ _TEXT = (
     " array_to_string(json_extract_string(fields, '$.*'), ' '))))"
 )
 _LABELS = "lower(strip_accents(top_k))"
+# Of most rows the model is so certain that no other class can have LABEL_FROM, and their lists need not be read.
+_UNSURE = "coalesce(confidence < 0.91, false)"
 
 FACET_VALUES = {
     "model": "model_name || '/' || model_version",
@@ -42,7 +45,7 @@ def moment(value: datetime) -> str:
 
 
 def conditions(search: Search) -> list[str]:
-    """All of them have to be true; words are not among them."""
+    """All of them have to be true; words are not among them. They may look into the CTE `sources`."""
     return list(_conditions(search))
 
 
@@ -69,9 +72,7 @@ def _conditions(search: Search) -> Iterator[str]:
     if search.max_confidence is not None:
         yield f"confidence <= {search.max_confidence!r}::FLOAT"
     if search.sources:
-        inside = " OR ".join(f"({_ADDRESS} BETWEEN {low} AND {high})" for low, high in map(_bounds, search.sources))
-        # Addresses are few, and taking one apart takes longer than looking whether it is one of those.
-        yield f"source_ip IN (SELECT source_ip FROM (SELECT DISTINCT source_ip FROM image_events) WHERE {inside})"
+        yield "source_ip IN (SELECT source_ip FROM sources)"
 
 
 # --- words --------------------------------------------------------------------------------------------------------
@@ -83,7 +84,7 @@ def words(search: Search) -> tuple[list[str], str]:
     for word in words_of(search.words):
         begins, mistyped = patterns.begins(word), patterns.mistyped(word)
         anyhow = f"(?:{begins})|(?:{mistyped})" if mistyped else begins
-        found.append(f"({_matches(_TEXT, anyhow)} OR coalesce({_matches(_LABELS, patterns.label(word))}, false))")
+        found.append(f"({_matches(_TEXT, anyhow)} OR ({_UNSURE} AND {_matches(_LABELS, patterns.label(word))}))")
         worth.append(
             f"CASE WHEN {_matches(_TEXT, patterns.same(word))} THEN {_SAME}"
             f" WHEN {_matches(_TEXT, begins)} THEN {_BEGINS} ELSE {_ELSE} END"
@@ -104,8 +105,8 @@ def similarity(like: Embedding) -> str:
     """SQL of the cosine; not finite, or NULL, where there is nothing to compare. Rounded, so that a page can begin at one."""
     size = len(like.values)
     numbers = ", ".join(str(value - 256 if value > 127 else value) for value in like.values)
-    cosine = f"array_cosine_similarity(TRY_CAST(embedding AS FLOAT[{size}]), [{numbers}]::FLOAT[{size}])"
-    return f"round({cosine}::DOUBLE, 6)"
+    cosine = f"list_cosine_similarity(embedding::FLOAT[], [{numbers}]::FLOAT[])"
+    return f"CASE WHEN len(embedding) = {size} THEN round({cosine}::DOUBLE, 6) END"
 
 
 def comparable(like: Embedding) -> list[str]:
@@ -132,6 +133,16 @@ _V6 = (
     f" for part in {_V6_GROUPS}], '')"
 )
 _ADDRESS = f"CASE WHEN contains(source_ip, ':') THEN {_V6} ELSE {_V4} END"
+
+
+def sources(search: Search) -> str:
+    """A CTE with the addresses that are in these networks: they are few, and taking one apart takes long."""
+    inside = " OR ".join(f"address BETWEEN {low} AND {high}" for low, high in map(_bounds, search.sources))
+    return (  # materialized, or each row's would be taken apart
+        f"addresses AS MATERIALIZED (SELECT DISTINCT source_ip FROM {TABLE} WHERE source_ip IS NOT NULL),"
+        f" sources AS MATERIALIZED (SELECT source_ip FROM (SELECT source_ip, {_ADDRESS} AS address FROM addresses)"
+        f" WHERE {inside})"
+    )
 
 
 def _bounds(network: IPv4Network | IPv6Network) -> tuple[str, str]:

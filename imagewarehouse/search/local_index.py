@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from imagewarehouse.errors import BadParameter, RowStoreUnavailable, SearchUnavailable
-from imagewarehouse.metadata import json_values
+from imagewarehouse.metadata import json_values, to_text
 from imagewarehouse.rows.columns import TABLE
 from imagewarehouse.rows.reading import read
 from imagewarehouse.search.conditions import (
@@ -28,6 +28,7 @@ from imagewarehouse.search.conditions import (
     conditions,
     moment,
     similarity,
+    sources,
     text,
     words,
 )
@@ -93,7 +94,8 @@ def _select(search: Search, after: str) -> str:
         parts.append(f"({_page(search, after)}) AS page")
     else:
         parts.append("NULL AS page")
-    return f"WITH {_hits(search, values)} SELECT {', '.join(parts)}"
+    tables = [sources(search)] if search.sources else []
+    return f"WITH {', '.join([*tables, _hits(search, values)])} SELECT {', '.join(parts)}"
 
 
 def _hits(search: Search, values: str) -> str:
@@ -109,23 +111,28 @@ def _hits(search: Search, values: str) -> str:
         )
     where = [*comparable(search.like), *where]
     return (
-        f"every AS (SELECT event_time, request_id, image_id, {similarity(search.like)} AS rank FROM {TABLE}"
+        f"every AS MATERIALIZED (SELECT event_time, request_id, image_id, {similarity(search.like)} AS rank FROM {TABLE}"
         f" WHERE {' AND '.join(where)}),"
-        " pictures AS (SELECT arg_max(struct_pack(event_time, request_id, rank), struct_pack(event_time, request_id)) AS newest"
-        " FROM every WHERE isfinite(rank) GROUP BY image_id),"
-        f" nearest AS (SELECT unnest(newest) FROM pictures ORDER BY {_BEST_FIRST} LIMIT {MOST_ALIKE}),"
+        # Only of those that are shown it is looked for the newest request.
+        " pictures AS (SELECT image_id, max(rank) AS rank, max(event_time) AS event_time FROM every WHERE isfinite(rank)"
+        f" GROUP BY image_id ORDER BY rank DESC, event_time DESC, image_id LIMIT {MOST_ALIKE}),"
+        " nearest AS (SELECT unnest(arg_max(struct_pack(event_time, request_id, rank), struct_pack(event_time, request_id)))"
+        " FROM every SEMI JOIN pictures USING (image_id) WHERE isfinite(rank) GROUP BY image_id),"
         f" hits AS MATERIALIZED (SELECT event_time, request_id, rank{values} FROM nearest"
         f" JOIN {TABLE} USING (event_time, request_id))"
     )
 
 
 def _page(search: Search, after: str) -> str:
-    shown = ", ".join(f"{name} := {TABLE}.{name}" for name in SHOWN)
-    return (
-        f"SELECT list(struct_pack(rank := rank, {shown}) ORDER BY {_BEST_FIRST}) FROM (SELECT event_time, request_id, rank"
-        f" FROM hits WHERE {after} ORDER BY {_BEST_FIRST} LIMIT {search.limit + 1}) AS page"
-        f" JOIN {TABLE} USING (event_time, request_id)"
-    )
+    limit = f"ORDER BY {_BEST_FIRST} LIMIT {search.limit + 1}"
+    if search.like is None and not search.words.strip():
+        columns = ", ".join(SHOWN)  # at once: to find the rows of keys again takes longer
+        found = f"SELECT {columns}, 0 AS rank FROM {TABLE} WHERE {' AND '.join([*conditions(search), after])} {limit}"
+    else:
+        columns = ", ".join(f"{TABLE}.{name}" for name in SHOWN)
+        keys = f"SELECT event_time, request_id, rank FROM hits WHERE {after} {limit}"
+        found = f"SELECT {columns}, rank FROM ({keys}) AS page JOIN {TABLE} USING (event_time, request_id)"
+    return f"SELECT list(found ORDER BY {_BEST_FIRST}) FROM ({found}) AS found"
 
 
 def _facet(name: str) -> str:
@@ -159,21 +166,19 @@ def _after(search: Search) -> str:
         time = moment(_EPOCH + time_us * _MICROSECOND)
     except (ValueError, OverflowError) as err:
         raise BadParameter("cursor: is none of this search; ask for its first page") from err
-    # The first condition lets DuckDB pass over row groups, which it does not see in the others.
-    stretch = "" if search.like is not None or search.words.strip() else f"event_time <= {time} AND "
-    return (
-        f"{stretch}(rank < {rank!r} OR (rank = {rank!r}"
-        f" AND (event_time < {time} OR (event_time = {time} AND request_id < {text(request_id)}))))"
-    )
+    older = f"event_time <= {time} AND (event_time < {time} OR request_id < {text(request_id)})"
+    if search.like is None and not search.words.strip():
+        return older
+    return f"(rank < {rank!r} OR (rank = {rank!r} AND {older}))"
 
 
 def _hit(row: dict[str, Any], alike: bool) -> Hit:
-    rank = row.pop("rank")
+    values = {name: row[name] for name in SHOWN}
     try:
-        record = json_values(row)
+        record = json_values(values)
     except ValueError:  # a row of another program: better shown as it is than not at all
-        record = {**row, "event_time": json_values({"event_time": row["event_time"]})["event_time"]}
-    return Hit(record, rank if alike else None)
+        record = {**values, "event_time": to_text(values["event_time"])}
+    return Hit(record, row["rank"] if alike else None)
 
 
 @contextmanager
