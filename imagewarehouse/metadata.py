@@ -6,6 +6,7 @@ fields below; a test holds them together.
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -14,11 +15,14 @@ from typing import Any, Literal
 
 import orjson
 
-ColumnType = Literal["string", "timestamp", "int32", "int64", "float", "double"]
+ColumnType = Literal["string", "timestamp", "int32", "int64", "float", "double", "vector"]
 Stage = Literal["filter", "enrich", "store", "classify", "last", "each"]
 
 ACCEPTED, REJECTED, CLASSIFIED, FAILED = "accepted", "rejected", "classified", "failed"
 STATUSES = (ACCEPTED, REJECTED, CLASSIFIED, FAILED)
+MOST_DIMENSIONS = (
+    128  # of a vector: one byte each; as base64 172 characters, which NiFi's attributes and rows still bear
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ def _column(type: ColumnType, stage: Stage, meaning: str, *, nullable: bool = Tr
 class ImageRecord:
     """One request: where it came from, what it was, where it is, and what the model said.
 
-    Raises ValueError on construction for a status that does not exist, a confidence outside 0-1, a naive time or broken text.
+    Raises ValueError on construction for a status that does not exist, a confidence outside 0-1, a naive time, broken text or
+    a vector without dimensions or with more than 128.
     """
 
     event_time: datetime = _column(
@@ -83,6 +88,12 @@ class ImageRecord:
     model_version: str | None = _column("string", "classify", "and which version of it")
     preprocess_ms: float | None = _column("double", "classify", "decode and resize, milliseconds")
     inference_ms: float | None = _column("double", "classify", "the model alone, milliseconds")
+    embedding: bytes | None = _column(
+        "vector",
+        "classify",
+        "what the model sees in the picture, for finding pictures that look alike: one signed byte for each dimension, 128 at"
+        " most; only the direction counts. In attributes base64; not in the JSON answer",
+    )
     total_ms: float | None = _column("double", "last", "from event_time to the writing of the row, milliseconds")
     node: str | None = _column("string", "last", "host that wrote the row")
 
@@ -93,6 +104,10 @@ class ImageRecord:
             raise ValueError("event_time: expected a time with a zone, received a naive one")
         if self.confidence is not None and not 0.0 <= self.confidence <= 1.0:
             raise ValueError(f"confidence: expected 0.0-1.0, received {self.confidence!r}")
+        if self.embedding is not None and not (
+            isinstance(self.embedding, bytes) and 0 < len(self.embedding) <= MOST_DIMENSIONS
+        ):
+            raise ValueError(f"embedding: expected 1 to {MOST_DIMENSIONS} bytes, received {_measured(self.embedding)}")
         for name in _TEXTS:
             value = getattr(self, name)
             if value is not None and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
@@ -107,8 +122,8 @@ class ImageRecord:
         return {name: to_text(value) for name, value in self.items() if value is not None}
 
     def as_json(self) -> dict[str, Any]:
-        """The JSON answer: every field, as `json_values` has them."""
-        return json_values({name: getattr(self, name) for name in _NAMES})
+        """The JSON answer: every field but the embedding, as `json_values` has them."""
+        return json_values({name: getattr(self, name) for name in _IN_JSON})
 
 
 COLUMNS: tuple[Column, ...] = tuple(
@@ -116,7 +131,7 @@ COLUMNS: tuple[Column, ...] = tuple(
     for f in fields(ImageRecord)
 )
 KEY = ("event_time", "request_id")
-_NAMES = tuple(column.name for column in COLUMNS)
+_IN_JSON = tuple(column.name for column in COLUMNS if column.type != "vector")  # nobody reads 128 numbers
 _TEXTS = tuple(column.name for column in COLUMNS if column.type == "string")
 
 _JSON = ("fields", "notes", "top_k")
@@ -138,11 +153,12 @@ def can_have(status: str | None, column: str) -> bool:
 
 
 def json_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values by the names of their columns as JSON shows them: times as ISO 8601, JSON as what it says.
+    """Values by the names of their columns as JSON shows them: times as ISO 8601, JSON as what it says, no embedding.
 
     Raises ValueError: what should be JSON is none.
     """
     shown = dict(values)
+    shown.pop("embedding", None)
     if shown.get("event_time") is not None:
         shown["event_time"] = to_text(shown["event_time"])
     for name in _JSON:
@@ -157,16 +173,18 @@ def notes_text(notes: tuple[str, ...]) -> str | None:
 
 
 def to_text(value: object) -> str:
-    """A field's value as attribute text. Times are ISO 8601 with microseconds and Z."""
+    """A field's value as attribute text. Times are ISO 8601 with microseconds and Z; vectors are base64."""
     if isinstance(value, datetime):
         return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     return str(value)
 
 
 _INTEGER_BITS = {"int32": 31, "int64": 63}
 
 
-def from_text(text: str, type: ColumnType) -> str | int | float | datetime:
+def from_text(text: str, type: ColumnType) -> str | int | float | datetime | bytes:
     """The reverse of `to_text`. Raises ValueError."""
     if type == "string":
         return text
@@ -177,7 +195,16 @@ def from_text(text: str, type: ColumnType) -> str | int | float | datetime:
         if not -(1 << _INTEGER_BITS[type]) <= number < 1 << _INTEGER_BITS[type]:
             raise ValueError(f"{number} does not fit {type}")
         return number
+    if type == "vector":
+        vector = base64.b64decode(text, validate=True)
+        if not 0 < len(vector) <= MOST_DIMENSIONS:
+            raise ValueError(f"expected 1 to {MOST_DIMENSIONS} bytes, received {len(vector)}")
+        return vector
     value = float(text)
     if not math.isfinite(value):
         raise ValueError(f"{value} is not finite")
     return value
+
+
+def _measured(value: object) -> str:
+    return str(len(value)) if isinstance(value, bytes) else repr(value)[:80]

@@ -30,6 +30,7 @@ def of(group: type) -> Callable[[st.DrawFn], Any]:
         "int64": st.integers(0, 2**63 - 1),
         "float": st.floats(0, 1),
         "double": st.floats(-180, 180),
+        "vector": st.binary(min_size=1, max_size=128),
     }
     return lambda draw: group(**{
         name: draw(st.none() | values[kinds[name]]) for name in (f.name for f in fields(group)) if name in kinds
@@ -60,7 +61,7 @@ def whole(status: str = CLASSIFIED) -> ImageEvent:
         Origin(SENDER, "203.0.113.9", "alice", "a.png", "image/png", 70, '{"part": "4711"}'),
         Facts("0" * 64, "PNG", 8, 6, "RGB", 1, '["padding"]', 47.5, 8.5),
         "file:///objects/0",
-        Classification("frog", 0.5, "[]", "colours", "1", 1.5, 2.5),
+        Classification("frog", 0.5, "[]", "colours", "1", 1.5, 2.5, b"\x01\xff"),
         Problem("image.truncated", "ends early"),
     )
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from array import array
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,9 +23,10 @@ from imagewarehouse.metadata import (
     Column,
     ImageRecord,
     from_text,
+    json_values,
     to_text,
 )
-from imagewarehouse.rows.columns import SCHEMA
+from imagewarehouse.rows.columns import SCHEMA, vector_bytes, vector_texts, vectors, vectors_of_texts
 from imagewarehouse.rows.embedded import LocalRows
 from tests.conftest import record_from_attributes
 
@@ -58,6 +61,7 @@ CLASSIFIED = {
     "model_version": "7",
     "preprocess_ms": 0.1,
     "inference_ms": 1e-7,
+    "embedding": bytes(range(128)),
     "total_ms": 12345.678,
     "node": "nifi-1.example",
 }
@@ -97,6 +101,7 @@ _VALUES = {
     "int64": st.integers(-(2**63), 2**63 - 1),
     "float": st.floats(0.0, 1.0),
     "double": st.floats(allow_nan=False, allow_infinity=False),
+    "vector": st.binary(min_size=1, max_size=128),
 }
 
 
@@ -151,6 +156,9 @@ def test_the_key_is_the_time_inside_the_request_id() -> None:
         pytest.param({"confidence": 1.000001}, "confidence", id="confidence-above-1"),
         pytest.param({"confidence": -0.1}, "confidence", id="confidence-below-0"),
         pytest.param({"confidence": float("nan")}, "confidence", id="confidence-not-a-number"),
+        pytest.param({"embedding": b""}, "embedding", id="vector-without-dimensions"),
+        pytest.param({"embedding": bytes(129)}, "embedding", id="vector-of-too-many-dimensions"),
+        pytest.param({"embedding": [1, 2]}, "embedding", id="vector-as-a-list"),
         # One such row would make the store refuse every row that shares its commit.
         pytest.param({"declared_type": "image/\udcff"}, "declared_type", id="text-that-cannot-be-written"),
     ],
@@ -182,6 +190,10 @@ def test_a_record_of_nonsense_is_never_born(values: dict[str, object], named: st
         pytest.param("request_id", "", id="no-request-id"),
         pytest.param("event_time", "", id="no-time"),
         pytest.param("file_name", "frog\ud800.png", id="name-that-cannot-be-written"),
+        pytest.param("embedding", "AAE", id="vector-without-its-padding"),
+        pytest.param("embedding", "AAEC\n", id="vector-with-a-line-end"),
+        pytest.param("embedding", "[1, 2]", id="vector-as-json"),
+        pytest.param("embedding", "A" * 172, id="vector-of-129-dimensions"),
     ],
 )
 def test_an_attribute_that_cannot_be_read_is_refused_by_name(name: str, text: str) -> None:
@@ -232,9 +244,9 @@ def test_an_image_that_passed_at_the_second_try_drops_the_first_error(status: st
 # --- the other forms of the contract ------------------------------------------------------------------------------
 
 
-def test_the_json_answer_has_every_field_and_top_k_as_a_list() -> None:
+def test_the_json_answer_has_every_field_but_the_vector_and_top_k_as_a_list() -> None:
     answer = ImageRecord(**CLASSIFIED).as_json()
-    assert list(answer) == [column.name for column in COLUMNS]
+    assert list(answer) == [column.name for column in COLUMNS if column.name != "embedding"]
     assert answer["top_k"] == [{"class": "frog", "probability": 0.875}]
     assert answer["event_time"] == "2026-03-01T12:00:00.123457Z"
     assert answer["error_code"] is None
@@ -243,14 +255,14 @@ def test_the_json_answer_has_every_field_and_top_k_as_a_list() -> None:
 
 def test_the_row_schema_has_each_column_with_its_type_and_nullability() -> None:
     arrow = {"string": "string", "timestamp": "timestamp[us, tz=UTC]", "int32": "int32", "int64": "int64",
-             "float": "float", "double": "double"}  # fmt: skip
+             "float": "float", "double": "double", "vector": "list<item: int8>"}  # fmt: skip
     expected = [(column.name, arrow[column.type], column.nullable) for column in COLUMNS]
     assert [(field.name, str(field.type), field.nullable) for field in SCHEMA] == expected
 
 
 def test_the_local_table_has_each_column_with_its_type_and_nullability(tmp_path: Path) -> None:
     sql = {"string": "VARCHAR", "timestamp": "TIMESTAMP WITH TIME ZONE", "int32": "INTEGER", "int64": "BIGINT",
-           "float": "FLOAT", "double": "DOUBLE"}  # fmt: skip
+           "float": "FLOAT", "double": "DOUBLE", "vector": "TINYINT[]"}  # fmt: skip
     rows = LocalRows(tmp_path / "rows.duckdb")
     found = rows.query('SELECT column_name, column_type, "null", "key" FROM (DESCRIBE image_events)').to_pylist()
     rows.close()
@@ -263,9 +275,44 @@ def test_a_row_read_back_from_the_local_table_is_the_record(tmp_path: Path, reco
     written = record(**{name: value for name, value in FAILED.items() if name not in KEY})
     rows = LocalRows(tmp_path / "rows.duckdb")
     rows.write([written])
-    (row,) = rows.query("SELECT * FROM image_events").to_pylist()
+    found = rows.query("SELECT * FROM image_events")
     rows.close()
-    assert ImageRecord(**row) == written
+    (row,) = found.to_pylist()
+    assert row["embedding"] == list(range(128))
+    assert ImageRecord(**{**row, "embedding": vector_bytes(found["embedding"])[0]}) == written
+
+
+def test_what_is_known_as_json_has_no_vector_either() -> None:
+    assert json_values({"width": 3, "embedding": b"\x01"}) == {"width": 3}
+
+
+def test_a_vector_as_text_is_base64_of_its_signed_bytes() -> None:
+    assert to_text(b"\x80\xff\x00\x7f") == "gP8Afw=="
+    assert from_text("gP8Afw==", "vector") == b"\x80\xff\x00\x7f"
+
+
+VECTORS = st.lists(st.none() | st.binary(min_size=1, max_size=128), max_size=20)
+
+
+@given(VECTORS, st.integers(0, 20))
+def test_vectors_are_lists_of_signed_numbers_in_arrow_and_back(values: list[bytes | None], first: int) -> None:
+    lists = vectors(values)
+    lists.validate(full=True)
+    assert lists.to_pylist() == [None if v is None else list(array("b", v)) for v in values]
+    assert vector_bytes(lists) == values
+    assert vector_bytes(lists.slice(first)) == values[first:]
+    assert vector_bytes(pa.chunked_array([lists, lists.slice(first)])) == values + values[first:]
+
+
+@given(VECTORS)
+def test_vectors_are_base64_in_a_store_without_lists(values: list[bytes | None]) -> None:
+    texts = vector_texts(vectors(values))
+    assert texts.to_pylist() == [None if v is None else to_text(v) for v in values]
+    assert vector_bytes(vectors_of_texts(texts)) == values
+
+
+def test_text_of_others_that_is_no_vector_is_left_out() -> None:
+    assert vector_bytes(vectors_of_texts(pa.array(["x", "", "AQ==", None]))) == [None, None, b"\x01", None]
 
 
 def test_the_documented_table_is_the_contract() -> None:

@@ -31,6 +31,7 @@ VALUES = {
     "int64": st.integers(-(1 << 63), (1 << 63) - 1),
     "float": st.floats(0, 1, width=32),
     "double": st.floats(allow_nan=False, allow_infinity=False),
+    "vector": st.binary(min_size=1, max_size=128),
 }
 
 

@@ -35,8 +35,10 @@ def _metadata() -> str:
         " `image_events` and the JSON answer use the same names. They are defined in one place,"
         " `imagewarehouse/metadata.py`. The key is `(event_time, request_id)`.\n\n"
         + _table(("name", "type", "nullable", "set by", "meaning"), rows)
-        + "\nTypes: `timestamp` is in microseconds, UTC (in attributes and JSON: ISO 8601 with `Z`). The names of the other"
-        " types say what they are. A rejected request has no values for the fields of steps that it did not reach.\n\n"
+        + "\nTypes: `timestamp` is in microseconds, UTC (in attributes and JSON: ISO 8601 with `Z`). A `vector` is signed"
+        " bytes: base64 in attributes and in Kudu (a STRING), `TINYINT[]` in the embedded rows, not in the JSON answer. The"
+        " names of the other types say what they are. A rejected request has no values for the fields of steps that it did"
+        " not reach.\n\n"
         "`width` and `height` mean the same for every format: those of the picture as it is stored, before it is turned"
         " upright (by EXIF, by TIFF's orientation, by the boxes of HEIC and AVIF) and behind a crop that the file asks for."
         " A photo that a phone took upright may so have a width that is larger than its height. Of several frames they are"

@@ -16,6 +16,7 @@ from imagewarehouse.metadata import STATUSES, to_text
 from imagewarehouse.text import printable
 
 _ANSWER_S = 60.0  # for a SELECT that the service does
+_OF_LIST = 4  # values that a table shows
 _COLUMNS = "event_time, status, file_name, predicted_class, confidence, width, height, error_code, total_ms, request_id"
 
 
@@ -56,7 +57,8 @@ def rows(
             for column, value in (("status", status), ("predicted_class", predicted_class), ("request_id", request_id))
             if value is not None
         ]
-        columns = "*" if request_id or as_json else _COLUMNS
+        # Nobody reads a vector; a SELECT of one's own has it.
+        columns = "* EXCLUDE (embedding)" if request_id or as_json else _COLUMNS
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         sql = f"SELECT {columns} FROM image_events{condition} ORDER BY event_time DESC LIMIT {limit}"
     records = query(data, sql) if database is None else read_file(database, sql, "--database")
@@ -153,5 +155,7 @@ def plain(value: object) -> object:
 
 
 def _short(value: object) -> object:
-    """For people: four decimals are enough to look at."""
+    """For people: four decimals are enough to look at, and of a vector its beginning."""
+    if isinstance(value, list) and len(value) > _OF_LIST:
+        return f"[{', '.join(str(_short(one)) for one in value[:_OF_LIST])}, ...] ({len(value)})"
     return round(value, 4) if isinstance(value, float) else plain(value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -28,7 +29,7 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rows of an export in its folder, one picture each. Times are text in them."""
+    """The rows of an export in its folder, one picture each. Times and vectors are text in them."""
 
     folder: Path
     rows: tuple[Row, ...]
@@ -84,7 +85,10 @@ def _write(file: Path, arguments: Mapping[str, Any], made: Plan) -> Plan:
 
 
 def _plain(row: Row) -> Row:
-    return {**row, "event_time": to_text(row["event_time"])}
+    plain = {**row, "event_time": to_text(row["event_time"])}
+    if row.get("embedding") is not None:  # as text a fifth of the memory of a list of numbers
+        plain["embedding"] = to_text(array("b", row["embedding"]).tobytes())
+    return plain
 
 
 def _read(file: Path, arguments: Mapping[str, Any]) -> tuple[Row, ...]:

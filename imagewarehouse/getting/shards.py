@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,6 +72,8 @@ class Parquet:
             for row, picture in pictures:
                 values = {column.name: row.get(column.name) for column in COLUMNS}
                 values["event_time"] = _time(row)
+                if values["embedding"] is not None:
+                    values["embedding"] = array("b", _vector(row))
                 class_name = row["predicted_class"] or UNCLASSIFIED
                 path_text = f"{class_name}/{picture.place.file_name}"
                 group.append({"image": picture.content, "class": class_name, "path": path_text, **values})
@@ -88,8 +91,8 @@ class Parquet:
 
 
 def record(row: Row) -> dict[str, Any]:
-    """The record as the service answers it: JSON in it as what it says."""
-    values: dict[str, Any] = {column.name: row.get(column.name) for column in COLUMNS}
+    """The record as the service answers it: JSON in it as what it says, no vector."""
+    values: dict[str, Any] = {column.name: row.get(column.name) for column in COLUMNS if column.type != "vector"}
     for name in _JSON:
         values[name] = orjson.loads(values[name]) if values[name] else None
     return values
@@ -99,6 +102,12 @@ def _time(row: Row) -> datetime:
     moment = from_text(row["event_time"], "timestamp")
     assert isinstance(moment, datetime)
     return moment
+
+
+def _vector(row: Row) -> bytes:
+    vector = from_text(row["embedding"], "vector")
+    assert isinstance(vector, bytes)
+    return vector
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes, time: int) -> None:

@@ -116,7 +116,7 @@ def read_event(get: Get, names: Sequence[str], sender: Sender | None = None) -> 
 
     What a record of this status cannot have is passed over: a sender of FlowFile packages may have written it.
     """
-    values: dict[str, str | int | float | datetime] = {}
+    values: dict[str, str | int | float | datetime | bytes] = {}
     unreadable = None
     status = get("status")
     for name in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -15,16 +15,17 @@ from imagewarehouse.kudu.clients.interface import KuduWriter
 from imagewarehouse.kudu.schema import HashPartition, KuduColumn, KuduType, RangePolicy, TableSchema
 from imagewarehouse.kudu.writing.sink import SinkSettings, TableSink
 from imagewarehouse.metadata import COLUMNS, KEY, ColumnType, ImageRecord
-from imagewarehouse.rows.columns import SCHEMA, TABLE, record_arrays
+from imagewarehouse.rows.columns import SCHEMA, TABLE, record_arrays, vector_texts, vectors_of_texts
 
 log = logging.getLogger("imagewarehouse.kudu")
 
 _TYPES: dict[ColumnType, KuduType] = {
     "string": KuduType.STRING, "timestamp": KuduType.UNIXTIME_MICROS, "int32": KuduType.INT32, "int64": KuduType.INT64,
-    "float": KuduType.FLOAT, "double": KuduType.DOUBLE,
+    "float": KuduType.FLOAT, "double": KuduType.DOUBLE, "vector": KuduType.STRING,
 }  # fmt: skip
 # Text that is another in every row gains nothing from a dictionary; numbers are bit-shuffled by default, which compresses.
-_UNIQUE_TEXT = ("request_id", "image_id", "file_name", "fields", "storage_uri", "top_k", "error_detail")
+_UNIQUE_TEXT = ("request_id", "image_id", "file_name", "fields", "storage_uri", "top_k", "error_detail", "embedding")
+_VECTOR = "embedding"
 HASH_BUCKETS = 4
 _LOOKED_AT = 20_000  # rows of a query; they come cell by cell, about a second
 _STRETCHES = (timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(days=31), None)
@@ -68,12 +69,26 @@ def _column(name: str) -> KuduColumn:
     )
 
 
+def as_kudu_has_them(arrays: Iterable[pa.Array]) -> tuple[ColumnValues, ...]:
+    """Columns of SCHEMA, whose vectors are text in Kudu, which has no lists."""
+    return tuple(
+        ColumnValues(f.name, vector_texts(array) if f.name == _VECTOR else array)
+        for f, array in zip(SCHEMA, arrays, strict=True)
+    )
+
+
+def as_records_have_them(rows: pa.Table) -> pa.Table:
+    """What a scan of Kudu gave, with vectors as lists of numbers."""
+    at = rows.schema.get_field_index(_VECTOR)
+    return rows if at < 0 else rows.set_column(at, SCHEMA.field(_VECTOR), vectors_of_texts(rows[_VECTOR]))
+
+
 class _Records:
     """Image records as a source of rows."""
 
     def __init__(self, records: Sequence[ImageRecord]) -> None:
         self._records = records
-        self._arrays = record_arrays(records)
+        self._columns = as_kudu_has_them(record_arrays(records))
 
     def __len__(self) -> int:
         return len(self._records)
@@ -81,8 +96,7 @@ class _Records:
     def batch(
         self, schema: TableSchema, rows: Sequence[int]
     ) -> tuple[RowBatch, Sequence[int], dict[int, WarehouseError]]:
-        columns = tuple(ColumnValues(f.name, array) for f, array in zip(SCHEMA, self._arrays, strict=True))
-        batch = RowBatch(np.full(len(self), Operation.UPSERT, dtype=np.uint8), columns)
+        batch = RowBatch(np.full(len(self), Operation.UPSERT, dtype=np.uint8), self._columns)
         return (batch if len(rows) == len(self) else batch.take(rows)), rows, {}
 
     def has_unknown_fields(self, schema: TableSchema) -> bool:
@@ -147,4 +161,4 @@ class KuduRows:
             newest_rows = rows
             if rows.num_rows >= _LOOKED_AT:
                 break
-        return newest_rows
+        return as_records_have_them(newest_rows)

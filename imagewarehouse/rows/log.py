@@ -5,7 +5,8 @@ and taken out here. All processes of a machine may append, one of them takes out
 (`waiting`).
 
 A record is a JSON list: the number of its layout, then its values. A layout is the list of the columns' names, so that a
-log of another release can be read. The first release wrote an object of names and values; that is read as well.
+log of another release can be read. The first release wrote an object of names and values; that is read as well. A vector
+is base64 in it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from urllib.parse import quote
 import orjson
 
 from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable
-from imagewarehouse.metadata import COLUMNS, STATUSES, ImageRecord
+from imagewarehouse.metadata import COLUMNS, STATUSES, ImageRecord, from_text, to_text
 from imagewarehouse.rows.locks import SETTING, held, open_lock
 from imagewarehouse.text import one_line
 
@@ -34,7 +35,7 @@ log = logging.getLogger("imagewarehouse.rows")
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 _NAMES = tuple(column.name for column in COLUMNS)
-_TIME, _ID, _STATUS = (_NAMES.index(name) for name in ("event_time", "request_id", "status"))
+_TIME, _ID, _STATUS, _VECTOR = (_NAMES.index(name) for name in ("event_time", "request_id", "status", "embedding"))
 _values = attrgetter(*_NAMES)
 _INSERT = "INSERT INTO records (record) VALUES (?)"
 _PAGE = 5_000
@@ -185,6 +186,8 @@ class RecordLog:
     def _text(self, record: ImageRecord) -> str:
         values = [self._layout, *_values(record)]
         values[_TIME + 1] = (record.event_time - _EPOCH) // _MICROSECOND
+        if record.embedding is not None:
+            values[_VECTOR + 1] = to_text(record.embedding)
         return orjson.dumps(values).decode()
 
     @contextmanager
@@ -280,6 +283,9 @@ def _read(text: str, layouts: Layouts) -> Values:
         raise ValueError("no event_time or no request_id")
     if values[_STATUS] not in STATUSES:
         raise ValueError(f"status: expected one of {', '.join(STATUSES)}, found {values[_STATUS]!r}")
+    vector: Any = values[_VECTOR]
+    if vector is not None:
+        values[_VECTOR] = from_text(vector, "vector")
     return tuple(values)
 
 

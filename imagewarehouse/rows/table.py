@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from imagewarehouse.errors import RowStoreUnavailable
 from imagewarehouse.metadata import COLUMNS, KEY, ColumnType
-from imagewarehouse.rows.columns import SCHEMA, TABLE
+from imagewarehouse.rows.columns import SCHEMA, TABLE, cell_array
 from imagewarehouse.rows.locks import FileHeld
 from imagewarehouse.rows.log import Key, Values
 from imagewarehouse.text import one_line
@@ -24,7 +24,7 @@ log = logging.getLogger("imagewarehouse.rows")
 
 SQL_TYPES: dict[ColumnType, str] = {
     "string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT",
-    "double": "DOUBLE",
+    "double": "DOUBLE", "vector": "TINYINT[]",
 }  # fmt: skip
 # A value that no column takes. Records are checked before, so this is a defect; but it must not hold up all others.
 NEVER = (duckdb.DataError, pa.ArrowException, ValueError, TypeError, OverflowError)
@@ -207,7 +207,7 @@ def _table(rows: Sequence[Values]) -> pa.Table:
     """Rows as a table of SCHEMA. Raises pa.ArrowException, ValueError, TypeError or OverflowError for a wrong value."""
     columns = zip(*rows, strict=True)
     return pa.Table.from_arrays(
-        [pa.array(cells, type=f.type) for cells, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+        [cell_array(values, f.type) for values, f in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
     )
 
 

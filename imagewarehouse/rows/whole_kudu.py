@@ -16,7 +16,7 @@ from imagewarehouse.kudu.clients.interface import KuduWriter
 from imagewarehouse.kudu.schema import KuduType, Range
 from imagewarehouse.kudu.writing.ranges import range_of
 from imagewarehouse.rows.columns import SCHEMA
-from imagewarehouse.rows.kudu import image_events
+from imagewarehouse.rows.kudu import as_kudu_has_them, as_records_have_them, image_events
 from imagewarehouse.rows.whole import Mention, Stretch
 
 _TIME = "event_time"
@@ -89,6 +89,7 @@ class WholeKudu:
             since = None if day.since is None else (_TIME, day.since)
             until = None if day.until is None else (_TIME, day.until)
             rows = self._writer.scan(self._table, known, since=since, until=until)
+            rows = as_records_have_them(rows)
             for name in set(SCHEMA.names) - set(known):
                 rows = rows.append_column(name, pa.nulls(rows.num_rows, SCHEMA.field(name).type))
             rows = rows.select(SCHEMA.names).cast(SCHEMA).sort_by([(name, "ascending") for name in _KEY])
@@ -100,7 +101,7 @@ class WholeKudu:
             some = rows.slice(first, _WRITTEN_AT_ONCE).combine_chunks()
             if not self._prepared:
                 self._prepare(some)
-            columns = tuple(ColumnValues(name, some[name].combine_chunks()) for name in SCHEMA.names)
+            columns = as_kudu_has_them(some[name].combine_chunks() for name in SCHEMA.names)
             batch = RowBatch(np.full(some.num_rows, Operation.UPSERT, dtype=np.uint8), columns)
             try:
                 self._write(batch)

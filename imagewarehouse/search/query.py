@@ -12,6 +12,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, Protocol
 
 from imagewarehouse.metadata import COLUMNS, STATUSES
+from imagewarehouse.search.words import words_of
 
 # Of a record, what a search shows. The row alone has the times that it took and who wrote it; nobody reads a vector.
 SHOWN = tuple(
@@ -23,6 +24,7 @@ FACETS = (
 """`model`: name/version. `day`: of event_time, UTC, 2026-12-01. `confidence`: tenths, 0.9 for 0.9 to 1.0, both included."""
 MOST_HITS = 100  # of one page
 MOST_VALUES = 50  # of one facet, the most frequent first
+MOST_ALIKE = 1000  # pictures that look like one; what comes behind them does not
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +38,21 @@ class Embedding:
     model_version: str
     values: bytes
 
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.values) <= 128 or not any(self.values):
+            raise ValueError(f"embedding: expected 1 to 128 numbers, not all of them 0, received {len(self.values)}")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Search:
     """Every condition that is given is to be met. Raises ValueError on construction for what cannot be asked.
 
-    `words`: as people type them: no query language, every word is to be found, mistyped ones too, in the file name, the class,
-    the form's fields, the error, the user. `classes` and the other tuples: one of them is to be met. `models`: `name` or
-    `name/version`. `since` and `until`: aware; `until` is not included. `users`: of source_user. `like`: pictures that look
-    like this one, the most alike first. `cursor`: `next_cursor` of the page before.
+    `words`: as people type them: no query language, every word is to be found, mistyped ones too, in the file name, the class
+    and other classes from `words.LABEL_FROM` on, the texts of the form's fields, the error, the user (`words.py`). Text
+    without any word finds nothing, unless it is blank. `classes` and the other tuples: one of them is to be met, exactly.
+    `models`: `name` or `name/version`. `since` and `until`: aware; `until` is not included. `users`: of source_user.
+    `like`: pictures that look like this one, the most alike first, MOST_ALIKE of them at most and each once, however often it
+    was sent: with its newest request that meets the other conditions. `cursor`: `next_cursor` of the page before.
     """
 
     words: str = ""
@@ -66,9 +74,12 @@ class Search:
     cursor: str | None = None
 
     def __post_init__(self) -> None:
+        words_of(self.words)
         for moment in (self.since, self.until):
             if moment is not None and moment.tzinfo is None:
                 raise ValueError("since, until: expected a time with a zone, received a naive one")
+        if self.since is not None and self.until is not None and self.since >= self.until:
+            raise ValueError("until: is not after since, so that no time lies between them")
         for name in self.facets:
             if name not in FACETS:
                 raise ValueError(f"facet: expected one of {', '.join(FACETS)}, received {name[:40]!r}")
@@ -79,6 +90,8 @@ class Search:
             value = getattr(self, name)
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name}: expected 0.0-1.0, received {value!r}")
+        if (self.min_confidence or 0.0) > (1.0 if self.max_confidence is None else self.max_confidence):
+            raise ValueError("max_confidence: is less than min_confidence")
         if not 0 <= self.limit <= MOST_HITS:
             raise ValueError(f"limit: expected 0 to {MOST_HITS}, received {self.limit}")
 

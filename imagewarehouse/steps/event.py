@@ -61,7 +61,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """What a model said. `top_k` is JSON, as in the record; times in milliseconds."""
+    """What a model said. `top_k` is JSON, as in the record; times in milliseconds; `embedding`: a signed byte each."""
 
     predicted_class: str | None = None
     confidence: float | None = None
@@ -70,6 +70,7 @@ class Classification:
     model_version: str | None = None
     preprocess_ms: float | None = None
     inference_ms: float | None = None
+    embedding: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
