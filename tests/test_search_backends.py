@@ -132,7 +132,7 @@ def test_blank_words_are_no_condition(named: Index, words: str) -> None:
 HOSTILE = (
     "' OR 1=1 --", "'; DROP TABLE image_events; --", "\\'; --", "*:*", "*", "?", "truck*", "file_name:truck", "{!lucene}*:*",
     "truck AND NOT truck", "(truck", "truck)", '"truck', "truck~2", "truck^100", "[* TO *]", "/.*/",
-    "<script>alert(1)</script>", "%27%20OR", "\x00truck", "truck\x1b[31m", "\u202etruck", "$1", "a" * 1000, 
+    "<script>alert(1)</script>", "%27%20OR", "\x00truck", "truck\x1b[31m", "\u202etruck", "$1", "a" * 1000,
     "(" * 1000, "a " * 400, "\\", "\\p{L}", "[a-z]+",
     "|", "||", "&&", "!", "-truck", "+", "_query_:1", "\ud800", "\U0010ffff", ".*", "(?i)x", "\\Q", "\\C",
 )  # fmt: skip
