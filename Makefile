@@ -43,6 +43,7 @@ run: $(VENV)/.run $(RUN_NEEDS) ## Set everything up and start the service
 test: check ## Set everything up, then lint, types and all tests
 
 check: $(VENV)/.dev $(CLIENT) $(SERVER) lint types
+	@$(BIN)/python -m tools.artifacts solr
 	$(BIN)/python -m pytest $(ARGS)
 
 test-services: $(VENV)/.dev $(CLIENT) ## The tests on HDFS, HBase and Azurite (fetches 210 MB, needs Java 17; some minutes)

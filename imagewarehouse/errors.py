@@ -275,6 +275,52 @@ class SearchUnavailable(Unavailable):
     code, title = "search.unavailable", "The search index does not answer"
 
 
+class SolrUnavailable(SearchUnavailable):
+    """No node of Solr answered in time, or one that did cannot write just now; whether anything was written is unknown."""
+
+    code, title = "solr.unavailable", "Solr did not take the documents"
+
+
+class SolrNotAuthorized(SolrUnavailable):
+    """Solr wants another login, or gives this one no right to write. An operator mends that, so documents wait for it."""
+
+    code, title = "solr.not_authorized", "Not allowed by Solr"
+
+
+class SolrCollectionMissing(SolrUnavailable):
+    """There is no such collection or path; likewise."""
+
+    code, title = "solr.collection_missing", "Solr has no such collection"
+
+
+class SolrRefused(WarehouseError):
+    """Solr will never take this document, or this update."""
+
+    code, title = "solr.refused", "Refused by Solr"
+
+
+class SolrConflict(SolrRefused):
+    """The document in the index has another version than it must have, is there, or is not there."""
+
+    code, title = "solr.conflict", "Another version of the document is in the index"
+
+
+class SolrUnknownField(SolrRefused):
+    code, title = "solr.unknown_field", "The collection has no such field"
+
+
+class SolrMissingValue(SolrRefused):
+    code, title = "solr.missing_value", "Required field without a value"
+
+
+class SolrWrongValue(SolrRefused):
+    code, title = "solr.wrong_value", "Value does not fit its field"
+
+
+class SolrTooLarge(SolrRefused):
+    code, title = "solr.too_large", "Document or text larger than Solr takes"
+
+
 class RowRejected(WarehouseError):
     """The row store will never take this row."""
 

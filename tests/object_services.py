@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,8 +41,8 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
-    def start(self, seconds: float = 240) -> None:
-        """Until it listens."""
+    def start(self, seconds: float = 240, until: Callable[[], bool] | None = None) -> None:
+        """Until it listens, or until that is true."""
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [str(part) for part in self.command],
@@ -51,13 +51,18 @@ class Service:
                 stderr=log,
                 env={**os.environ, **self.environment},
             )
-        until = time.monotonic() + seconds
-        while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
-            running = self.process.poll() is None and time.monotonic() < until
+        end = time.monotonic() + seconds
+        while not (until or self._listens)():
+            running = self.process.poll() is None and time.monotonic() < end
             assert running, (self.folder / "server.log").read_text(errors="replace")[-2000:]
             time.sleep(0.1)
+
+    def _listens(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1):
+                return True
+        except OSError:
+            return False
 
     def kill(self) -> None:
         if self.process is not None:

@@ -47,7 +47,8 @@ def warehouse(tmp_path: Path) -> Warehouse:
     """Pictures of three months, one of them in a pack, one in a pack and forgotten, and a model of two versions."""
     made = Warehouse(tmp_path / "data")
     for number in range(12):
-        made.add(numbered(number), at=timedelta(days=-7 * number), file_name=f"{number} 'é'.jpg", source_user="me")
+        made.add(numbered(number), at=timedelta(days=-7 * number), file_name=f"{number} 'é'.jpg", source_user="me",
+                 embedding=bytes([number, 255, 128]) if number % 3 == 0 else None)  # fmt: skip
     packed = make_pack([PackPicture("f" * 64, "jpg", numbered(99))])
     key = packed.key("batches", date(2026, 11, 1))
     store = open_store(Location.parse(str(made.data / "objects")))
@@ -437,6 +438,7 @@ def test_rows_and_places_of_kudu(kudu: LocalKudu, warehouse: Warehouse, tmp_path
         tables = [writer.scan(name).sort_by(key).to_pylist() for name in names]
         assert tables[0] == tables[1]
         assert len(tables[0]) == 13
+        assert [row["embedding"] for row in tables[0] if row["embedding"]] == ["Cf+A", "Bv+A", "A/+A", "AP+A"]
         of_new = KuduLocations(writer, image_locations(locations_table(new), replicas=1))
         assert of_new.find(["f" * 64, "e" * 64]) == of_old.find(["f" * 64, "e" * 64])
         assert call([*back, "--table", new]) == 2

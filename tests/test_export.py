@@ -12,6 +12,7 @@ import tarfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ Export = Callable[..., int]
 def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     made = Warehouse(tmp_path_factory.mktemp("many") / "data")
     made.add_many(COUNT)
+    made.records[7] = replace(made.records[7], embedding=b"\x01\xff\x80")
     made.add(
         numbered(0), predicted_class="bird", confidence=0.96875, file_name="again.jpg"
     )  # the first one, sent again
@@ -117,7 +119,8 @@ def test_parquet_has_the_whole_record_beside_each_picture(export: Export, wareho
     record = warehouse.records[7]
     row = by_id[record.image_id]
     assert (row["image"], row["class"], row["path"]) == (numbered(7), "cat", f"cat/{record.image_id}.jpg")
-    assert {name: row[name] for name, _ in record.items()} == dict(record.items())
+    assert {name: row[name] for name, _ in record.items()} == {**dict(record.items()), "embedding": [1, -1, -128]}
+    assert by_id[warehouse.records[8].image_id]["embedding"] is None
 
 
 def samples(tar: Path) -> Iterator[dict[str, bytes]]:

@@ -8,6 +8,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -593,6 +594,17 @@ def in_kudu(kudu: LocalKudu, warehouse: Warehouse) -> Iterator[tuple[KuduWriter,
         if table in writer.tables():
             writer.drop(table)
     writer.close()
+
+
+def test_a_query_of_kudu_shows_vectors_as_lists_of_numbers(
+    in_kudu: tuple[KuduWriter, str, list[str]], warehouse: Warehouse
+) -> None:
+    writer, name, _ = in_kudu
+    rows = KuduRows(writer, image_events(name, replicas=1))
+    seen = replace(warehouse.records[1], event_time=datetime.now(timezone.utc), embedding=b"\x01\xff\x80")
+    assert rows.write([seen]) == [None]
+    sql = "SELECT embedding FROM image_events WHERE embedding IS NOT NULL"
+    assert rows.query(sql).to_pylist() == [{"embedding": [1, -1, -128]}]
 
 
 def test_rows_in_kudu(in_kudu: tuple[KuduWriter, str, list[str]], warehouse: Warehouse) -> None:

@@ -790,7 +790,7 @@ CLAIMS = {
     "color_mode": "made up", "frames": "9", "notes": '["made up"]',
     "source_ip": "198.51.100.1", "source_user": "admin", "gps_latitude": "1.5", "gps_longitude": "2.5",
     "storage_uri": "file:///made/up", "predicted_class": "made up", "confidence": "1.0", "top_k": "[]",
-    "model_name": "made up", "model_version": "9", "preprocess_ms": "9.0", "inference_ms": "9.0",
+    "model_name": "made up", "model_version": "9", "preprocess_ms": "9.0", "inference_ms": "9.0", "embedding": "CQkJ",
     "total_ms": "9.0", "node": "made up", "http.remote.addr": "198.51.100.1", "http.subject.dn": "CN=admin",
 }  # fmt: skip
 LISTENED = {"Content-Type": "image/png", "uuid": "1", "filename": "1", "restlistener.remote.source.host": "203.0.113.9",

@@ -462,6 +462,21 @@ def test_rows_as_json_have_all_their_digits(service: Service) -> None:
     assert json.loads(done.stdout) == {"third": 1 / 3, "little": 0.00001}
 
 
+def rows_shown(service: Service, *words: str) -> str:
+    command = [sys.executable, "-m", "imagewarehouse.cli.main", "rows", "--data", str(service.data), *words]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_a_vector_is_only_shown_to_whoever_asks_for_it_and_not_whole_to_people(service: Service) -> None:
+    request_id = post(service.classify_url, numbered(1), JPEG).json()["request_id"]
+    assert "embedding" not in rows_shown(service, "--request", request_id)
+    assert "embedding" not in json.loads(rows_shown(service, "--json", "--limit", "1"))
+    sql = "SELECT list_transform(range(128), lambda n: n::TINYINT) AS embedding, [1, 2] AS few"
+    assert "[0, 1, 2, 3, ...] (128)" in rows_shown(service, "--sql", sql)
+    assert "[1, 2]" in rows_shown(service, "--sql", sql)
+    assert json.loads(rows_shown(service, "--json", "--sql", sql)) == {"embedding": list(range(128)), "few": [1, 2]}
+
+
 def test_a_port_or_a_data_folder_in_use_is_named(service: Service, tmp_path: Path) -> None:
     for data, named in ((tmp_path / "data", "http.images.port"), (service.data, "in use by another run")):
         command = [*service.command()[:4], "--data", str(data), *service.command()[6:]]

@@ -332,7 +332,7 @@ def test_packages_that_were_queued_go_into_the_old_table(table: Table, hosted: C
 # --- FlowFiles that lie in the queues -----------------------------------------------------------------------------
 
 STEPS = ("FilterImageRequest", "EnrichImageMetadata", "StoreImage", "ClassifyImage", "PutKuduRecord")
-ADDED = {"fields", "notes"}  # columns that 0.1.0 did not have
+ADDED = {"fields", "notes", "embedding"}  # columns that 0.1.0 did not have
 MEASURED = {"total_ms", "node", "preprocess_ms", "inference_ms"}
 OF_AN_ANSWER = ("http.response.status", "mime.type", "Retry-After")
 

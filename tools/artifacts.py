@@ -1,4 +1,4 @@
-"""`python -m tools.artifacts kudu-client|kudu-server|services|java`: fetches what Kudu and tests need and PyPI does not have.
+"""`python -m tools.artifacts kudu-client|kudu-server|solr|services|java`: what Kudu and tests need and PyPI does not have.
 
 `tools/artifacts.lock` names every file with its sha256; nothing that differs is kept. What is already there is not
 fetched or compiled again.
@@ -39,6 +39,10 @@ SERVICES = REPOSITORY / "build" / "services"
 SERVICE_CLASSES = {
     "hdfs": REPOSITORY / "tests" / "java" / "MiniHdfs.java",
     "hbase": REPOSITORY / "tests" / "java" / "MiniHBase.java",
+}
+SOLR_CLASSES = {
+    "single": REPOSITORY / "tests" / "java" / "SolrSingle.java",
+    "cloud": REPOSITORY / "tests" / "java" / "SolrCloud.java",
 }
 _COMPILER = REPOSITORY / "build" / "compiler"
 _OPTIONS = ("-source", "11", "-target", "11", "-proc:none", "-nowarn")
@@ -298,14 +302,20 @@ def _fetch_services() -> None:
         fetch_service(name, main)
 
 
+def _fetch_solr() -> None:
+    for main in SOLR_CLASSES.values():
+        fetch_service("solr", main)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("what", type=click.Choice(["kudu-client", "kudu-server", "services", "java"]))
+@click.argument("what", type=click.Choice(["kudu-client", "kudu-server", "solr", "services", "java"]))
 def main(what: str) -> None:
     """Fetch what Kudu needs from Maven Central, checked against tools/artifacts.lock.
 
     \b
     kudu-client  Kudu's Java client and our helper classes, into imagewarehouse/kudu/jars
     kudu-server  Kudu's servers (Linux x86_64), into build/kudu
+    solr         Solr for tests, 84 MB, into build/services/solr
     services     HDFS and HBase for tests, 210 MB, into build/services
     java         nothing: prints which Java compiles the helper classes
 
@@ -318,6 +328,7 @@ def main(what: str) -> None:
             fetching: dict[str, Callable[[], object]] = {
                 "kudu-client": fetch_client,
                 "kudu-server": fetch_server,
+                "solr": _fetch_solr,
                 "services": _fetch_services,
             }
             fetching[what]()

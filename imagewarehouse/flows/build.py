@@ -180,6 +180,16 @@ _JAVA_TYPES = (
         ["success", "original", "failure"],
     ),
     _java(
+        "org.apache.nifi.processors.standard.ModifyBytes",
+        "nifi-standard-nar",
+        (
+            Property("Start Offset", "0 B", required=True),
+            Property("End Offset", "0 B", required=True),
+            Property("Remove All Content", "false", True, _TRUE_FALSE),
+        ),
+        ["success"],
+    ),
+    _java(
         "org.apache.nifi.processors.attributes.UpdateAttribute",
         "nifi-update-attribute-nar",
         (
@@ -452,10 +462,34 @@ def loop(part: Part, relationship: str, *, below: bool = False) -> Link:
 
 
 def dead_letters(
-    part: Part, dead_letter_queue: Part, relationships: Sequence[str], name: str, bends: tuple[Place, ...] = ()
+    part: Part,
+    dead_letter_queue: Part,
+    relationships: Sequence[str],
+    name: str,
+    bends: tuple[Place, ...] = (),
+    *,
+    label_at: int = 0,
+    known_to: Part | None = None,
 ) -> Link:
     """A queue that nothing empties but an operator. Without back pressure: a full one would stop the step in front of it."""
-    return Link(part, dead_letter_queue, tuple(relationships), name, bends, objects=0, size="0 B")
+    return Link(
+        part,
+        dead_letter_queue,
+        tuple(relationships),
+        name,
+        bends,
+        label_at=label_at,
+        objects=0,
+        size="0 B",
+        known_to=known_to,
+    )
+
+
+def waiting_for(source: Part, store: Part, relationship: str, name: str) -> Link:
+    """In front of a store that nobody waits for: while it is away this grows, and nothing else stops. NiFi moves what is beyond
+    20,000 FlowFiles to the disk.
+    """
+    return Link(source, store, (relationship,), name, objects=0, size="0 B")
 
 
 def way_out(source: Part, port: Part, name: str) -> Link:
@@ -910,11 +944,18 @@ def storing_result() -> Group:
     index = processor(
         "PutSolrDocument",
         "PutSolrDocument",
-        (1290, 400),
+        (1930, 400),
         "Writes the record to the search index. Nobody waits for it: the row is what counts.",
         {"Solr URL": "#{solr.url}"},
         auto_terminated=("original", "success", "switched off"),
         retry=_retrying("retry"),
+    )
+    records_only = processor(
+        "Keep records only",
+        "ModifyBytes",
+        (1290, 400),
+        "The index needs the records in package.records and no image: while Solr is away, records wait here and not images.",
+        {"Remove All Content": "true"},
     )
     waits = processor(
         "Somebody waits?",
@@ -970,7 +1011,8 @@ def storing_result() -> Group:
         {"answer": "${http.response.status:isEmpty():not()}"},
     )
     images = port_out("images", (1930, 940), "Images whose rows are written, with their records.")
-    dead_letter_queue = funnel("dead letters", (2026, 300))
+    dead_letter_queue = funnel("dead letters", (2082, 180))
+    dead_packages = funnel("dead letters of packages", (2240, 752))
     return Group(
         "Storing Result",
         (500, 580),
@@ -983,6 +1025,7 @@ def storing_result() -> Group:
             rows,
             index,
             waits,
+            records_only,
             trim,
             unpack,
             answers,
@@ -991,6 +1034,7 @@ def storing_result() -> Group:
             which,
             images,
             dead_letter_queue,
+            dead_packages,
         ],
         [
             link(classified, every, bends=((825, 84),)),
@@ -998,7 +1042,8 @@ def storing_result() -> Group:
             link(failed, every, bends=((825, 284),)),
             link(every, rows, name="every request"),
             link(rows, waits, "success", name="written rows", bends=((1150, 350),)),
-            link(waits, index, "search", name="records for the index"),
+            link(waits, records_only, "search", name="packages for the index"),
+            waiting_for(records_only, index, "success", name="records for the index"),
             # The rows of some images may be written all the same, and those may be let out: both kinds are told apart there.
             link(
                 rows,
@@ -1015,16 +1060,25 @@ def storing_result() -> Group:
             link(waits, trim, "waiting", name="answers, clients wait", known_to=unpack),
             link(trim, unpack, "success", name="packages of answers"),
             link(unpack, answers, "success", name="single answers", objects=1000),
-            dead_letters(unpack, dead_letter_queue, ["failure"], "dead letters: answers", ((2050, 570),)),
+            dead_letters(
+                unpack,
+                dead_packages,
+                ["failure"],
+                "dead letters: answers",
+                ((1720, 776), (2100, 776)),
+                label_at=1,
+                known_to=dead_letter_queue,
+            ),
             link(waits, forget, "images", name="images to let out", bends=((600, 560), (570, 830)), label_at=1),
             link(forget, unpack_images, "success", name="packages of images"),
             link(unpack_images, which, "success", name="images and answers", objects=1000),
             dead_letters(
                 unpack_images,
-                dead_letter_queue,
+                dead_packages,
                 ["failure"],
                 "dead letters: images",
-                ((826, 1080), (2200, 1080), (2200, 324)),
+                ((826, 1080), (2264, 1080)),
+                known_to=dead_letter_queue,
             ),
             link(which, answers, "answer", name="answers", objects=1000),
             link(which, images, "unmatched", name="images", objects=1000),
@@ -1038,7 +1092,7 @@ def storing_result() -> Group:
             ),
             Label(
                 "dead letters",
-                (1720, 60),
+                (1720, 20),
                 (450, 135),
                 "Dead letters: what no further try will save. They stay in the queues in front of this funnel until"
                 " somebody has looked at them; status, error_code and error_detail are in the attributes.",

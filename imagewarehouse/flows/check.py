@@ -294,9 +294,22 @@ def _back_pressure(subject: _Subject) -> Iterator[str]:
             if not connection.expiration_s:
                 yield f"connection {subject.ends(connection)}: grows without end where nothing takes it"
             continue
+        if connection.source != connection.destination and _nobody_waits_for(subject, connection.destination):
+            continue  # the index, say: while it is away its queue grows, and rows and answers go on
         for measure, limit in (("objects", connection.max_objects), ("size", connection.max_bytes)):
             if limit <= 0:
                 yield f"connection {subject.ends(connection)}: no back pressure by {measure}"
+
+
+def _nobody_waits_for(subject: _Subject, identifier: str) -> bool:
+    """Whether what leaves a processor comes back to it, or is parked in a funnel without a way out."""
+    component = subject.flow.components.get(identifier)
+    if component is None or component.kind != "PROCESSOR":
+        return False
+    sources = {connection.source for connection in subject.flow.connections}
+    ends = [c.destination for c in subject.flow.connections if c.source == identifier and c.destination != identifier]
+    parts = [subject.flow.components.get(end) for end in ends]
+    return all(part is not None and part.kind == "FUNNEL" and part.identifier not in sources for part in parts)
 
 
 def _loops(subject: _Subject) -> Iterator[str]:

@@ -29,6 +29,7 @@ HANDLE_RESPONSE = _STANDARD + "HandleHttpResponse"
 ROUTE = _STANDARD + "RouteOnAttribute"
 PACKAGE = _STANDARD + "PackageFlowFile"
 UNPACK = _STANDARD + "UnpackContent"
+MODIFY_BYTES = _STANDARD + "ModifyBytes"
 UPDATE = "org.apache.nifi.processors.attributes.UpdateAttribute"
 CONTEXT_MAP = "org.apache.nifi.http.StandardHttpContextMap"
 
@@ -42,6 +43,7 @@ _ACTS_ON = {
     ROUTE: {"Routing Strategy"},
     PACKAGE: {"Maximum Batch Size", "Maximum Batch Content Size"},
     UNPACK: {"Packaging Format"},
+    MODIFY_BYTES: {"Remove All Content"},
     UPDATE: {"Delete Attributes Expression"},
     CONTEXT_MAP: {"Maximum Outstanding Requests", "Request Expiration"},
 }  # fmt: skip
@@ -53,6 +55,7 @@ _IGNORES: dict[str, dict[str, str | None]] = {
                      "Request Header Maximum Size": None, "Client Authentication": "No Authentication",
                      "Container Queue Size": None, "Multipart Read Buffer Size": None},
     UNPACK: {"Filename Character Set": None, "File Filter": ".*", "Allow Stored Entries With Data Descriptor": None},
+    MODIFY_BYTES: {"Start Offset": "0 B", "End Offset": "0 B"},
     UPDATE: {"Store State": "Do not store state", "Cache Value Lookup Cache Size": None},
 }  # fmt: skip
 _DYNAMIC = (HANDLE_RESPONSE, ROUTE)
@@ -272,6 +275,25 @@ def update_attribute(component: Component, parameters: Parameters) -> Work:
     return work
 
 
+def modify_bytes(component: Component, parameters: Parameters) -> Work:
+    """ModifyBytes, where it removes the content. What the steps have said of a package's images stays: it is an attribute."""
+    settings = Settings(component, parameters)
+    if settings.text("Remove All Content", "false") != "true":
+        raise ConfigurationError(
+            component.setting("Remove All Content"), "the standalone runner only removes the whole content"
+        )
+
+    def work(flow_file: FlowFile) -> Outcome:
+        carried = flow_file.carried
+        if carried is not None:
+            events = None if carried.images is None else [(event, None) for event, _ in carried.images]
+            carried = Carried(Package([]), events)
+        content = b"" if carried is None else None
+        return [("success", replace(flow_file, content=content, size=0, retries={}, carried=carried))]
+
+    return work
+
+
 def builders(contexts: Callable[[str], ContextMap]) -> dict[str, Callable[[Component, Parameters], Work | BatchWork]]:
     """What makes the work of each type of processor that takes FlowFiles. `contexts`: a context map by its identifier."""
     return {
@@ -279,6 +301,7 @@ def builders(contexts: Callable[[str], ContextMap]) -> dict[str, Callable[[Compo
         ROUTE: route_on_attribute,
         PACKAGE: package_flow_file,
         UNPACK: unpack_content,
+        MODIFY_BYTES: modify_bytes,
         UPDATE: update_attribute,
     }
 
