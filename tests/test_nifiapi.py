@@ -203,6 +203,8 @@ class Context:
         self.values = {n: PythonPropertyValue(None, v, False, False, None) for n, v in values.items()}
     def getProperty(self, descriptor):
         return self.values.get(descriptor if isinstance(descriptor, str) else descriptor.name)
+    def getProperties(self):
+        return self.values
 
 image, settings = bytes.fromhex(sys.argv[1]), json.loads(sys.argv[2])
 attributes, content = {"Content-Type": "image/png"}, image

@@ -409,7 +409,7 @@ def test_accuracy_over_http_equals_the_manifests(tmp_path: Path) -> None:
         pytest.param(["--set", "kudu.masters=localhost:70510"], "kudu.masters", id="port-of-kudu-that-is-none"),
         pytest.param(["--kudu", "local", "--set", "kudu.masters=localhost"], "--kudu", id="two-kudus"),
         pytest.param(["--kudu", "localhost", "--set", "kudu.keep.months=0"], "kudu.keep.months", id="keep-no-months"),
-        pytest.param(["--set", "solr.url=http://localhost:8983"], "solr.url", id="solr-is-not-there-yet"),
+        pytest.param(["--set", "solr.url=localhost:8983"], "solr.url", id="solr-url-that-is-none"),
         pytest.param(["--data", "/proc/nowhere"], "--data", id="unwritable-data-folder"),
         pytest.param(["--nonsense"], "--nonsense", id="unknown-option"),
     ],

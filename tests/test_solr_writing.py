@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,8 +13,7 @@ from imagewarehouse.errors import WarehouseError
 from imagewarehouse.solr.client import Collection
 from imagewarehouse.solr.client import Solr as Client
 from imagewarehouse.solr.settings import SolrSettings, parse_address
-from imagewarehouse.solr.updates import INSERT_ONLY, UPDATE_ONLY, Update, add, delete, delete_matching
-from imagewarehouse.solr.values import Atomic
+from imagewarehouse.solr.updates import Update, add
 from imagewarehouse.solr.writing import Writing, write
 from tests.solr_service import Solr, found
 

@@ -47,8 +47,10 @@ PLATFORMS = {"linux-x86_64": "x86_64-manylinux_2_28", "linux-aarch64": "aarch64-
 # Clients of stores that most NiFis have no use for, as extras of pyproject.toml.
 STORES = ("hdfs", "hbase")
 VARIANTS = {"core": (("nar",), (LITERT,)), "tensorflow": (("nar", "training"), (LITERT, TENSORFLOW))}
+FROM_SOURCE = ("pysolr",)  # has no wheels, and is one module in Python: the same for every machine
 HEIC = "heic"  # the extra with its decoder
 
+_LOCK = REPOSITORY / "requirements.lock"
 _TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say
 _LINE = 72  # bytes; java.util.jar takes longer lines only in pieces, and NiFi's Python side only whole ones
 _HASH = 24  # digits; with them the line of the version and the hash stays within that
@@ -83,6 +85,10 @@ DROPPED = (
     # one library under three names: the loader asks for libarrow_python.so.2600 alone
     ("pyarrow/libarrow_python*.so", "a second copy, for linkers"),
     ("pyarrow/lib*.so.*.*.*", "a third copy"),
+    # asked for by pysolr, which does not import it, and by TensorFlow
+    ("setuptools/*", "builds packages"),
+    ("setuptools-*", "builds packages"),
+    ("_distutils_hack/*", "builds packages"),
     # parts that no processor reaches; what pyarrow.lib is linked against has to stay
     ("pyarrow/*flight*", "Arrow Flight, a network protocol: 11 MB"),
     ("pyarrow/_pyarrow_cpp_tests*", "tests of the libraries"),
@@ -96,9 +102,6 @@ DROPPED_FROM_TENSORFLOW = (
     ("tensorflow/xla_aot_runtime_src/*", "sources of extension modules"),
     ("clang/*", "reads C++ for generators of code"),
     ("libclang-*", "reads C++ for generators of code"),
-    ("setuptools/*", "builds packages"),
-    ("setuptools-*", "builds packages"),
-    ("_distutils_hack/*", "builds packages"),
     ("wheel/*", "builds packages"),
     ("wheel-*", "builds packages"),
 )
@@ -284,7 +287,8 @@ def install(requirements: Sequence[str], target: Target, folder: Path, lock: Pat
     command: list[str | Path] = [
         find_uv_bin(), "pip", "install", "--quiet", "--python", sys.executable, "--target", folder,
         "--python-version", target.python, "--python-platform", PLATFORMS[target.platform], "--only-binary", ":all:",
-        "--no-compile-bytecode", "--require-hashes", "--constraint", lock or REPOSITORY / "requirements.lock",
+        *(part for name in FROM_SOURCE for part in ("--no-binary", name)), "--build-constraints", lock or _LOCK,
+        "--no-compile-bytecode", "--require-hashes", "--constraint", lock or _LOCK,
         "--requirement", project,
     ]  # fmt: skip
     with telling("installing", lambda: _folder_size(folder)):

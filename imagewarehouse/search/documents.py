@@ -5,13 +5,12 @@ from __future__ import annotations
 import ipaddress
 import struct
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
-from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.metadata import COLUMNS, MOST_DIMENSIONS, ImageRecord, json_values, to_text
 from imagewarehouse.search.query import SHOWN
 from imagewarehouse.search.terms import labels_of, letter_terms, terms, texts_of
@@ -110,16 +109,3 @@ _TENTHS = [single(n / 10) for n in range(10)]
 def tenth(confidence: float) -> str:
     """Of the facet: 0.9 for 0.9 to 1.0, both included."""
     return f"0.{bisect_right(_TENTHS, single(confidence)) - 1}"
-
-
-class DocumentStore(Protocol):
-    """A search index. Writing a record whose request_id is there already overwrites its document."""
-
-    def write(self, records: Sequence[ImageRecord]) -> None: ...
-
-
-def open_documents(url: str) -> DocumentStore | None:
-    """The index at `url`; None where it is empty, which switches the index off."""
-    if url:
-        raise ConfigurationError("Solr URL", "this release has no Solr client yet; leave it empty")
-    return None

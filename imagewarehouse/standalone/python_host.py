@@ -73,7 +73,9 @@ class PythonProcessor:
 
         descriptors = {d.name: d for d in self.processor.getPropertyDescriptors()}
         unknown = set(self.component.properties) - set(descriptors)
-        if unknown:
+        if unknown and hasattr(self.processor, "getDynamicPropertyDescriptor"):
+            descriptors |= {name: self.processor.getDynamicPropertyDescriptor(name) for name in sorted(unknown)}
+        elif unknown:
             raise ConfigurationError(self.component.setting(min(unknown)), "the processor has no such property")
         values = {}
         for name, descriptor in descriptors.items():

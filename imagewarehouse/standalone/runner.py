@@ -361,5 +361,5 @@ def _holder(lock: TextIO) -> str:
 
 
 def _switched_off(processor: PythonProcessor) -> bool:
-    value = processor.context.getProperty("Solr URL")
-    return value is not None and not value.getValue()
+    values = [processor.context.getProperty(name) for name in ("Solr URL", "Solr Location")]
+    return values[0] is not None and not any(value.getValue() for value in values if value is not None)
