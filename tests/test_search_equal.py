@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from ipaddress import ip_network
 from typing import Any
 
@@ -16,8 +15,7 @@ from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.search.local_index import LocalIndex
 from imagewarehouse.search.query import FACETS, Embedding, Found, Index, Search
-from imagewarehouse.search.solr_index import SolrIndex
-from tests.solr_images import CLASSES, CONFIGSET, FIRST, index, many_records, select
+from tests.solr_images import CLASSES, CONFIGSET, FIRST, index, many_records, open_index
 from tests.solr_service import Solr
 
 _RECORDS = many_records(400)
@@ -35,7 +33,7 @@ def both(solr_service: Solr, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     index(url, _RECORDS)
     rows = LocalRows(tmp_path_factory.mktemp("rows") / "rows.duckdb")
     assert not any(rows.write(_RECORDS))
-    yield LocalIndex(rows.query), SolrIndex(partial(select, url))
+    yield LocalIndex(rows.query), open_index(url)
     rows.close()
     solr_service.drop("test-search-equal")
 
