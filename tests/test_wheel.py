@@ -29,8 +29,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     source.mkdir()
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "imagewarehouse", "processors", "flows", "model", "nifi-conf/solr", "pyproject.toml", "setup.py",
-         "README.md", "LICENSE"], cwd=REPOSITORY, capture_output=True, check=True,
+        ["git", "ls-files", "-z", "imagewarehouse", "processors", "flows", "model", "nifi-conf/solr", "pyproject.toml",
+         "setup.py", "README.md", "LICENSE"], cwd=REPOSITORY, capture_output=True, check=True,
     ).stdout.decode().split("\0")  # fmt: skip
     for name in filter(None, listed):
         if (REPOSITORY / name).is_file():
