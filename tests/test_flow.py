@@ -201,7 +201,7 @@ def test_every_parameter_has_a_description_of_its_own(raw: Raw) -> None:
 def test_no_secret_is_in_the_file(raw: Raw) -> None:
     secret = [p for p in parse_flow(raw).parameters.values() if p.sensitive]
     assert {p.name: p.value for p in secret} == {
-        "access.keys": None, "store.secret.key": None, "store.session.token": None,
+        "access.keys": None, "store.secret.key": None, "store.session.token": None, "solr.password": None,
     }  # fmt: skip
 
 

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import requests as http
-from tests.solr_service import Solr, solr_running
 
 from benchmarks.load import Measured
 from benchmarks.machine import describe
@@ -28,6 +27,7 @@ from benchmarks.nifi.pictures import SIZES, requests
 from benchmarks.nifi.throughput import newest
 from imagewarehouse.flows.build import build_flow
 from imagewarehouse.resources import REPOSITORY
+from tests.solr_service import Solr, solr_running
 
 CONFIGSET = REPOSITORY / "nifi-conf" / "solr" / "conf"
 WITHOUT, INDEX, VECTORS = "rows only", "index", "vectors"

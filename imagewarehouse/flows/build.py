@@ -469,6 +469,7 @@ def dead_letters(
     bends: tuple[Place, ...] = (),
     *,
     label_at: int = 0,
+    known_by: tuple[str, ...] = (),
     known_to: Part | None = None,
 ) -> Link:
     """A queue that nothing empties but an operator. Without back pressure: a full one would stop the step in front of it."""
@@ -481,6 +482,7 @@ def dead_letters(
         label_at=label_at,
         objects=0,
         size="0 B",
+        known_by=known_by,
         known_to=known_to,
     )
 
@@ -599,8 +601,14 @@ def _settings() -> tuple[Setting, ...]:
         Setting("images.pass.on", "true lets every image out of the flow once its row is written, with its record as"
                 " attributes, at the output port images of the group: see docs/nifi.md.",
                 _default("PutKuduRecord", "Pass Images On")),
-        Setting("solr.url", "Address of the Solr collection. Without a value nothing is indexed.",
+        Setting("solr.url", "Address of the Solr collection, such as http://solr:8983/solr/images, or"
+                " zookeeper://zk1:2181,zk2:2181/solr/images. Without a value nothing is indexed.",
                 _default("PutSolrDocument", "Solr URL")),
+        Setting("solr.username", "Who to log in to Solr as. Without a value without a login.",
+                _default("PutSolrDocument", "Basic Username")),
+        Setting("solr.password", "Password of solr.username.", sensitive=True),
+        Setting("solr.ca.file", "PEM file with the authorities that sign Solr's certificate.",
+                _default("PutSolrDocument", "Trusted Certificates")),
     )  # fmt: skip
 
 
@@ -949,7 +957,14 @@ def storing_result() -> Group:
         "PutSolrDocument",
         (1930, 400),
         "Writes the record to the search index. Nobody waits for it: the row is what counts.",
-        {"Solr URL": "#{solr.url}"},
+        {
+            "Solr URL": "#{solr.url}",
+            "Basic Username": "#{solr.username}",
+            "Basic Password": "#{solr.password}",
+            "Trusted Certificates": "#{solr.ca.file}",
+            **PACKAGES,
+        },
+        tasks=2,
         auto_terminated=("original", "success", "switched off"),
         retry=_retrying("retry"),
     )
@@ -1059,7 +1074,13 @@ def storing_result() -> Group:
             loop(rows, "retry"),
             dead_letters(rows, dead_letter_queue, ["failure", "bad rows"], "dead letters: rows"),
             loop(index, "retry", below=True),
-            dead_letters(index, dead_letter_queue, ["failure"], "dead letters: documents"),
+            dead_letters(
+                index,
+                dead_letter_queue,
+                ["failure", "bad documents", "conflict"],
+                "dead letters: documents",
+                known_by=("failure",),
+            ),
             link(waits, trim, "waiting", name="answers, clients wait", known_to=unpack),
             link(trim, unpack, "success", name="packages of answers"),
             link(unpack, answers, "success", name="single answers", objects=1000),

@@ -134,6 +134,9 @@ def test_solr_is_killed_twice(
     sending.join()
     assert not failed
     assert until(lambda: waiting(indexed) == {"dead letters: documents"}, seconds=240, every=1)
+    with indexed.nifi.client() as client:
+        client.post("/process-groups/root/empty-all-connections-requests").raise_for_status()
+    assert until(lambda: is_drained(indexed.nifi), seconds=60, every=0.5)
     there = Counter(one["id"] for one in found(url, fl="id"))
     rows = {row["request_id"]: row["status"] for row in table(indexed, command)}
     assert set(keys) <= set(rows)
