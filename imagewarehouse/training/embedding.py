@@ -127,8 +127,7 @@ def without_embedding(model: Any) -> Any:
     """The network with its classes alone; a model that has no other output as it is."""
     import keras
 
-    outputs = model.output if isinstance(model.output, dict) else None
-    return model if outputs is None else keras.Model(model.inputs[0], outputs[CLASSES], name=model.name)
+    return model if len(model.outputs) == 1 else keras.Model(model.inputs[0], model.output[CLASSES], name=model.name)
 
 
 # --- the projection ---------------------------------------------------------------------------------------------------
