@@ -168,6 +168,12 @@ def solr_guarded(solr_cloud: Solr) -> str:
     return solr_cloud.collection("guarded", "records")
 
 
+@pytest.fixture(scope="session")
+def solr_sharded(solr_cloud: Solr) -> str:
+    """The URL of a collection whose documents are on both nodes."""
+    return solr_cloud.collection("sharded", "records", shards=2)
+
+
 @pytest.fixture
 def solr(solr_service: Solr, request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of a core of the test's own, from the configset of tests."""

@@ -402,7 +402,7 @@ def made_up(
     manifest = Manifest(tmp_path, HOSTILE, "7", spec, "logits", 1.5, labels, runtimes, {}, {}, "")
     answers = iter(np.array_split(logits, range(64, images, 64)))
     return (
-        evaluate_model(Classifier(manifest, lambda _: next(answers), "litert"), examples, robustness=False),
+        evaluate_model(Classifier(manifest, lambda _: (next(answers), None), "litert"), examples, robustness=False),
         (manifest),
         examples,
     )

@@ -38,10 +38,10 @@ class SolrIndex:
         self._close = close
 
     @classmethod
-    def of(cls, settings: SolrSettings) -> SolrIndex:
-        """The collection of the address; closed with the index. Raises ConfigurationError."""
+    def of(cls, settings: SolrSettings, collection: str = "") -> SolrIndex:
+        """That collection, or the one of the address; closed with the index. Raises ConfigurationError."""
         solr = Solr(settings)
-        return cls(solr.collection(), solr.close)
+        return cls(solr.collection(collection), solr.close)
 
     def search(self, search: Search) -> Found:
         place = _place(search)
