@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from benchmarks.machine import describe
 from imagewarehouse.ids import new_request_id
@@ -69,11 +70,12 @@ def main() -> None:
         with solr_running(folder / "solr", {"images": configset}, memory=arguments.memory, compiled=True) as solr:
             settings = SolrSettings(parse_address(f"{solr.url}/images", "--solr"), answer_s=600)
             _fill(settings, rows, folder)
-            _print_recall(Client(settings).collection(), records, asked)
+            cpu = _cpu_of(solr)
+            _print_recall(Client(settings).collection(), records, asked, cpu)
             backends: dict[str, Index] = {"Solr": SolrIndex.of(settings)}
             if not arguments.only_solr:
                 backends["DuckDB"] = LocalIndex.of_file(rows)
-            _print_times(backends, asked)
+            _print_times(backends, asked, cpu)
             _print_size(solr)
 
 
@@ -160,6 +162,17 @@ def _fill(settings: SolrSettings, rows: Path, folder: Path) -> None:
     client.close()
 
 
+def _cpu_of(solr: Solr) -> Callable[[], float]:
+    """Seconds of CPU that this process and Solr have taken."""
+    process = psutil.Process(solr.service.process.pid if solr.service.process else None)
+
+    def taken() -> float:
+        times = process.cpu_times()
+        return time.process_time() + float(times.user + times.system)
+
+    return taken
+
+
 def _print_size(solr: Solr) -> None:
     files = [path for path in (solr.home / "images" / "data" / "index").rglob("*") if path.is_file()]
     print(f"index: {sum(path.stat().st_size for path in files) / 1e6:.0f} MB in {len(list(_segments(files)))} segments")
@@ -172,14 +185,15 @@ def _segments(files: Sequence[Path]) -> Iterator[str]:
 # --- recall -------------------------------------------------------------------------------------------------------
 
 
-def _print_recall(collection: Collection, records: Vectors, asked: Vectors) -> None:
+def _print_recall(collection: Collection, records: Vectors, asked: Vectors, cpu: Callable[[], float]) -> None:
     """Share of the exact nearest 10 and 100 that Solr finds, when so many are asked for."""
     directions = _unit(records)
     exact = [np.argsort(-(directions @ one), kind="stable")[:100] for one in _unit(asked)]
-    print("\nneighbours asked for | recall at 10 | recall at 100 | p50, ms | p95, ms")
+    print("\nneighbours asked for | recall at 10 | recall at 100 | p50, ms | p95, ms | CPU, ms")
     for wanted in (10, 20, 50, 100, 200, 500, 1000):
         at: dict[int, list[float]] = {10: [], 100: []}
         times = []
+        used = cpu()
         for look, nearest in zip(asked, exact, strict=True):
             body = {
                 "query": {"knn": {"f": "embedding", "topK": wanted, "query": str(vector(look.tobytes()))}},
@@ -195,8 +209,9 @@ def _print_recall(collection: Collection, records: Vectors, asked: Vectors) -> N
                 least = float(directions[nearest[count - 1]] @ _unit(look[None])[0]) - 1e-6
                 similar = directions[numbers[:count]] @ _unit(look[None])[0]
                 shares.append(float((similar >= least).sum()) / count)
+        taken = (cpu() - used) / len(asked) * 1000
         shares10, shares100 = (f"{statistics.mean(at[count]):.4f}" for count in (10, 100))
-        print(f"{wanted} | {shares10} | {shares100 if wanted >= 100 else ''} | {_quantiles(times)}")
+        print(f"{wanted} | {shares10} | {shares100 if wanted >= 100 else ''} | {_quantiles(times)} | {taken:.1f}")
 
 
 def _unit(vectors: Vectors) -> npt.NDArray[np.float32]:
@@ -208,21 +223,24 @@ def _unit(vectors: Vectors) -> npt.NDArray[np.float32]:
 # --- times --------------------------------------------------------------------------------------------------------
 
 
-def _print_times(backends: dict[str, Index], asked: Vectors) -> None:
-    """Backends take turns, so that whatever else the machine does is shared."""
+def _print_times(backends: dict[str, Index], asked: Vectors, cpu: Callable[[], float]) -> None:
+    """Backends take turns, so that whatever else the machine does is shared. CPU is that of client and service."""
     found: dict[tuple[str, str], list[float]] = {}
+    used: dict[tuple[str, str], float] = {}
     kinds = _searches(asked)
     for kind, make in kinds.items():
         for n in range(len(asked)):
             for name, index in backends.items():
                 search = make(n)
-                began = time.perf_counter()
+                before, began = cpu(), time.perf_counter()
                 page = index.search(search)
                 found.setdefault((kind, name), []).append((time.perf_counter() - began) * 1000)
+                used[kind, name] = used.get((kind, name), 0.0) + cpu() - before
                 assert page.total, (kind, name)
-    print(f"\nsearch | {' | '.join(f'{name} p50, ms | p95, ms' for name in backends)}")
+    print(f"\nsearch | {' | '.join(f'{name} p50, ms | p95, ms | CPU, ms' for name in backends)}")
     for kind in kinds:
-        print(f"{kind} | {' | '.join(_quantiles(found[kind, name]) for name in backends)}")
+        figures = (f"{_quantiles(found[kind, name])} | {used[kind, name] / len(asked) * 1000:.1f}" for name in backends)
+        print(f"{kind} | {' | '.join(figures)}", flush=True)
 
 
 def _searches(asked: Vectors) -> dict[str, Callable[[int], Search]]:
