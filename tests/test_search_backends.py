@@ -14,7 +14,7 @@ import pytest
 
 from imagewarehouse.errors import BadParameter
 from imagewarehouse.metadata import ImageRecord, json_values
-from imagewarehouse.search.query import FACETS, MOST_HITS, MOST_VALUES, SHOWN, Index, Search
+from imagewarehouse.search.query import FACETS, MOST_HITS, MOST_VALUES, SHOWN, Found, Index, Search
 from tests.search_indexes import BACKENDS, FIRST, Open, look, record
 
 
@@ -27,6 +27,10 @@ def index_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 def names(index: Index, search: Search) -> list[str]:
     """The file names of everything that is found, in its order, page by page."""
     return [hit.record["file_name"] for hit in everything(index, search)]
+
+
+def names_of(found: Found) -> list[str]:
+    return [hit.record["file_name"] for hit in found.hits]
 
 
 def everything(index: Index, search: Search) -> list[Any]:
@@ -427,11 +431,18 @@ def test_a_made_cursor_may_say_anything(mixed: Index) -> None:
         assert mixed.search(Search(cursor=cursor)).total == len(MIXED)
 
 
+def test_a_cursor_survives_a_time_that_moves(mixed: Index) -> None:
+    """As that of `7d` does, from one page to the next."""
+    cursor = mixed.search(Search(limit=6, since=FIRST)).next_cursor
+    moved = Search(since=FIRST + timedelta(seconds=1), until=FIRST + timedelta(days=1), cursor=cursor)
+    assert names_of(mixed.search(moved)) == ["b"]
+
+
 def test_a_cursor_belongs_to_its_search(mixed: Index) -> None:
     cursor = mixed.search(Search(limit=2)).next_cursor
     assert cursor is not None
     assert len(mixed.search(Search(limit=5, facets=("status",), cursor=cursor)).hits) == 5
-    for other in (Search(words="cat"), Search(classes=("cat",)), Search(like=look(1, 2)), Search(since=FIRST)):
+    for other in (Search(words="cat"), Search(classes=("cat",)), Search(like=look(1, 2)), Search(users=("",))):
         with pytest.raises(BadParameter, match="cursor: "):
             mixed.search(replace(other, cursor=cursor))
 

@@ -149,6 +149,8 @@ def test_a_time_ago_is_one_before_now(tmp_path: Path) -> None:
         ):
             assert found(get(running, f"?since={since}")) == expected
         assert found(get(running, "?until=2d")) == ["week"]
+        first = get(running, "?since=2d&limit=1").json()
+        assert found(get(running, first["next"].removeprefix("/search"))) == ["day"]
 
 
 def test_what_was_just_sent_is_found_by_every_worker(service: Service) -> None:

@@ -19,6 +19,8 @@ _COMMANDS = {
     "run": "imagewarehouse.cli.run:run",
     "send": "imagewarehouse.cli.send:send",
     "rows": "imagewarehouse.cli.rows:rows",
+    "search": "imagewarehouse.cli.search:search",
+    "duplicates": "imagewarehouse.cli.duplicates:duplicates",
     "get": "imagewarehouse.cli.get:get",
     "export": "imagewarehouse.cli.export:export",
     "pack": "imagewarehouse.cli.pack:pack",
