@@ -176,7 +176,7 @@ def _print_tables(
     if kind != "near":
         click.echo(f"\nthe same bytes: {len(exact):,} pictures were sent more than once")
         if exact[:limit]:
-            rows = [(_id(sent), sent.requests, *_facts(sent)) for sent in exact[:limit]]
+            rows: list[tuple[object, ...]] = [(_id(sent), sent.requests, *_facts(sent)) for sent in exact[:limit]]
             console.print(_table(("picture", "requests", "first", "last", "from", "class", "file name"), rows))
     if kind != "exact":
         known = f"of {requests.comparable:,} pictures it is known what they look like"
