@@ -604,9 +604,9 @@ def _settings() -> tuple[Setting, ...]:
         Setting("solr.url", "Address of the Solr collection, such as http://solr:8983/solr/images, or"
                 " zookeeper://zk1:2181,zk2:2181/solr/images. Without a value nothing is indexed.",
                 _default("PutSolrDocument", "Solr URL")),
-        Setting("solr.username", "Who to log in to Solr as. Without a value without a login.",
+        Setting("solr.user", "Who to log in to Solr as. Without a value without a login.",
                 _default("PutSolrDocument", "Basic Username")),
-        Setting("solr.password", "Password of solr.username.", sensitive=True),
+        Setting("solr.password", "Password of solr.user.", sensitive=True),
         Setting("solr.ca.file", "PEM file with the authorities that sign Solr's certificate.",
                 _default("PutSolrDocument", "Trusted Certificates")),
     )  # fmt: skip
@@ -959,7 +959,7 @@ def storing_result() -> Group:
         "Writes the record to the search index. Nobody waits for it: the row is what counts.",
         {
             "Solr URL": "#{solr.url}",
-            "Basic Username": "#{solr.username}",
+            "Basic Username": "#{solr.user}",
             "Basic Password": "#{solr.password}",
             "Trusted Certificates": "#{solr.ca.file}",
             **PACKAGES,
