@@ -102,6 +102,9 @@ bench-search: $(VENV)/.dev ## Measure searches among 100,000 records, in Solr an
 bench-training: $(VENV)/.dev ## Measure the convolution that is trained with against Keras' own (about five minutes)
 	$(BIN)/python -m benchmarks.training $(ARGS)
 
+bench-neighbours: $(VENV)/.training ## Measure which pictures look alike, and what knowing it costs (needs ../shared/data; five minutes)
+	$(BIN)/python -m benchmarks.neighbours $(ARGS)
+
 bench-nifi: $(VENV)/.dev nar ## Measure the flow in a real NiFi against two other designs (needs NIFI_HOME)
 	$(BIN)/python -m benchmarks.nifi.throughput $(ARGS)
 
