@@ -39,7 +39,7 @@ from tests.object_services import (  # noqa: F401 - fixtures
     s3,
     s3_service,
 )
-from tests.solr_service import solr, solr_cloud, solr_guarded, solr_service  # noqa: F401
+from tests.solr_service import solr, solr_cloud, solr_guarded, solr_service, solr_sharded  # noqa: F401
 
 # A failed assert in them shows its values as one in a test does.
 pytest.register_assert_rewrite(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,14 @@ from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.log import RecordLog, log_of
 from imagewarehouse.search.local_index import LocalIndex
 from imagewarehouse.search.query import Embedding, Index
+from tests.solr_images import CONFIGSET, index, open_index
+from tests.solr_service import Solr
 
 FIRST = datetime(2026, 11, 1, tzinfo=timezone.utc)
 
 Open = Callable[[Sequence[ImageRecord]], Index]
+Fixture = Callable[[str], Any]
+"""Gives a fixture by its name: a backend asks for what it needs, and no other."""
 
 
 def record(hours: float = 0.0, **values: Any) -> ImageRecord:
@@ -43,7 +47,7 @@ def look(*values: int, model: str = "cifar10", version: str = "3") -> Embedding:
 
 
 @contextmanager
-def local(folder: Path) -> Iterator[Open]:
+def local(folder: Path, _: Fixture) -> Iterator[Open]:
     """Half of the records is in the file, and half in the log, where nobody moves them."""
     count = 0
 
@@ -62,5 +66,22 @@ def local(folder: Path) -> Iterator[Open]:
     yield opened
 
 
-BACKENDS: dict[str, Callable[[Path], Any]] = {"local": local}
+@contextmanager
+def solr(_: Path, fixture: Fixture) -> Iterator[Open]:
+    """A core of its own for each index, with the shipped configset."""
+    service: Solr = fixture("solr_service")
+    names: list[str] = []
+
+    def opened(records: Sequence[ImageRecord]) -> Index:
+        names.append(f"test-search-{len(names)}")
+        url = service.core(names[-1], CONFIGSET)
+        index(url, records)
+        return open_index(url)
+
+    yield opened
+    for name in names:
+        service.drop(name)
+
+
+BACKENDS: dict[str, Callable[[Path, Fixture], AbstractContextManager[Open]]] = {"local": local, "solr": solr}
 """Context managers by name: each gives what makes an index of records, a new one with every call."""

@@ -426,6 +426,8 @@ class Context:
         return kind
     def getProperty(self, descriptor):
         return self.values.get(descriptor if isinstance(descriptor, str) else descriptor.name)
+    def getProperties(self):
+        return self.values
 
 if framework:
     from nifiapi.__jvm__ import JvmHolder

@@ -20,7 +20,7 @@ from tests.search_indexes import BACKENDS, FIRST, Open, look, record
 
 @pytest.fixture(scope="module", params=BACKENDS)
 def index_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
-    with BACKENDS[request.param](tmp_path_factory.mktemp(request.param)) as opened:
+    with BACKENDS[request.param](tmp_path_factory.mktemp(request.param), request.getfixturevalue) as opened:
         yield opened
 
 

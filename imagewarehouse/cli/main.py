@@ -27,6 +27,7 @@ _COMMANDS = {
     "forget": "imagewarehouse.cli.forget:forget",
     "backup": "imagewarehouse.cli.backup:backup",
     "restore": "imagewarehouse.cli.backup:restore",
+    "index": "imagewarehouse.cli.index:index",
     "flow": "imagewarehouse.cli.flow:flow",
     "model": "imagewarehouse.cli.model:model",
     "train": "imagewarehouse.cli.train:train",

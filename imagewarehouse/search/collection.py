@@ -143,6 +143,10 @@ class Installation:
         count: int = found["response"]["numFound"]
         return count
 
+    def commit(self) -> None:
+        """What was written is found, and on disk."""
+        self.collection.look("update", commit="true")
+
     def facts(self) -> Facts:
         """Raises SolrCollectionMissing as well."""
         if not self.exists():

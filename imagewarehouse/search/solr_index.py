@@ -12,7 +12,7 @@ from typing import Any
 
 from imagewarehouse.errors import BadParameter, SearchUnavailable, SolrRefused
 from imagewarehouse.search.cursors import cursor_of, place_of
-from imagewarehouse.search.documents import microseconds, network_digits, record_values, vector
+from imagewarehouse.search.documents import microseconds, moment_of, network_digits, record_values, vector
 from imagewarehouse.search.highlights import highlights
 from imagewarehouse.search.query import MOST_ALIKE, MOST_VALUES, SHOWN, Embedding, Found, Hit, Search
 from imagewarehouse.search.terms import pieces
@@ -238,16 +238,14 @@ def _place(search: Search) -> _Place | None:
     if place is None:
         return None
     rank, time_us, request_id = place
-    if (
-        isinstance(rank, bool)
-        or not isinstance(rank, int | float)
-        or not math.isfinite(rank)
-        or isinstance(time_us, bool)
-        or not isinstance(time_us, int)
-        or not -(1 << 63) <= time_us < 1 << 63
-        or not isinstance(request_id, str)
-    ):
-        raise BadParameter("cursor: is none of this search; ask for its first page")
+    try:
+        if isinstance(rank, bool) or not isinstance(rank, int | float) or not math.isfinite(rank):
+            raise ValueError("rank")
+        if isinstance(time_us, bool) or not isinstance(time_us, int) or not isinstance(request_id, str):
+            raise ValueError("key")
+        moment_of(time_us)
+    except (ValueError, OverflowError) as err:
+        raise BadParameter("cursor: is none of this search; ask for its first page") from err
     return rank, time_us, request_id
 
 

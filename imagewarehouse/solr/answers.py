@@ -29,8 +29,8 @@ _KINDS: tuple[tuple[re.Pattern[str], type[SolrRefused]], ...] = (
     (re.compile(r"immense term|MaxBytesLengthExceeded|DocValuesField .* is too large"), SolrTooLarge),
     (re.compile(r"unknown field |undefined field"), SolrUnknownField),
     (re.compile(r"missing required field|missing mandatory uniqueKey"), SolrMissingValue),
-    (re.compile(r"Error adding field |multiple values encountered for|Invalid (?:Number|Date)|not supported on "),
-     SolrWrongValue),
+    (re.compile(r"Error adding field |multiple values encountered for|Invalid (?:Number|Date)|not supported on "
+                r"|For input string"), SolrWrongValue),
 )  # fmt: skip
 # A vector of the wrong length is answered with 500; so are disks that are full, in other words.
 _OF_A_DOCUMENT = re.compile(r"ERROR: \[doc=")

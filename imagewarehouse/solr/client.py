@@ -148,9 +148,9 @@ class Collection(pysolr.Solr):  # type: ignore[misc]
         except Refusal as err:
             raise err.error from err
 
-    def look(self, path: str) -> Mapping[str, Any]:
-        """What a path answers that is only read, such as `schema`. Raises SolrUnavailable, SolrRefused."""
-        return json_object(self._send_request("get", f"{path}?wt=json").encode())
+    def look(self, path: str, **params: str | int) -> Mapping[str, Any]:
+        """What a path answers to a GET, such as `schema`. Raises SolrUnavailable, SolrRefused."""
+        return json_object(self._send_request("get", f"{path}?{urlencode({**params, 'wt': 'json'})}").encode())
 
     def post(
         self,

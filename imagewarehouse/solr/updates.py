@@ -40,6 +40,8 @@ def add(document: Mapping[str, Any], *, id_field: str = "id", version: int | Non
     Args: version: INSERT_ONLY, UPDATE_ONLY, or the one that the document must have in the index.
     """
     values = json_document(document)
+    if isinstance(document.get(VERSION), int):
+        values[VERSION] = document[VERSION]  # a number of any size
     identifier = values.get(id_field)
     if isinstance(identifier, (list, dict)):
         raise SolrWrongValue(f"field {id_field}: expected one value, received {shorten(identifier)}")

@@ -16,6 +16,7 @@ from imagewarehouse.errors import SolrWrongValue
 
 OPERATIONS = ("set", "add", "add-distinct", "remove", "removeregex", "inc")
 """What an atomic update does with a field."""
+_INT_END = 1 << 31
 _TWICE_IS_MORE = frozenset({"add", "inc"})  # the others leave a field as they have made it
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _UNITS = {"seconds": 1_000_000, "millis": 1_000, "micros": 1}
@@ -56,18 +57,26 @@ def _field(name: str, value: Any) -> Any:
 
 
 def json_value(value: Any) -> Any:
-    """Raises ValueError: there is no such value in Solr."""
+    """Raises ValueError: there is no such value in Solr.
+
+    Of a number of JSON Solr takes what there is room for: 2 ** 40 is 0 in an int field, and 1.5 is 1. Of a text it takes the
+    number or refuses it, so such numbers are texts. Not so fractions in a list: that may be a vector.
+    """
     if isinstance(value, (list, tuple)):
-        values = [json_value(each) for each in value if each is not None]
+        values = [each if isinstance(each, float) else json_value(each) for each in value if each is not None]
         if any(isinstance(each, list) for each in values):
             raise ValueError("a list in a list")
+        if not all(math.isfinite(each) for each in values if isinstance(each, float)):
+            raise ValueError("a list with a value that is no number of JSON")
         return values
-    if value is None or isinstance(value, (str, bool, int)):
+    if value is None or isinstance(value, (str, bool)):
         return value
+    if isinstance(value, int):
+        return value if -_INT_END <= value < _INT_END else str(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value} is no number of JSON")
-        return value
+        return value if value.is_integer() and abs(value) < _INT_END else repr(value)
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode()
     if isinstance(value, (datetime, date)):

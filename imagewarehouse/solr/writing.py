@@ -56,6 +56,7 @@ class _Delivery:
         self._outcomes: list[WarehouseError | None] = [None] * len(updates)
         self._waiting = deque(range(len(updates)))
         self._size = how.batch
+        self._alone: set[int] = set()
         self._turn = 0  # which of the nodes is asked first
         self._params = [*how.params, ("wt", "json"), ("versions", "true"), ("json.nl", "flat")]
         if how.commit_within_ms is not None:
@@ -79,7 +80,8 @@ class _Delivery:
         while self._waiting and len(numbers) < self._size:
             update = self._updates[self._waiting[0]]
             size += len(update.body)
-            alone = update.kind == QUERY or not (update.repeatable or self._collection.cloud is False)
+            alone = update.kind == QUERY or self._waiting[0] in self._alone
+            alone = alone or not (update.repeatable or self._collection.cloud is False)
             if numbers and (alone or size > self._how.batch_bytes):
                 break
             numbers.append(self._waiting.popleft())
@@ -121,8 +123,13 @@ class _Delivery:
             return
         elsewhere = [number for number, here in zip(numbers, done, strict=False) if not here]
         if len(done) < len(numbers):
-            self._outcomes[numbers[len(done)]] = err.error
-            self._again(elsewhere + numbers[len(done) + 1 :], max(_LEAST, 4 * len(done)))
+            stopped, rest = numbers[len(done)], numbers[len(done) + 1 :]
+            if elsewhere:  # the error may be of one of these, and hide that of the one where it stopped
+                self._alone.add(stopped)
+                rest = [stopped, *elsewhere, *rest]
+            else:
+                self._outcomes[stopped] = err.error
+            self._again(rest, max(_LEAST, 4 * len(done)))
         elif len(elsewhere) == 1:
             self._outcomes[elsewhere[0]] = err.error
         elif elsewhere:
