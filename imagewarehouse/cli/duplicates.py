@@ -34,7 +34,7 @@ _DIGITS = 12  # of an id
     "--distance",
     type=click.FloatRange(0, 1),
     default=None,
-    help="How far apart pictures may be that nearly look the same: the cosine distance, 0 to 1.  [default: 0.05]",
+    help="How far apart pictures may be that nearly look the same: the cosine distance, 0 to 1.  [default: 0.02]",
 )
 @click.option(
     "--since", metavar="TIME", help="Only requests from this date or time on (ISO 8601; UTC), or from so long ago: 7d."
@@ -176,7 +176,7 @@ def _print_tables(
     if kind != "near":
         click.echo(f"\nthe same bytes: {len(exact):,} pictures were sent more than once")
         if exact[:limit]:
-            rows = [(_id(sent), sent.requests, *_facts(sent)) for sent in exact[:limit]]
+            rows: list[tuple[object, ...]] = [(_id(sent), sent.requests, *_facts(sent)) for sent in exact[:limit]]
             console.print(_table(("picture", "requests", "first", "last", "from", "class", "file name"), rows))
     if kind != "exact":
         known = f"of {requests.comparable:,} pictures it is known what they look like"
