@@ -50,7 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--vectors", type=Path, help="of benchmarks.embeddings; without it they are drawn")
-    parser.add_argument("--queries", type=int, default=200, help="of each kind")
+    parser.add_argument("--queries", type=int, default=200, help="whose neighbours are looked for")
+    parser.add_argument("--repeats", type=int, default=50, help="of each kind of search")
     parser.add_argument("--connections", type=int, help="hnswMaxConnections instead of the configset's")
     parser.add_argument("--beam", type=int, help="hnswBeamWidth instead of the configset's")
     parser.add_argument("--only-solr", action="store_true")
@@ -59,7 +60,7 @@ def main() -> None:
     print(describe())
     drawn = np.random.default_rng(1)
     records, asked = _vectors(arguments.vectors, arguments.records, arguments.queries, drawn)
-    print(f"{len(records):,} records, {records.shape[1]} dimensions, {len(asked)} queries of each kind")
+    print(f"{len(records):,} records, {records.shape[1]} dimensions, {len(asked)} to ask for")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         rows = folder / "rows.duckdb"
@@ -73,7 +74,7 @@ def main() -> None:
             backends: dict[str, Index] = {"Solr": SolrIndex.of(settings)}
             if not arguments.only_solr:
                 backends["DuckDB"] = LocalIndex.of_file(rows)
-            _print_times(backends, asked, cpu)
+            _print_times(backends, asked[: arguments.repeats], cpu)
             _print_size(solr)
 
 
