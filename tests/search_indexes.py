@@ -33,6 +33,7 @@ def record(hours: float = 0.0, **values: Any) -> ImageRecord:
         facts |= {
             "image_id": hashlib.sha256(repr((hours, values)).encode()).hexdigest(),
             "format": "JPEG",
+            "storage_uri": "file:///objects",
             "predicted_class": "truck",
             "confidence": 0.875,
             "model_name": "cifar10",

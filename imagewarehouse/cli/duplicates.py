@@ -34,7 +34,7 @@ _DIGITS = 12  # of an id
     "--distance",
     type=click.FloatRange(0, 1),
     default=None,
-    help="How far apart pictures may be that nearly look the same: the cosine distance, 0 to 1.  [default: 0.05]",
+    help="How far apart pictures may be that nearly look the same: the cosine distance, 0 to 1.  [default: 0.02]",
 )
 @click.option(
     "--since", metavar="TIME", help="Only requests from this date or time on (ISO 8601; UTC), or from so long ago: 7d."
