@@ -275,6 +275,10 @@ class SearchUnavailable(Unavailable):
     code, title = "search.unavailable", "The search index does not answer"
 
 
+class AnalyticsUnavailable(Unavailable):
+    code, title = "analytics.unavailable", "The rows cannot be asked"
+
+
 class RowRejected(WarehouseError):
     """The row store will never take this row."""
 

@@ -15,6 +15,7 @@ ROOT = _INSIDE if _INSIDE.is_dir() else REPOSITORY
 PROCESSORS = ROOT / "processors"
 FLOW = ROOT / "flows" / "image-warehouse.json"
 TLS_FLOW = ROOT / "flows" / "image-warehouse-tls.json"
+QUERIES = ROOT / "analytics" / "queries"
 MODEL = ROOT / "model" / "cifar10"
 STAND_IN = _PACKAGE / "nifi" / "stand_in"
 """Has a `nifiapi` of ours. Put on the path where NiFi's own is not, never beside it."""
