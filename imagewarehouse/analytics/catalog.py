@@ -36,13 +36,14 @@ _LONGEST = 300  # characters of a value
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
     """One file. `columns`: meaning by name, empty where the name says it. `reads`: columns of the table that it looks at,
-    beside those of filters."""
+    beside those of filters. `pages`: it gives whole rows, the newest first, page by page."""
 
     name: str
     question: str
     columns: Mapping[str, str]
     sql: str
     reads: frozenset[str]
+    pages: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,7 @@ def _read(name: str, text: str) -> NamedQuery:
         {column.strip(): meaning.strip() for column, _, meaning in described},
         sql,
         frozenset(reads),
+        "{page}" in sql,
     )
 
 
@@ -138,9 +140,13 @@ def statement(
 
 def columns_of(query: NamedQuery, filters: Filters) -> frozenset[str]:
     """The columns of the table that have to be there to answer it."""
-    return (
-        query.reads
-        | {column for column, name in _FILTERED.items() if getattr(filters, name) not in ((), None)}
+    return query.reads | chosen_by(filters)
+
+
+def chosen_by(filters: Filters) -> frozenset[str]:
+    """The columns that decide which rows of a period count."""
+    return frozenset(
+        {column for column, name in _FILTERED.items() if getattr(filters, name) not in ((), None)}
         | ({"confidence"} if filters.max_confidence is not None else set())
         | ({"model_name", "model_version"} if filters.models else set())
     )
