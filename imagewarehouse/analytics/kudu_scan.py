@@ -33,7 +33,7 @@ from imagewarehouse.text import one_line
 
 MOST_ROWS = 3_000_000  # of the days of one question; about 400 MB
 MOST_HELD_BYTES = 512 << 20
-_MEMORY = "512MB"  # of DuckDB, for one question
+_MEMORY = "512MB"  # of DuckDB, beside the rows
 _LIVE_S = 2.0  # a day that is not over is held for the panels of one page
 _LONGEST_HELD_S = 3600.0
 _SHARE_OF_AGE = 24  # a day that ended a day ago is held for an hour: the older it is, the less is added to it
@@ -68,6 +68,8 @@ class KuduEngine:
         self._figures = frozenset[str]().union(*(query.reads for query in catalog().values() if not query.pages))
         self._held: OrderedDict[int, _Held] = OrderedDict()  # by the day's number since 1970, the last used at the end
         self._loading = threading.Lock()
+        # One for all questions: making it takes longer than most of them, and they share its memory.
+        self._database = duckdb.connect(config={"memory_limit": _MEMORY, "enable_external_access": "false"})
         self._failed: tuple[float, AnalyticsUnavailable] | None = None  # when, and how
 
     def rows(self, asked: Asked) -> Sequence[tuple[Any, ...]]:
@@ -75,14 +77,22 @@ class KuduEngine:
             if asked.newest is not None:
                 found = self._newest(asked, asked.newest)
             else:
-                found = _select(asked.sql, self._table(asked.columns, asked.period.since, asked.period.until))
+                found = self._select(asked.sql, self._table(asked.columns, asked.period.since, asked.period.until))
         except (duckdb.Error, WarehouseError) as err:
             raise err if isinstance(err, AnalyticsUnavailable) else AnalyticsUnavailable(one_line(err)) from err
         return list(zip(*found.to_pydict().values(), strict=True)) if found.num_rows else []
 
     def close(self) -> None:
         self._held.clear()
+        self._database.close()
         self._writer.close()
+
+    def _select(self, sql: str, rows: pa.Table) -> pa.Table:
+        """Raises duckdb.Error."""
+        cursor = self._database.cursor()
+        cursor.register(TABLE, rows)
+        cursor.execute("SET TimeZone='UTC'")
+        return select(cursor, sql)
 
     def _table(self, columns: frozenset[str], since: datetime, until: datetime) -> pa.Table:
         """What DuckDB looks at; it may reach beyond the stretch."""
@@ -100,7 +110,7 @@ class KuduEngine:
             table = self._read(asked.columns, since, period.until, _LOOKED_AT + 1)
             if table.num_rows > _LOOKED_AT:
                 break
-            found = _select(asked.sql, table)
+            found = self._select(asked.sql, table)
             if found.num_rows >= newest.limit or since == period.since:
                 return found
         found, keys = self._of_keys(asked, newest)
@@ -116,7 +126,7 @@ class KuduEngine:
         times = keys[_TIME].to_pylist() or [asked.period.since]
         until = max(times) + timedelta(microseconds=1)
         rows = self._read(asked.columns, min(times), until, keys.num_rows, keys[_ID].to_pylist())
-        return _select(asked.sql, rows), keys.num_rows
+        return self._select(asked.sql, rows), keys.num_rows
 
     def _keys(self, asked: Asked, newest: Newest) -> pa.Table:
         """Of the rows that are asked for: from the newest days on, as far back as it takes."""
@@ -128,7 +138,7 @@ class KuduEngine:
             table = self._days(newest.columns, since, until)
             for name in sorted(asked.columns - newest.columns):  # only shown
                 table = _with(table, name)
-            parts.append(_select(asked.sql, table).select(KEY).cast(parts[0].schema))
+            parts.append(self._select(asked.sql, table).select(KEY).cast(parts[0].schema))
             until, length = since, 2 * length
         return pa.concat_tables(parts).slice(0, newest.limit)
 
@@ -217,15 +227,6 @@ class KuduEngine:
             if name not in rows.column_names:
                 rows = _with(rows, name)
         return rows.select(names)
-
-
-def _select(sql: str, rows: pa.Table) -> pa.Table:
-    """Raises duckdb.Error."""
-    connection = duckdb.connect(config={"memory_limit": _MEMORY})
-    connection.register(TABLE, rows)
-    connection.execute("SET TimeZone='UTC'")
-    connection.execute("SET enable_external_access=false")
-    return select(connection, sql)
 
 
 def _with(rows: pa.Table, name: str) -> pa.Table:
