@@ -29,6 +29,7 @@ LEAST_MS = 0.001  # what is less has bin -1
 _HEADER = re.compile(r"^-- (?P<key>question|columns): (?P<text>.+)$", re.MULTILINE)
 _PLACE = re.compile(r"\{(\w+)\}")
 _NAMES = frozenset(column.name for column in COLUMNS)
+_RESERVED = ("fields", "format")  # columns with a name that is a word of Impala's SQL: {format} in a query
 _MOST_VALUES = 100  # of one filter
 _LONGEST = 300  # characters of a value
 
@@ -126,6 +127,7 @@ def statement(
 ) -> str:
     """The SQL for an engine. `threshold`: of confidence, 0-1. `after`: for the next page of the latest requests."""
     places = {
+        **{name: dialect.quoted(name) for name in _RESERVED},
         "table": table,
         "where": " AND ".join(_conditions(dialect, period, filters)),
         "slot": dialect.slot("event_time"),
