@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from imagewarehouse.analytics.dialects import Dialect, Trino
 from imagewarehouse.analytics.engines import Asked
@@ -58,6 +59,18 @@ class TrinoSettings:
             raise ConfigurationError("Trino CA File", "has no use without TLS")
         if not 1 <= self.timeout_s <= 3600:
             raise ConfigurationError("Trino Timeout", f"expected 1 to 3600 s, received {self.timeout_s:g} s")
+
+    @classmethod
+    def at(cls, url: str, **more: Any) -> TrinoSettings:
+        """Those of http://HOST:8080 or https://HOST. Raises ConfigurationError."""
+        try:
+            parts = urlsplit(url)
+            tls, port = parts.scheme == "https", parts.port
+        except ValueError as err:  # a port that is none
+            raise ConfigurationError("Trino Host", f"expected http://HOST:PORT, received {url!r}") from err
+        if parts.scheme not in ("http", "https") or parts.path.strip("/") or parts.username or parts.query:
+            raise ConfigurationError("Trino Host", f"expected http://HOST:PORT or https://HOST:PORT, received {url!r}")
+        return cls(host=parts.hostname or "", port=port or (443 if tls else 8080), tls=tls, **more)
 
 
 class TrinoEngine:
