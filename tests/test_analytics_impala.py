@@ -53,7 +53,6 @@ GRAMMAR = {
     "impala_conditional_functions.html": "case when then else end",
     "impala_datatypes.html": "bigint double float timestamp",
 }
-# What does not exist there, or means something else: a place of an engine's own that has not become the dialect's.
 WORDS = (Path(__file__).parent / "data" / "impala_words.txt").read_text()
 RESERVED = frozenset(word for line in WORDS.splitlines() if not line.startswith("#") for word in line.split())
 ALLOWED = frozenset(word for words in GRAMMAR.values() for word in words.split())
