@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 
 from imagewarehouse.ports import free_ports
 from tests.object_services import Service, running
@@ -80,6 +82,11 @@ def trino_running(folder: Path, masters: str) -> Iterator[Service]:
         "-cp", f"{TRINO / 'lib'}/*", "io.trino.server.TrinoServer",
     ]  # fmt: skip
     with running(Service(command, port, folder)) as service:
+        # It listens half a minute before it answers.
+        until = time.monotonic() + 240
+        while requests.get(f"http://127.0.0.1:{port}/v1/info", timeout=60).json().get("starting", True):
+            assert time.monotonic() < until, (folder / "server.log").read_text(errors="replace")[-2000:]
+            time.sleep(0.5)
         yield service
 
 
