@@ -44,6 +44,7 @@ from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.http import Bodies, HandleHttp, Listener, ListenHttp
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
+from imagewarehouse.standalone.openapi import document, documents
 from imagewarehouse.standalone.pictures import PATH, Pictures
 from imagewarehouse.standalone.process import cores
 from imagewarehouse.standalone.python_host import PythonProcessor
@@ -289,7 +290,8 @@ class Runner:
         rows = row_store(self.python)
         if not isinstance(rows, LocalRows):
             return None
-        return Analytics(QueryService(EmbeddedEngine(rows.path), self._training_images), self._keys())
+        about = document(images=self._of_type("StoreImage") is not None)
+        return Analytics(QueryService(EmbeddedEngine(rows.path), self._training_images), self._keys(), documents(about))
 
     def _training_images(self) -> Mapping[str, int]:
         """Images by class that the served model was trained on; none where its manifest does not say."""
