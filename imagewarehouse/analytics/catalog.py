@@ -100,7 +100,13 @@ def _read(name: str, text: str) -> NamedQuery:
     described = [entry.partition(":") for entry in header["columns"].split(";")]
     sql = _HEADER.sub("", text).strip()
     words = set(re.findall(r"\w+", sql))
-    placed = {"slot": "event_time", "where": "event_time", "confidence_bin": "confidence", "page": "request_id"}
+    placed = {
+        "slot": "event_time",
+        "where": "event_time",
+        "confidence_bin": "confidence",
+        "page": "request_id",
+        "pictures": "image_id",
+    }
     reads = (words & _NAMES) | {placed[place] for place in _PLACE.findall(sql) if place in placed}
     return NamedQuery(
         name,
@@ -134,6 +140,7 @@ def statement(
         "limit": str(int(limit)),
         "page": "1 = 1" if after is None else _behind(dialect, after),
         "request_id": dialect.text(request_id),
+        "pictures": dialect.distinct("image_id"),
     }
     return _PLACE.sub(lambda match: places[match[1]], query.sql)
 

@@ -62,6 +62,7 @@ class Question:
     format: Format
     period_name: str
     running: bool
+    asked: datetime
     key: tuple[Any, ...]
 
 
@@ -195,7 +196,7 @@ def read_question(panel: str, query: str, now: datetime, only_user: str | None =
     options = (request.threshold, request.limit, request.width, request.after)
     until = None if open_end else period.until
     key = (panel, format_, period_name, period.since, until, tz.key, filters, options)
-    return Question(panel, request, format_, period_name, period.until >= now, key)
+    return Question(panel, request, format_, period_name, period.until >= now, now, key)
 
 
 def no_parameters(query: str) -> None:
