@@ -45,7 +45,7 @@ _RUNNING_S = 1.0  # how long an answer about a period that is not over is good
 _RUNNING_MOST_S = 4.0
 _OF_ITS_PRICE = 4.0  # what takes long is asked less often
 _DEAR_S = 0.2  # a query that takes longer is renewed while those who ask have the answer before
-_STALE_S = 30.0  # which is no older than this
+_STALE_S = 30.0  # beyond its time, at most
 _OVER_S = 60.0  # rows of a period that is over may still come (a store was away) or go (forgotten)
 _JUST_OVER = timedelta(minutes=10)
 _ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -157,7 +157,7 @@ class QueryService:
             if age_s < kept.good_s:
                 self._kept.move_to_end(key)
                 return kept
-            if kept.took_s > _DEAR_S and age_s < _STALE_S:
+            if kept.took_s > _DEAR_S and age_s < kept.good_s + _STALE_S:
                 self._renew_soon(key, job)
                 return kept
         return await self._run(key, work)
