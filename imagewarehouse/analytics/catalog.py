@@ -29,6 +29,7 @@ LEAST_MS = 0.001  # what is less has bin -1
 _HEADER = re.compile(r"^-- (?P<key>question|columns): (?P<text>.+)$", re.MULTILINE)
 _PLACE = re.compile(r"\{(\w+)\}")
 _NAMES = frozenset(column.name for column in COLUMNS)
+_RESERVED = ("fields", "format")  # columns with a name that is a word of Impala's SQL: {format} in a query
 _MOST_VALUES = 100  # of one filter
 _LONGEST = 300  # characters of a value
 
@@ -36,13 +37,14 @@ _LONGEST = 300  # characters of a value
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
     """One file. `columns`: meaning by name, empty where the name says it. `reads`: columns of the table that it looks at,
-    beside those of filters."""
+    beside those of filters. `pages`: it gives whole rows, the newest first, page by page."""
 
     name: str
     question: str
     columns: Mapping[str, str]
     sql: str
     reads: frozenset[str]
+    pages: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,7 @@ def _read(name: str, text: str) -> NamedQuery:
         {column.strip(): meaning.strip() for column, _, meaning in described},
         sql,
         frozenset(reads),
+        "{page}" in sql,
     )
 
 
@@ -131,6 +134,7 @@ def statement(
 ) -> str:
     """The SQL for an engine. `threshold`: of confidence, 0-1. `after`: for the next page of the latest requests."""
     places = {
+        **{name: dialect.quoted(name) for name in _RESERVED},
         "table": table,
         "where": " AND ".join(_conditions(dialect, period, filters)),
         "slot": dialect.slot("event_time"),
@@ -147,9 +151,13 @@ def statement(
 
 def columns_of(query: NamedQuery, filters: Filters) -> frozenset[str]:
     """The columns of the table that have to be there to answer it."""
-    return (
-        query.reads
-        | {column for column, name in _FILTERED.items() if getattr(filters, name) not in ((), None)}
+    return query.reads | chosen_by(filters)
+
+
+def chosen_by(filters: Filters) -> frozenset[str]:
+    """The columns that decide which rows of a period count."""
+    return frozenset(
+        {column for column, name in _FILTERED.items() if getattr(filters, name) not in ((), None)}
         | ({"confidence"} if filters.max_confidence is not None else set())
         | ({"model_name", "model_version"} if filters.models else set())
     )

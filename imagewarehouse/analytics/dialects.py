@@ -19,6 +19,9 @@ class Dialect(Protocol):
     @property
     def name(self) -> str: ...
 
+    def quoted(self, name: str, /) -> str:
+        """A column whose name means something there."""
+
     def text(self, value: str, /) -> str:
         """A literal."""
 
@@ -49,6 +52,9 @@ def _utc(value: datetime) -> str:
 class DuckDb:
     name: str = "duckdb"
 
+    def quoted(self, name: str) -> str:
+        return f'"{name}"'
+
     def text(self, value: str) -> str:
         return _doubled(value)
 
@@ -78,6 +84,9 @@ class Trino:
 
     name: str = "trino"
 
+    def quoted(self, name: str) -> str:
+        return f'"{name}"'
+
     def text(self, value: str) -> str:
         return _doubled(value)
 
@@ -105,6 +114,9 @@ class Impala:
     """Impala shows UNIXTIME_MICROS as TIMESTAMP in UTC, and so does Spark in a session whose zone is UTC."""
 
     name: str = "impala"
+
+    def quoted(self, name: str) -> str:
+        return f"`{name}`"
 
     def text(self, value: str) -> str:
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
