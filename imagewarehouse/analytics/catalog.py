@@ -37,7 +37,8 @@ _LONGEST = 300  # characters of a value
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
     """One file. `columns`: meaning by name, empty where the name says it. `reads`: columns of the table that it looks at,
-    beside those of filters. `pages`: it gives whole rows, the newest first, page by page."""
+    beside those of filters. `pages`: it gives whole rows, the newest first, page by page. `whole`: it
+    gives a row, not figures."""
 
     name: str
     question: str
@@ -45,6 +46,7 @@ class NamedQuery:
     sql: str
     reads: frozenset[str]
     pages: bool
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,7 @@ def _read(name: str, text: str) -> NamedQuery:
         sql,
         frozenset(reads),
         "{page}" in sql,
+        "{page}" in sql or "{request_id}" in sql,
     )
 
 
