@@ -27,11 +27,12 @@ MOST_ROWS = 1000
 _MOST_PAIRS = 800  # filters alone may have a hundred values each
 _SHOWN = 40  # characters of a value that a refusal repeats
 
-_NUMBER = re.compile(r"\d{1,9}")
-_SHARE = re.compile(r"(?:0|1)?(?:\.\d{1,15})?|\d(?:\.\d{1,15})?[eE]-\d{1,2}")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_SHARE = re.compile(r"(?:0|1)?(?:\.\d{1,15})?|\d(?:\.\d{1,15})?[eE]-\d{1,2}", re.ASCII)
 _TIME = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)"
-    r"(?:[Tt ](?P<clock>\d\d:\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6})\d*)?)?(?P<zone>[Zz]|[+-]\d\d:\d\d)?)?"
+    r"(?:[Tt ](?P<clock>\d\d:\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6})\d*)?)?(?P<zone>[Zz]|[+-]\d\d:\d\d)?)?",
+    re.ASCII,
 )
 
 
