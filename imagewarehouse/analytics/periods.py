@@ -127,7 +127,7 @@ def buckets(period: Period, width: Width, tz: ZoneInfo) -> Buckets:
         _check(math.ceil((period.until.timestamp() - quarter) / (SLOT_S if width == "quarter" else 3600)))
         if width == "hour":
             quarter -= period.since.astimezone(tz).minute // 15 * SLOT_S
-        starts = []
+        starts: list[datetime] = []
         # By what a clock on the wall shows: put back an hour, one comes twice; put back half an hour, a part of one.
         while quarter < period.until.timestamp():
             start = datetime.fromtimestamp(quarter, tz)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import numpy as np
 import orjson
 
 from imagewarehouse.access import Holder
@@ -31,7 +32,7 @@ from imagewarehouse.analytics.parameters import Format, Question, no_parameters,
 from imagewarehouse.analytics.periods import Period
 from imagewarehouse.errors import AnalyticsUnavailable, BadParameter, Busy, NoSuchRequest, NotFound, WarehouseError
 from imagewarehouse.ids import event_time, utc_now
-from imagewarehouse.metadata import json_values
+from imagewarehouse.metadata import COLUMNS, json_values
 
 log = logging.getLogger("imagewarehouse.analytics")
 
@@ -49,6 +50,7 @@ _STALE_S = 30.0  # beyond its time, at most
 _OVER_S = 60.0  # rows of a period that is over may still come (a store was away) or go (forgotten)
 _JUST_OVER = timedelta(minutes=10)
 _ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_SINGLE = tuple(column.name for column in COLUMNS if column.type == "float")
 _TYPES = {"json": JSON_TYPE, "csv": CSV_TYPE, "arrow": ARROW_TYPE}
 
 
@@ -344,6 +346,9 @@ def _period(question: Question, tz: Any) -> dict[str, Any]:
 
 
 def _record_values(values: dict[str, Any]) -> dict[str, Any]:
+    for name in _SINGLE:
+        if values.get(name) is not None:  # the shortest number that is the same in single precision, as it was written
+            values[name] = float(str(np.float32(values[name])))
     try:
         return json_values(values)
     except ValueError:  # a text that should be JSON, written by somebody else
