@@ -203,8 +203,8 @@ def _of_model(dialect: Dialect, text: str) -> str:
 
 
 def _behind(dialect: Dialect, cursor: Cursor) -> str:
-    moment = dialect.moment(cursor.event_time)
-    return f"(event_time < {moment} OR (event_time = {moment} AND request_id < {dialect.text(cursor.request_id)}))"
+    at, next_moment = dialect.moment(cursor.event_time), dialect.moment(cursor.event_time + dialect.step)
+    return f"(event_time < {next_moment} AND (event_time < {at} OR request_id < {dialect.text(cursor.request_id)}))"
 
 
 def _is_text(value: str) -> bool:

@@ -7,17 +7,20 @@ Impala and Spark read backslashes in a literal, too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Protocol
 
 from imagewarehouse.analytics.periods import SLOT_S
 
 
 class Dialect(Protocol):
-    """SQL of one engine. Expressions give BIGINT where they say integer."""
+    """SQL of one engine. Expressions give BIGINT where they say integer. `step`: the least time it tells apart."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def step(self) -> timedelta: ...
 
     def quoted(self, name: str, /) -> str:
         """A column whose name means something there."""
@@ -26,7 +29,7 @@ class Dialect(Protocol):
         """A literal."""
 
     def moment(self, value: datetime, /) -> str:
-        """A literal to compare event_time with, of an aware time."""
+        """A literal of an aware time, down to a step, that event_time may be less than (`<`) or not (`>=`)."""
 
     def single(self, value: float, /) -> str:
         """A literal of single precision, as the column confidence is: 0.9 there is less than 0.9 as a double."""
@@ -44,13 +47,14 @@ class Dialect(Protocol):
         """How many distinct values a column of long texts has that is never null."""
 
 
-def _utc(value: datetime) -> str:
-    return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+def _utc(value: datetime, timespec: str = "microseconds") -> str:
+    return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(sep=" ", timespec=timespec)
 
 
 @dataclass(frozen=True, slots=True)
 class DuckDb:
     name: str = "duckdb"
+    step: timedelta = timedelta(microseconds=1)
 
     def quoted(self, name: str) -> str:
         return f'"{name}"'
@@ -80,9 +84,14 @@ class DuckDb:
 
 @dataclass(frozen=True, slots=True)
 class Trino:
-    """Trino's Kudu connector shows UNIXTIME_MICROS as timestamp(3), in UTC."""
+    """Trino's Kudu connector shows UNIXTIME_MICROS as timestamp(3), in UTC, without the microseconds.
+
+    But Kudu compares with them: what is after the millisecond of an `=` or a `<=` is lost. So all moments are whole
+    milliseconds, and stand behind `>=` and `<` only; two stretches that follow each other still share no row.
+    """
 
     name: str = "trino"
+    step: timedelta = timedelta(milliseconds=1)
 
     def quoted(self, name: str) -> str:
         return f'"{name}"'
@@ -91,7 +100,7 @@ class Trino:
         return _doubled(value)
 
     def moment(self, value: datetime) -> str:
-        return f"TIMESTAMP '{_utc(value)}'"
+        return f"TIMESTAMP '{_utc(value, 'milliseconds')}'"
 
     def single(self, value: float) -> str:
         return f"CAST({value!r} AS REAL)"
@@ -114,6 +123,7 @@ class Impala:
     """Impala shows UNIXTIME_MICROS as TIMESTAMP in UTC, and so does Spark in a session whose zone is UTC."""
 
     name: str = "impala"
+    step: timedelta = timedelta(microseconds=1)
 
     def quoted(self, name: str) -> str:
         return f"`{name}`"

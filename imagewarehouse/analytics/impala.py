@@ -23,6 +23,11 @@ _NAME = re.compile(r"[A-Za-z]\w{0,127}", re.ASCII)
 _CONNECTIONS = 8
 _FETCHED_AT_ONCE = 10_000
 _POLL_S = (0.01, 0.2)  # between two looks whether the answer is there: at first, and later on
+_SPARK = (
+    "spark.sql.session.timeZone=UTC",
+    "spark.sql.variable.substitute=false",  # or ${...} in a literal is taken for a variable of the server
+    "spark.sql.datetime.java8API.enabled=false",  # Kudu's connector refuses the newer API's times
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,9 +198,8 @@ class _Session:
         )
         cursor.set_arraysize(_FETCHED_AT_ONCE)
         if settings.dialect == "spark":
-            cursor.execute("SET spark.sql.session.timeZone=UTC")
-            # Or what is written ${...} in a literal is taken for a variable of the server.
-            cursor.execute("SET spark.sql.variable.substitute=false")
+            for setting in _SPARK:
+                cursor.execute(f"SET {setting}")
         return cursor
 
 
