@@ -37,7 +37,8 @@ _LONGEST = 300  # characters of a value
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
     """One file. `columns`: meaning by name, empty where the name says it. `reads`: columns of the table that it looks at,
-    beside those of filters. `pages`: it gives whole rows, the newest first, page by page."""
+    beside those of filters. `pages`: it gives whole rows, the newest first, page by page. `whole`: it
+    gives a row, not figures."""
 
     name: str
     question: str
@@ -45,6 +46,7 @@ class NamedQuery:
     sql: str
     reads: frozenset[str]
     pages: bool
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,13 @@ def _read(name: str, text: str) -> NamedQuery:
     described = [entry.partition(":") for entry in header["columns"].split(";")]
     sql = _HEADER.sub("", text).strip()
     words = set(re.findall(r"\w+", sql))
-    placed = {"slot": "event_time", "where": "event_time", "confidence_bin": "confidence", "page": "request_id"}
+    placed = {
+        "slot": "event_time",
+        "where": "event_time",
+        "confidence_bin": "confidence",
+        "page": "request_id",
+        "pictures": "image_id",
+    }
     reads = (words & _NAMES) | {placed[place] for place in _PLACE.findall(sql) if place in placed}
     return NamedQuery(
         name,
@@ -111,6 +119,7 @@ def _read(name: str, text: str) -> NamedQuery:
         sql,
         frozenset(reads),
         "{page}" in sql,
+        "{page}" in sql or "{request_id}" in sql,
     )
 
 
@@ -124,6 +133,7 @@ def statement(
     threshold: float = 0.6,
     limit: int = 50,
     after: Cursor | None = None,
+    request_id: str = "",
 ) -> str:
     """The SQL for an engine. `threshold`: of confidence, 0-1. `after`: for the next page of the latest requests."""
     places = {
@@ -136,6 +146,8 @@ def statement(
         "threshold": dialect.single(threshold),
         "limit": str(int(limit)),
         "page": "1 = 1" if after is None else _behind(dialect, after),
+        "request_id": dialect.text(request_id),
+        "pictures": dialect.distinct("image_id"),
     }
     return _PLACE.sub(lambda match: places[match[1]], query.sql)
 

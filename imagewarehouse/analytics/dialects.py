@@ -43,6 +43,9 @@ class Dialect(Protocol):
     def log(self, expression: str, /) -> str:
         """The natural logarithm, a double."""
 
+    def distinct(self, column: str, /) -> str:
+        """How many distinct values a column of long texts has that is never null."""
+
 
 def _utc(value: datetime, timespec: str = "microseconds") -> str:
     return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(sep=" ", timespec=timespec)
@@ -73,6 +76,10 @@ class DuckDb:
 
     def log(self, expression: str) -> str:
         return f"ln({expression})"
+
+    def distinct(self, column: str) -> str:
+        # Of 64 bits each: of five million texts two are alike in one of a million such counts, and a twelfth of the time.
+        return f"count(DISTINCT hash({column}))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,9 @@ class Trino:
     def log(self, expression: str) -> str:
         return f"ln({expression})"
 
+    def distinct(self, column: str) -> str:
+        return f"count(DISTINCT {column})"
+
 
 @dataclass(frozen=True, slots=True)
 class Impala:
@@ -135,6 +145,9 @@ class Impala:
 
     def log(self, expression: str) -> str:
         return f"ln({expression})"
+
+    def distinct(self, column: str) -> str:
+        return f"count(DISTINCT {column})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class KuduEngine:
         self._writer = writer
         self._of_kudu = table
         self._clock = clock
-        self._figures = frozenset[str]().union(*(query.reads for query in catalog().values() if not query.pages))
+        self._figures = frozenset[str]().union(*(query.reads for query in catalog().values() if not query.whole))
         self._held: OrderedDict[int, _Held] = OrderedDict()  # by the day's number since 1970, the last used at the end
         self._loading = threading.Lock()
         # One for all questions: making it takes longer than most of them, and they share its memory.
