@@ -52,6 +52,12 @@ test-services: $(VENV)/.dev $(CLIENT) ## The tests on HDFS, HBase and Azurite (f
 	@! command -v npm > /dev/null || npm install --silent --no-fund --no-audit --prefix build/services/azurite azurite@3.37.0
 	$(BIN)/python -m pytest -m services $(ARGS)
 
+test-sql: $(VENV)/.dev $(CLIENT) $(SERVER) ## Analytics on Trino and Spark over Kudu (fetches 1.3 GB, needs Java 17 and 23; some minutes)
+	@$(BIN)/python -m tools.artifacts sql
+	@test -d build/services/spark/pyspark || $(UV) $(LOCKED) --no-deps --target build/services/spark \
+	    $$(sed -n 's/^\(pyspark==[^ ]*\).*/\1/p' requirements.lock)
+	$(BIN)/python -m pytest -m sql $(ARGS)
+
 bench-stores: $(VENV)/.dev ## Measure pictures into an S3 store against bare puts (about a minute)
 	$(BIN)/python -m benchmarks.stores $(ARGS)
 
@@ -92,6 +98,9 @@ bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about fi
 
 bench-kudu: $(VENV)/.dev $(VENV)/.kudu-client $(VENV)/.kudu-server ## Measure rows into Kudu against its own load generator
 	$(BIN)/python -m benchmarks.kudu $(ARGS)
+
+bench-analytics-kudu: $(VENV)/.dev $(VENV)/.kudu-client $(VENV)/.kudu-server ## Measure the dashboard's panels over a million rows in Kudu
+	$(BIN)/python -m benchmarks.analytics_kudu $(ARGS)
 
 bench-rows: $(VENV)/.dev ## Measure the embedded rows with a million rows in them against none (about a minute)
 	$(BIN)/python -m benchmarks.rows $(ARGS)
@@ -168,7 +177,7 @@ $(VENV)/.training: $(VENV)/.run
 
 $(VENV)/.dev: $(VENV)/.training
 	@echo "installing test tools (once)..."
-	@$(UV) $(LOCKED) -r pyproject.toml --extra dev --extra training --extra hdfs --extra hbase
+	@$(UV) $(LOCKED) -r pyproject.toml --extra dev --extra training --extra hdfs --extra hbase --extra impala --extra trino
 	@touch $@
 
 # The folder too: its time changes when a source is removed.

@@ -6,7 +6,7 @@ from shutil import copytree, ignore_patterns
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-_INSIDE = ("processors", "flows", "model", "nifi-conf/solr")
+_INSIDE = ("processors", "flows", "model", "nifi-conf/solr", "analytics/queries")
 _LEFT_OUT = ("__pycache__", "model.h5", "model.tflite")  # other formats of the model, for other programs
 
 

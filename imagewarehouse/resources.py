@@ -15,6 +15,7 @@ ROOT = _INSIDE if _INSIDE.is_dir() else REPOSITORY
 PROCESSORS = ROOT / "processors"
 FLOW = ROOT / "flows" / "image-warehouse.json"
 TLS_FLOW = ROOT / "flows" / "image-warehouse-tls.json"
+QUERIES = ROOT / "analytics" / "queries"
 MODEL = ROOT / "model" / "cifar10"
 CONFIGSET = ROOT / "nifi-conf" / "solr" / "conf"
 """Of the Solr collection that searches go to."""

@@ -162,6 +162,16 @@ def test_scan_takes_chosen_columns_and_a_limit(writer: KuduWriter, make: Make) -
     assert writer.scan(schema.name, limit=0).num_rows == 0
 
 
+def test_scan_of_more_rows_than_cross_from_java_at_once(writer: KuduWriter, make: Make) -> None:
+    schema = make(TEXT, NUMBER)
+    texts = [None if number % 3 else f"é{number}" for number in range(70_000)]
+    numbers = [None if number < 65_000 else number for number in range(70_000)]  # no NULL in the last part
+    assert writer.write(schema.name, [batch(schema, UPSERT, key=range(70_000), text=texts, number=numbers)]) == []
+    found = writer.scan(schema.name).sort_by("key").to_pydict()
+    assert found == {"key": list(range(70_000)), "text": texts, "number": numbers}
+    assert writer.scan(schema.name, ["key"], limit=66_000).num_rows == 66_000
+
+
 def test_scan_takes_rows_from_a_time_on(writer: KuduWriter, make: Make) -> None:
     schema = make(KuduColumn("at", KuduType.UNIXTIME_MICROS, nullable=True), TEXT)
     writer.write(schema.name, [batch(schema, UPSERT, key=range(len(TIMES)), at=TIMES), batch(schema, UPSERT, key=[99])])

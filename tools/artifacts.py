@@ -1,4 +1,4 @@
-"""`python -m tools.artifacts kudu-client|kudu-server|solr|services|java`: what Kudu and tests need and PyPI does not have.
+"""`python -m tools.artifacts kudu-client|kudu-server|solr|services|sql|java`: what Kudu and tests need and PyPI does not have.
 
 `tools/artifacts.lock` names every file with its sha256; nothing that differs is kept. What is already there is not
 fetched or compiled again.
@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ SOLR_CLASSES = {
 }
 _COMPILER = REPOSITORY / "build" / "compiler"
 _OPTIONS = ("-source", "11", "-target", "11", "-proc:none", "-nowarn")
+_OF_TRINO = ("lib", "plugin/kudu", "secrets-plugin")
 _JAVA = 17  # the compiler needs it; what it compiles runs from Java 11 on
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can say: a jar's bytes do not depend on when it was made
 
@@ -56,7 +58,7 @@ class NotFetchedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One file of Maven Central; `group` to `classifier` are its coordinates."""
+    """One file of Maven Central; `group` to `packaging` are its coordinates."""
 
     set: str
     group: str
@@ -64,10 +66,11 @@ class Artifact:
     version: str
     classifier: str
     sha256: str
+    packaging: str = "jar"
 
     @property
     def filename(self) -> str:
-        return "-".join(part for part in (self.name, self.version, self.classifier) if part) + ".jar"
+        return "-".join(part for part in (self.name, self.version, self.classifier) if part) + f".{self.packaging}"
 
     def __str__(self) -> str:
         return ":".join(part for part in (self.group, self.name, self.version, self.classifier) if part)
@@ -85,13 +88,15 @@ def read_lock(path: Path = LOCK) -> list[Artifact]:
             continue
         match = re.fullmatch(
             r"(?P<set>[\w-]+) +(?P<group>[\w.-]+):(?P<name>[\w.-]+):(?P<version>[\w.-]+)(:(?P<classifier>[\w.-]+))?"
+            r"(@(?P<packaging>[\w.]+))?"
             r" +(?P<sha256>[0-9a-f]{64})",
             line.rstrip(),
         )
         if match is None:
-            expected = "SET GROUP:ARTIFACT:VERSION[:CLASSIFIER] SHA256"
+            expected = "SET GROUP:ARTIFACT:VERSION[:CLASSIFIER][@PACKAGING] SHA256"
             raise ConfigurationError(f"{path.name} line {number}", f"expected {expected}, received {line!r}")
-        artifacts.append(Artifact(**match.groupdict(default="")))
+        parts = match.groupdict(default="")
+        artifacts.append(Artifact(**{**parts, "packaging": parts["packaging"] or "jar"}))
     return artifacts
 
 
@@ -118,7 +123,7 @@ def from_central(artifact: Artifact, folder: Path) -> Path:
     context = MavenContext(resolver=PythonResolver(progress_callback=progress), repo_cache=folder, timeout=30)
     component = context.project(artifact.group, artifact.name).at_version(artifact.version)
     try:
-        return Path(component.artifact(classifier=artifact.classifier).resolve())
+        return Path(component.artifact(artifact.classifier, artifact.packaging).resolve())
     except (OSError, RuntimeError) as err:  # requests' errors are OSErrors; RuntimeError: it answered, but not with 200
         raise NotFetchedError(f"{artifact} could not be fetched; is there a network? ({one_line(err)})") from err
 
@@ -263,7 +268,7 @@ def fetch_server(
         archive = fetch(artifact, folder, resolve)
         click.echo(f"unpacking {archive.name} into {target.name}/")
         with zipfile.ZipFile(archive) as jar:
-            jar.extractall(folder / "content")
+            jar.extractall(folder / "content")  # noqa: S202 - a zip, whose names cannot lead out of the folder
         # One folder named after the version; taken out, so that nothing else has to know the version.
         [content] = [path.parent.parent for path in (folder / "content").glob("*/bin/kudu-master")]
         for path in (content / "bin").iterdir():
@@ -283,6 +288,35 @@ def fetch_service(name: str, main: Path, resolve: Resolve = from_central, folder
         [ecj] = of_set("kudu-compiler")
         compile_jar(find_java(), fetch(ecj, _COMPILER, resolve), [main], jars, jar)
     return [jar, *jars]
+
+
+def fetch_sql(resolve: Resolve = from_central, folder: Path = SERVICES) -> None:
+    """Trino with no more than its plugin for Kudu, and Spark's connector to Kudu; Spark itself is a package of PyPI."""
+    [connector] = of_set("spark")
+    fetch(connector, folder / "spark-kudu", resolve)
+    [server] = of_set("trino")
+    target = folder / "trino"
+    stamp = target / ".sha256"
+    if stamp.is_file() and stamp.read_text() == server.sha256:
+        return
+    [client] = [artifact for artifact in of_set("kudu-client") if artifact.name == "kudu-client"]
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as temporary:
+        archive = fetch(server, Path(temporary), resolve)
+        click.echo(f"unpacking {archive.name} into {target.name}/")
+        content = Path(temporary) / f"{server.name}-{server.version}"
+        with tarfile.open(archive, "r|gz") as tar:
+            for member in tar:
+                if member.name.startswith(tuple(f"{content.name}/{part}/" for part in _OF_TRINO)):
+                    tar.extract(member, temporary, filter="data")
+        # The client that comes with it does not run on the Java that Trino needs.
+        for path in (content / "plugin" / "kudu").glob("*kudu-client*.jar"):
+            path.unlink()
+        shutil.copy(fetch(client, JARS, resolve), content / "plugin" / "kudu")
+        (content / stamp.name).write_text(server.sha256)
+        if target.exists():
+            shutil.rmtree(target)
+        content.replace(target)
 
 
 def _hash_of(files: Sequence[Path], root: Path, lock: Path) -> str:
@@ -308,7 +342,7 @@ def _fetch_solr() -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("what", type=click.Choice(["kudu-client", "kudu-server", "solr", "services", "java"]))
+@click.argument("what", type=click.Choice(["kudu-client", "kudu-server", "solr", "services", "sql", "java"]))
 def main(what: str) -> None:
     """Fetch what Kudu needs from Maven Central, checked against tools/artifacts.lock.
 
@@ -317,6 +351,7 @@ def main(what: str) -> None:
     kudu-server  Kudu's servers (Linux x86_64), into build/kudu
     solr         Solr for tests, 84 MB, into build/services/solr
     services     HDFS and HBase for tests, 210 MB, into build/services
+    sql          Trino for tests, 965 MB of which 145 are kept, and Spark's connector to Kudu, into build/services
     java         nothing: prints which Java compiles the helper classes
 
     Exit codes: 0 done, 1 something is wrong with this machine or with a file, 2 no network.
@@ -330,6 +365,7 @@ def main(what: str) -> None:
                 "kudu-server": fetch_server,
                 "solr": _fetch_solr,
                 "services": _fetch_services,
+                "sql": fetch_sql,
             }
             fetching[what]()
             click.echo(f"{what} is ready")

@@ -28,10 +28,11 @@ ROOMS: Mapping[str, frozenset[str]] = {
     "steps": frozenset({"images", "intake", "models", "objects", "rows", "search"}),
     "nifi": frozenset({"images", "intake", "kudu", "objects", "rows", "search", "solr", "steps"}),
     "flows": frozenset({"nifi"}),
-    "standalone": frozenset({"flows", "images", "nifi", "objects", "rows", "search", "solr", "steps"}),
+    "standalone": frozenset({"analytics", "flows", "images", "nifi", "objects", "rows", "search", "solr", "steps"}),
     "deployment": frozenset({"flows", "nifi"}),
     "sending": frozenset({"images"}),
     "training": frozenset({"images", "models"}),
+    "analytics": frozenset({"kudu", "rows"}),
     "getting": frozenset({"images", "objects", "rows"}),
     "keeping": frozenset({"images", "objects", "rows"}),
     "cli": frozenset(
@@ -48,6 +49,7 @@ ROOMS: Mapping[str, frozenset[str]] = {
             "deployment",
             "sending",
             "training",
+            "analytics",
             "getting",
             "keeping",
         }

@@ -18,6 +18,7 @@ from imagewarehouse.errors import WarehouseError
 _COMMANDS = {
     "run": "imagewarehouse.cli.run:run",
     "send": "imagewarehouse.cli.send:send",
+    "dashboard": "imagewarehouse.cli.dashboard:dashboard",
     "rows": "imagewarehouse.cli.rows:rows",
     "search": "imagewarehouse.cli.search:search",
     "duplicates": "imagewarehouse.cli.duplicates:duplicates",

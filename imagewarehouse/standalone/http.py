@@ -1,9 +1,9 @@
 """The listeners: ListenHTTP and HandleHttpRequest.
 
-They leave the same attributes as NiFi's do. Beyond those they serve /health, /metrics, stored pictures (`pictures.py`) and
-searches (`searching.py`), give every request that brings no Idempotency-Key one (so that a journal replay writes the same row
-again), and let a form into the flow as it came, where FilterImageRequest takes it apart, or rejects and records it; NiFi's
-make a FlowFile of each part, and answer 400 without a trace to what they cannot read.
+They leave the same attributes as NiFi's do. Beyond those they serve /health, /metrics and whoever reads (`reading.py`:
+pictures, searches, figures and their page), give every request that brings no Idempotency-Key one (so that a journal replay
+writes the same row again), and let a form into the flow as it came, where FilterImageRequest takes it apart, or rejects and
+records it; NiFi's make a FlowFile of each part, and answer 400 without a trace to what they cannot read.
 """
 
 from __future__ import annotations

@@ -21,7 +21,10 @@ from typing import Any, TextIO
 
 from imagewarehouse import resources
 from imagewarehouse.access import AccessKeys
-from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.analytics.embedded import EmbeddedEngine
+from imagewarehouse.analytics.service import QueryService
+from imagewarehouse.analytics.training import images_of_training
+from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.flows.definition import Component, Flow, environment_name, read_flow
 from imagewarehouse.flows.settings import check_listeners
 from imagewarehouse.ids import event_time
@@ -35,12 +38,14 @@ from imagewarehouse.nifi.store_options import open_objects
 from imagewarehouse.objects.reading import StoredImages
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.standalone import components, pictures, searching
+from imagewarehouse.standalone.analytics import API, PAGE, Analytics
 from imagewarehouse.standalone.control import ControlSocket, control_socket, locations, metrics_of, row_store
 from imagewarehouse.standalone.engine import BatchWork, Engine, Work
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.http import Bodies, HandleHttp, Listener, ListenHttp
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
+from imagewarehouse.standalone.openapi import document, documents
 from imagewarehouse.standalone.pictures import Pictures
 from imagewarehouse.standalone.process import cores
 from imagewarehouse.standalone.python_host import PythonProcessor
@@ -214,7 +219,12 @@ class Runner:
 
     def describe(self) -> list[tuple[str, str]]:
         """What an operator wants to read at the start: (what, where)."""
-        rows = [(f"POST {self._url(listener)}", listener.component.name) for listener in self.listeners]
+        rows = []
+        if self.listeners and self._of_type("PutKuduRecord") is not None:
+            # The port of /classify: the page classifies what is dropped on it, and talks to its own origin only.
+            waiting = next((item for item in self.listeners if isinstance(item, HandleHttp)), self.listeners[0])
+            rows.append((f"     {self._url(waiting, PAGE)}", f"dashboard; {API}: its figures for programs"))
+        rows += [(f"POST {self._url(listener)}", listener.component.name) for listener in self.listeners]
         if self.listeners and self._of_type("StoreImage") is not None:
             rows.append((f"GET  {self._url(self.listeners[0], pictures.PATH)}", "also .../thumbnail, on every port"))
         if self.listeners and self._of_type("PutKuduRecord") is not None:
@@ -263,7 +273,11 @@ class Runner:
         return next((processor for processor in self.python if processor.component.type == kind), None)
 
     def _open_readers(self) -> list[Reader]:
-        return [reader for reader in (self._open_pictures(), self._open_searches()) if reader is not None]
+        return [
+            reader
+            for reader in (self._open_pictures(), self._open_searches(), self._open_analytics())
+            if reader is not None
+        ]
 
     def _open_searches(self) -> Searches | None:
         """What answers searches: with Solr where there is one, else with the embedded rows; None in a flow without rows."""
@@ -293,6 +307,25 @@ class Runner:
             Limits() if check is None else _limits(check.context),
             ThumbnailCache(self.options.data / "thumbnails", self.options.workers),
         )
+
+    def _open_analytics(self) -> Analytics | None:
+        """What serves figures and their page; None where the rows are not written here. Made after the fork."""
+        rows = row_store(self.python)
+        if not isinstance(rows, LocalRows):
+            return None
+        about = document(images=self._of_type("StoreImage") is not None)
+        return Analytics(QueryService(EmbeddedEngine(rows.path), self._training_images), self._keys(), documents(about))
+
+    def _training_images(self) -> Mapping[str, int]:
+        """Images by class that the served model was trained on; none where its manifest does not say."""
+        processor = self._of_type("ClassifyImage")
+        if processor is None:
+            return {}
+        try:
+            manifest = processor.processor.step.get(processor.context).classifier.manifest
+        except WarehouseError:  # it says so itself
+            return {}
+        return images_of_training(manifest.training)
 
     def _precedence(self) -> Precedence:
         """As the flow's step that makes uploads give way."""

@@ -147,7 +147,7 @@ class KuduWriter(Protocol):
         before it, with `equal` those that have these texts in these string columns, with `one_of` those that have one of the
         texts in this string column (some thousand at most). Kudu's servers do the choosing.
 
-        For tests and for operators, not for analysts.
+        All of it is in memory at once: some hundred thousand rows a second come by the Java client, in Arrow's layout.
         """
 
     def count(self, table: str, part: Range | None = None) -> int:

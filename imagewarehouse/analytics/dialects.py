@@ -1,0 +1,161 @@
+"""Where SQL engines differ: literals, and what the named queries do with times and numbers. Everything else is the same SQL.
+
+Filters come from people, so they are literals of the engine, never text put into a statement. DuckDB and Trino double a quote;
+Impala and Spark read backslashes in a literal, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Protocol
+
+from imagewarehouse.analytics.periods import SLOT_S
+
+
+class Dialect(Protocol):
+    """SQL of one engine. Expressions give BIGINT where they say integer. `step`: the least time it tells apart."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def step(self) -> timedelta: ...
+
+    def quoted(self, name: str, /) -> str:
+        """A column whose name means something there."""
+
+    def text(self, value: str, /) -> str:
+        """A literal."""
+
+    def moment(self, value: datetime, /) -> str:
+        """A literal of an aware time, down to a step, that event_time may be less than (`<`) or not (`>=`)."""
+
+    def single(self, value: float, /) -> str:
+        """A literal of single precision, as the column confidence is: 0.9 there is less than 0.9 as a double."""
+
+    def slot(self, column: str, /) -> str:
+        """Integer: which quarter of an hour since 1970."""
+
+    def floor(self, expression: str, /) -> str:
+        """Integer: the greatest one that is not greater."""
+
+    def log(self, expression: str, /) -> str:
+        """The natural logarithm, a double."""
+
+    def distinct(self, column: str, /) -> str:
+        """How many distinct values a column of long texts has that is never null."""
+
+
+def _utc(value: datetime, timespec: str = "microseconds") -> str:
+    return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(sep=" ", timespec=timespec)
+
+
+@dataclass(frozen=True, slots=True)
+class DuckDb:
+    name: str = "duckdb"
+    step: timedelta = timedelta(microseconds=1)
+
+    def quoted(self, name: str) -> str:
+        return f'"{name}"'
+
+    def text(self, value: str) -> str:
+        return _doubled(value)
+
+    def moment(self, value: datetime) -> str:
+        return f"TIMESTAMPTZ '{_utc(value)}+00'"
+
+    def single(self, value: float) -> str:
+        return f"CAST({value!r} AS FLOAT)"
+
+    def slot(self, column: str) -> str:
+        return f"epoch_us({column}) // {SLOT_S * 1_000_000}"
+
+    def floor(self, expression: str) -> str:
+        return f"CAST(floor({expression}) AS BIGINT)"
+
+    def log(self, expression: str) -> str:
+        return f"ln({expression})"
+
+    def distinct(self, column: str) -> str:
+        # Of 64 bits each: of five million texts two are alike in one of a million such counts, and a twelfth of the time.
+        return f"count(DISTINCT hash({column}))"
+
+
+@dataclass(frozen=True, slots=True)
+class Trino:
+    """Trino's Kudu connector shows UNIXTIME_MICROS as timestamp(3), in UTC, without the microseconds.
+
+    But Kudu compares with them: what is after the millisecond of an `=` or a `<=` is lost. So all moments are whole
+    milliseconds, and stand behind `>=` and `<` only; two stretches that follow each other still share no row.
+    """
+
+    name: str = "trino"
+    step: timedelta = timedelta(milliseconds=1)
+
+    def quoted(self, name: str) -> str:
+        return f'"{name}"'
+
+    def text(self, value: str) -> str:
+        return _doubled(value)
+
+    def moment(self, value: datetime) -> str:
+        return f"TIMESTAMP '{_utc(value, 'milliseconds')}'"
+
+    def single(self, value: float) -> str:
+        return f"CAST({value!r} AS REAL)"
+
+    def slot(self, column: str) -> str:
+        return self.floor(f"to_unixtime(with_timezone({column}, 'UTC')) / {SLOT_S}")
+
+    def floor(self, expression: str) -> str:
+        return f"CAST(floor({expression}) AS BIGINT)"
+
+    def log(self, expression: str) -> str:
+        return f"ln({expression})"
+
+    def distinct(self, column: str) -> str:
+        return f"count(DISTINCT {column})"
+
+
+@dataclass(frozen=True, slots=True)
+class Impala:
+    """Impala shows UNIXTIME_MICROS as TIMESTAMP in UTC, and so does Spark in a session whose zone is UTC."""
+
+    name: str = "impala"
+    step: timedelta = timedelta(microseconds=1)
+
+    def quoted(self, name: str) -> str:
+        return f"`{name}`"
+
+    def text(self, value: str) -> str:
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+    def moment(self, value: datetime) -> str:
+        return f"CAST('{_utc(value)}' AS TIMESTAMP)"
+
+    def single(self, value: float) -> str:
+        return f"CAST({value!r} AS FLOAT)"
+
+    def slot(self, column: str) -> str:
+        return self.floor(f"unix_timestamp({column}) / {SLOT_S}")
+
+    def floor(self, expression: str) -> str:
+        return f"CAST(floor({expression}) AS BIGINT)"
+
+    def log(self, expression: str) -> str:
+        return f"ln({expression})"
+
+    def distinct(self, column: str) -> str:
+        return f"count(DISTINCT {column})"
+
+
+@dataclass(frozen=True, slots=True)
+class Spark(Impala):
+    """HiveServer2 as Spark serves it; impyla speaks to both."""
+
+    name: str = "spark"
+
+
+def _doubled(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,306 @@
+"""What a dashboard shows: each panel asks one or two named queries and makes its figures of the rows.
+
+The figures are the same whichever engine has answered; what engines do differently (order, decimals, zones) ends here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from imagewarehouse.analytics.catalog import CONFIDENCE_BINS, Cursor, Filters, catalog, chosen_by, columns_of, statement
+from imagewarehouse.analytics.engines import Asked, Engine, Newest
+from imagewarehouse.analytics.periods import Buckets, Period, Width, buckets, width_for
+from imagewarehouse.analytics.statistics import Bin, change, percentile, stability_index
+from imagewarehouse.metadata import KEY
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`unit`: images, share (0-1), ms, bytes, time (ISO 8601), text or number."""
+
+    name: str
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A table of figures; `facts` are single ones beside it."""
+
+    columns: tuple[Column, ...]
+    rows: Sequence[Row]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked of a panel. `training`: images by class that the model was trained on, for its drift."""
+
+    period: Period
+    tz: ZoneInfo
+    filters: Filters = Filters()
+    threshold: float = 0.6
+    limit: int = 50
+    width: Width | None = None
+    after: Cursor | None = None
+    training: Mapping[str, int] = field(default_factory=dict)
+
+
+def _ask(engine: Engine, name: str, request: Request, period: Period | None = None) -> list[Row]:
+    query, stretch = catalog()[name], period or request.period
+    sql = statement(
+        query, engine.dialect, engine.table, stretch, request.filters,
+        threshold=request.threshold, limit=request.limit, after=request.after,
+    )  # fmt: skip
+    newest = Newest(request.limit, chosen_by(request.filters).union(KEY)) if query.pages else None
+    return [tuple(row) for row in engine.rows(Asked(sql, columns_of(query, request.filters), stretch, newest))]
+
+
+# --- panels --------------------------------------------------------------------------------------------------------
+
+
+def totals(engine: Engine, request: Request) -> Panel:
+    """How many images, pictures, sources and bytes, what became of them, how sure the model was, and how that was before."""
+    now = _totals(_ask(engine, "totals", request))
+    before = _totals(_ask(engine, "totals", request, request.period.earlier()))
+    sure, was_sure = now.pop("confidence"), before.pop("confidence")
+    rows = [(name, now[name], before[name], _rounded(change(now[name], before[name]))) for name in now]
+    rows.append(("confidence", _rounded(sure), _rounded(was_sure), None))
+    return Panel(_columns("measure text, value number, before number, change share"), rows)
+
+
+def _totals(rows: Sequence[Row]) -> dict[str, Any]:
+    *counts, sure, with_confidence = rows[0] if rows else (0,) * 10
+    names = tuple(catalog()["totals"].columns)[: len(counts)]
+    found: dict[str, Any] = {name: int(count or 0) for name, count in zip(names, counts, strict=True)}
+    return {**found, "confidence": float(sure) / int(with_confidence) if with_confidence else None}
+
+
+def classes(engine: Engine, request: Request) -> Panel:
+    """The most frequent objects, their share, and how many there were before."""
+    before = {row[0]: int(row[1]) for row in _ask(engine, "classes", request, request.period.earlier())}
+    found = sorted(_ask(engine, "classes", request), key=lambda row: (-int(row[1]), row[0]))
+    total = sum(int(row[1]) for row in found)
+    rows = [
+        (
+            name,
+            int(images),
+            images / total,
+            before.get(name, 0),
+            _rounded(change(images, before.get(name, 0))),
+            float(confidence),
+        )
+        for name, images, confidence in found[: request.limit]
+    ]
+    return Panel(
+        _columns("predicted_class text, images images, share share, before images, change share, confidence share"),
+        rows,
+        {"classes": len(found), "images": total},
+    )
+
+
+def over_time(engine: Engine, request: Request) -> Panel:
+    """Images by column of the chart: of each class, and of those without one by what became of them."""
+    columns = buckets(request.period, request.width or width_for(request.period), request.tz)
+    counts: Counter[tuple[int, str, str]] = Counter()
+    for slot, status, name, images in _ask(engine, "over_time", request):
+        counts[columns.of_slot(int(slot)), status, name or ""] += int(images)
+    rows = [
+        (_iso(columns.starts[number], request.tz), status, name or None, images)
+        for (number, status, name), images in sorted(counts.items())
+    ]
+    return Panel(_columns("start time, status text, predicted_class text, images images"), rows, {
+        "starts": [_iso(start, request.tz) for start in columns.starts],
+    })  # fmt: skip
+
+
+def sources(engine: Engine, request: Request) -> Panel:
+    """Who sends: addresses and users."""
+    rows = [
+        (ip, user, int(images), int(rejected), int(failed), _rounded(confidence), _iso(last, request.tz))
+        for ip, user, images, rejected, failed, confidence, last in _ask(engine, "sources", request)
+    ]
+    rows.sort(key=lambda row: (-row[2], row[0] or "", row[1] or ""))
+    return Panel(
+        _columns(
+            "source_ip text, source_user text, images images, rejected images, failed images, confidence share, last_seen time"
+        ),
+        rows,
+    )
+
+
+def rejections(engine: Engine, request: Request) -> Panel:
+    """Why requests were rejected, or failed."""
+    rows = [(status, code, int(images), int(ips)) for status, code, images, ips in _ask(engine, "rejections", request)]
+    rows.sort(key=lambda row: (-row[2], row[0], row[1] or ""))
+    return Panel(_columns("status text, error_code text, images images, sources number"), rows)
+
+
+def confidence(engine: Engine, request: Request) -> Panel:
+    """How sure the model was, in twenty steps, and the share of images under the threshold."""
+    found = {int(number): (int(images), int(below)) for number, images, below in _ask(engine, "confidence", request)}
+    images, below = (sum(pair[part] for pair in found.values()) for part in (0, 1))
+    rows = [
+        (number / CONFIDENCE_BINS, (number + 1) / CONFIDENCE_BINS, found.get(number, (0, 0))[0])
+        for number in range(CONFIDENCE_BINS)
+    ]
+    return Panel(
+        _columns("from share, to share, images images"),
+        rows,
+        {
+            "threshold": request.threshold,
+            "images": images,
+            "below": below,
+            "below_share": below / images if images else None,
+        },
+    )
+
+
+def latency(engine: Engine, request: Request) -> Panel:
+    """How long each stage takes: percentiles by nearest rank, within one per cent."""
+    stages: dict[str, list[Bin]] = defaultdict(list)
+    for stage, number, count, least, most in _ask(engine, "latency", request):
+        stages[stage].append(Bin(int(number), int(count), float(least), float(most)))
+    rows = []
+    for stage in ("preprocess", "inference", "total"):
+        bins = sorted(stages[stage])
+        p50, p95, p99 = (_rounded(percentile(bins, share), 3) for share in (0.5, 0.95, 0.99))
+        most = max((found.most for found in bins), default=None)
+        rows.append((stage, sum(found.images for found in bins), p50, p95, p99, _rounded(most, 3)))
+    return Panel(_columns("stage text, images images, p50 ms, p95 ms, p99 ms, most ms"), rows)
+
+
+def drift(engine: Engine, request: Request) -> Panel:
+    """Whether the classes still come as they did in training and in the stretch before, and the confidence as before."""
+    now = {row[0]: int(row[1]) for row in _ask(engine, "classes", request)}
+    before = {row[0]: int(row[1]) for row in _ask(engine, "classes", request, request.period.earlier())}
+    sure, was_sure = (
+        {str(row[0]): int(row[1]) for row in _ask(engine, "confidence", request, period)}
+        for period in (request.period, request.period.earlier())
+    )
+    totals_of = [sum(mix.values()) for mix in (now, before, request.training)]
+    rows = [
+        (name, *(_rounded(mix.get(name, 0) / total) if total else None for mix, total in
+                 zip((now, before, request.training), totals_of, strict=True)))
+        for name in sorted({*now, *before, *request.training})
+    ]  # fmt: skip
+    return Panel(
+        _columns("predicted_class text, share share, before share, training share"),
+        rows,
+        {
+            "index_training": _rounded(stability_index(request.training, now)),
+            "index_before": _rounded(stability_index(before, now)),
+            "index_confidence": _rounded(stability_index(was_sure, sure)),
+        },
+    )
+
+
+def models(engine: Engine, request: Request) -> Panel:
+    """Versions of the model beside each other; the drift of a version's classes is from those of all versions together."""
+    mixes: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    whole: Counter[str] = Counter()
+    for name, version, predicted, images in _ask(engine, "model_classes", request):
+        mixes[name, version][predicted] = int(images)
+        whole[predicted] += int(images)
+    rows = [
+        (
+            name, version, int(images), _rounded(sure), _rounded(below / images), _rounded(ms, 3),
+            _rounded(stability_index(whole, mixes[name, version])), _iso(first, request.tz), _iso(last, request.tz),
+        )
+        for name, version, images, sure, below, ms, first, last in _ask(engine, "models", request)
+    ]  # fmt: skip
+    rows.sort(key=lambda row: (row[0], row[1]))
+    return Panel(
+        _columns(
+            "model_name text, model_version text, images images, confidence share, below share, inference_ms ms, index number,"
+            " first_seen time, last_seen time"
+        ),
+        rows,
+    )
+
+
+def duplicates(engine: Engine, request: Request) -> Panel:
+    """Pictures that came more than once."""
+    rows = [
+        (image_id, int(images), int(ips), _iso(first, request.tz), _iso(last, request.tz), predicted, name)
+        for image_id, images, ips, first, last, predicted, name in _ask(engine, "duplicates", request)
+    ]
+    rows.sort(key=lambda row: (-row[1], row[0]))
+    return Panel(
+        _columns(
+            "image_id text, images images, sources number, first_seen time, last_seen time, predicted_class text,"
+            " file_name text"
+        ),
+        rows,
+    )
+
+
+def latest(engine: Engine, request: Request) -> Panel:
+    """The newest requests, page by page."""
+    names = tuple(catalog()["latest"].columns)
+    found = _ask(engine, "latest", request, _up_to(request.period, request.after))
+    rows = [(_iso(row[0], request.tz), *(_plain(value) for value in row[1:])) for row in found]
+    facts = {}
+    if len(found) == request.limit:
+        facts["after"] = f"{_utc(found[-1][0]).isoformat(timespec='microseconds')} {found[-1][1]}"
+    units = {"event_time": "time", "size_bytes": "bytes", "confidence": "share", "total_ms": "ms", "width": "number",
+             "height": "number"}  # fmt: skip
+    return Panel(tuple(Column(name, units.get(name, "text")) for name in names), rows, facts)
+
+
+def _up_to(period: Period, after: Cursor | None) -> Period:
+    """Without what comes before the page; a millisecond more, since some engines show no less."""
+    if after is None:
+        return period
+    until = min(period.until, after.event_time + timedelta(milliseconds=1))
+    return replace(period, until=max(until, period.since + timedelta(milliseconds=1)))
+
+
+PANELS: Mapping[str, Callable[[Engine, Request], Panel]] = {
+    panel.__name__.replace("_", "-"): panel
+    for panel in (
+        totals,
+        classes,
+        over_time,
+        sources,
+        rejections,
+        confidence,
+        latency,
+        drift,
+        models,
+        duplicates,
+        latest,
+    )
+}
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+
+def _columns(text: str) -> tuple[Column, ...]:
+    return tuple(Column(*pair.split()) for pair in text.split(", "))
+
+
+def _rounded(value: Any, digits: int = 6) -> float | None:
+    """A float that every engine gives: sums of floats differ in their last digits by the order of the rows."""
+    return None if value is None else round(float(value), digits)
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, (str, int)) else _rounded(value)
+
+
+def _utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+
+
+def _iso(value: datetime, tz: ZoneInfo) -> str:
+    return _utc(value).astimezone(tz).isoformat(timespec="milliseconds" if value.microsecond else "seconds")
+
+
+__all__ = ["PANELS", "Buckets", "Column", "Panel", "Request"]
