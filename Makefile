@@ -99,6 +99,9 @@ bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about fi
 bench-kudu: $(VENV)/.dev $(VENV)/.kudu-client $(VENV)/.kudu-server ## Measure rows into Kudu against its own load generator
 	$(BIN)/python -m benchmarks.kudu $(ARGS)
 
+bench-analytics: $(VENV)/.dev ## Measure every panel over ten million rows in DuckDB while pictures come in (2 GB of disk, some minutes)
+	$(BIN)/python -m benchmarks.analytics $(ARGS)
+
 bench-analytics-kudu: $(VENV)/.dev $(VENV)/.kudu-client $(VENV)/.kudu-server ## Measure the dashboard's panels over a million rows in Kudu
 	$(BIN)/python -m benchmarks.analytics_kudu $(ARGS)
 

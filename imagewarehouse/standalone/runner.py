@@ -22,6 +22,7 @@ from typing import Any, TextIO
 from imagewarehouse import resources
 from imagewarehouse.access import AccessKeys
 from imagewarehouse.analytics.embedded import EmbeddedEngine
+from imagewarehouse.analytics.kudu_scan import KuduEngine
 from imagewarehouse.analytics.service import QueryService
 from imagewarehouse.analytics.training import images_of_training
 from imagewarehouse.errors import ConfigurationError, WarehouseError
@@ -37,6 +38,7 @@ from imagewarehouse.nifi.solr_options import solr_settings
 from imagewarehouse.nifi.store_options import open_objects
 from imagewarehouse.objects.reading import StoredImages
 from imagewarehouse.rows.embedded import LocalRows
+from imagewarehouse.rows.kudu import KuduRows
 from imagewarehouse.standalone import components, pictures, searching
 from imagewarehouse.standalone.analytics import API, PAGE, Analytics
 from imagewarehouse.standalone.control import ControlSocket, control_socket, locations, metrics_of, row_store
@@ -311,10 +313,15 @@ class Runner:
     def _open_analytics(self) -> Analytics | None:
         """What serves figures and their page; None where the rows are not written here. Made after the fork."""
         rows = row_store(self.python)
-        if not isinstance(rows, LocalRows):
+        if rows is None:
             return None
+        engine = (
+            KuduEngine(rows.writer, rows.sink.table, shared=True)
+            if isinstance(rows, KuduRows)
+            else EmbeddedEngine(rows.path)
+        )
         about = document(images=self._of_type("StoreImage") is not None)
-        return Analytics(QueryService(EmbeddedEngine(rows.path), self._training_images), self._keys(), documents(about))
+        return Analytics(QueryService(engine, self._training_images), self._keys(), documents(about))
 
     def _training_images(self) -> Mapping[str, int]:
         """Images by class that the served model was trained on; none where its manifest does not say."""
