@@ -22,6 +22,7 @@ from typing import Any
 import orjson
 
 from imagewarehouse.access import Holder
+from imagewarehouse.analytics import exposition
 from imagewarehouse.analytics.catalog import Filters, catalog, columns_of, statement
 from imagewarehouse.analytics.engines import Asked, Engine
 from imagewarehouse.analytics.formats import ARROW_TYPE, CSV_TYPE, JSON_TYPE, as_arrow, as_csv, as_json
@@ -47,6 +48,7 @@ _OF_ITS_PRICE = (
 )
 _OVER_S = 60.0  # rows of a period that is over may still come (a store was away) or go (forgotten)
 _JUST_OVER = timedelta(minutes=10)
+_EXPOSED_S = 10.0  # Prometheus asks every 15 s or less often, perhaps twice for being sure
 _ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _TYPES = {"json": JSON_TYPE, "csv": CSV_TYPE, "arrow": ARROW_TYPE}
 
@@ -126,6 +128,10 @@ class QueryService:
             raise NoSuchRequest("there is no request of this id, or this key may not read it")
         return _shown(kept)
 
+    async def metrics(self) -> Answer:
+        """What the rows of all users say, as Prometheus metrics. Raises Busy, AnalyticsUnavailable."""
+        return _shown(await self._ask(("metrics",), self._exposed))
+
     # --- one query for those who ask the same ---------------------------------------------------------------------
 
     async def _ask(self, key: Any, work: Callable[[], _Kept]) -> _Kept:
@@ -196,6 +202,11 @@ class QueryService:
         values["event_time"] = moment  # as exactly as it was written
         body = orjson.dumps(_record_values(values))
         return self._keep("json", body, _tag(body), as_of, started, None)
+
+    def _exposed(self) -> _Kept:
+        started, as_of = time.monotonic(), self._now()
+        body = exposition.text(self._engine, as_of, self._training())
+        return _Kept(exposition.CONTENT_TYPE, body, _tag(body), as_of, started, _EXPOSED_S)
 
     def _keep(
         self, form: str, body: bytes, tag: str, as_of: datetime, started: float, question: Question | None
