@@ -28,7 +28,7 @@ STORES :=
 HEIC := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-packs bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
+.PHONY: help run test test-nifi test-services check training lint format types lock build dashboards kudu nar bench bench-stores bench-packs bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,7 @@ lint: $(VENV)/.dev ## Format, lint, generated files, import rules
 	$(BIN)/ruff check .
 	$(BIN)/python -m imagewarehouse.flows.build --check
 	$(BIN)/python -m tools.reference --check
+	$(BIN)/python -m tools.grafana --check
 	$(BIN)/python -m tools.imports
 
 types: $(VENV)/.dev $(CLIENT) $(SERVER) ## Types of all but tests and benchmarks, strictly
@@ -78,6 +79,9 @@ format: $(VENV)/.dev ## Write the code as the formatter wants it
 build: $(VENV)/.run ## Build the flow definition and the tables of the docs from the code
 	$(BIN)/python -m imagewarehouse.flows.build
 	$(BIN)/python -m tools.reference
+
+dashboards: $(VENV)/.dev ## Write the dashboards and alerts for Grafana, the bundle for Superset
+	$(BIN)/python -m tools.grafana
 
 kudu: $(CLIENT) ## Fetch the Kudu client
 	@$(BIN)/python -m tools.artifacts kudu-client

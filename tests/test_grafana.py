@@ -17,6 +17,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+
+pytest.importorskip("grafana_foundation_sdk", reason="Grafana's SDK needs Python 3.11")
+
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.alerting import Rule
@@ -213,7 +216,8 @@ def test_each_query_of_a_panel_is_answered_with_its_columns(service: Service, ta
     if "${class" in target["url"]:
         chosen = {"class": ["cat", "dog"], "source": ["203.0.113.10", "203.0.113.11"], "model": ["4"]}
         narrow = ask(service, filled(target["url"], *week, chosen))
-        for row in narrow if isinstance(narrow, list) else ():
+        # Drift also shows the classes of the training, which no filter chooses.
+        for row in narrow if isinstance(narrow, list) and "/drift?" not in target["url"] else ():
             assert row.get("predicted_class", "cat") in ("cat", "dog")
     empty = ask(service, filled(target["url"], END + timedelta(days=1), END + timedelta(days=2)))
     assert isinstance(empty, (list, dict))

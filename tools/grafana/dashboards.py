@@ -400,7 +400,18 @@ def _table(title: str, name: str, parameters: str = "") -> table.Panel:
 
 
 def _lines(title: str, unit: str, *expressions: tuple[str, str]) -> timeseries.Panel:
-    panel = timeseries.Panel().title(title).datasource(PROMETHEUS).unit(unit).min(0).legend(_legend()).span(8).height(8)
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .datasource(PROMETHEUS)
+        .unit(unit)
+        .min(0)
+        .draw_style(kinds.GraphDrawStyle.LINE)
+        .fill_opacity(8)
+        .legend(_legend())
+        .span(8)
+        .height(8)
+    )
     for number, (expression, legend) in enumerate(expressions):
         query = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id("ABCDEF"[number])
         panel.with_target(query.datasource(PROMETHEUS))
