@@ -28,7 +28,7 @@ STORES :=
 HEIC := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi test-services check training lint format types lock build dashboards kudu nar bench bench-stores bench-packs bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
+.PHONY: help run test test-nifi test-services test-superset check training lint format types lock build dashboards kudu nar bench bench-stores bench-packs bench-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,18 @@ test-services: $(VENV)/.dev $(CLIENT) ## The tests on HDFS, HBase and Azurite (f
 	@! command -v npm > /dev/null || npm install --silent --no-fund --no-audit --prefix build/services/azurite azurite@3.37.0
 	$(BIN)/python -m pytest -m services $(ARGS)
 
+# Its own environment: it wants SQLAlchemy 1.4. 6.1.0 leaves out rich and cachetools, and does not work with flask-caching 2.5.
+SUPERSET := build/services/superset
+$(SUPERSET)/.installed:
+	@echo "installing Superset (once, 802 MB, some minutes)..."
+	@$(BIN)/python -m venv $(SUPERSET)
+	@$(SUPERSET)/bin/pip install --quiet "apache-superset==6.1.0" rich cachetools "flask-caching==2.3.1" \
+	    "trino[sqlalchemy]" impyla pyhive duckdb-engine gunicorn
+	@touch $@
+
+test-superset: $(VENV)/.dev $(SUPERSET)/.installed ## Import the dashboards into a Superset, draw every chart (fetches 802 MB)
+	$(BIN)/python -m pytest -m services tests/test_superset.py $(ARGS)
+
 bench-stores: $(VENV)/.dev ## Measure pictures into an S3 store against bare puts (about a minute)
 	$(BIN)/python -m benchmarks.stores $(ARGS)
 
@@ -67,6 +79,7 @@ lint: $(VENV)/.dev ## Format, lint, generated files, import rules
 	$(BIN)/python -m imagewarehouse.flows.build --check
 	$(BIN)/python -m tools.reference --check
 	$(BIN)/python -m tools.grafana --check
+	$(BIN)/python -m tools.superset --check
 	$(BIN)/python -m tools.imports
 
 types: $(VENV)/.dev $(CLIENT) $(SERVER) ## Types of all but tests and benchmarks, strictly
@@ -82,6 +95,7 @@ build: $(VENV)/.run ## Build the flow definition and the tables of the docs from
 
 dashboards: $(VENV)/.dev ## Write the dashboards and alerts for Grafana, the bundle for Superset
 	$(BIN)/python -m tools.grafana
+	$(BIN)/python -m tools.superset
 
 kudu: $(CLIENT) ## Fetch the Kudu client
 	@$(BIN)/python -m tools.artifacts kudu-client

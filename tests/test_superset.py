@@ -1,4 +1,4 @@
-"""The bundles for Superset: up to date, whole in themselves, and really imported into a Superset 6.1 that draws each chart's data.
+"""The bundles for Superset: up to date, whole in themselves, and really imported into a Superset 6.1 that draws each chart.
 
 The second part takes minutes and 802 MB of Superset: make test-superset.
 """
