@@ -277,8 +277,13 @@ def test_beside_a_running_service(tmp_path: Path) -> None:
             == 200
         )
         command = ["demo-data", "--data", str(service.data), "--until", UNTIL]
-        assert call([*command, "--rows", "2000", "--yes"]) == 0
+        assert call([*command, "--rows", "2000", "--pictures", "3", "--yes"]) == 0
         assert len(rows_of(service.data)) == 2001
+        shown = {row["image_id"] for row in rows_of(service.data) if row["storage_uri"] and row["node"] == "demo"}
+        assert len(shown) == 3
+        for image_id in shown:
+            answer = post(f"{service.images_url}/{image_id}/thumbnail?size=64", b"", method="GET")
+            assert (answer.status, answer.headers["Content-Type"]) == (200, "image/jpeg")
         assert call([*command, "--remove"]) == 0
         assert len(rows_of(service.data)) == 1
 

@@ -79,7 +79,7 @@ def demo_data(
 
     began = time.monotonic()
     meant, how = RowsMeant(**rows), settings_of(settings)
-    if not remove:
+    if not remove and (pictures or not (meant.masters or meant.database)):
         meant.data.mkdir(parents=True, exist_ok=True)
     with meant.open(create=not remove) as (table, places):
         removal = _Removal(meant, table, places, store, how)
