@@ -168,12 +168,14 @@ def test_served_to_whoever_may_read(tmp_path: Path) -> None:
     keys = "camera:0123456789abcdef prometheus/read:fedcba9876543210"
     with Service(tmp_path / "data", {"access.keys": keys}) as service:
         url = service.classify_url.replace("/classify", "/api/metrics")
-        answers = {
-            key: post(url, b"", {"X-Access-Key": key} if key else {}, method="GET")
-            for key in ("", "0123456789abcdef", "fedcba9876543210")
-        }
-        assert [answer.status for answer in answers.values()] == [401, 403, 200]
-        answer = answers["fedcba9876543210"]
+        statuses = [
+            post(url, b"", {"X-Access-Key": key} if key else {}, method="GET").status for key in ("", keys[7:23])
+        ]
+        assert statuses == [401, 403]
+        answer = post(url, b"", {"X-Access-Key": "fedcba9876543210"}, method="GET")
+        if answer.status == 503:  # a busy machine: it has taken longer than a query may
+            answer = post(url, b"", {"X-Access-Key": "fedcba9876543210"}, method="GET")
+        assert answer.status == 200, service.output()[-2000:]
         assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         assert samples(answer.body)["recent_images", "classified"] == 0
 
