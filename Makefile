@@ -52,11 +52,25 @@ test-services: $(VENV)/.dev $(CLIENT) ## The tests on HDFS, HBase and Azurite (f
 	@! command -v npm > /dev/null || npm install --silent --no-fund --no-audit --prefix build/services/azurite azurite@3.37.0
 	$(BIN)/python -m pytest -m services $(ARGS)
 
+<<<<<<< HEAD
 test-sql: $(VENV)/.dev $(CLIENT) $(SERVER) ## Analytics on Trino and Spark over Kudu (fetches 1.3 GB, needs Java 17 and 23; some minutes)
 	@$(BIN)/python -m tools.artifacts sql
 	@test -d build/services/spark/pyspark || $(UV) $(LOCKED) --no-deps --target build/services/spark \
 	    $$(sed -n 's/^\(pyspark==[^ ]*\).*/\1/p' requirements.lock)
 	$(BIN)/python -m pytest -m sql $(ARGS)
+=======
+# Its own environment: it wants SQLAlchemy 1.4. 6.1.0 leaves out rich and cachetools, and does not work with flask-caching 2.5.
+SUPERSET := build/services/superset
+$(SUPERSET)/.installed:
+	@echo "installing Superset (once, 802 MB, some minutes)..."
+	@$(BIN)/python -m venv $(SUPERSET)
+	@$(SUPERSET)/bin/pip install --quiet "apache-superset==6.1.0" rich cachetools "flask-caching==2.3.1" \
+	    "trino[sqlalchemy]" impyla pyhive duckdb-engine gunicorn
+	@touch $@
+
+test-superset: $(VENV)/.dev $(SUPERSET)/.installed ## Import the dashboards into a Superset, draw every chart (fetches 802 MB)
+	$(BIN)/python -m pytest -m services tests/test_superset.py $(ARGS)
+>>>>>>> a-demo
 
 bench-stores: $(VENV)/.dev ## Measure pictures into an S3 store against bare puts (about a minute)
 	$(BIN)/python -m benchmarks.stores $(ARGS)
@@ -74,6 +88,8 @@ lint: $(VENV)/.dev ## Format, lint, generated files, import rules
 	$(BIN)/ruff check .
 	$(BIN)/python -m imagewarehouse.flows.build --check
 	$(BIN)/python -m tools.reference --check
+	$(BIN)/python -m tools.grafana --check
+	$(BIN)/python -m tools.superset --check
 	$(BIN)/python -m tools.imports
 
 types: $(VENV)/.dev $(CLIENT) $(SERVER) ## Types of all but tests and benchmarks, strictly
@@ -86,6 +102,10 @@ format: $(VENV)/.dev ## Write the code as the formatter wants it
 build: $(VENV)/.run ## Build the flow definition and the tables of the docs from the code
 	$(BIN)/python -m imagewarehouse.flows.build
 	$(BIN)/python -m tools.reference
+
+dashboards: $(VENV)/.dev ## Write the dashboards and alerts for Grafana, the bundle for Superset
+	$(BIN)/python -m tools.grafana
+	$(BIN)/python -m tools.superset
 
 kudu: $(CLIENT) ## Fetch the Kudu client
 	@$(BIN)/python -m tools.artifacts kudu-client

@@ -169,6 +169,10 @@ PARAMETERS: Mapping[str, Parameter] = {
 }  # fmt: skip
 """A parameter that does not matter to a panel is checked and passed over, so that one set of them serves a whole page."""
 
+# What Grafana makes of ${class:queryparam}, a variable with no, one or several values: var-class=cat&var-class=dog.
+_OF_GRAFANA, _ALL = "var-", "$__all"
+_GRAFANAS = {f"{_OF_GRAFANA}{name}": name for name, parameter in PARAMETERS.items() if parameter.repeated}
+
 _OF_FILTERS = frozenset(field.name for field in fields(Filters))
 
 
@@ -217,6 +221,9 @@ def _values(query: str) -> dict[str, Any]:
         raise BadParameter(f"query: expected name=value&name=value, at most {_MOST_PAIRS} of them") from None
     found: dict[str, Any] = {}
     for name, text in pairs:
+        if name in _GRAFANAS and text == _ALL:
+            continue
+        name = _GRAFANAS.get(name, name)
         parameter = PARAMETERS.get(name)
         if parameter is None:
             raise BadParameter(f"{_shown(name)}: no such parameter; there are {', '.join(PARAMETERS)}")

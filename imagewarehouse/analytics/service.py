@@ -24,6 +24,7 @@ import numpy as np
 import orjson
 
 from imagewarehouse.access import Holder
+from imagewarehouse.analytics import exposition
 from imagewarehouse.analytics.catalog import Filters, catalog, columns_of, statement
 from imagewarehouse.analytics.engines import Asked, Engine
 from imagewarehouse.analytics.formats import ARROW_TYPE, CSV_TYPE, JSON_TYPE, as_arrow, as_csv, as_json
@@ -49,6 +50,7 @@ _DEAR_S = 0.2  # a query that takes longer is renewed while those who ask have t
 _STALE_S = 30.0  # beyond its time, at most
 _OVER_S = 60.0  # rows of a period that is over may still come (a store was away) or go (forgotten)
 _JUST_OVER = timedelta(minutes=10)
+_EXPOSED_S = 10.0  # Prometheus asks every 15 s or less often, perhaps twice for being sure
 _ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _SINGLE = tuple(column.name for column in COLUMNS if column.type == "float")
 _TYPES = {"json": JSON_TYPE, "csv": CSV_TYPE, "arrow": ARROW_TYPE}
@@ -149,6 +151,10 @@ class QueryService:
             raise NoSuchRequest("there is no request of this id, or this key may not read it")
         return _shown(kept)
 
+    async def metrics(self) -> Answer:
+        """What the rows of all users say, as Prometheus metrics. Raises Busy, AnalyticsUnavailable."""
+        return _shown(await self._ask(lambda: (("metrics",), functools.partial(self._exposed, time.monotonic()))))
+
     # --- one query for those who ask the same ---------------------------------------------------------------------
 
     async def _ask(self, job: Job) -> _Kept:
@@ -248,6 +254,14 @@ class QueryService:
         values["event_time"] = moment  # as exactly as it was written
         body = orjson.dumps(_record_values(values))
         return _kept("json", body, _tag(body), as_of, asked, started, over=False)
+
+    def _exposed(self, asked: float) -> _Kept:
+        started, as_of = time.monotonic(), self._now()
+        body = exposition.text(self._engine, as_of, self._training())
+        ended = time.monotonic()
+        return _Kept(
+            exposition.CONTENT_TYPE, body, _tag(body), as_of, asked, ended - asked + _EXPOSED_S, ended - started
+        )
 
 
 _DRIFT = "Do the classes come as they did in training and as before, and is the model as sure as before?"

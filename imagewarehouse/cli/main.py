@@ -29,6 +29,7 @@ _COMMANDS = {
     "backup": "imagewarehouse.cli.backup:backup",
     "restore": "imagewarehouse.cli.backup:restore",
     "index": "imagewarehouse.cli.index:index",
+    "demo-data": "imagewarehouse.cli.demo_data:demo_data",
     "flow": "imagewarehouse.cli.flow:flow",
     "model": "imagewarehouse.cli.model:model",
     "train": "imagewarehouse.cli.train:train",

@@ -22,6 +22,7 @@ from imagewarehouse.errors import (
     Busy,
     ImageRejected,
     MethodNotAllowed,
+    NotAllowed,
     NotFound,
     WarehouseError,
 )
@@ -29,7 +30,7 @@ from imagewarehouse.standalone.server import Request, Response
 
 log = logging.getLogger("imagewarehouse.standalone")
 
-API, PAGE = "/api", "/"
+API, PAGE, METRICS = "/api", "/", "/api/metrics"
 
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _QUERY, _REQUEST = "/api/queries/", "/api/request/"
@@ -75,6 +76,11 @@ class Analytics:
             if path == "/api/queries":
                 no_parameters(request.query)
                 return Response(200, list_of_queries(), {**_OF_FIGURES, "Content-Type": "application/json"})
+            if path == METRICS:
+                no_parameters(request.query)
+                if holder.reads_only is not None:
+                    raise NotAllowed("metrics are about the rows of everybody: this takes a key that may read")
+                return _figures(request, await self._service.metrics())
             if path.startswith(_QUERY):
                 return _figures(request, await self._service.panel(path[len(_QUERY) :], request.query, holder))
             if path.startswith(_REQUEST):

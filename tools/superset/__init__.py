@@ -1,0 +1,1 @@
+"""`python -m tools.superset`: dashboards for Apache Superset, as its own exports are written, for DuckDB, Impala and Trino."""
