@@ -146,6 +146,12 @@ class NoSuchImage(ImageRejected):
     code, title, http_status = "image.not_found", "No such image", 404
 
 
+class NoSuchRequest(ImageRejected):
+    """No row of this request, or none that this key may read."""
+
+    code, title, http_status = "request.unknown", "No such request", 404
+
+
 class RangeNotSatisfiable(ImageRejected):
     code, title, http_status = "request.range_not_satisfiable", "Nothing of the image lies in this range", 416
 

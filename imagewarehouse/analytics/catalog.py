@@ -121,6 +121,7 @@ def statement(
     threshold: float = 0.6,
     limit: int = 50,
     after: Cursor | None = None,
+    request_id: str = "",
 ) -> str:
     """The SQL for an engine. `threshold`: of confidence, 0-1. `after`: for the next page of the latest requests."""
     places = {
@@ -132,6 +133,7 @@ def statement(
         "threshold": dialect.single(threshold),
         "limit": str(int(limit)),
         "page": "1 = 1" if after is None else _behind(dialect, after),
+        "request_id": dialect.text(request_id),
     }
     return _PLACE.sub(lambda match: places[match[1]], query.sql)
 

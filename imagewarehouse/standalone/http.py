@@ -1,9 +1,9 @@
 """The listeners: ListenHTTP and HandleHttpRequest.
 
-They leave the same attributes as NiFi's do. Beyond those they serve /health, /metrics and stored pictures (`pictures.py`),
-give every request that brings no Idempotency-Key one (so that a journal replay writes the same row again), and let a form into
-the flow as it came, where FilterImageRequest takes it apart, or rejects and records it; NiFi's make a FlowFile of each part,
-and answer 400 without a trace to what they cannot read.
+They leave the same attributes as NiFi's do. Beyond those they serve /health, /metrics, stored pictures (`pictures.py`), figures
+and the page that shows them (`analytics.py`), give every request that brings no Idempotency-Key one (so that a journal replay
+writes the same row again), and let a form into the flow as it came, where FilterImageRequest takes it apart, or rejects and
+records it; NiFi's make a FlowFile of each part, and answer 400 without a trace to what they cannot read.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from imagewarehouse.flows.definition import Component
 from imagewarehouse.forms import FORM_TYPE, media_type, parse_form
 from imagewarehouse.ids import new_request_id, request_id_from_key, utc_now
 from imagewarehouse.nifi.listeners import GIVEN_ID, RECEIVED, UNKEPT_SIZE
+from imagewarehouse.standalone.analytics import API, Analytics
 from imagewarehouse.standalone.components import ContextMap, Settings
 from imagewarehouse.standalone.engine import Engine
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
@@ -92,7 +93,7 @@ class Bodies:
 
 @dataclass(slots=True)
 class Listener:
-    """What both listeners share: a port, a body ceiling, /health, /metrics and stored pictures."""
+    """What both listeners share: a port, a body ceiling, /health, /metrics, stored pictures, figures and their page."""
 
     component: Component
     parameters: Mapping[str, str | None]
@@ -104,6 +105,7 @@ class Listener:
     port: int = field(init=False)
     accepting: bool = field(init=False, default=True)
     pictures: Pictures | None = field(init=False, default=None)
+    analytics: Analytics | None = field(init=False, default=None)
     _server: Server | None = field(init=False, default=None)
     _host: str = field(init=False, default="")
     _sockets: list[list[socket.socket]] = field(
@@ -181,6 +183,9 @@ class Listener:
         started = time.perf_counter()
         if self.pictures is not None and (shown := await self.pictures.answer(request)) is not None:
             self.metrics.answered(f"GET {PATH}", shown.status, time.perf_counter() - started)
+            return shown
+        if self.analytics is not None and (shown := await self.analytics.answer(request)) is not None:
+            self.metrics.answered(f"GET {API}", shown.status, time.perf_counter() - started)
             return shown
         request_id = _request_id(request)
         if not self.accepting:

@@ -21,7 +21,10 @@ from typing import Any, TextIO
 
 from imagewarehouse import resources
 from imagewarehouse.access import AccessKeys
-from imagewarehouse.errors import ConfigurationError
+from imagewarehouse.analytics.embedded import EmbeddedEngine
+from imagewarehouse.analytics.service import QueryService
+from imagewarehouse.analytics.training import images_of_training
+from imagewarehouse.errors import ConfigurationError, WarehouseError
 from imagewarehouse.flows.definition import Component, Flow, environment_name, read_flow
 from imagewarehouse.flows.settings import check_listeners
 from imagewarehouse.ids import event_time
@@ -32,13 +35,16 @@ from imagewarehouse.nifi.listeners import RECEIVED
 from imagewarehouse.nifi.precedence import GIVE_WAY_S, Precedence
 from imagewarehouse.nifi.store_options import open_objects
 from imagewarehouse.objects.reading import StoredImages
+from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.standalone import components
+from imagewarehouse.standalone.analytics import API, PAGE, Analytics
 from imagewarehouse.standalone.control import ControlSocket, control_socket, locations, metrics_of, row_store
 from imagewarehouse.standalone.engine import BatchWork, Engine, Work
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.http import Bodies, HandleHttp, Listener, ListenHttp
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
+from imagewarehouse.standalone.openapi import document, documents
 from imagewarehouse.standalone.pictures import PATH, Pictures
 from imagewarehouse.standalone.process import cores
 from imagewarehouse.standalone.python_host import PythonProcessor
@@ -98,6 +104,7 @@ class Runner:
         self.parameters = parameter_values(self.flow, options, environ)
         self._lock_file: Any = None
         self._pictures: Pictures | None = None
+        self._analytics: Analytics | None = None
         self._contexts = components.context_maps(self.flow, self.parameters)
         builders = components.builders(self._contexts.__getitem__)
         self.python: list[PythonProcessor] = []
@@ -172,8 +179,9 @@ class Runner:
                     raise result
             self.engine.start()
             self._pictures = self._open_pictures()
+            self._analytics = self._open_analytics()
             for listener in self.listeners:
-                listener.pictures = self._pictures
+                listener.pictures, listener.analytics = self._pictures, self._analytics
                 if isinstance(listener, ListenHttp):
                     listener.bind(self.journal, reads_forms=not self._keys().digests)
                 elif isinstance(listener, HandleHttp):
@@ -203,6 +211,8 @@ class Runner:
         await self._control.stop()
         if self._pictures is not None:
             self._pictures.close()
+        if self._analytics is not None:
+            self._analytics.close()
         await asyncio.to_thread(self.engine.stop)
         for processor in self.python:
             processor.stop()
@@ -210,7 +220,12 @@ class Runner:
 
     def describe(self) -> list[tuple[str, str]]:
         """What an operator wants to read at the start: (what, where)."""
-        rows = [(f"POST {self._url(listener)}", listener.component.name) for listener in self.listeners]
+        rows = []
+        if self.listeners and self._of_type("PutKuduRecord") is not None:
+            # The port of /classify: the page classifies what is dropped on it, and talks to its own origin only.
+            waiting = next((item for item in self.listeners if isinstance(item, HandleHttp)), self.listeners[0])
+            rows.append((f"     {self._url(waiting, PAGE)}", f"dashboard; {API}: its figures for programs"))
+        rows += [(f"POST {self._url(listener)}", listener.component.name) for listener in self.listeners]
         if self.listeners and self._of_type("StoreImage") is not None:
             rows.append((f"GET  {self._url(self.listeners[0], PATH)}", "also .../thumbnail, on every port"))
         rows += (
@@ -269,6 +284,25 @@ class Runner:
             Limits() if check is None else _limits(check.context),
             ThumbnailCache(self.options.data / "thumbnails", self.options.workers),
         )
+
+    def _open_analytics(self) -> Analytics | None:
+        """What serves figures and their page; None where the rows are not written here. Made after the fork."""
+        rows = row_store(self.python)
+        if not isinstance(rows, LocalRows):
+            return None
+        about = document(images=self._of_type("StoreImage") is not None)
+        return Analytics(QueryService(EmbeddedEngine(rows.path), self._training_images), self._keys(), documents(about))
+
+    def _training_images(self) -> Mapping[str, int]:
+        """Images by class that the served model was trained on; none where its manifest does not say."""
+        processor = self._of_type("ClassifyImage")
+        if processor is None:
+            return {}
+        try:
+            manifest = processor.processor.step.get(processor.context).classifier.manifest
+        except WarehouseError:  # it says so itself
+            return {}
+        return images_of_training(manifest.training)
 
     def _precedence(self) -> Precedence:
         """As the flow's step that makes uploads give way."""

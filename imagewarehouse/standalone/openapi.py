@@ -1,0 +1,423 @@
+"""The OpenAPI 3.1 document of the HTTP API, and the same as a page for people, made of the tables that the code uses."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from imagewarehouse import __version__
+from imagewarehouse.analytics.formats import ARROW_TYPE, CSV_TYPE
+from imagewarehouse.analytics.page_files import PageFile
+from imagewarehouse.analytics.panels import PANELS, Column
+from imagewarehouse.analytics.parameters import PARAMETERS, Parameter
+from imagewarehouse.analytics.service import columns_of_panels, question_of
+from imagewarehouse.answers import PROBLEM_TYPE
+from imagewarehouse.errors import all_errors
+from imagewarehouse.images.thumbnails import LARGEST, SMALLEST
+from imagewarehouse.metadata import COLUMNS, STATUSES, ColumnType
+
+STYLE = "/assets/api.css"
+
+Json = dict[str, Any]
+
+UNITS: Mapping[str, tuple[str, Json]] = {
+    "images": ("how many", {"type": ["integer", "null"]}),
+    "bytes": ("bytes", {"type": ["integer", "null"]}),
+    "share": ("a part of 1", {"type": ["number", "null"]}),
+    "ms": ("milliseconds", {"type": ["number", "null"]}),
+    "number": ("a number", {"type": ["number", "null"]}),
+    "time": ("ISO 8601 in the zone asked for", {"type": ["string", "null"], "format": "date-time"}),
+    "text": ("text", {"type": ["string", "null"]}),
+}
+"""What the unit of a column means, and its values as JSON Schema."""
+
+FACTS: Mapping[str, str] = {
+    "classes": "`classes`: distinct ones; `images`: with a class",
+    "over-time": "`starts`: of every column of the chart, those without rows included",
+    "confidence": "`images`: with a confidence; `below`: of these, under the threshold; `below_share`",
+    "drift": "`index_training`, `index_before`, `index_confidence`: population stability index of the classes against training,"
+    " of the classes and of the confidence against the period before; under 0.1 alike, over 0.25 apart; null where one is empty",
+    "latest": "`after`: for the next page; missing on the last one",
+}
+
+_TYPES: Mapping[ColumnType, Json] = {
+    "string": {"type": "string"}, "timestamp": {"type": "string", "format": "date-time"},
+    "int32": {"type": "integer"}, "int64": {"type": "integer"}, "float": {"type": "number"}, "double": {"type": "number"},
+}  # fmt: skip
+_AS_JSON: Mapping[str, Json] = {  # columns that are JSON themselves
+    "fields": {"type": "object", "additionalProperties": {"type": "string"}},
+    "notes": {"type": "array", "items": {"type": "string"}},
+    "top_k": {"type": "array", "items": {"type": "object", "properties": {"class": {"type": "string"},
+                                                                         "probability": {"type": "number"}}}},
+}  # fmt: skip
+_ANYBODY: list[Json] = [{}]
+_STATUS_OF_READING = (400, 401, 404, 405, 503)
+_STATUS_OF_SENDING = (400, 401, 403, 408, 413, 415, 422, 503)
+
+
+def document(*, sending: Sequence[str] = ("/images", "/classify"), images: bool = True) -> Json:
+    """The OpenAPI document. `sending`: paths that take pictures here. `images`: whether stored pictures are served."""
+    paths: Json = {
+        "/api/queries": {"get": _queries()},
+        **{f"/api/queries/{name}": {"get": _panel(name)} for name in PANELS},
+        "/api/request/{request_id}": {"get": _request()},
+    }
+    if images:
+        paths["/images/{image_id}"] = {"get": _image()}
+        paths["/images/{image_id}/thumbnail"] = {"get": _thumbnail()}
+    if "/images" in sending:
+        paths["/images"] = {"post": _send("images", "Takes a picture in; answers once it is safe, before it is classified",
+                                          {"type": "object", "properties": {"request_id": {"type": "string"}}})}  # fmt: skip
+    if "/classify" in sending:
+        paths["/classify"] = {"post": _send("classify", "Takes a picture in, classifies it, and answers with its record",
+                                            {"$ref": "#/components/schemas/Record"})}  # fmt: skip
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Image Warehouse",
+            "version": __version__,
+            "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+            "description": "Figures about images, the images themselves, and how they are sent. Errors are problem details"
+            " (RFC 9457). A key that may `read` sees everything, one that may only `send` what was sent with it.",
+        },
+        "servers": [{"url": "/"}],
+        "security": [{"key": []}, {"bearer": []}, {}],
+        "tags": [{"name": "figures"}, {"name": "images"}, {"name": "sending"}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": "X-Access-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            },
+            "parameters": {name: _parameter(parameter) for name, parameter in PARAMETERS.items()},
+            "headers": _HEADERS,
+            "schemas": {
+                "Problem": _problem_schema(),
+                "Record": _record_schema(),
+                "Period": _period_schema(),
+                "Column": _object(name={"type": "string"}, unit={"type": "string", "enum": list(UNITS)}),
+            },
+            "responses": {str(status): _refusal(status) for status in sorted({*_STATUS_OF_READING, *_STATUS_OF_SENDING})},
+        },
+    }  # fmt: skip
+
+
+# --- operations ---------------------------------------------------------------------------------------------------
+
+
+def _queries() -> Json:
+    listed = _object(name={"type": "string"}, question={"type": "string"}, columns=_list_of("Column"))
+    answer = _object(queries={"type": "array", "items": listed})
+    return {
+        "operationId": "queries",
+        "tags": ["figures"],
+        "summary": "Which queries there are",
+        "responses": {"200": _ok("The list", answer), **_refusals((400, 401, 405))},
+    }
+
+
+def _panel(name: str) -> Json:
+    columns = columns_of_panels()[name]
+    used = [p for p in PARAMETERS.values() if not p.panels or name in p.panels]
+    answer = _object(
+        name={"const": name},
+        question={"type": "string"},
+        period={"$ref": "#/components/schemas/Period"},
+        columns=_list_of("Column"),
+        rows={
+            "type": "array",
+            "items": {
+                "type": "array",
+                "prefixItems": [{**_unit(c), "title": c.name} for c in columns],
+                "minItems": len(columns),
+                "maxItems": len(columns),
+            },
+        },
+        facts={"type": "object", "description": FACTS.get(name, "none")},
+        as_of={"type": "string", "format": "date-time", "description": "when the rows were asked"},
+        age_s={"type": "number", "description": "how many seconds ago that was"},
+    )
+    table = ", ".join(f"`{c.name}` ({UNITS[c.unit][0]})" for c in columns)
+    facts = f"\n\nFacts: {FACTS[name]}." if name in FACTS else ""
+    return {
+        "operationId": f"query_{name.replace('-', '_')}",
+        "tags": ["figures"],
+        "summary": question_of(name),
+        "description": f"Columns: {table}.{facts}",
+        "parameters": [{"$ref": f"#/components/parameters/{parameter.name}"} for parameter in used],
+        "responses": {
+            "200": {
+                "description": "The figures",
+                "headers": {
+                    header: {"$ref": f"#/components/headers/{header}"} for header in ("ETag", "Age", "X-As-Of")
+                },
+                "content": {
+                    "application/json": {"schema": answer},
+                    CSV_TYPE.partition(";")[0]: {"schema": {"type": "string"}},
+                    ARROW_TYPE: {},
+                },
+            },
+            "304": {"description": "The client has them already (If-None-Match)"},
+            **_refusals(_STATUS_OF_READING),
+        },
+    }
+
+
+def _request() -> Json:
+    return {
+        "operationId": "request",
+        "tags": ["figures"],
+        "summary": "What is known of one request?",
+        "parameters": [_in_path("request_id", {"type": "string", "format": "uuid"}, "as the answer to it gave it")],
+        "responses": {
+            "200": _ok("Its record", {"allOf": [{"$ref": "#/components/schemas/Record"}, _object(
+                as_of={"type": "string", "format": "date-time"}, age_s={"type": "number"})]}),
+            **_refusals(_STATUS_OF_READING),
+        },
+    }  # fmt: skip
+
+
+def _image() -> Json:
+    return {
+        "operationId": "image",
+        "tags": ["images"],
+        "summary": "A stored picture, byte for byte; ranges are answered (206)",
+        "parameters": [_image_id()],
+        "responses": {
+            "200": {"description": "The picture", "content": {"image/*": {}}},
+            "206": {"description": "A part of it (Range)", "content": {"image/*": {}}},
+            "304": {"description": "The client has it already (If-None-Match)"},
+            **_refusals((401, 404, 405, 416, 503)),
+        },
+    }
+
+
+def _thumbnail() -> Json:
+    side = {"type": "integer", "minimum": SMALLEST, "maximum": LARGEST, "default": 256}
+    meaning = "pixels of the longest side"
+    return {
+        "operationId": "thumbnail",
+        "tags": ["images"],
+        "summary": "A small picture of it: upright, in sRGB",
+        "parameters": [_image_id(), {"name": "size", "in": "query", "schema": side, "description": meaning}],
+        "responses": {
+            "200": {"description": "The thumbnail", "content": {"image/jpeg": {}, "image/webp": {}}},
+            "304": {"description": "The client has it already (If-None-Match)"},
+            **_refusals((400, 401, 404, 405, 413, 415, 422, 503)),
+        },
+    }
+
+
+def _send(name: str, summary: str, answer: Json) -> Json:
+    form = {
+        "type": "object",
+        "properties": {"file": {"type": "string", "contentMediaType": "application/octet-stream"}},
+    }
+    as_json = {
+        "type": "object",
+        "properties": {
+            "image": {"type": "string", "contentEncoding": "base64"},
+            "image_uri": {"type": "string", "description": "where it lies, instead; only under allowed prefixes"},
+            "file_name": {"type": "string"},
+        },
+    }
+    return {
+        "operationId": name,
+        "tags": ["sending"],
+        "summary": summary,
+        "parameters": [
+            {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "format": "uuid"},
+             "description": "a UUIDv7; the same key at a retry writes the same row"},
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"image/*": {}, "multipart/form-data": {"schema": form}, "application/json": {"schema": as_json}},
+        },
+        "responses": {"200": _ok("Taken", answer), **_refusals(_STATUS_OF_SENDING)},
+    }  # fmt: skip
+
+
+# --- parts --------------------------------------------------------------------------------------------------------
+
+_HEADERS: Json = {
+    "ETag": {
+        "schema": {"type": "string"},
+        "description": "weak: changes with the figures, not with when they were asked",
+    },
+    "Age": {"schema": {"type": "integer"}, "description": "seconds since the rows were asked"},
+    "X-As-Of": {"schema": {"type": "string", "format": "date-time"}, "description": "when that was; also with 304"},
+}
+
+
+def _parameter(parameter: Parameter) -> Json:
+    schema: Json = dict(parameter.schema)
+    found: Json = {"name": parameter.name, "in": "query", "description": parameter.meaning}
+    if not parameter.repeated:
+        return {**found, "schema": schema}
+    repeated = {"type": "array", "items": schema, "maxItems": 100}
+    return {**found, "schema": repeated, "style": "form", "explode": True}
+
+
+def _in_path(name: str, schema: Json, meaning: str) -> Json:
+    return {"name": name, "in": "path", "required": True, "schema": schema, "description": meaning}
+
+
+def _image_id() -> Json:
+    return _in_path("image_id", {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}, "sha256 of its bytes")
+
+
+def _ok(description: str, schema: Json) -> Json:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _refusals(statuses: Iterable[int]) -> Json:
+    known = {*_STATUS_OF_READING, *_STATUS_OF_SENDING}
+    return {
+        str(status): {"$ref": f"#/components/responses/{status}"} if status in known else _refusal(status)
+        for status in statuses
+    }
+
+
+def _refusal(status: int) -> Json:
+    codes = sorted(code for code, error in all_errors().items() if error.http_status == status)
+    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    return {"description": f"One of: {', '.join(codes)}", "content": {PROBLEM_TYPE: problem}}
+
+
+def _problem_schema() -> Json:
+    text = {"type": "string"}
+    return _object(
+        ("type", "title", "status", "error_code"),
+        type={"type": "string", "format": "uri"}, title=text, status={"type": "integer"},
+        error_code={"type": "string", "enum": sorted(all_errors())}, detail=text, request_id=text, instance=text,
+    )  # fmt: skip
+
+
+def _record_schema() -> Json:
+    found = {}
+    for column in COLUMNS:
+        schema = dict(_AS_JSON.get(column.name, _TYPES.get(column.type, {})))
+        if column.name == "status":
+            schema["enum"] = list(STATUSES)
+        if column.nullable and "type" in schema:
+            schema["type"] = [schema["type"], "null"]
+        found[column.name] = {**schema, "description": column.meaning}
+    return _object((), **found)
+
+
+def _period_schema() -> Json:
+    moment = {"type": "string", "format": "date-time"}
+    return _object(
+        name={"type": ["string", "null"], "description": "null for a free range"}, since=moment,
+        until={**moment, "description": "not included"},
+        before={**moment, "description": "where the period begins that it is compared with"}, before_until=moment,
+        tz={"type": "string"},
+    )  # fmt: skip
+
+
+def _object(needed: Sequence[str] | None = None, /, **properties: Json) -> Json:
+    found: Json = {"type": "object", "properties": properties}
+    needed = list(properties) if needed is None else list(needed)
+    return {**found, "required": needed} if needed else found
+
+
+def _list_of(name: str) -> Json:
+    return {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
+
+
+def _unit(column: Column) -> Json:
+    return UNITS[column.unit][1]
+
+
+# --- as files -----------------------------------------------------------------------------------------------------
+
+
+def documents(about: Json) -> Mapping[str, PageFile]:
+    """The document at /openapi.json, and at /api for people."""
+    return {
+        "/openapi.json": _file("application/json", orjson.dumps(about, option=orjson.OPT_INDENT_2)),
+        "/api": _file("text/html; charset=utf-8", page(about).encode()),
+    }
+
+
+def _file(media_type: str, content: bytes) -> PageFile:
+    return PageFile(media_type, content, hashlib.sha256(content).hexdigest()[:32], for_ever=False)
+
+
+def page(about: Json) -> str:
+    """The document as HTML without a script."""
+    parts = []
+    for path, operations in about["paths"].items():
+        for method, operation in operations.items():
+            parts.append(_section(about, method.upper(), path, operation))
+    info = about["info"]
+    names = "".join(
+        f'<li><a href="#{_text(operation["operationId"])}"><code>{method.upper()} {_text(path)}</code></a></li>'
+        for path, operations in about["paths"].items()
+        for method, operation in operations.items()
+    )
+    units = _rows((f"<code>{_text(unit)}</code>", _marked(meaning)) for unit, (meaning, _) in UNITS.items())
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<title>{_text(info["title"])}: API</title><link rel="stylesheet" href="{STYLE}"></head><body><main>'
+        f"<h1>{_text(info['title'])}: API</h1><p>Version {_text(info['version'])}. {_marked(info['description'])}"
+        ' For programs: <a href="/openapi.json">openapi.json</a>. <a href="/">Dashboard</a>.</p>'
+        f"<nav><ul>{names}</ul></nav>{''.join(parts)}"
+        f"<section><h2>Units</h2><table><tbody>{units}</tbody></table></section></main></body></html>\n"
+    )
+
+
+def _section(about: Json, method: str, path: str, operation: Json) -> str:
+    parameters = []
+    for entry in operation.get("parameters", []):
+        one = _resolved(about, entry)
+        schema = one["schema"]
+        value = schema.get("items", schema)
+        choices = ", ".join(map(str, value.get("enum", value.get("examples", []))))
+        many = ", may be repeated" if schema["type"] == "array" else ""
+        default = f"; default {value['default']}" if "default" in value else ""
+        parameters.append(
+            (f"<code>{_text(one['name'])}</code>", _marked(one["description"] + many + default), _text(choices))
+        )
+    answers = [
+        (_text(status), _marked(_resolved(about, answer)["description"]))
+        for status, answer in operation["responses"].items()
+    ]
+    head = "<tr><th scope=col>parameter</th><th scope=col>meaning</th><th scope=col>values</th></tr>"
+    table = f"<table><thead>{head}</thead><tbody>{_rows(parameters)}</tbody></table>" if parameters else ""
+    described = "".join(f"<p>{_marked(text)}</p>" for text in operation.get("description", "").split("\n\n") if text)
+    return (
+        f'<section id="{_text(operation["operationId"])}"><h2><code>{method} {_text(path)}</code></h2>'
+        f"<p>{_marked(operation['summary'])}</p>{described}{table}"
+        f"<table><thead><tr><th scope=col>status</th><th scope=col>answer</th></tr></thead><tbody>{_rows(answers)}</tbody>"
+        "</table></section>"
+    )
+
+
+def _resolved(about: Json, entry: Json) -> Json:
+    if "$ref" not in entry:
+        return entry
+    found: Any = about
+    for step in entry["$ref"].removeprefix("#/").split("/"):
+        found = found[step]
+    return dict(found)
+
+
+def _rows(rows: Iterable[Sequence[str]]) -> str:
+    return "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+
+
+def _text(value: str) -> str:
+    return html.escape(value)
+
+
+def _marked(value: str) -> str:
+    """Text in which `code` is marked."""
+    return "".join(
+        f"<code>{_text(part)}</code>" if number % 2 else _text(part) for number, part in enumerate(value.split("`"))
+    )
