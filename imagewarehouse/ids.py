@@ -30,7 +30,7 @@ def utc_now() -> datetime:
 def new_request_id(now: datetime) -> str:
     """A fresh UUIDv7 for `now` (aware), microseconds kept."""
     micros = (now - _EPOCH) // timedelta(microseconds=1)
-    return _build(micros, next(_tails))
+    return build(micros, next(_tails))
 
 
 def event_time(request_id: str) -> datetime:
@@ -70,7 +70,8 @@ def request_id_from_key(key: str, now: datetime, part: int = 1) -> str:
     return str(UUID(int=(value.int >> 64 << 64) | (0b10 << 62) | tail))
 
 
-def _build(micros: int, tail: int) -> str:
+def build(micros: int, tail: int) -> str:
+    """The request id of a time, in microseconds since 1970, and of 62 bits."""
     millis, micros_of_milli = divmod(micros, 1000)
     fraction = micros_of_milli * 4096 // 1000
     digits = f"{(millis << 80) | (7 << 76) | (fraction << 64) | (0b10 << 62) | tail:032x}"

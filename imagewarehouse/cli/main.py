@@ -25,6 +25,7 @@ _COMMANDS = {
     "forget": "imagewarehouse.cli.forget:forget",
     "backup": "imagewarehouse.cli.backup:backup",
     "restore": "imagewarehouse.cli.backup:restore",
+    "demo-data": "imagewarehouse.cli.demo_data:demo_data",
     "flow": "imagewarehouse.cli.flow:flow",
     "model": "imagewarehouse.cli.model:model",
     "train": "imagewarehouse.cli.train:train",

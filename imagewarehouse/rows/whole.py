@@ -47,6 +47,9 @@ class WholeTable(Protocol):
     def of_user(self, source_user: str) -> list[Mention]:
         """Every row of this user, those without an image as well."""
 
+    def has_others(self, source_users: Collection[str]) -> bool:
+        """Whether there is a row of anybody else, or of nobody."""
+
     def last_seen(self, before: datetime) -> Iterator[tuple[str, str]]:
         """(image_id, storage_uri) of each stored image of which no row is as young as that; the newest storage_uri."""
 

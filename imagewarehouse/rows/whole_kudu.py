@@ -47,6 +47,12 @@ class WholeKudu:
     def of_user(self, source_user: str) -> list[Mention]:
         return list(self._scan(Mention._fields, equal={"source_user": source_user}))
 
+    def has_others(self, source_users: Collection[str]) -> bool:
+        try:
+            return any(row.source_user not in source_users for row in self._all())
+        except KuduTableMissing:
+            return False
+
     def last_seen(self, before: datetime) -> Iterator[tuple[str, str]]:
         young: set[bytes] = set()
         stored: dict[bytes, tuple[datetime, str]] = {}

@@ -44,6 +44,11 @@ class WholeLocal:
     def of_user(self, source_user: str) -> list[Mention]:
         return list(self._mentions(f"source_user = {_text(source_user)}"))
 
+    def has_others(self, source_users: Collection[str]) -> bool:
+        known = ", ".join(map(_text, source_users))
+        sql = f"SELECT 1 FROM {TABLE} WHERE source_user IS NULL OR source_user NOT IN ({known}) LIMIT 1"
+        return self.path.exists() and self._read(sql).num_rows > 0
+
     def last_seen(self, before: datetime) -> Iterator[tuple[str, str]]:
         # An image_id is a sha256, so its first digits cut the table into parts of one size.
         count = self._read(f"SELECT count(*) AS n FROM {TABLE}")["n"][0].as_py()
