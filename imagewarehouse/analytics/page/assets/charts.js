@@ -16,9 +16,10 @@ const BOTTOM = 22;
  *   label: what a screen reader calls it
  *   onPick: (column number) => void, at a click or Enter
  *   marker: {at, name}: a line at a place from 0 to 1 of the width
+ *   every: labels stand at multiples of it only
  *   middle: labels stand under the middle of a column, not where it begins
  */
-export function columnChart({ columns, width, height, label, onPick, marker = null, middle = true, chosen = null }) {
+export function columnChart({ columns, width, height, label, onPick, marker = null, middle = true, every = 1, chosen = null }) {
     const { top, ticks } = axis(Math.max(0, ...columns.map(({ total }) => total)));
     const across = Math.max(1, width - LEFT - RIGHT);
     const down = height - TOP - BOTTOM;
@@ -53,7 +54,7 @@ export function columnChart({ columns, width, height, label, onPick, marker = nu
         svg.append(group);
     });
     const widest = Math.max(1, ...columns.map(({ short }) => short.length)) * 6.4 + 12;
-    svg.append(s('g', { class: 'axis', 'aria-hidden': 'true' }, labelled(columns.length, widest / band).map((number) =>
+    svg.append(s('g', { class: 'axis', 'aria-hidden': 'true' }, labelled(columns.length, Math.ceil(widest / band / every) * every).map((number) =>
         s('text', {
             x: Math.min(width - widest / 2, LEFT + (number + (middle ? 0.5 : 0)) * band),
             y: height - 6, 'text-anchor': 'middle',
@@ -129,6 +130,12 @@ function showTip(group, column) {
 
 export function hideTip() {
     byId('tip').hidden = true;
+}
+
+/** What stands in a cell, over a bar as long as its share of 0 to 1. */
+export function barred(share, colour, content) {
+    return h('div', { class: 'barred' },
+        h('i', { class: `under ${colour}`, 'aria-hidden': 'true', percent: Math.max(0, Math.min(1, share || 0)) * 100 }), content);
 }
 
 /** A bar in a cell of a table; `share` of 0 to 1. Seen only: the cell says the number. */

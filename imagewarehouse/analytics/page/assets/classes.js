@@ -1,6 +1,6 @@
 // The most frequent objects.
 
-import { meter } from './charts.js';
+import { barred } from './charts.js';
 import { colourOf } from './colours.js';
 import { changeText, countText, shareText } from './numbers.js';
 import { figure, nothing, objects, pick, table } from './tables.js';
@@ -12,11 +12,11 @@ export function classes(answer, context) {
     }
     const most = found[0].share;
     return [table('Classes by number of images',
-        [{ title: 'Class', kind: 'wide' }, { title: 'Share', kind: 'bar', unseen: true }, { title: 'Images', kind: 'number' },
+        [{ title: 'Class', kind: 'wide' }, { title: 'Images', kind: 'number' },
             { title: 'Share', kind: 'number' }, { title: 'Change', kind: 'number' }, { title: 'Conf.', kind: 'number' }],
         found.map((row) => [
-            pick(context, 'class', row.predicted_class, { swatch: colourOf(row.predicted_class) }),
-            meter(row.share / most, colourOf(row.predicted_class)),
+            barred(row.share / most, colourOf(row.predicted_class),
+                pick(context, 'class', row.predicted_class, { swatch: colourOf(row.predicted_class) })),
             figure(row.images, countText(row.images)),
             figure(row.share, shareText(row.share)),
             figure(row.change, row.change === null ? 'new' : changeText(row.change)),

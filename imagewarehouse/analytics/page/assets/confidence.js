@@ -33,7 +33,7 @@ export function confidence(answer, context) {
     }
     const picked = answer.rows.findIndex(([from, to]) => from === minConfidence && to === (maxConfidence ?? 1));
     return [head, columnChart({
-        columns, width: context.width, height: Math.max(130, context.height - 32), middle: false,
+        columns, width: context.width, height: Math.max(130, context.height - 32), middle: false, every: 4,
         label: 'Images by confidence; arrow keys go from column to column, Enter shows one alone',
         chosen: picked >= 0 ? picked : null,
         marker: { at: threshold, name: '' },

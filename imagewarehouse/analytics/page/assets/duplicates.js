@@ -4,8 +4,7 @@ import { colourOf } from './colours.js';
 import { foreign, h } from './dom.js';
 import { countText } from './numbers.js';
 import { thumbnail } from './pictures.js';
-import { figure, nothing, objects, pick, table } from './tables.js';
-import { shortText } from './times.js';
+import { figure, nothing, objects, pick, since, table } from './tables.js';
 
 export function duplicates(answer, context) {
     const found = objects(answer);
@@ -23,6 +22,6 @@ export function duplicates(answer, context) {
             pick(context, 'class', row.predicted_class,
                 { swatch: row.predicted_class === null ? null : colourOf(row.predicted_class), key: row.image_id }),
             figure(row.images, countText(row.images)), figure(row.sources, countText(row.sources)),
-            shortText(row.last_seen, context.tz),
+            since(row.last_seen, context.tz),
         ]))];
 }

@@ -5,7 +5,7 @@ import { countText, msText } from './numbers.js';
 import { logPlace } from './scales.js';
 import { figure, nothing, objects, table } from './tables.js';
 
-const NAMES = { preprocess: 'Preprocess', inference: 'Inference', total: 'Whole request' };
+const NAMES = { preprocess: 'Preprocess', inference: 'Inference', total: 'Whole' };
 
 export function latency(answer) {
     const found = objects(answer).filter(({ images }) => images > 0);

@@ -3,8 +3,7 @@
 import { h } from './dom.js';
 import { countText, decimalText, msText, shareText } from './numbers.js';
 import { driftLevel } from './scales.js';
-import { figure, nothing, objects, pick, table } from './tables.js';
-import { shortText } from './times.js';
+import { figure, nothing, objects, pick, since, table } from './tables.js';
 
 export function models(answer, context) {
     const found = objects(answer);
@@ -20,6 +19,6 @@ export function models(answer, context) {
             figure(row.images, countText(row.images)), figure(row.confidence, shareText(row.confidence, undefined, 0)),
             figure(row.below, shareText(row.below)), figure(row.inference_ms, msText(row.inference_ms)),
             h('span', { class: `level-${driftLevel(row.index)}` }, figure(row.index, decimalText(row.index, 3))),
-            shortText(row.last_seen, context.tz),
+            since(row.last_seen, context.tz),
         ]))];
 }

@@ -1,6 +1,6 @@
 // Why requests were rejected, or failed.
 
-import { meter } from './charts.js';
+import { barred } from './charts.js';
 import { countText } from './numbers.js';
 import { figure, nothing, objects, pick, table } from './tables.js';
 
@@ -11,11 +11,11 @@ export function rejections(answer, context) {
     }
     const most = found[0].images;
     return [table('Rejected and failed requests by reason',
-        [{ title: 'Reason', kind: 'wide' }, { title: 'Share', kind: 'bar', unseen: true }, { title: 'Requests', kind: 'number' },
+        [{ title: 'Reason', kind: 'wide' }, { title: 'Requests', kind: 'number' },
             { title: 'Sources', kind: 'number' }],
         found.map((row) => [
-            pick(context, 'error', row.error_code, { swatch: `s-${row.status}`, key: row.status }),
-            meter(row.images / most, `s-${row.status}`),
+            barred(row.images / most, `s-${row.status}`,
+                pick(context, 'error', row.error_code, { swatch: `s-${row.status}`, key: row.status })),
             figure(row.images, countText(row.images)),
             figure(row.sources, countText(row.sources)),
         ]))];

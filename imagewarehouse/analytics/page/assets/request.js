@@ -9,7 +9,7 @@ import { figure } from './tables.js';
 import { dateTimeText, offsetText } from './times.js';
 
 const ALIKE = 8;
-const LONG = ['top_k', 'fields', 'notes', 'embedding'];
+const LEFT_OUT = ['top_k', 'embedding']; // one is shown as bars, the other says nothing to people
 
 let current = null;
 
@@ -134,7 +134,7 @@ function wholeRecord(record, context) {
         confidence: (value) => shareText(value, undefined, 2),
         preprocess_ms: (value) => msText(value), inference_ms: (value) => msText(value), total_ms: (value) => msText(value),
     };
-    const entries = Object.entries(record).filter(([name, value]) => value !== null && !(LONG.slice(0, 1).includes(name) || name === 'embedding'));
+    const entries = Object.entries(record).filter(([name, value]) => value !== null && !LEFT_OUT.includes(name));
     return h('section', { class: 'record' }, h('h3', {}, 'The record'), h('dl', {}, entries.map(([name, value]) => {
         const isPlain = typeof value !== 'object';
         return h('div', {}, h('dt', {}, name), h('dd', {}, foreign(shown[name] ? shown[name](value) : isPlain ? value : JSON.stringify(value), 'span')));

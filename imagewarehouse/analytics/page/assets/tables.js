@@ -1,6 +1,7 @@
 // Tables and what stands in their cells.
 
 import { foreign, h } from './dom.js';
+import { agoText, dateTimeText } from './times.js';
 
 /** A table. `columns`: [{title, kind, unseen}], kind one of text, number, wide, bar. `rows`: lists of cells, or {cells, class}. */
 export function table(caption, columns, rows, props = {}) {
@@ -44,4 +45,10 @@ export function nothing(text) {
 /** Rows of an answer as objects by the names of its columns. */
 export function objects({ columns, rows }) {
     return rows.map((row) => Object.fromEntries(columns.map(({ name }, number) => [name, row[number]])));
+}
+
+/** A time as how long ago it was; the whole of it where the pointer rests. */
+export function since(moment, tz) {
+    const seconds = (Date.now() - new Date(moment)) / 1000;
+    return h('time', { datetime: moment, title: dateTimeText(moment, tz) }, agoText(seconds));
 }
