@@ -8,9 +8,9 @@ import { driftLevel } from './scales.js';
 import { figure, nothing, objects, pick, table } from './tables.js';
 
 const INDEXES = [
-    { name: 'index_training', label: 'Classes to training' },
-    { name: 'index_before', label: 'Classes to before' },
-    { name: 'index_confidence', label: 'Confidence to before' },
+    { name: 'index_training', label: 'Classes: training' },
+    { name: 'index_before', label: 'Classes: before' },
+    { name: 'index_confidence', label: 'Confidence: before' },
 ];
 
 export function drift(answer, context) {

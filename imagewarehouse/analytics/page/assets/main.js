@@ -4,7 +4,7 @@ import { ApiError, onKeyNeeded, panelOf } from './api.js';
 import { classes, classesNote } from './classes.js';
 import { listenForPictures } from './classify.js';
 import { hideTip } from './charts.js';
-import { learn } from './colours.js';
+import { learn, orderOf } from './colours.js';
 import { confidence } from './confidence.js';
 import { byId, h, replace, say } from './dom.js';
 import { drift } from './drift.js';
@@ -32,7 +32,7 @@ const GRID = [
     { name: 'latency', title: 'Latency', render: latency },
     { name: 'rejections', title: 'Rejected and failed', render: rejections },
     { name: 'sources', title: 'Sources and users', render: sources },
-    { name: 'drift', title: 'Drift', render: drift },
+    { name: 'drift', title: 'Drift', render: drift, note: () => 'stability index (PSI)' },
     { name: 'models', title: 'Model versions', render: models },
     { name: 'duplicates', title: 'Duplicates', render: duplicates },
 ];
@@ -190,7 +190,8 @@ async function ask(names, number) {
                 return;
             }
             if (name === 'drift') {
-                learn(answer.rows.filter((row) => row[3] !== null && row[3] > 0).map(([predicted]) => predicted));
+                learn(orderOf(answer.rows));
+                showState(context); // chips have their colours now
             }
             answer.address = address;
             answers.set(name, answer);
@@ -205,6 +206,9 @@ async function ask(names, number) {
             if (error.name !== 'AbortError' && number === asked) {
                 if (!(error instanceof ApiError)) {
                     throw error;
+                }
+                if (name === 'drift') {
+                    learn([]);
                 }
                 failures.push(error);
                 showFailure(name, error);

@@ -73,5 +73,5 @@ export function msText(value, locale) {
     const unit = value >= 9999.5 ? 'second' : 'millisecond';
     const number = unit === 'second' ? value / 1000 : value;
     const digits = number >= 99.5 ? 0 : number >= 9.95 ? 1 : 2;
-    return format({ style: 'unit', unit, maximumFractionDigits: digits }, locale).format(number);
+    return format({ style: 'unit', unit, minimumFractionDigits: digits, maximumFractionDigits: digits }, locale).format(number);
 }

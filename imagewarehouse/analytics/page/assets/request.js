@@ -66,8 +66,8 @@ function fill(dialog, requestId, inside, context, record = null) {
 
 function content(record, context) {
     return [
-        h('div', { class: 'left' }, picture(record), alike(record, context)),
-        h('div', { class: 'right' }, whatWentWrong(record), topFive(record, context), stages(record),
+        h('div', { class: 'left' }, picture(record), stages(record), alike(record, context)),
+        h('div', { class: 'right' }, whatWentWrong(record), topFive(record, context),
             narrower(record, context), wholeRecord(record, context)),
     ];
 }
