@@ -100,7 +100,12 @@ export function recordOf(requestId, options) {
     return getJson(`api/request/${encodeURIComponent(requestId)}`, null, options);
 }
 
-/** Found requests: {hits: [{record, similarity}], total, next}. Raises ApiError; status 404 where there is no search. */
+/** Whether an error of a search says that there is none to ask, rather than what is wrong with this one. */
+export function hasNoSearch({ status, code }) {
+    return [404, 405, 501].includes(status) && !code.startsWith('search.no_');
+}
+
+/** Found requests: {hits: [{record, similarity}], total, next}. Raises ApiError. */
 export async function search(parameters, options) {
     const found = await getJson('search', parameters, options);
     const hits = found.hits ?? found.results ?? [];

@@ -44,14 +44,17 @@ export function latest(answer, context) {
     show(shown.entries, context, shown.cursor && more);
 }
 
-/** What a search found instead. Gives the number of hits. Raises ApiError. */
+/** What a search found instead, at any time, under the filters. Gives the number of hits. Raises ApiError. */
 export async function found(words, context) {
-    const parameters = new URLSearchParams({ q: words, limit: String(PAGE) });
+    const parameters = withParameters(context.parameters(), { q: words, limit: String(PAGE) });
+    for (const name of ['period', 'since', 'until', 'tz', 'threshold']) {
+        parameters.delete(name);
+    }
     const answer = await search(parameters);
     const hits = [...answer.hits];
     shown = { address: null, entries: [], cursor: null, paged: false };
     heading('Found requests');
-    note(`${countText(answer.total)} found`);
+    note(`${countText(answer.total)}, at any time`);
     let next = answer.next;
     const more = async () => {
         const page = await search(withParameters(parameters, { cursor: next }));

@@ -1,6 +1,6 @@
 // The page as a whole: one state, in the address; the panels that show it; and what keeps them fresh.
 
-import { ApiError, onKeyNeeded, panelOf } from './api.js';
+import { ApiError, hasNoSearch, onKeyNeeded, panelOf } from './api.js';
 import { classes, classesNote } from './classes.js';
 import { listenForPictures } from './classify.js';
 import { hideTip } from './charts.js';
@@ -252,7 +252,7 @@ async function find(number) {
         if (number === asked) {
             byId('latest-title').textContent = 'Found requests';
             byId('panel-latest').querySelector('.body').replaceChildren(h('p', { class: 'problem', role: 'alert' },
-                error.status === 404 || error.status === 405 ? 'This service has no search.' : error.message));
+                hasNoSearch(error) ? 'This service has no search.' : error.message));
         }
     }
 }

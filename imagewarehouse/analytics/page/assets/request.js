@@ -1,6 +1,6 @@
 // One request in detail: the picture, what the model said, how long it took, the whole record, and pictures that look like it.
 
-import { picturePath, recordOf, search, showPicture } from './api.js';
+import { hasNoSearch, picturePath, recordOf, search, showPicture } from './api.js';
 import { colourOf } from './colours.js';
 import { byId, foreign, h } from './dom.js';
 import { bytesText, countText, msText, shareText } from './numbers.js';
@@ -156,9 +156,7 @@ function alike(record, context) {
             similarity === null ? null : h('span', { class: 'quiet' }, shareText(similarity, undefined, 0))))))
             : h('p', { class: 'quiet' }, 'None was found'));
     }).catch((error) => {
-        place.lastChild.replaceWith(h('p', { class: 'quiet' }, error.status === 404 || error.status === 405
-            ? 'This service has no search by picture'
-            : error.message));
+        place.lastChild.replaceWith(h('p', { class: 'quiet' }, hasNoSearch(error) ? 'This service has no search by picture' : error.message));
     });
     return place;
 }
