@@ -118,27 +118,13 @@ export async function search(parameters, options) {
 
 /** The record of a picture that is sent now. Raises ApiError. */
 export async function classify(file) {
-    const answer = await send('classify', {
-        method: 'POST',
-        body: file,
-        headers: { 'Content-Type': file.type || 'application/octet-stream', ...nameHeader(file) },
-        cache: 'no-store',
-        timeout: 60_000,
-    });
+    const form = new FormData(); // it has a place for the file's name
+    form.append('image', file, file.name || 'pasted');
+    const answer = await send('classify', { method: 'POST', body: form, cache: 'no-store', timeout: 60_000 });
     if (!answer.ok) {
         throw await problemOf(answer);
     }
     return answer.json();
-}
-
-function nameHeader(file) {
-    return file.name
-        ? { 'Content-Disposition': `attachment; filename*=UTF-8''${encodeURIComponent(file.name).replace(/['()*]/g, escaped)}` }
-        : {};
-}
-
-function escaped(c) {
-    return `%${c.charCodeAt(0).toString(16).toUpperCase()}`;
 }
 
 export function picturePath(imageId, side = null) {

@@ -77,12 +77,15 @@ function listenToRange(context) {
 
 function listenToZone(context) {
     const select = byId('zone');
-    const now = Date.now();
     const own = browserZone();
     for (const name of zones(own, context.tz)) {
-        select.append(h('option', { value: name }, `${name.replaceAll('_', ' ')} (${offsetText(now, name)})`));
+        select.append(zoneOption(name));
     }
     select.addEventListener('change', () => context.change({ ...context.state, tz: select.value === own ? null : select.value }));
+}
+
+function zoneOption(name) {
+    return h('option', { value: name }, `${name.replaceAll('_', ' ')} (${offsetText(Date.now(), name)})`);
 }
 
 function listenToTheme() {
@@ -122,6 +125,10 @@ export function showState(context) {
     }
     byId('range').classList.toggle('chosen', state.period === null);
     byId('zone').value = context.tz;
+    if (byId('zone').value !== context.tz) { // of a link: one that this browser does not offer
+        byId('zone').append(zoneOption(context.tz));
+        byId('zone').value = context.tz;
+    }
     byId('search').q.value = state.q;
     const chips = [];
     for (const { name, label } of states.FILTERS) {

@@ -113,7 +113,7 @@ function makePanels() {
             : null;
         byId('grid').append(h('section', { class: 'panel', id: `panel-${name}`, 'aria-labelledby': `title-${name}` },
             h('header', {}, h('h2', { id: `title-${name}` }, title), h('p', { class: 'note' }), switcher),
-            h('div', { class: 'body', tabindex: 0, role: 'region', 'aria-labelledby': `title-${name}` }, h('p', { class: 'nothing' }, ''))));
+            h('div', { class: 'body', tabindex: 0, role: 'group', 'aria-labelledby': `title-${name}` }, h('p', { class: 'nothing' }, ''))));
     }
 }
 
@@ -227,7 +227,7 @@ async function show() {
     showState(context);
     showRequest(context.state.request, context);
     const stale = [...answers.values()].some((answer) => answer.address !== context.address);
-    document.body.classList.toggle('waiting', stale);
+    document.body.classList.toggle('waiting', stale || answers.size < ALL.length);
     if (context.state.q) {
         find(number);
     } else {

@@ -9,7 +9,8 @@ import { figure } from './tables.js';
 import { dateTimeText, offsetText } from './times.js';
 
 const ALIKE = 8;
-const LEFT_OUT = ['top_k', 'embedding']; // one is shown as bars, the other says nothing to people
+// The guesses are shown as bars, a vector says nothing to people, and the rest is about the answer.
+const LEFT_OUT = ['top_k', 'embedding', 'as_of', 'age_s'];
 
 let current = null;
 

@@ -10,12 +10,23 @@ function format(tz, options, locale) {
     return parts.get(key);
 }
 
+// Browsers give some zones by names that the zones' own database has replaced, and some systems no longer have.
+const NEWER = {
+    'Africa/Asmera': 'Africa/Asmara', 'America/Buenos_Aires': 'America/Argentina/Buenos_Aires', 'America/Catamarca': 'America/Argentina/Catamarca',
+    'America/Cordoba': 'America/Argentina/Cordoba', 'America/Godthab': 'America/Nuuk', 'America/Indianapolis': 'America/Indiana/Indianapolis',
+    'America/Jujuy': 'America/Argentina/Jujuy', 'America/Louisville': 'America/Kentucky/Louisville', 'America/Mendoza': 'America/Argentina/Mendoza',
+    'Asia/Calcutta': 'Asia/Kolkata', 'Asia/Katmandu': 'Asia/Kathmandu', 'Asia/Rangoon': 'Asia/Yangon', 'Asia/Saigon': 'Asia/Ho_Chi_Minh',
+    'Atlantic/Faeroe': 'Atlantic/Faroe', 'Europe/Kiev': 'Europe/Kyiv', 'Pacific/Enderbury': 'Pacific/Kanton', 'Pacific/Ponape': 'Pacific/Pohnpei',
+    'Pacific/Truk': 'Pacific/Chuuk',
+};
+
 export function browserZone() {
-    return Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
+    const name = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
+    return NEWER[name] ?? name;
 }
 
 export function zones(...more) {
-    const known = Intl.supportedValuesOf ? Intl.supportedValuesOf('timeZone') : [];
+    const known = (Intl.supportedValuesOf ? Intl.supportedValuesOf('timeZone') : []).map((name) => NEWER[name] ?? name);
     return [...new Set(['UTC', ...known, ...more])].sort((a, b) => (a === 'UTC' ? -1 : b === 'UTC' ? 1 : a < b ? -1 : 1));
 }
 
