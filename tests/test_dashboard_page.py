@@ -284,7 +284,7 @@ def check_drift(page: Dashboard, now: Sequence[ImageRecord], before: Sequence[Im
     assert page.fact("index_before") == near(rows.stability(mixes[1], mixes[0]), 1e-4)
     totals = [sum(mix.values()) for mix in mixes]
     shown = {row[0]: row for row in page.figures("drift")}
-    assert {name for name in mixes[0]} <= set(shown)
+    assert set(mixes[0]) <= set(shown)
     for name, row in shown.items():
         for value, mix, total in zip(row[2:4], mixes, totals, strict=True):
             assert (float(value) if value else None) == near(mix[name] / total if total else None)

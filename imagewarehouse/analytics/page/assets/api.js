@@ -57,8 +57,7 @@ async function send(path, options = {}) {
             if (options.signal?.aborted) {
                 throw error;
             }
-            const slow = error.name === 'TimeoutError';
-            throw new ApiError(0, slow ? 'The service takes too long' : 'The service does not answer', null, 'none');
+            throw unanswered(error);
         }
         if (answer.status !== 401 || !askForKey) {
             return answer;
@@ -72,24 +71,33 @@ async function send(path, options = {}) {
     }
 }
 
-async function problemOf(answer) {
+function unanswered(error) {
+    return new ApiError(0, error.name === 'TimeoutError' ? 'The service takes too long' : 'The service does not answer', null, 'none');
+}
+
+/** The JSON of an answer. Raises ApiError, AbortError: also in the middle of one. */
+async function read(answer, signal) {
     let told = {};
     try {
         told = await answer.json();
-    } catch {
-        // no problem details: something in between answered
+    } catch (error) {
+        if (signal?.aborted) {
+            throw error;
+        }
+        if (answer.ok) {
+            throw unanswered(error);
+        } // else no problem details: something in between answered
     }
-    return new ApiError(answer.status, told.title ?? `Answer ${answer.status}`, told.detail ?? null, told.error_code ?? '');
+    if (!answer.ok) {
+        throw new ApiError(answer.status, told.title ?? `Answer ${answer.status}`, told.detail ?? null, told.error_code ?? '');
+    }
+    return told;
 }
 
 /** JSON at a path. Raises ApiError, AbortError. */
 export async function getJson(path, parameters, options) {
     const query = parameters?.toString();
-    const answer = await send(query ? `${path}?${query}` : path, options);
-    if (!answer.ok) {
-        throw await problemOf(answer);
-    }
-    return answer.json();
+    return read(await send(query ? `${path}?${query}` : path, options), options?.signal);
 }
 
 export function panelOf(name, parameters, options) {
@@ -120,11 +128,7 @@ export async function search(parameters, options) {
 export async function classify(file) {
     const form = new FormData(); // it has a place for the file's name
     form.append('image', file, file.name || 'pasted');
-    const answer = await send('classify', { method: 'POST', body: form, cache: 'no-store', timeout: 60_000 });
-    if (!answer.ok) {
-        throw await problemOf(answer);
-    }
-    return answer.json();
+    return read(await send('classify', { method: 'POST', body: form, cache: 'no-store', timeout: 60_000 }));
 }
 
 export function picturePath(imageId, side = null) {
@@ -144,7 +148,7 @@ export async function showPicture(img, path) {
     }
     const answer = await send(path, { cache: 'default' });
     if (!answer.ok) {
-        throw await problemOf(answer);
+        throw new ApiError(answer.status, 'No picture', null, 'none');
     }
     const url = URL.createObjectURL(await answer.blob());
     img.src = url;
