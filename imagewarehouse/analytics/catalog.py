@@ -29,6 +29,7 @@ LEAST_MS = 0.001  # what is less has bin -1
 _HEADER = re.compile(r"^-- (?P<key>question|columns): (?P<text>.+)$", re.MULTILINE)
 _PLACE = re.compile(r"\{(\w+)\}")
 _NAMES = frozenset(column.name for column in COLUMNS)
+_RESERVED = ("fields", "format")  # columns with a name that is a word of Impala's SQL: {format} in a query
 _MOST_VALUES = 100  # of one filter
 _LONGEST = 300  # characters of a value
 
@@ -36,13 +37,16 @@ _LONGEST = 300  # characters of a value
 @dataclass(frozen=True, slots=True)
 class NamedQuery:
     """One file. `columns`: meaning by name, empty where the name says it. `reads`: columns of the table that it looks at,
-    beside those of filters."""
+    beside those of filters. `pages`: it gives whole rows, the newest first, page by page. `whole`: it
+    gives a row, not figures."""
 
     name: str
     question: str
     columns: Mapping[str, str]
     sql: str
     reads: frozenset[str]
+    pages: bool
+    whole: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +104,13 @@ def _read(name: str, text: str) -> NamedQuery:
     described = [entry.partition(":") for entry in header["columns"].split(";")]
     sql = _HEADER.sub("", text).strip()
     words = set(re.findall(r"\w+", sql))
-    placed = {"slot": "event_time", "where": "event_time", "confidence_bin": "confidence", "page": "request_id"}
+    placed = {
+        "slot": "event_time",
+        "where": "event_time",
+        "confidence_bin": "confidence",
+        "page": "request_id",
+        "pictures": "image_id",
+    }
     reads = (words & _NAMES) | {placed[place] for place in _PLACE.findall(sql) if place in placed}
     return NamedQuery(
         name,
@@ -108,6 +118,8 @@ def _read(name: str, text: str) -> NamedQuery:
         {column.strip(): meaning.strip() for column, _, meaning in described},
         sql,
         frozenset(reads),
+        "{page}" in sql,
+        "{page}" in sql or "{request_id}" in sql,
     )
 
 
@@ -125,6 +137,7 @@ def statement(
 ) -> str:
     """The SQL for an engine. `threshold`: of confidence, 0-1. `after`: for the next page of the latest requests."""
     places = {
+        **{name: dialect.quoted(name) for name in _RESERVED},
         "table": table,
         "where": " AND ".join(_conditions(dialect, period, filters)),
         "slot": dialect.slot("event_time"),
@@ -134,15 +147,20 @@ def statement(
         "limit": str(int(limit)),
         "page": "1 = 1" if after is None else _behind(dialect, after),
         "request_id": dialect.text(request_id),
+        "pictures": dialect.distinct("image_id"),
     }
     return _PLACE.sub(lambda match: places[match[1]], query.sql)
 
 
 def columns_of(query: NamedQuery, filters: Filters) -> frozenset[str]:
     """The columns of the table that have to be there to answer it."""
-    return (
-        query.reads
-        | {column for column, name in _FILTERED.items() if getattr(filters, name) not in ((), None)}
+    return query.reads | chosen_by(filters)
+
+
+def chosen_by(filters: Filters) -> frozenset[str]:
+    """The columns that decide which rows of a period count."""
+    return frozenset(
+        {column for column, name in _FILTERED.items() if getattr(filters, name) not in ((), None)}
         | ({"confidence"} if filters.max_confidence is not None else set())
         | ({"model_name", "model_version"} if filters.models else set())
     )

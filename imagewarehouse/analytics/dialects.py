@@ -19,6 +19,9 @@ class Dialect(Protocol):
     @property
     def name(self) -> str: ...
 
+    def quoted(self, name: str, /) -> str:
+        """A column whose name means something there."""
+
     def text(self, value: str, /) -> str:
         """A literal."""
 
@@ -37,6 +40,9 @@ class Dialect(Protocol):
     def log(self, expression: str, /) -> str:
         """The natural logarithm, a double."""
 
+    def distinct(self, column: str, /) -> str:
+        """How many distinct values a column of long texts has that is never null."""
+
 
 def _utc(value: datetime) -> str:
     return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
@@ -45,6 +51,9 @@ def _utc(value: datetime) -> str:
 @dataclass(frozen=True, slots=True)
 class DuckDb:
     name: str = "duckdb"
+
+    def quoted(self, name: str) -> str:
+        return f'"{name}"'
 
     def text(self, value: str) -> str:
         return _doubled(value)
@@ -64,12 +73,19 @@ class DuckDb:
     def log(self, expression: str) -> str:
         return f"ln({expression})"
 
+    def distinct(self, column: str) -> str:
+        # Of 64 bits each: of five million texts two are alike in one of a million such counts, and a twelfth of the time.
+        return f"count(DISTINCT hash({column}))"
+
 
 @dataclass(frozen=True, slots=True)
 class Trino:
     """Trino's Kudu connector shows UNIXTIME_MICROS as timestamp(3), in UTC."""
 
     name: str = "trino"
+
+    def quoted(self, name: str) -> str:
+        return f'"{name}"'
 
     def text(self, value: str) -> str:
         return _doubled(value)
@@ -89,12 +105,18 @@ class Trino:
     def log(self, expression: str) -> str:
         return f"ln({expression})"
 
+    def distinct(self, column: str) -> str:
+        return f"count(DISTINCT {column})"
+
 
 @dataclass(frozen=True, slots=True)
 class Impala:
     """Impala shows UNIXTIME_MICROS as TIMESTAMP in UTC, and so does Spark in a session whose zone is UTC."""
 
     name: str = "impala"
+
+    def quoted(self, name: str) -> str:
+        return f"`{name}`"
 
     def text(self, value: str) -> str:
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
@@ -113,6 +135,9 @@ class Impala:
 
     def log(self, expression: str) -> str:
         return f"ln({expression})"
+
+    def distinct(self, column: str) -> str:
+        return f"count(DISTINCT {column})"
 
 
 @dataclass(frozen=True, slots=True)

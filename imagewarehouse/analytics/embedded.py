@@ -15,7 +15,8 @@ from imagewarehouse.rows.columns import TABLE
 from imagewarehouse.rows.reading import read
 from imagewarehouse.text import one_line
 
-_MEMORY = "512MB"
+_MEMORY = "512MB"  # of all queries at once; DuckDB puts what does not fit into files
+LONGEST_S = 20.0
 
 
 class EmbeddedEngine:
@@ -30,7 +31,7 @@ class EmbeddedEngine:
         if not self._database.exists():
             return []  # nothing has been written yet; the service makes it with the first row
         try:
-            table = read(self._database, asked.sql, memory_limit=_MEMORY)
+            table = read(self._database, asked.sql, more_memory=_MEMORY, longest_s=LONGEST_S)
         except (duckdb.Error, RowStoreUnavailable) as err:
             raise AnalyticsUnavailable(one_line(err)) from err
         return list(zip(*table.to_pydict().values(), strict=True)) if table.num_rows else []

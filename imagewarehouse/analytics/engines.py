@@ -9,12 +9,20 @@ from imagewarehouse.analytics.dialects import Dialect
 from imagewarehouse.analytics.periods import Period
 
 
+class Newest(NamedTuple):
+    """Of a SELECT of whole rows, the newest first: how many it gives at most, and the columns that decide which those are."""
+
+    limit: int
+    columns: frozenset[str]
+
+
 class Asked(NamedTuple):
     """A SELECT, and what an engine without tables of its own has to fetch for it."""
 
     sql: str
     columns: frozenset[str]
     period: Period
+    newest: Newest | None = None
 
 
 class Engine(Protocol):

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from imagewarehouse.analytics.catalog import CONFIDENCE_BINS, Cursor, Filters, catalog, columns_of, statement
-from imagewarehouse.analytics.engines import Asked, Engine
+from imagewarehouse.analytics.catalog import CONFIDENCE_BINS, Cursor, Filters, catalog, chosen_by, columns_of, statement
+from imagewarehouse.analytics.engines import Asked, Engine, Newest
 from imagewarehouse.analytics.periods import Buckets, Period, Width, buckets, width_for
 from imagewarehouse.analytics.statistics import Bin, change, percentile, stability_index
+from imagewarehouse.metadata import KEY
 
 Row = tuple[Any, ...]
 
@@ -57,7 +58,8 @@ def _ask(engine: Engine, name: str, request: Request, period: Period | None = No
         query, engine.dialect, engine.table, stretch, request.filters,
         threshold=request.threshold, limit=request.limit, after=request.after,
     )  # fmt: skip
-    return [tuple(row) for row in engine.rows(Asked(sql, columns_of(query, request.filters), stretch))]
+    newest = Newest(request.limit, chosen_by(request.filters).union(KEY)) if query.pages else None
+    return [tuple(row) for row in engine.rows(Asked(sql, columns_of(query, request.filters), stretch, newest))]
 
 
 # --- panels --------------------------------------------------------------------------------------------------------
@@ -242,7 +244,7 @@ def duplicates(engine: Engine, request: Request) -> Panel:
 def latest(engine: Engine, request: Request) -> Panel:
     """The newest requests, page by page."""
     names = tuple(catalog()["latest"].columns)
-    found = _ask(engine, "latest", request)
+    found = _ask(engine, "latest", request, _up_to(request.period, request.after))
     rows = [(_iso(row[0], request.tz), *(_plain(value) for value in row[1:])) for row in found]
     facts = {}
     if len(found) == request.limit:
@@ -250,6 +252,14 @@ def latest(engine: Engine, request: Request) -> Panel:
     units = {"event_time": "time", "size_bytes": "bytes", "confidence": "share", "total_ms": "ms", "width": "number",
              "height": "number"}  # fmt: skip
     return Panel(tuple(Column(name, units.get(name, "text")) for name in names), rows, facts)
+
+
+def _up_to(period: Period, after: Cursor | None) -> Period:
+    """Without what comes before the page; a millisecond more, since some engines show no less."""
+    if after is None:
+        return period
+    until = min(period.until, after.event_time + timedelta(milliseconds=1))
+    return replace(period, until=max(until, period.since + timedelta(milliseconds=1)))
 
 
 PANELS: Mapping[str, Callable[[Engine, Request], Panel]] = {

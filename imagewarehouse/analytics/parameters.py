@@ -27,11 +27,12 @@ MOST_ROWS = 1000
 _MOST_PAIRS = 800  # filters alone may have a hundred values each
 _SHOWN = 40  # characters of a value that a refusal repeats
 
-_NUMBER = re.compile(r"\d{1,9}")
-_SHARE = re.compile(r"(?:0|1)?(?:\.\d{1,15})?|\d(?:\.\d{1,15})?[eE]-\d{1,2}")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_SHARE = re.compile(r"(?:0|1)?(?:\.\d{1,15})?|\d(?:\.\d{1,15})?[eE]-\d{1,2}", re.ASCII)
 _TIME = re.compile(
     r"(?P<date>\d{4}-\d\d-\d\d)"
-    r"(?:[Tt ](?P<clock>\d\d:\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6})\d*)?)?(?P<zone>[Zz]|[+-]\d\d:\d\d)?)?"
+    r"(?:[Tt ](?P<clock>\d\d:\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,6})\d*)?)?(?P<zone>[Zz]|[+-]\d\d:\d\d)?)?",
+    re.ASCII,
 )
 
 
@@ -62,6 +63,7 @@ class Question:
     format: Format
     period_name: str
     running: bool
+    asked: datetime
     key: tuple[Any, ...]
 
 
@@ -195,7 +197,7 @@ def read_question(panel: str, query: str, now: datetime, only_user: str | None =
     options = (request.threshold, request.limit, request.width, request.after)
     until = None if open_end else period.until
     key = (panel, format_, period_name, period.since, until, tz.key, filters, options)
-    return Question(panel, request, format_, period_name, period.until >= now, key)
+    return Question(panel, request, format_, period_name, period.until >= now, now, key)
 
 
 def no_parameters(query: str) -> None:

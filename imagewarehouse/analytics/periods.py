@@ -7,6 +7,7 @@ clocks change has 23 or 25 of them: an hour that comes twice is two hours. No en
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -74,10 +75,11 @@ def named(name: str, now: datetime, tz: ZoneInfo) -> Period:
     first, last, back = PERIODS[name](today)
     since, until = _midnight(first, tz), _midnight(last, tz)
     before = _midnight(first - back, tz)
-    if until > now > since:
-        # What is not over is compared with as much of the one before: half of today with the first half of yesterday.
+    if until > now >= since:
+        # What is not over is compared with as much of the one before: half of today with the first half of yesterday. A day
+        # on which the clocks are put back is longer than the one before.
         until = max(now, since + timedelta(microseconds=1))
-        return Period(since, until, before, before + (until - since))
+        return Period(since, until, before, min(before + (until - since), since))
     return Period(since, until, before, since)
 
 
@@ -121,14 +123,17 @@ class Buckets:
 def buckets(period: Period, width: Width, tz: ZoneInfo) -> Buckets:
     """The columns that `period` has a part in. Raises BadParameter: there would be more than a thousand."""
     if width in ("quarter", "hour"):
-        step = SLOT_S if width == "quarter" else 3600
-        since = period.since.astimezone(tz)
-        # From the beginning of an hour on the clock, on in real time: where the clock is put back an hour comes twice.
-        minute = 0 if width == "hour" else since.minute // 15 * 15
-        first = int(since.timestamp()) - ((since.minute - minute) * 60 + since.second)
-        count = -(-(int(period.until.timestamp() * 1000) - first * 1000) // (step * 1000))
-        _check(count)
-        starts = [datetime.fromtimestamp(first + number * step, tz) for number in range(count)]
+        quarter = int(period.since.timestamp()) // SLOT_S * SLOT_S
+        _check(math.ceil((period.until.timestamp() - quarter) / (SLOT_S if width == "quarter" else 3600)))
+        if width == "hour":
+            quarter -= period.since.astimezone(tz).minute // 15 * SLOT_S
+        starts = []
+        # By what a clock on the wall shows: put back an hour, one comes twice; put back half an hour, a part of one.
+        while quarter < period.until.timestamp():
+            start = datetime.fromtimestamp(quarter, tz)
+            if width == "quarter" or not starts or _hour(start) != _hour(starts[-1]):
+                starts.append(start)
+            quarter += SLOT_S
     else:
         day = period.since.astimezone(tz).date()
         day, step_days = (day, 1) if width == "day" else (_monday(day), 7)
@@ -138,6 +143,10 @@ def buckets(period: Period, width: Width, tz: ZoneInfo) -> Buckets:
             starts.append(start.astimezone(tz))
             day += timedelta(days=step_days)
     return Buckets(tuple(starts), tuple(int(start.timestamp()) for start in starts))
+
+
+def _hour(moment: datetime) -> tuple[date, int, timedelta | None]:
+    return moment.date(), moment.hour, moment.utcoffset()
 
 
 def _check(count: int) -> None:

@@ -15,6 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -28,7 +29,7 @@ from imagewarehouse.analytics.formats import ARROW_TYPE, CSV_TYPE, JSON_TYPE, as
 from imagewarehouse.analytics.panels import PANELS, Column, Panel
 from imagewarehouse.analytics.parameters import Format, Question, no_parameters, read_question
 from imagewarehouse.analytics.periods import Period
-from imagewarehouse.errors import AnalyticsUnavailable, BadParameter, Busy, NoSuchRequest, NotFound
+from imagewarehouse.errors import AnalyticsUnavailable, BadParameter, Busy, NoSuchRequest, NotFound, WarehouseError
 from imagewarehouse.ids import event_time, utc_now
 from imagewarehouse.metadata import json_values
 
@@ -42,9 +43,9 @@ _LONGEST_S = 20.0
 _KEPT_BYTES = 32 << 20
 _RUNNING_S = 1.0  # how long an answer about a period that is not over is good
 _RUNNING_MOST_S = 4.0
-_OF_ITS_PRICE = (
-    4.0  # a query that takes long is asked less often: a fifth of a thread's time at most goes to one of them
-)
+_OF_ITS_PRICE = 4.0  # what takes long is asked less often
+_DEAR_S = 0.2  # a query that takes longer is renewed while those who ask have the answer before
+_STALE_S = 30.0  # beyond its time, at most
 _OVER_S = 60.0  # rows of a period that is over may still come (a store was away) or go (forgotten)
 _JUST_OVER = timedelta(minutes=10)
 _ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -74,6 +75,15 @@ class _Kept:
     as_of: datetime
     made: float  # monotonic
     good_s: float
+    took_s: float
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self.made
+
+
+# Gives the key of a question as it is asked now, and what answers it.
+Job = Callable[[], tuple[Any, Callable[[], _Kept]]]
 
 
 class QueryService:
@@ -101,8 +111,12 @@ class QueryService:
         self._kept: OrderedDict[Any, _Kept] = OrderedDict()
         self._size = 0
         self._asking: dict[Any, asyncio.Future[_Kept]] = {}
+        self._due: OrderedDict[Any, Job] = OrderedDict()
+        self._renewing: asyncio.Task[None] | None = None
 
     def close(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._engine.close()
 
@@ -110,29 +124,45 @@ class QueryService:
         """Raises NotFound, BadParameter, Busy, AnalyticsUnavailable."""
         if name not in PANELS:
             raise NotFound(f"no such query: {name[:40]!a}; there are {', '.join(PANELS)}")
-        question = read_question(name, query, self._now(), holder.reads_only)
-        kept = await self._ask(question.key, functools.partial(self._answer, question))
-        return _shown(kept)
+
+        def job() -> tuple[Any, Callable[[], _Kept]]:
+            question, asked = read_question(name, query, self._now(), holder.reads_only), time.monotonic()
+            return question.key, functools.partial(self._answer, question, asked)
+
+        return _shown(await self._ask(job))
 
     async def request(self, request_id: str, query: str, holder: Holder) -> Answer:
         """The whole record. Raises NoSuchRequest, BadParameter, Busy, AnalyticsUnavailable."""
         no_parameters(query)
-        moment = _moment_of(request_id)
+        request_id, moment = request_id.lower(), _moment_of(request_id)
         only = () if holder.reads_only is None else (holder.reads_only,)
-        kept = await self._ask(
-            ("request", request_id.lower(), only), lambda: self._record(request_id.lower(), moment, only)
-        )
+
+        def job() -> tuple[Any, Callable[[], _Kept]]:
+            return ("request", request_id, only), functools.partial(
+                self._record, request_id, moment, only, time.monotonic()
+            )
+
+        kept = await self._ask(job)
         if not kept.body:
             raise NoSuchRequest("there is no request of this id, or this key may not read it")
         return _shown(kept)
 
     # --- one query for those who ask the same ---------------------------------------------------------------------
 
-    async def _ask(self, key: Any, work: Callable[[], _Kept]) -> _Kept:
+    async def _ask(self, job: Job) -> _Kept:
+        key, work = job()
         kept = self._kept.get(key)
-        if kept is not None and time.monotonic() - kept.made < kept.good_s:
-            self._kept.move_to_end(key)
-            return kept
+        if kept is not None:
+            age_s = kept.age_s
+            if age_s < kept.good_s:
+                self._kept.move_to_end(key)
+                return kept
+            if kept.took_s > _DEAR_S and age_s < kept.good_s + _STALE_S:
+                self._renew_soon(key, job)
+                return kept
+        return await self._run(key, work)
+
+    async def _run(self, key: Any, work: Callable[[], _Kept]) -> _Kept:
         asking = self._asking.get(key)
         if asking is None:
             if len(self._asking) >= self._most:
@@ -146,13 +176,31 @@ class QueryService:
         except asyncio.TimeoutError as err:
             raise AnalyticsUnavailable(f"a query took longer than {self._longest_s:g} s") from err
 
+    def _renew_soon(self, key: Any, job: Job) -> None:
+        if key not in self._due and len(self._due) < self._most:
+            self._due[key] = job
+        if self._renewing is None:
+            self._renewing = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        """One after the other, with a pause as long as each took: for who writes the rows, and for questions that wait."""
+        try:
+            while self._due:
+                _, job = self._due.popitem(last=False)
+                started = time.monotonic()
+                with suppress(WarehouseError):  # who asks once the old answer is too old is told
+                    await self._run(*job())
+                await asyncio.sleep(time.monotonic() - started)
+        finally:
+            self._renewing = None
+
     def _answered(self, key: Any, asking: asyncio.Future[_Kept]) -> None:
         del self._asking[key]
         if asking.cancelled() or asking.exception() is not None:
             return
         kept = asking.result()
         self._forget(key)
-        if len(kept.body) > self._kept_bytes // 4:
+        if kept.good_s <= 0 or len(kept.body) > self._kept_bytes // 4:
             return
         self._kept[key] = kept
         self._size += _size(kept)
@@ -166,8 +214,9 @@ class QueryService:
 
     # --- on a thread ----------------------------------------------------------------------------------------------
 
-    def _answer(self, question: Question) -> _Kept:
-        started, as_of = time.monotonic(), self._now()
+    def _answer(self, question: Question, asked: float) -> _Kept:
+        """`asked`: when, by the monotonic clock."""
+        started = time.monotonic()
         request = question.request
         if question.panel == "drift":
             request = replace(request, training=self._training())
@@ -180,9 +229,10 @@ class QueryService:
         body = _written(question.format, about, panel)
         # Without the period, whose end moves with the clock where it is not over.
         tag = _tag(question.key, as_json({}, panel) if question.running else body)
-        return self._keep(question.format, body, tag, as_of, started, question)
+        over = question.asked - request.period.until > _JUST_OVER
+        return _kept(question.format, body, tag, question.asked, asked, started, over=over)
 
-    def _record(self, request_id: str, moment: datetime, users: tuple[str, ...]) -> _Kept:
+    def _record(self, request_id: str, moment: datetime, users: tuple[str, ...], asked: float) -> _Kept:
         started, as_of = time.monotonic(), self._now()
         # A millisecond, since some engines show no less.
         since = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
@@ -191,21 +241,11 @@ class QueryService:
         sql = statement(query, self._engine.dialect, self._engine.table, period, filters, request_id=request_id)
         found = self._engine.rows(Asked(sql, columns_of(query, filters), period))
         if not found:
-            return _Kept(JSON_TYPE, b"", "", as_of, time.monotonic(), 0.0)
+            return _Kept(JSON_TYPE, b"", "", as_of, asked, 0.0, 0.0)
         values = dict(zip(query.columns, found[0], strict=True))
         values["event_time"] = moment  # as exactly as it was written
         body = orjson.dumps(_record_values(values))
-        return self._keep("json", body, _tag(body), as_of, started, None)
-
-    def _keep(
-        self, form: str, body: bytes, tag: str, as_of: datetime, started: float, question: Question | None
-    ) -> _Kept:
-        took_s = time.monotonic() - started
-        good_s = min(max(_RUNNING_S, took_s * _OF_ITS_PRICE), _RUNNING_MOST_S)
-        if question is not None and as_of - question.request.period.until > _JUST_OVER:
-            good_s = _OVER_S
-        # The age counts from when the engine was asked, not from when it had answered.
-        return _Kept(_TYPES[form], body[:-1] if form == "json" else body, tag, as_of, started, good_s + took_s)
+        return _kept("json", body, _tag(body), as_of, asked, started, over=False)
 
 
 _DRIFT = "Do the classes come as they did in training and as before, and is the model as sure as before?"
@@ -259,8 +299,17 @@ def list_of_queries() -> bytes:
 # --- values -------------------------------------------------------------------------------------------------------
 
 
+def _kept(form: Format, body: bytes, tag: str, as_of: datetime, asked: float, started: float, *, over: bool) -> _Kept:
+    """`asked` and `started`: by the monotonic clock; a question may wait for a thread."""
+    took_s = time.monotonic() - started
+    good_s = _OVER_S if over else min(max(_RUNNING_S, took_s * _OF_ITS_PRICE), _RUNNING_MOST_S)
+    body = body[:-1] if form == "json" else body
+    # The age is that of the figures; how long they are good counts from when they are there.
+    return _Kept(_TYPES[form], body, tag, as_of, asked, time.monotonic() - asked + good_s, took_s)
+
+
 def _shown(kept: _Kept) -> Answer:
-    age_s = time.monotonic() - kept.made
+    age_s = kept.age_s
     body = kept.body
     if kept.media_type == JSON_TYPE:
         when = orjson.dumps({"as_of": _iso(kept.as_of), "age_s": round(age_s, 3)})

@@ -18,6 +18,7 @@ from imagewarehouse.errors import WarehouseError
 _COMMANDS = {
     "run": "imagewarehouse.cli.run:run",
     "send": "imagewarehouse.cli.send:send",
+    "dashboard": "imagewarehouse.cli.dashboard:dashboard",
     "rows": "imagewarehouse.cli.rows:rows",
     "get": "imagewarehouse.cli.get:get",
     "export": "imagewarehouse.cli.export:export",

@@ -61,13 +61,13 @@ class Pictures:
         if self._store is not None:
             yield self._store
         seen = {self._store.uri} if self._store is not None else set()
-        named = _location_in(storage_uri)
+        named = location_in(storage_uri)
         if named is not None and named not in seen:
             seen.add(named)
             yield Location.parse(named, "storage_uri")
         if self._locations is not None:
             elsewhere = self._locations.find([image_id]).get(image_id)
-            named = None if elsewhere is None else _location_in(elsewhere.uri)
+            named = None if elsewhere is None else location_in(elsewhere.uri)
             if named is not None and named not in seen:
                 yield Location.parse(named, "storage_uri")
 
@@ -103,7 +103,7 @@ class _Ahead:
         return {**found, **self._locations.find(unasked)} if unasked else found
 
 
-def _location_in(uri: str | None) -> str | None:
+def location_in(uri: str | None) -> str | None:
     """Of a picture's own object or of a place in a pack."""
     packed = PackedPlace.parse(uri)
     if packed is not None:

@@ -24,7 +24,7 @@ _TYPES: dict[ColumnType, KuduType] = {
     "float": KuduType.FLOAT, "double": KuduType.DOUBLE,
 }  # fmt: skip
 # Text that is another in every row gains nothing from a dictionary; numbers are bit-shuffled by default, which compresses.
-_UNIQUE_TEXT = ("request_id", "image_id", "file_name", "fields", "storage_uri", "top_k", "error_detail")
+UNIQUE_TEXT = ("request_id", "image_id", "file_name", "fields", "storage_uri", "top_k", "error_detail")
 HASH_BUCKETS = 4
 _LOOKED_AT = 20_000  # rows of a query; they come cell by cell, about a second
 _STRETCHES = (timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(days=31), None)
@@ -56,7 +56,7 @@ def image_events(
 
 def _column(name: str) -> KuduColumn:
     column = next(c for c in COLUMNS if c.name == name)
-    unique = name in _UNIQUE_TEXT
+    unique = name in UNIQUE_TEXT
     return KuduColumn(
         name,
         _TYPES[column.type],

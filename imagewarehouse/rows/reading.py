@@ -14,7 +14,7 @@ from imagewarehouse.errors import RowStoreUnavailable
 from imagewarehouse.rows.columns import SCHEMA, TABLE
 from imagewarehouse.rows.locks import FileHeld, gate
 from imagewarehouse.rows.log import log_of, waiting
-from imagewarehouse.rows.select import select
+from imagewarehouse.rows.select import QUERY_S, select
 from imagewarehouse.rows.table import Upserts, duckdb_errors, moment, settings
 
 _WAIT_S = 10.0  # a writer has the file for some milliseconds each second; for seconds where it copies an old table
@@ -23,8 +23,19 @@ _POLL_S = 0.01
 _connecting = threading.Lock()
 
 
-def read(database: Path, sql: str, *, memory_limit: str = "128MB", wait_s: float = _WAIT_S) -> pa.Table:
+def read(
+    database: Path,
+    sql: str,
+    *,
+    memory_limit: str = "128MB",
+    more_memory: str | None = None,
+    wait_s: float = _WAIT_S,
+    longest_s: float = QUERY_S,
+) -> pa.Table:
     """As `select`, over every record that was written. Nothing is changed, and a writer waits no longer than for the query.
+
+    `more_memory`: for this query and those of this process that run beside it: DuckDB has one limit for all of them, and opens
+    a file once more only with the same `memory_limit`.
 
     The file first, then the log: as long as the file is open here no record is moved, so each is in one of them at least.
     Raises duckdb.Error, RowStoreUnavailable.
@@ -34,9 +45,11 @@ def read(database: Path, sql: str, *, memory_limit: str = "128MB", wait_s: float
         try:
             with duckdb_errors(database):
                 connection.execute("SET TimeZone='UTC'")
+                if more_memory is not None:
+                    connection.execute(f"SET memory_limit='{more_memory}'")
                 _show_all(connection, log_of(database))
                 connection.execute("SET enable_external_access=false")  # SELECTs of operators read this file only
-            return select(connection, sql)
+            return select(connection, sql, longest_s)
         finally:
             connection.close()
 

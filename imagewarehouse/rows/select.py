@@ -7,16 +7,16 @@ import threading
 import duckdb
 import pyarrow as pa
 
-_QUERY_S = 30.0
+QUERY_S = 30.0
 _QUERY_BYTES = 64 << 20
 
 
-def select(cursor: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
-    """Run the SELECT and close the cursor. It is stopped after 30 s, and its answer may take 64 MiB.
+def select(cursor: duckdb.DuckDBPyConnection, sql: str, longest_s: float = QUERY_S) -> pa.Table:
+    """Run the SELECT and close the cursor. It is stopped after `longest_s`, and its answer may take 64 MiB.
 
     Raises duckdb.Error.
     """
-    stop = threading.Timer(_QUERY_S, cursor.interrupt)
+    stop = threading.Timer(longest_s, cursor.interrupt)
     stop.daemon = True
     stop.start()
     reader = None

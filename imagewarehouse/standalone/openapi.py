@@ -39,8 +39,9 @@ FACTS: Mapping[str, str] = {
     "classes": "`classes`: distinct ones; `images`: with a class",
     "over-time": "`starts`: of every column of the chart, those without rows included",
     "confidence": "`images`: with a confidence; `below`: of these, under the threshold; `below_share`",
-    "drift": "`index_training`, `index_before`, `index_confidence`: population stability index of the classes against training,"
-    " of the classes and of the confidence against the period before; under 0.1 alike, over 0.25 apart; null where one is empty",
+    "drift": "`index_training`, `index_before`, `index_confidence`: population stability index of the classes against"
+    " training, of the classes and of the confidence against the period before; under 0.1 alike, over 0.25 apart; null where"
+    " one is empty",
     "latest": "`after`: for the next page; missing on the last one",
 }
 

@@ -1,7 +1,7 @@
 """The default backend: Kudu's Java client inside this Python process.
 
-It installs wherever NiFi runs, and its calls release Python's lock while they wait. Rows cross to Java as whole batches
-in Arrow's memory layout and are filled into the client's rows by our class `RowWriter`.
+It installs wherever NiFi runs, and its calls release Python's lock while they wait. Rows cross to Java and back as whole
+batches in Arrow's memory layout; our classes `RowWriter` and `RowReader` fill the client's rows from them and empty them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from imagewarehouse.kudu.clients import jvm
 from imagewarehouse.kudu.clients.interface import BACKGROUND, SYNC, KuduSettings, RowFailure
 from imagewarehouse.kudu.clients.java_values import (
     EPOCH,
-    cell_of,
     java_bound,
     java_column,
     java_list,
@@ -38,7 +37,7 @@ from imagewarehouse.kudu.clients.java_values import (
     range_of,
     table_schema,
 )
-from imagewarehouse.kudu.clients.layout import keys_are_distinct, pack, row_bytes
+from imagewarehouse.kudu.clients.layout import keys_are_distinct, pack, row_bytes, unpack
 from imagewarehouse.kudu.clients.security import KerberosLogin, check_token, read_certificates
 from imagewarehouse.kudu.clients.status import ALTERED, FINAL, error_from_status
 from imagewarehouse.kudu.schema import KuduColumn, Range, TableSchema
@@ -74,6 +73,7 @@ class JavaKuduWriter:
         self._java = jpype.JPackage("java")
         self._kudu = jpype.JPackage("org").apache.kudu
         self._row_writer = jpype.JClass("imagewarehouse.kudu.RowWriter")
+        self._row_reader = jpype.JClass("imagewarehouse.kudu.RowReader")
         self._bytes, self._ints = jpype.JArray(jpype.JByte), jpype.JArray(jpype.JInt)
         self._lock = threading.Lock()
         self._opened: dict[str, tuple[Any, TableSchema]] = {}
@@ -242,13 +242,18 @@ class JavaKuduWriter:
         chosen = [
             schema.column(name) for name in (columns if columns is not None else [c.name for c in schema.columns])
         ]
-        cells: list[list[Any]] = [[] for _ in chosen]
+        result = pa.schema([(column.name, column.arrow_type) for column in chosen])
+        batches = []
         with self._errors(table):
-            for row in self._rows(self._scanner(handle, [c.name for c in chosen], since, equal, one_of, until), limit):
-                for number, column in enumerate(chosen):
-                    cells[number].append(None if row.isNull(number) else cell_of(row, number, column))
-        arrays = [pa.array(values, type=c.arrow_type) for values, c in zip(cells, chosen, strict=True)]
-        return pa.Table.from_arrays(arrays, names=[c.name for c in chosen])
+            scanner = self._scanner(handle, result.names, since, equal, one_of, until, limit)
+            reader = self._row_reader(scanner, -1 if limit is None else limit)
+            while True:
+                parts = reader.next()
+                rows = int(reader.rows())
+                if not rows:
+                    break
+                batches.append(pa.RecordBatch.from_arrays(unpack(parts, rows, result.types), schema=result))
+        return pa.Table.from_batches(batches, result)
 
     def count(self, table: str, part: Range | None = None) -> int:
         handle, schema = self._open(table)
@@ -396,8 +401,11 @@ class JavaKuduWriter:
         equal: Mapping[str, str] | None = None,
         one_of: tuple[str, Sequence[str]] | None = None,
         until: tuple[str, datetime] | None = None,
+        limit: int | None = None,
     ) -> Any:
         builder = self._client.newScannerBuilder(handle).setProjectedColumnNames(java_list(columns))
+        if limit:  # none at all is not Kudu's to know
+            builder.limit(limit)
         predicate = self._kudu.client.KuduPredicate
         for bound, comparison in (
             (since, predicate.ComparisonOp.GREATER_EQUAL),
@@ -423,17 +431,6 @@ class JavaKuduWriter:
             return False
         finally:
             scanner.close()
-
-    def _rows(self, scanner: Any, limit: int | None) -> Iterator[Any]:
-        remaining = limit
-        while scanner.hasMoreRows() and remaining != 0:
-            for row in scanner.nextRows():
-                yield row
-                if remaining is not None:
-                    remaining -= 1
-                    if remaining == 0:
-                        break
-        scanner.close()
 
 
 @contextlib.contextmanager

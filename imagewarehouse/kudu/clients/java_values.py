@@ -118,12 +118,6 @@ def _python_value(value: Any, column: KuduColumn) -> Any:
     return float(value) if column.type in (KuduType.FLOAT, KuduType.DOUBLE) else int(value)
 
 
-def cell_of(row: Any, number: int, column: KuduColumn) -> Any:
-    if column.type is KuduType.DATE:
-        return _python_value(row.getInt(number), column)  # java.sql.Date has no 10 October 1582
-    return _python_value(row.getObject(number), column)
-
-
 def table_schema(handle: Any) -> TableSchema:
     java = handle.getSchema()
     columns = tuple(_column(java.getColumnByIndex(number)) for number in range(java.getColumnCount()))

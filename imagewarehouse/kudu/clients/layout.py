@@ -1,4 +1,4 @@
-"""The byte layout of batches for Java, and whether two batches may be sent in parallel."""
+"""The byte layout of batches for Java and from it, and whether two batches may be sent in parallel."""
 
 from __future__ import annotations
 
@@ -66,6 +66,21 @@ def pack(columns: Sequence[ColumnValues], start: int, stop: int) -> tuple[list[i
             data = put(buffers[1][width * offset : width * (offset + stop - start)], width * (stop - start))
         layout += (bit, present, validity, offsets, data, base)
     return layout, b"".join(parts)
+
+
+def unpack(parts: Sequence[Any], rows: int, types: Sequence[pa.DataType]) -> list[pa.Array]:
+    """The columns that `RowReader.next` has given: validity, offsets and data of each, where there are such."""
+    buffers = [None if part is None else pa.py_buffer(_copied(part)) for part in parts]
+    arrays = []
+    for number, arrow_type in enumerate(types):
+        validity, offsets, data = buffers[3 * number : 3 * number + 3]
+        of_column = [validity, data] if offsets is None else [validity, offsets, data]
+        arrays.append(pa.Array.from_buffers(arrow_type, rows, of_column))
+    return arrays
+
+
+def _copied(part: Any) -> bytes:
+    return bytes(memoryview(part).cast("B")) if len(part) else b""  # JPype has no view of an empty array
 
 
 def keys_are_distinct(batches: Sequence[RowBatch], key: Sequence[str]) -> bool:
