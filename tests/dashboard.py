@@ -117,7 +117,7 @@ class Dashboard:
         """What axe-core finds."""
         from axe_playwright_python.sync_playwright import Axe
 
-        found: Sequence[Any] = Axe().run(self.page).response["violations"]
+        found: Sequence[Any] = Axe().run(self.page, options={"resultTypes": ["violations"]}).response["violations"]
         return [
             f"{one['id']}: {node['html'][:200]} {node.get('failureSummary', '')}"
             for one in found

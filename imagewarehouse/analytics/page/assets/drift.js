@@ -42,3 +42,8 @@ export function drift(answer, context) {
     h('p', { class: 'key-line', 'aria-hidden': 'true' },
         h('span', {}, h('i', { class: 'line before' }), 'before'), h('span', {}, h('i', { class: 'line training' }), 'training'))];
 }
+
+export function driftNote(answer, { state: { filters, minConfidence, maxConfidence } }) {
+    const isCut = filters.class.length > 0 || minConfidence !== null || maxConfidence !== null;
+    return `stability index (PSI)${isCut ? ', of a filtered mix' : ''}`;
+}

@@ -168,7 +168,7 @@ export function showStretch({ since, until, before, before_until: beforeUntil },
 
 let lastKind = null;
 
-/** `kind`: live, still (the period is over), paused, late (what is shown is old), away. */
+/** `kind`: now, still (the period is over), paused, late (what is shown is old), away. */
 export function showLive(kind, text) {
     const live = byId('live');
     live.className = `live ${kind}`;

@@ -7,7 +7,7 @@ import { hideTip } from './charts.js';
 import { learn, orderOf } from './colours.js';
 import { confidence } from './confidence.js';
 import { byId, h, replace, say } from './dom.js';
-import { drift } from './drift.js';
+import { drift, driftNote } from './drift.js';
 import { duplicates } from './duplicates.js';
 import { hideEmpty, showElsewhere, showFirstSteps } from './empty.js';
 import { listenToHeader, showLive, showState, showStretch } from './header.js';
@@ -32,7 +32,7 @@ const GRID = [
     { name: 'latency', title: 'Latency', render: latency },
     { name: 'rejections', title: 'Rejected and failed', render: rejections },
     { name: 'sources', title: 'Sources and users', render: sources },
-    { name: 'drift', title: 'Drift', render: drift, note: () => 'stability index (PSI)' },
+    { name: 'drift', title: 'Drift', render: drift, note: driftNote },
     { name: 'models', title: 'Model versions', render: models },
     { name: 'duplicates', title: 'Duplicates', render: duplicates },
 ];
@@ -140,7 +140,7 @@ function draw(name) {
     const { render, note } = GRID.find((panel) => panel.name === name);
     const panel = byId(`panel-${name}`);
     const body = panel.querySelector('.body');
-    panel.querySelector('.note').textContent = note?.(answer) ?? '';
+    panel.querySelector('.note').textContent = note?.(answer, context) ?? '';
     const [width, height] = size(name);
     const inside = Object.create(context, { width: { value: width }, height: { value: height }, asTable: { value: tables.has(name) } });
     replace(body, render(answer, inside));
@@ -330,7 +330,7 @@ function showAge() {
     } else if (age > LATE_S) {
         showLive('late', `As of ${agoText(age)}`);
     } else {
-        showLive('live', `Live ${timeText(new Date(freshAt), context.tz)}`);
+        showLive('now', `Live ${timeText(new Date(freshAt), context.tz)}`);
     }
 }
 

@@ -8,6 +8,8 @@ import { byColumn, stacked } from './scales.js';
 import { figure, nothing, pick, table } from './tables.js';
 import { bucketText } from './times.js';
 
+const LINE = 24; // pixels
+
 export function overTime(answer, context) {
     const { starts } = answer.facts;
     const { series, cells, totals } = byColumn(starts, answer.rows);
@@ -42,12 +44,18 @@ export function overTime(answer, context) {
     }
     return [
         columnChart({
-            columns, width: context.width, height: Math.max(180, context.height - 34), middle: true,
+            columns, width: context.width, height: Math.max(160, context.height - 16 - LINE * linesOf(series, context.width)),
             label: 'Images over time by class; arrow keys go from column to column, Enter shows one alone',
             onPick: (number) => context.range(starts[number], ends[number]),
         }),
         legend,
     ];
+}
+
+/** How many lines the legend takes, about: the chart gives them room. */
+function linesOf(series, width) {
+    const letters = series.reduce((sum, { name }) => sum + Math.min(150, name.length * 6.6 + 29), 0);
+    return Math.ceil(letters / Math.max(1, width - 60));
 }
 
 function endOf(starts, until) {
