@@ -52,13 +52,12 @@ test-services: $(VENV)/.dev $(CLIENT) ## The tests on HDFS, HBase and Azurite (f
 	@! command -v npm > /dev/null || npm install --silent --no-fund --no-audit --prefix build/services/azurite azurite@3.37.0
 	$(BIN)/python -m pytest -m services $(ARGS)
 
-<<<<<<< HEAD
 test-sql: $(VENV)/.dev $(CLIENT) $(SERVER) ## Analytics on Trino and Spark over Kudu (fetches 1.3 GB, needs Java 17 and 23; some minutes)
 	@$(BIN)/python -m tools.artifacts sql
 	@test -d build/services/spark/pyspark || $(UV) $(LOCKED) --no-deps --target build/services/spark \
 	    $$(sed -n 's/^\(pyspark==[^ ]*\).*/\1/p' requirements.lock)
 	$(BIN)/python -m pytest -m sql $(ARGS)
-=======
+
 # Its own environment: it wants SQLAlchemy 1.4. 6.1.0 leaves out rich and cachetools, and does not work with flask-caching 2.5.
 SUPERSET := build/services/superset
 $(SUPERSET)/.installed:
@@ -70,7 +69,6 @@ $(SUPERSET)/.installed:
 
 test-superset: $(VENV)/.dev $(SUPERSET)/.installed ## Import the dashboards into a Superset, draw every chart (fetches 802 MB)
 	$(BIN)/python -m pytest -m services tests/test_superset.py $(ARGS)
->>>>>>> a-demo
 
 bench-stores: $(VENV)/.dev ## Measure pictures into an S3 store against bare puts (about a minute)
 	$(BIN)/python -m benchmarks.stores $(ARGS)

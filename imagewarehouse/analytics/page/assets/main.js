@@ -1,0 +1,379 @@
+// The page as a whole: one state, in the address; the panels that show it; and what keeps them fresh.
+
+import { ApiError, hasNoSearch, onKeyNeeded, panelOf } from './api.js';
+import { classes, classesNote } from './classes.js';
+import { listenForPictures } from './classify.js';
+import { hideTip } from './charts.js';
+import { learn, orderOf } from './colours.js';
+import { confidence } from './confidence.js';
+import { byId, h, replace, say } from './dom.js';
+import { drift, driftNote } from './drift.js';
+import { duplicates } from './duplicates.js';
+import { hideEmpty, showElsewhere, showFirstSteps } from './empty.js';
+import { listenToHeader, showLive, showState, showStretch } from './header.js';
+import { askForKey } from './keys.js';
+import { found, latest, PAGE } from './latest.js';
+import { latency } from './latency.js';
+import { models } from './models.js';
+import { overTime } from './over-time.js';
+import { rejections } from './rejections.js';
+import { showRequest } from './request.js';
+import { sources } from './sources.js';
+import * as states from './state.js';
+import { agoText, browserZone, timeText } from './times.js';
+import { totals } from './totals.js';
+
+const EVERY_MS = 2500; // how often a period that is not over is asked about
+const LATE_S = 15; // from then on figures count as old
+const GRID = [
+    { name: 'over-time', title: 'Images over time', render: overTime, hasTable: true },
+    { name: 'classes', title: 'Classes', render: classes, note: classesNote },
+    { name: 'confidence', title: 'Confidence', render: confidence, hasTable: true },
+    { name: 'latency', title: 'Latency', render: latency },
+    { name: 'rejections', title: 'Rejected and failed', render: rejections },
+    { name: 'sources', title: 'Sources and users', render: sources },
+    { name: 'drift', title: 'Drift', render: drift, note: driftNote },
+    { name: 'models', title: 'Model versions', render: models },
+    { name: 'duplicates', title: 'Duplicates', render: duplicates },
+];
+const ALL = ['drift', 'totals', 'over-time', 'classes', 'confidence', 'latency', 'rejections', 'sources', 'models', 'duplicates', 'latest'];
+const LIMITS = { latest: PAGE, classes: 50, sources: 50, duplicates: 20 };
+
+const answers = new Map(); // the newest answer by panel
+const drawn = new Map(); // what a panel shows now, as text: what did not change is not drawn again
+const tables = new Set(); // panels that are shown as a table
+let asked = 0; // number of the question: an answer to an earlier one is not shown
+let stop = new AbortController();
+let freshAt = null; // when the figures on the page were true, in ms
+let trouble = null;
+
+const context = {
+    state: states.fromQuery(location.search),
+    period: null,
+    get tz() {
+        return context.state.tz ?? browserZone();
+    },
+    get address() {
+        return context.parameters().toString();
+    },
+    parameters() {
+        return states.toParameters(context.state, browserZone());
+    },
+    change(state, { replace: inPlace = false } = {}) {
+        if (states.toQuery(state) === states.toQuery(context.state)) {
+            return;
+        }
+        context.state = state;
+        const query = states.toQuery(state);
+        history[inPlace ? 'replaceState' : 'pushState'](null, '', query ? `?${query}` : location.pathname);
+        show();
+    },
+    toggle(filter, value) {
+        const next = states.toggled(context.state, filter, value);
+        say(next.filters[filter].includes(value) ? `Only ${value}` : `Without the filter ${value}`);
+        context.change(next);
+    },
+    only(filter, value) {
+        const next = context.state.filters[filter].includes(value) ? context.state : states.toggled(context.state, filter, value);
+        context.change({ ...next, request: null });
+    },
+    range(since, until) {
+        context.change(states.withRange(context.state, since, until));
+    },
+    confidence(least, most) {
+        const { minConfidence, maxConfidence } = context.state;
+        const same = minConfidence === least && maxConfidence === most;
+        context.change(same ? states.withConfidence(context.state, null, null) : states.withConfidence(context.state, least, most));
+    },
+    threshold(text) {
+        const value = Number(text);
+        if (text.trim() !== '' && value >= 0 && value <= 1) {
+            context.change({ ...context.state, threshold: value });
+        }
+    },
+    open(requestId) {
+        context.change({ ...context.state, request: requestId });
+    },
+    refresh() {
+        refresh(true);
+    },
+};
+
+// --- panels -----------------------------------------------------------------------------------------------------------
+
+function makePanels() {
+    for (const { name, title, hasTable } of GRID) {
+        const switcher = hasTable
+            ? h('button', { type: 'button', class: 'plain small', 'aria-pressed': 'false', on: { click: ({ currentTarget }) => {
+                const on = !tables.delete(name) && Boolean(tables.add(name));
+                currentTarget.setAttribute('aria-pressed', String(on));
+                drawn.delete(name);
+                draw(name);
+            } } }, 'Table', h('span', { class: 'unseen' }, ` of ${title}`))
+            : null;
+        byId('grid').append(h('section', { class: 'panel', id: `panel-${name}`, 'aria-labelledby': `title-${name}` },
+            h('header', {}, h('h2', { id: `title-${name}` }, title), h('p', { class: 'note' }), switcher),
+            h('div', { class: 'body', tabindex: 0, role: 'group', 'aria-labelledby': `title-${name}` }, h('p', { class: 'nothing' }, ''))));
+    }
+}
+
+function draw(name) {
+    const answer = answers.get(name);
+    if (!answer) {
+        return;
+    }
+    const text = JSON.stringify([answer.rows, answer.facts, answer.period?.until?.slice(0, 16), context.state, context.tz, tables.has(name), size(name)]);
+    if (drawn.get(name) === text) {
+        return;
+    }
+    drawn.set(name, text);
+    if (name === 'totals') {
+        replace(byId('totals'), totals(answer, context));
+        return;
+    }
+    if (name === 'latest') {
+        if (!context.state.q) {
+            latest(answer, context);
+        }
+        return;
+    }
+    const { render, note } = GRID.find((panel) => panel.name === name);
+    const panel = byId(`panel-${name}`);
+    const body = panel.querySelector('.body');
+    panel.querySelector('.note').textContent = note?.(answer, context) ?? '';
+    const [width, height] = size(name);
+    const inside = Object.create(context, { width: { value: width }, height: { value: height }, asTable: { value: tables.has(name) } });
+    replace(body, render(answer, inside));
+    panel.classList.remove('failed');
+}
+
+function size(name) {
+    const body = document.querySelector(`#panel-${name} .body`);
+    const style = body ? getComputedStyle(body) : null;
+    return body ? [body.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight), body.clientHeight] : [0, 0];
+}
+
+function showFailure(name, error) {
+    if (answers.has(name) && answers.get(name).address === context.address) {
+        return; // what stands there is old, and the header says how old
+    }
+    const place = name === 'totals' ? null : document.querySelector(`#panel-${name} .body`);
+    drawn.delete(name);
+    place?.replaceChildren(h('p', { class: 'problem' }, error.message, ' ',
+        h('button', { type: 'button', on: { click: () => ask([name], asked) } }, 'Try again')));
+}
+
+// --- asking -----------------------------------------------------------------------------------------------------------
+
+async function ask(names, number) {
+    const { address } = context;
+    const { signal } = stop;
+    const failures = [];
+    const coloured = names.includes('drift') ? one('drift') : Promise.resolve();
+    await Promise.all([coloured, ...names.filter((name) => name !== 'drift').map(one)]);
+    if (number === asked) {
+        trouble = failures[0] ?? null;
+        showTrouble();
+    }
+
+    async function one(name) {
+        const parameters = context.parameters();
+        if (LIMITS[name]) {
+            parameters.set('limit', LIMITS[name]);
+        }
+        try {
+            const answer = await panelOf(name, parameters, { signal });
+            if (name !== 'drift') {
+                await coloured; // classes have their colours from there
+            }
+            if (number !== asked) {
+                return;
+            }
+            if (name === 'drift') {
+                learn(orderOf(answer.rows));
+                showState(context); // chips have their colours now
+            }
+            answer.address = address;
+            answers.set(name, answer);
+            draw(name);
+            if (name === 'totals') {
+                context.period = answer.period;
+                freshAt = Date.now() - answer.age_s * 1000;
+                showStretch(answer.period, context.tz);
+                await whetherEmpty(answer, number);
+            }
+        } catch (error) {
+            if (error.name !== 'AbortError' && number === asked) {
+                if (!(error instanceof ApiError)) {
+                    throw error;
+                }
+                if (name === 'drift') {
+                    learn([]);
+                }
+                failures.push(error);
+                showFailure(name, error);
+            }
+        }
+    }
+}
+
+/** Everything, for a new state. */
+async function show() {
+    stop.abort();
+    stop = new AbortController();
+    asked += 1;
+    const number = asked;
+    hideTip();
+    showState(context);
+    showRequest(context.state.request, context);
+    const stale = [...answers.values()].some((answer) => answer.address !== context.address);
+    document.body.classList.toggle('waiting', stale || answers.size < ALL.length);
+    if (context.state.q) {
+        find(number);
+    } else {
+        drawn.delete('latest');
+    }
+    if (stale || answers.size < ALL.length || trouble) {
+        await ask(ALL, number);
+    } else {
+        ALL.forEach(draw);
+    }
+    if (number === asked) {
+        document.body.classList.remove('waiting');
+        showAge();
+    }
+}
+
+async function find(number) {
+    try {
+        const total = await found(context.state.q, context);
+        say(`${total} requests found`);
+    } catch (error) {
+        if (number === asked) {
+            byId('latest-title').textContent = 'Found requests';
+            byId('panel-latest').querySelector('.body').replaceChildren(h('p', { class: 'problem', role: 'alert' },
+                hasNoSearch(error) ? 'This service has no search.' : error.message));
+        }
+    }
+}
+
+async function whetherEmpty(answer, number) {
+    const images = answer.rows.find(([name]) => name === 'images')?.[1] ?? 0;
+    document.body.classList.toggle('no-figures', images === 0);
+    if (images > 0) {
+        hideEmpty();
+        return;
+    }
+    const isFiltered = states.isFiltered(context.state);
+    const since = new Date(Date.now() - 9 * 365 * 86_400_000).toISOString();
+    const until = new Date(Date.now() + 86_400_000).toISOString();
+    const ever = await panelOf('latest', new URLSearchParams({ since, until, limit: '1', tz: context.tz }), { signal: stop.signal });
+    if (number !== asked) {
+        return;
+    }
+    if (!ever.rows.length) {
+        showFirstSteps();
+        return;
+    }
+    const newest = ever.rows[0][0];
+    const actions = isFiltered ? [['Without filters', () => context.change(states.withoutFilters(context.state))]] : [];
+    const day = 86_400_000;
+    if (Date.now() - new Date(newest) < 30 * day) {
+        actions.push(['30 days ago', () => context.change(states.withPeriod(context.state, '30-days-ago'))]);
+    } else {
+        const from = new Date(new Date(newest).getTime() - 7 * day).toISOString();
+        const to = new Date(new Date(newest).getTime() + 60_000).toISOString();
+        actions.push(['The week up to it', () => context.range(from, to)]);
+    }
+    showElsewhere(newest, context.tz, isFiltered, actions);
+}
+
+// --- fresh ------------------------------------------------------------------------------------------------------------
+
+function isRunning() {
+    return context.state.period ? !['yesterday', 'last-week'].includes(context.state.period) : Date.parse(context.state.until) > Date.now();
+}
+
+let refreshing = false;
+
+/** Asks for the totals; where they have changed, for everything. */
+async function refresh(now = false) {
+    if (refreshing || document.hidden || (!now && !isRunning() && !trouble)) {
+        return;
+    }
+    refreshing = true;
+    const number = asked;
+    try {
+        if (trouble || answers.size < ALL.length) {
+            await ask(ALL, number);
+            return;
+        }
+        const before = JSON.stringify(answers.get('totals').rows.map((row) => row.slice(0, 2)));
+        await ask(['totals'], number);
+        if (number === asked && (now || before !== JSON.stringify(answers.get('totals').rows.map((row) => row.slice(0, 2))))) {
+            await ask(ALL.filter((name) => name !== 'totals'), number);
+        }
+    } finally {
+        refreshing = false;
+        showAge();
+    }
+}
+
+function showAge() {
+    const age = freshAt === null ? 0 : (Date.now() - freshAt) / 1000;
+    if (trouble) {
+        showLive('away', freshAt === null ? 'No answer' : `As of ${agoText(age)}`);
+    } else if (!isRunning()) {
+        showLive('still', 'Period is over');
+    } else if (freshAt === null) {
+        showLive('paused', 'Loading');
+    } else if (age > LATE_S) {
+        showLive('late', `As of ${agoText(age)}`);
+    } else {
+        showLive('now', `Live ${timeText(new Date(freshAt), context.tz)}`);
+    }
+}
+
+function showTrouble() {
+    const place = byId('trouble');
+    place.hidden = !trouble;
+    if (trouble) {
+        place.replaceChildren(`${trouble.message}. `, h('button', { type: 'button', on: { click: () => refresh(true) } }, 'Try again'));
+    }
+    showAge();
+}
+
+function drawAgain() {
+    hideTip();
+    GRID.filter(({ hasTable }) => hasTable).forEach(({ name }) => draw(name));
+}
+
+let resizing = null;
+addEventListener('resize', () => {
+    clearTimeout(resizing);
+    resizing = setTimeout(drawAgain, 120);
+});
+addEventListener('popstate', () => {
+    context.state = states.fromQuery(location.search);
+    show();
+});
+document.addEventListener('visibilitychange', () => refresh());
+byId('request').addEventListener('cancel', (event) => {
+    event.preventDefault();
+    context.open(null);
+});
+for (const dialog of document.querySelectorAll('dialog:not(.key)')) {
+    dialog.addEventListener('click', ({ target }) => { // on what is behind it
+        if (target === dialog) {
+            dialog.id === 'request' ? context.open(null) : dialog.close();
+        }
+    });
+}
+
+onKeyNeeded(askForKey);
+makePanels();
+listenToHeader(context);
+listenForPictures(context);
+show();
+setInterval(refresh, EVERY_MS);
+setInterval(showAge, 1000);

@@ -1,0 +1,23 @@
+// Thumbnails, and a quiet place where there is none.
+
+import { picturePath, showPicture } from './api.js';
+import { h } from './dom.js';
+
+const missing = new Set(); // a refresh does not ask again for what is not kept
+
+/** A box with the thumbnail of a picture. `side` in CSS pixels: 24, 44 or 72. */
+export function thumbnail(imageId, side) {
+    const box = h('span', { class: `thumb t${side}`, 'aria-hidden': 'true' });
+    if (imageId && !missing.has(imageId)) {
+        const img = h('img', { alt: '', width: side, height: side, decoding: 'async', loading: 'lazy' });
+        box.append(img);
+        showPicture(img, picturePath(imageId, side <= 48 ? 96 : 160)).catch(() => {
+            missing.add(imageId);
+            img.remove(); // not kept, or a service without pictures: the box stays
+            box.classList.add('bare');
+        });
+    } else {
+        box.classList.add('bare');
+    }
+    return box;
+}

@@ -1,0 +1,150 @@
+// Times as a clock in some zone shows them. Instants are Date or ISO 8601.
+
+const parts = new Map(); // Intl's formats take a millisecond to make
+
+function format(tz, options, locale) {
+    const key = JSON.stringify([locale, tz, options]);
+    if (!parts.has(key)) {
+        parts.set(key, new Intl.DateTimeFormat(locale, { ...options, timeZone: tz }));
+    }
+    return parts.get(key);
+}
+
+// Browsers give some zones by names that the zones' own database has replaced, and some systems no longer have.
+const NEWER = {
+    'Africa/Asmera': 'Africa/Asmara', 'America/Buenos_Aires': 'America/Argentina/Buenos_Aires', 'America/Catamarca': 'America/Argentina/Catamarca',
+    'America/Cordoba': 'America/Argentina/Cordoba', 'America/Godthab': 'America/Nuuk', 'America/Indianapolis': 'America/Indiana/Indianapolis',
+    'America/Jujuy': 'America/Argentina/Jujuy', 'America/Louisville': 'America/Kentucky/Louisville', 'America/Mendoza': 'America/Argentina/Mendoza',
+    'Asia/Calcutta': 'Asia/Kolkata', 'Asia/Katmandu': 'Asia/Kathmandu', 'Asia/Rangoon': 'Asia/Yangon', 'Asia/Saigon': 'Asia/Ho_Chi_Minh',
+    'Atlantic/Faeroe': 'Atlantic/Faroe', 'Europe/Kiev': 'Europe/Kyiv', 'Pacific/Enderbury': 'Pacific/Kanton', 'Pacific/Ponape': 'Pacific/Pohnpei',
+    'Pacific/Truk': 'Pacific/Chuuk',
+};
+
+export function browserZone() {
+    const name = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
+    return NEWER[name] ?? name;
+}
+
+export function zones(...more) {
+    const known = (Intl.supportedValuesOf ? Intl.supportedValuesOf('timeZone') : []).map((name) => NEWER[name] ?? name);
+    return [...new Set(['UTC', ...known, ...more])].sort((a, b) => (a === 'UTC' ? -1 : b === 'UTC' ? 1 : a < b ? -1 : 1));
+}
+
+/** How far a zone's clock is before UTC at an instant, in minutes. */
+export function offsetMinutes(instant, tz) {
+    const moment = new Date(instant);
+    const shown = Object.fromEntries(
+        format(
+            tz,
+            {
+                hourCycle: 'h23', year: 'numeric', month: '2-digit', day: '2-digit',
+                hour: '2-digit', minute: '2-digit', second: '2-digit',
+            },
+            'en-US',
+        ).formatToParts(moment).map(({ type, value }) => [type, Number(value)]),
+    );
+    const clock = Date.UTC(shown.year, shown.month - 1, shown.day, shown.hour, shown.minute, shown.second);
+    return Math.round((clock - Math.floor(moment.getTime() / 1000) * 1000) / 60000);
+}
+
+/** `+02:00` */
+export function offsetText(instant, tz) {
+    const minutes = offsetMinutes(instant, tz);
+    const size = Math.abs(minutes);
+    const two = (number) => String(number).padStart(2, '0');
+    return `${minutes < 0 ? '\u2212' : '+'}${two(Math.floor(size / 60))}:${two(size % 60)}`;
+}
+
+/** The instant at which a clock in the zone shows `wall`, as an <input type="datetime-local"> gives it.
+ *
+ * In the hour that comes twice: the first. In the one that is left out: as long after the change as the wall time says.
+ * null: no time.
+ */
+export function fromWall(wall, tz) {
+    const asUtc = Date.parse(`${wall}Z`);
+    if (!/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}/.test(wall) || Number.isNaN(asUtc)) {
+        return null;
+    }
+    // The zone's offsets a day before and a day after are the only ones that can hold.
+    const day = 86_400_000;
+    const before = offsetMinutes(asUtc - day, tz);
+    const after = offsetMinutes(asUtc + day, tz);
+    for (const offset of [before, after]) {
+        const instant = asUtc - offset * 60_000;
+        if (offsetMinutes(instant, tz) === offset) {
+            return new Date(instant).toISOString();
+        }
+    }
+    return new Date(asUtc - before * 60_000).toISOString();
+}
+
+/** `2026-10-25T02:30`, for an <input type="datetime-local">. */
+export function toWall(instant, tz) {
+    const moment = new Date(instant);
+    return new Date(moment.getTime() + offsetMinutes(moment, tz) * 60_000).toISOString().slice(0, 16);
+}
+
+export function timeText(instant, tz, locale) {
+    return format(tz, { hour: '2-digit', minute: '2-digit' }, locale).format(new Date(instant));
+}
+
+export function dayText(instant, tz, locale) {
+    return format(tz, { weekday: 'short', day: 'numeric', month: 'short' }, locale).format(new Date(instant));
+}
+
+export function dateTimeText(instant, tz, locale) {
+    return format(tz, { dateStyle: 'medium', timeStyle: 'medium' }, locale).format(new Date(instant));
+}
+
+export function shortText(instant, tz, locale) {
+    return format(
+        tz,
+        { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' },
+        locale,
+    ).format(new Date(instant));
+}
+
+/** From the first moment of a range to its last, as short as it can be said. */
+export function rangeText(since, until, tz, locale) {
+    const last = new Date(new Date(until).getTime() - 1);
+    const isMidnight = (instant) => toWall(instant, tz).endsWith('T00:00') && new Date(instant).getTime() % 60_000 === 0;
+    if (isMidnight(since) && isMidnight(until)) {
+        return format(tz, { day: 'numeric', month: 'short', year: 'numeric' }, locale)
+            .formatRange(new Date(since), last);
+    }
+    return format(
+        tz,
+        { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' },
+        locale,
+    ).formatRange(new Date(since), new Date(until));
+}
+
+/** How long ago, in one unit: `12 s ago`. `seconds` of 0 or more. */
+export function agoText(seconds, locale) {
+    const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'always', style: 'narrow' });
+    for (const [unit, size] of [['day', 86_400], ['hour', 3600], ['minute', 60]]) {
+        if (seconds >= size) {
+            return relative.format(-Math.floor(seconds / size), unit);
+        }
+    }
+    return relative.format(-Math.round(Math.max(0, seconds)), 'second');
+}
+
+/** What a column of a chart over time is called: its axis label, and the whole of it. `next`: where it ends. */
+export function bucketText(start, next, tz, locale) {
+    const hours = (new Date(next) - new Date(start)) / 3_600_000;
+    if (hours > 30) {
+        return { short: dayOnly(start, tz, locale), long: rangeText(start, next, tz, locale) };
+    }
+    if (hours >= 20) {
+        return { short: dayOnly(start, tz, locale), long: dayText(start, tz, locale) };
+    }
+    return {
+        short: timeText(start, tz, locale),
+        long: `${dayText(start, tz, locale)}, ${timeText(start, tz, locale)}\u2013${timeText(next, tz, locale)}`,
+    };
+}
+
+function dayOnly(instant, tz, locale) {
+    return format(tz, { day: 'numeric', month: 'short' }, locale).format(new Date(instant));
+}

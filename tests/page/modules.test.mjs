@@ -1,0 +1,132 @@
+// The pure modules of the dashboard page, without a browser: run by tests/test_dashboard_page.py.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import * as colours from '../../imagewarehouse/analytics/page/assets/colours.js';
+import * as numbers from '../../imagewarehouse/analytics/page/assets/numbers.js';
+import * as scales from '../../imagewarehouse/analytics/page/assets/scales.js';
+import * as state from '../../imagewarehouse/analytics/page/assets/state.js';
+import * as times from '../../imagewarehouse/analytics/page/assets/times.js';
+
+const BERLIN = 'Europe/Berlin';
+
+test('a state comes back from its address', () => {
+    let one = state.toggled(state.initial(), 'class', 'a&b=c#<script>');
+    one = state.toggled(state.toggled(one, 'class', '研究室'), 'source', '2001:db8::1');
+    one = state.withConfidence(one, 0.05, 0.1);
+    one = state.withRange({ ...one, tz: 'Asia/Kolkata', threshold: 0.9, q: 'gate 7', request: 'x' }, '2026-10-24T00:00:00Z', '2026-10-25T00:00:00Z');
+    assert.deepEqual(state.fromQuery(state.toQuery(one)), one);
+    assert.equal(state.toQuery(state.initial()), '');
+    assert.deepEqual(state.fromQuery(''), state.initial());
+});
+
+test('there are exactly five periods', () => {
+    assert.deepEqual(state.PERIODS.map(({ label }) => label), ['Today', 'Yesterday', '7 days ago', 'Last week', '30 days ago']);
+});
+
+test('what cannot be read in an address counts as not given', () => {
+    for (const text of ['period=never', 'since=2026-10-24T00:00&until=2026-10-25T00:00', 'since=2026-10-25T00:00Z&until=2026-10-24T00:00Z',
+        'tz=Nowhere', 'min_confidence=2', 'max_confidence=x', 'threshold=', `class=${'x'.repeat(301)}`, 'class=']) {
+        assert.deepEqual(state.fromQuery(text), state.initial(), text);
+    }
+});
+
+test('a second click takes a filter away', () => {
+    const one = state.toggled(state.initial(), 'user', 'Zoë');
+    assert.ok(state.isFiltered(one));
+    assert.ok(!state.isFiltered(state.toggled(one, 'user', 'Zoë')));
+    assert.ok(!state.isFiltered(state.withoutFilters(one)));
+});
+
+test('the parameters of a query have a zone always', () => {
+    assert.equal(state.toParameters(state.initial(), BERLIN).toString(), 'period=today&threshold=0.6&tz=Europe%2FBerlin');
+});
+
+test('wall times become instants, also where clocks change', () => {
+    assert.equal(times.fromWall('2026-07-01T12:00', BERLIN), '2026-07-01T10:00:00.000Z');
+    assert.equal(times.fromWall('2026-10-25T02:30', BERLIN), '2026-10-25T00:30:00.000Z'); // comes twice: the first
+    assert.equal(times.fromWall('2026-03-29T02:30', BERLIN), '2026-03-29T01:30:00.000Z'); // is left out: 03:30
+    assert.equal(times.fromWall('2026-10-25T00:00', 'Asia/Kolkata'), '2026-10-24T18:30:00.000Z');
+    assert.equal(times.fromWall('', BERLIN), null);
+    for (const instant of ['2026-01-01T00:00:00.000Z', '2026-06-30T23:45:00.000Z', '2026-10-25T02:30:00.000Z']) {
+        for (const zone of [BERLIN, 'Asia/Kolkata', 'America/St_Johns', 'UTC', 'Pacific/Chatham']) {
+            assert.equal(times.fromWall(times.toWall(instant, zone), zone), instant, `${instant} ${zone}`);
+        }
+    }
+});
+
+test('offsets are those of the day', () => {
+    assert.equal(times.offsetText('2026-07-01T00:00:00Z', BERLIN), '+02:00');
+    assert.equal(times.offsetText('2026-12-01T00:00:00Z', BERLIN), '+01:00');
+    assert.equal(times.offsetText('2026-12-01T00:00:00Z', 'America/St_Johns'), '\u221203:30');
+});
+
+test('whole days are called by their dates', () => {
+    assert.equal(times.rangeText('2026-11-29T23:00:00Z', '2026-11-30T23:00:00Z', BERLIN, 'en-GB'), '30 Nov 2026');
+    assert.equal(times.bucketText('2026-10-25T00:00:00Z', '2026-10-25T01:00:00Z', BERLIN, 'en-GB').short, '02:00');
+    assert.equal(times.agoText(3700, 'en'), '1h ago');
+});
+
+test('numbers are written as the reader writes them', () => {
+    assert.equal(numbers.countText(1234567, 'de'), '1.234.567');
+    assert.equal(numbers.countText(null), '–');
+    assert.equal(numbers.shareText(0.1234, 'en'), '12.3%');
+    assert.equal(numbers.changeText(0.5, 'en'), '+50%');
+    assert.equal(numbers.changeText(-0.024, 'en'), '-2.4%');
+    assert.equal(numbers.changeText(20, 'en'), '×21');
+    assert.equal(numbers.bytesText(0, 'en'), '0 bytes');
+    assert.equal(numbers.bytesText(1500, 'en'), '1.5 kB');
+    assert.equal(numbers.bytesText(999_999_999, 'en'), '1 GB');
+    assert.equal(numbers.msText(0.1234, 'en'), '0.12 ms');
+    assert.equal(numbers.msText(123_456, 'en'), '123 sec');
+});
+
+test('an axis ends at a round number above everything', () => {
+    for (const most of [1, 3, 7, 10, 11, 99, 100, 101, 1393, 123_456]) {
+        const { top, ticks } = scales.axis(most);
+        assert.ok(top >= most && top <= most * 2.5 + 1, `${most}: ${top}`);
+        assert.ok(ticks.length >= 2 && ticks.length <= 6, `${most}: ${ticks}`);
+        assert.ok(ticks.every(Number.isInteger));
+    }
+    assert.deepEqual(scales.axis(0), { top: 1, ticks: [0, 1] });
+});
+
+test('counts stand on each other, whole', () => {
+    const rows = [['a', 'classified', 'cat', 2], ['a', 'rejected', null, 3], ['b', 'classified', 'dog', 5], ['b', 'classified', 'cat', 1],
+        ['gone', 'classified', 'cat', 9]];
+    const { series, cells, totals } = scales.byColumn(['a', 'b'], rows);
+    assert.deepEqual(series.map(({ key }) => key), ['class:dog', 'class:cat', 'status:rejected']);
+    assert.deepEqual(totals, [5, 6]);
+    const pieces = scales.stacked(series.map(({ key }) => key), cells, 2);
+    assert.deepEqual(pieces[0].map(({ from, to }) => [from, to]), [[0, 2], [2, 5]]);
+    assert.deepEqual(pieces[1].map(({ key }) => key), ['class:dog', 'class:cat']);
+});
+
+test('many classes are one piece', () => {
+    const rows = Array.from({ length: 30 }, (_, number) => ['a', 'classified', `class ${number}`, 30 - number]);
+    const { series } = scales.byColumn(['a'], rows, 10);
+    assert.equal(series.length, 11);
+    assert.equal(series[10].name, '20 other classes');
+    assert.equal(series.reduce((sum, { images }) => sum + images, 0), 465);
+});
+
+test('a class that is called like a status is none', () => {
+    const { series } = scales.byColumn(['a'], [['a', 'classified', 'rejected', 1], ['a', 'rejected', null, 1]]);
+    assert.equal(series.length, 2);
+});
+
+test('drift has levels', () => {
+    assert.deepEqual([null, 0.05, 0.1, 0.25, 0.26].map(scales.driftLevel), ['unknown', 'steady', 'moving', 'moving', 'drifted']);
+});
+
+test('colours go to the classes of the model first, and stay', () => {
+    assert.equal(colours.colourOf('early'), 'c-other');
+    colours.learn(colours.orderOf([['ant', 0.1, 0, null], ['bee', 0.2, 0, 0.5], ['cat', 0.3, 0, 0.5]]));
+    assert.deepEqual(['bee', 'cat', 'ant', 'new'].map(colours.colourOf), ['c0', 'c1', 'c2', 'c3']);
+    colours.learn(['other', 'bee']);
+    assert.equal(colours.colourOf('bee'), 'c0');
+    for (let number = 0; number < 40; number += 1) {
+        assert.match(colours.colourOf(`class ${number}`), /^c\d$/);
+    }
+});
