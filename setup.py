@@ -1,4 +1,4 @@
-"""Builds the wheel: the processors, the flow definitions and the models become files of the package."""
+"""Builds the wheel: the processors, the flow definitions, the models and Solr's configset become files of the package."""
 
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -6,7 +6,7 @@ from shutil import copytree, ignore_patterns
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-_INSIDE = ("processors", "flows", "model")
+_INSIDE = ("processors", "flows", "model", "nifi-conf/solr")
 _LEFT_OUT = ("__pycache__", "model.h5", "model.tflite")  # other formats of the model, for other programs
 
 

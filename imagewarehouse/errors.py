@@ -158,6 +158,12 @@ class BadParameter(ImageRejected):
     code, title, http_status = "request.bad_parameter", "Parameter not usable", 400
 
 
+class NoEmbedding(ImageRejected):
+    """Also what somebody is told who may not read the image."""
+
+    code, title, http_status = "search.no_embedding", "What this image looks like is not known", 404
+
+
 # --- the image itself ---------------------------------------------------------------------------------------------
 
 
@@ -319,6 +325,11 @@ class SolrWrongValue(SolrRefused):
 
 class SolrTooLarge(SolrRefused):
     code, title = "solr.too_large", "Document or text larger than Solr takes"
+
+
+class SearchNotConfigured(WarehouseError):
+    code, title = "search.not_configured", "Rows in Kudu are searched with Solr, and solr.url is not set"
+    http_status = 501
 
 
 class RowRejected(WarehouseError):

@@ -79,6 +79,15 @@ class ClassifyImage(FlowFileTransform):
         validators=[StandardValidators.POSITIVE_INTEGER_VALIDATOR],
         expression_language_scope=ExpressionLanguageScope.NONE,
     )
+    EMBEDDING = PropertyDescriptor(
+        name="Embedding",
+        description="""true: the attribute embedding gets what the model sees in the image, for finding images that look alike:
+            up to 128 signed bytes, as base64. A model without it classifies as usual, and a warning says so.""",
+        required=True,
+        default_value="false",
+        allowable_values=["true", "false"],
+        expression_language_scope=ExpressionLanguageScope.NONE,
+    )
     PACKAGES = PropertyDescriptor(
         name="FlowFile Packages",
         description="""true: every FlowFile is a package of images (FlowFile stream v3), as PackageFlowFile makes them, and
@@ -96,7 +105,7 @@ class ClassifyImage(FlowFileTransform):
         self.step = adapter.BuiltOnce(self._load, close=_forget)
 
     def getPropertyDescriptors(self):
-        return [self.MODEL_FOLDER, self.MODEL_VERSION, self.RUNTIME, self.TOP_K, self.PACKAGES]
+        return [self.MODEL_FOLDER, self.MODEL_VERSION, self.RUNTIME, self.TOP_K, self.EMBEDDING, self.PACKAGES]
 
     def getRelationships(self):
         return [self.SUCCESS]
@@ -126,9 +135,19 @@ class ClassifyImage(FlowFileTransform):
         return codec.transform(context, flowFile, step, FlowFileTransformResult)
 
     def _load(self, context):
+        embed = adapter.boolean(context, "Embedding")
         classifier = load_classifier(
-            _folder(context), adapter.text(context, "Model Version", "latest"), adapter.text(context, "Runtime", "auto")
+            _folder(context),
+            adapter.text(context, "Model Version", "latest"),
+            adapter.text(context, "Runtime", "auto"),
+            embed=embed,
         )
+        if embed and not classifier.embeds:
+            adapter.log.warning(
+                "ClassifyImage: Embedding is true, but %s version %s has none; `imagewarehouse model embed` gives it one",
+                classifier.manifest.name,
+                classifier.manifest.version,
+            )
         want_pixels(classifier.manifest.spec)
         return ClassifyImages(classifier, adapter.integer(context, "Top K", 5))
 

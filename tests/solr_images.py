@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -14,6 +14,8 @@ from imagewarehouse.ids import new_request_id
 from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.search.documents import document
+from imagewarehouse.search.solr_index import SolrIndex
+from imagewarehouse.solr.settings import SolrSettings, parse_address
 
 CONFIGSET = REPOSITORY / "nifi-conf" / "solr" / "conf"
 CLASSES = ("truck", "automobile", "ship", "horse", "überschrift", "中文卡车")
@@ -33,13 +35,8 @@ def index(url: str, records: Sequence[ImageRecord]) -> None:
     assert answer.ok, answer.text
 
 
-def select(url: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    answer = requests.post(
-        f"{url}/select", data=orjson.dumps(body), headers={"Content-Type": "application/json"}, timeout=60
-    )
-    assert answer.ok, answer.text
-    found: Mapping[str, Any] = answer.json()
-    return found
+def open_index(url: str) -> SolrIndex:
+    return SolrIndex.of(SolrSettings(parse_address(url, "--solr")))
 
 
 def many_records(count: int, seed: int = 1) -> list[ImageRecord]:

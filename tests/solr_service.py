@@ -104,11 +104,16 @@ def found(url: str, query: str = "*:*", login: tuple[str, str] | None = None, **
 
 @contextmanager
 def solr_running(
-    folder: Path, configsets: Mapping[str, Path] | None = None, memory: str = "512m", security: bool = False
+    folder: Path,
+    configsets: Mapping[str, Path] | None = None,
+    memory: str = "512m",
+    security: bool = False,
+    compiled: bool = False,
 ) -> Iterator[Solr]:
     """One node of its own, with a core for each name. `kill` its service and `start` it: all that was acknowledged is there.
 
-    `security`: WRITER's login is needed to write and READER's to search, in every core.
+    `security`: WRITER's login is needed to write and READER's to search, in every core. `compiled`: as Java is in earnest, for
+    measurements.
     """
     (home := folder / "home").mkdir(parents=True)
     (home / "solr.xml").write_text("<solr></solr>")
@@ -118,7 +123,8 @@ def solr_running(
         shutil.copytree(configset, home / name / "conf")
         (home / name / "core.properties").write_text(f"name={name}\n")
     (port,) = free_ports(1)
-    solr = Solr(Service(_in_java("single", folder, memory, home, port), port, folder), f"http://127.0.0.1:{port}/solr")
+    command = _in_java("single", folder, memory, home, port, compiled=compiled)
+    solr = Solr(Service(command, port, folder), f"http://127.0.0.1:{port}/solr")
     try:
         solr.start()
         yield solr
@@ -176,7 +182,7 @@ def solr(solr_service: Solr, request: pytest.FixtureRequest) -> Iterator[str]:
     solr_service.drop(name)
 
 
-def _in_java(launcher: str, folder: Path, memory: str, *arguments: object) -> list[object]:
+def _in_java(launcher: str, folder: Path, memory: str, *arguments: object, compiled: bool = False) -> list[object]:
     class_path = fetch_service("solr", SOLR_CLASSES[launcher])
     logging = folder / "log4j2.properties"
     logging.write_text(
@@ -187,7 +193,7 @@ def _in_java(launcher: str, folder: Path, memory: str, *arguments: object) -> li
     settings = {"solr.log.dir": folder, "java.io.tmpdir": temporary, "log4j2.configurationFile": logging}
     options = [f"-D{name}={value}" for name, value in settings.items()]
     # Half of its start is compiling; what C2 adds pays only where it runs for minutes.
-    options += [f"-Xmx{memory}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+    options += [f"-Xmx{memory}", *([] if compiled else ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"])]
     return [
         find_java(),
         *options,

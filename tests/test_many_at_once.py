@@ -126,7 +126,7 @@ def test_an_image_that_the_model_refuses_costs_only_itself(classifier: Classifie
 def test_a_model_that_answers_nonsense_fails_each_image(
     classifier: Classifier, picture: Picture, answer: Callable[[Any], Any]
 ) -> None:
-    broken = Classifier(classifier.manifest, answer, classifier.runtime)
+    broken = Classifier(classifier.manifest, lambda batch: (answer(batch), None), classifier.runtime)
     found = broken.classify_many(pictures(picture, 3))
     assert [type(one) for one in found] == [InferenceFailed] * 3
 

@@ -340,7 +340,7 @@ def test_a_picture_that_does_not_decode_is_corrupt(colour_model: Path, picture: 
 )
 def test_an_answer_that_is_no_distribution_is_refused(good: Path, picture: Picture, answer: Any) -> None:
     change(good, output="probabilities")
-    classifier = Classifier(read_manifest(good), lambda batch: np.array(answer), "litert")
+    classifier = Classifier(read_manifest(good), lambda batch: (np.array(answer), None), "litert")
     with pytest.raises(InferenceFailed):
         classifier.classify(picture(), "PNG")
 

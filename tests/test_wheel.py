@@ -29,8 +29,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     source.mkdir()
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "imagewarehouse", "processors", "flows", "model", "pyproject.toml", "setup.py", "README.md",
-         "LICENSE"], cwd=REPOSITORY, capture_output=True, check=True,
+        ["git", "ls-files", "-z", "imagewarehouse", "processors", "flows", "model", "nifi-conf/solr", "pyproject.toml",
+         "setup.py", "README.md", "LICENSE"], cwd=REPOSITORY, capture_output=True, check=True,
     ).stdout.decode().split("\0")  # fmt: skip
     for name in filter(None, listed):
         if (REPOSITORY / name).is_file():
@@ -59,6 +59,7 @@ def test_everything_it_installs_lies_in_the_package(wheel: Path) -> None:
     inside = [name.removeprefix("imagewarehouse/resources/") for name in names if "/resources/" in name]
     assert "processors/ClassifyImage.py" in inside
     assert "flows/image-warehouse.json" in inside
+    assert "nifi-conf/solr/conf/schema.xml" in inside
     assert "model/cifar10/3/manifest.json" in inside
     templates = REPOSITORY / "imagewarehouse" / "training" / "report" / "templates"
     wanted = {str(path.relative_to(REPOSITORY)) for path in templates.rglob("*.*")}

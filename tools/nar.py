@@ -31,7 +31,7 @@ from imagewarehouse import __version__
 from imagewarehouse.amounts import file_size
 from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError
-from imagewarehouse.models.manifest import LITERT, MANIFEST, TENSORFLOW
+from imagewarehouse.models.manifest import LITERT, MANIFEST, TENSORFLOW, find_version
 from imagewarehouse.nifi.bundle import MARKER
 from imagewarehouse.resources import REPOSITORY
 from tools.artifacts import HELPER, of_set
@@ -221,9 +221,10 @@ def own_files(target: Target, repository: Path = REPOSITORY) -> dict[str, Conten
     contents |= {path.relative_to(repository).as_posix(): path for path in _jars(core / "kudu" / "jars")}
     marker = {"python": target.python, "platform": target.platform, "variant": target.variant}
     contents[f"imagewarehouse/{MARKER.name}"] = json.dumps(marker).encode()
-    for path in (repository / "model").glob(f"*/*/{MANIFEST}"):
-        contents |= {f"{path.parent.relative_to(repository).as_posix()}/{name}": content
-                  for name, content in _model_files(path.parent, target.runtimes).items()}  # fmt: skip
+    for model in sorted({path.parent.parent for path in (repository / "model").glob(f"*/*/{MANIFEST}")}):
+        version = find_version(model)  # the newest, which is served; an upload has its limit
+        contents |= {f"{version.relative_to(repository).as_posix()}/{name}": content
+                  for name, content in _model_files(version, target.runtimes).items()}  # fmt: skip
     contents[_OURS] = repository / "LICENSE"
     contents |= {
         f"META-INF/licences/{path.name}": path

@@ -115,6 +115,7 @@ def _show(imported: Imported, out: Path) -> None:
     click.echo(f"  input      {spec.height} x {spec.width} {spec.colour_order}, {spec.fit}; "
                f"pixel * {_numbers_text(spec.multiply)} + {_numbers_text(spec.add)}")  # fmt: skip
     click.echo(f"  output     {len(manifest.labels)} classes ({_label_list(manifest.labels)}), as {manifest.output}")
+    click.echo(f"  embedding  {report['embedding']}")
     sizes = manifest.metrics["size_bytes"]
     for runtime, path in manifest.runtimes.items():
         click.echo(f"  {runtime:<10} {path.name}, {sizes[path.name]:,} bytes; {_comparison_text(checks, path.name)}")

@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from imagewarehouse.places import Locations
     from imagewarehouse.rows.whole import WholeTable
 
-_OPTIONS = (
-    DATA,
-    DATABASE,
+_IN_KUDU = (
     click.option("--masters", metavar="HOST:PORT,...", envvar="IMAGEWAREHOUSE_KUDU_MASTERS",
                  help="Rows in Kudu: its masters.  [default: the Kudu of --data, if it has no rows.duckdb]"),
     click.option("--table", "table_name", default="image_events", show_default=True,
@@ -29,18 +27,22 @@ _OPTIONS = (
                  help="Kudu's Java client, or kudu-python."),
     click.option("--timeout", type=click.FloatRange(min=0.1), default=30.0, show_default=True, metavar="SECONDS",
                  help="How long Kudu may take to answer."),
-    click.option("--store", metavar="URI", envvar="IMAGEWAREHOUSE_STORE_URI", show_envvar=True,
-                 help="Where the pictures are, as store.uri says it: with the login that rows do not have, or where they have "
-                      "moved.  [default: where each row says, and objects in --data]"),
-    SETTINGS,
 )  # fmt: skip
+_STORE = click.option("--store", metavar="URI", envvar="IMAGEWAREHOUSE_STORE_URI", show_envvar=True,
+                      help="Where the pictures are, as store.uri says it: with the login that rows do not have, or where they "
+                           "have moved.  [default: where each row says, and objects in --data]")  # fmt: skip
+
+
+def rows_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that `RowsMeant` takes."""
+    for option in reversed((DATA, DATABASE, *_IN_KUDU)):
+        command = option(command)
+    return command
 
 
 def keeping_options(command: Callable[..., None]) -> Callable[..., None]:
     """The options that `RowsMeant` takes, --store and --set."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return rows_options(_STORE(SETTINGS(command)))
 
 
 @dataclass(frozen=True, slots=True)

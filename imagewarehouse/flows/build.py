@@ -586,6 +586,8 @@ def _settings() -> tuple[Setting, ...]:
                 _default("ClassifyImage", "Model Version")),
         Setting("model.runtime", "auto, litert or tensorflow.", _default("ClassifyImage", "Runtime")),
         Setting("model.top.k", "How many classes, most probable first, go into top_k.", _default("ClassifyImage", "Top K")),
+        Setting("model.embedding", "true keeps what the model sees in each image, so that images that look alike are found: see"
+                " docs/models.md.", _default("ClassifyImage", "Embedding")),
         Setting("kudu.masters", "host:port of each Kudu master, separated by commas. Without a value rows go to rows.database.",
                 _default("PutKuduRecord", "Kudu Masters")),
         Setting("kudu.table", "Kudu table of the image records; it is made where it is not there.",
@@ -888,6 +890,7 @@ def prediction() -> Group:
             "Model Version": "#{model.version}",
             "Runtime": "#{model.runtime}",
             "Top K": "#{model.top.k}",
+            "Embedding": "#{model.embedding}",
             **PACKAGES,
         },
         tasks=2,

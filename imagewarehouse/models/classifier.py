@@ -20,19 +20,22 @@ from imagewarehouse.errors import InferenceFailed, ModelBroken, ModelUnavailable
 from imagewarehouse.images.decoding import Decoded, Float32Array, UInt8Array, decode_rgb, to_batch
 from imagewarehouse.models.manifest import LITERT, TENSORFLOW, Manifest, find_version, read_manifest
 from imagewarehouse.models.quiet import without_info_lines
-from imagewarehouse.models.tensors import input_of, output_of
+from imagewarehouse.models.tensors import CLASSES, EMBEDDING, embedding_of, input_of, output_of
 from imagewarehouse.text import one_line
 
-Infer = Callable[[Float32Array], Float32Array]
+# Of a batch: (N, classes), and where the model gives it and it is wanted (N, width of the embedding).
+Outputs = tuple[Float32Array, "Float32Array | None"]
+Infer = Callable[[Float32Array], Outputs]
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model said of one image. Probabilities 0.0-1.0; times in milliseconds."""
+    """What the model said of one image. Probabilities 0.0-1.0; times in milliseconds; `embedding`: see `as_bytes`."""
 
     top: tuple[tuple[str, float], ...]  # (class, probability), best first
     preprocess_ms: float
     inference_ms: float
+    embedding: bytes | None = None
 
     def __post_init__(self) -> None:
         if not self.top:
@@ -53,9 +56,11 @@ class Prediction:
 class Classifier:
     """One version of one model, loaded and warm. Thread-safe."""
 
-    def __init__(self, manifest: Manifest, infer: Infer, runtime: str) -> None:
+    def __init__(self, manifest: Manifest, infer: Infer, runtime: str, *, embeds: bool = False) -> None:
+        """`embeds`: predictions come with an embedding, which `infer` gives."""
         self.manifest = manifest
         self.runtime = runtime
+        self.embeds = embeds
         self._infer = infer
 
     def classify(self, content: bytes, image_format: str | None = None, top_k: int = 5) -> Prediction:
@@ -81,10 +86,10 @@ class Classifier:
         answers = iter(self._answers([picture.pixels for picture in pictures]))
         outcomes: list[Prediction | WarehouseError] = []
         for item in decoded:
-            outcome: WarehouseError | tuple[Float32Array, float]
+            outcome: WarehouseError | _Answer
             outcome = next(answers) if isinstance(item, Decoded) else item
             if isinstance(item, Decoded) and isinstance(outcome, tuple):
-                outcomes.append(self._prediction(outcome[0], item.decode_ms, outcome[1], top_k))
+                outcomes.append(self._prediction(outcome, item.decode_ms, top_k))
             elif isinstance(outcome, WarehouseError):
                 outcomes.append(outcome)
         return outcomes
@@ -97,26 +102,27 @@ class Classifier:
             return err
         return Decoded(self.manifest.spec, pixels, (time.perf_counter() - started) * 1000)
 
-    def _answers(self, pictures: Sequence[UInt8Array]) -> list[tuple[Float32Array, float] | WarehouseError]:
-        """(probabilities, milliseconds) of each decoded image; together, and one by one where one of them is refused."""
+    def _answers(self, pictures: Sequence[UInt8Array]) -> list[_Answer | WarehouseError]:
+        """Of each decoded image; together, and one by one where one of them is refused."""
         if not pictures:
             return []
         started = time.perf_counter()
         try:
-            rows = self.probabilities(to_batch(pictures, self.manifest.spec))
+            rows, vectors = self.answers(to_batch(pictures, self.manifest.spec))
         except InferenceFailed as err:
             return [err] if len(pictures) == 1 else [self._answers([picture])[0] for picture in pictures]
         share = (time.perf_counter() - started) * 1000 / len(pictures)
-        return [(row, share) for row in rows]
+        embeddings = [None] * len(rows) if vectors is None else as_bytes(vectors)
+        return [(row, share, embedding) for row, embedding in zip(rows, embeddings, strict=True)]
 
-    def _prediction(
-        self, probabilities: Float32Array, preprocess_ms: float, inference_ms: float, top_k: int
-    ) -> Prediction:
+    def _prediction(self, answer: _Answer, preprocess_ms: float, top_k: int) -> Prediction:
+        probabilities, inference_ms, embedding = answer
         best = np.argsort(-probabilities, kind="stable")[: max(1, top_k)]
         return Prediction(
             top=tuple((self.manifest.labels[i], float(probabilities[i])) for i in best),
             preprocess_ms=round(preprocess_ms, 3),
             inference_ms=round(inference_ms, 3),
+            embedding=embedding,
         )
 
     def probabilities(self, batch: Float32Array) -> Float32Array:
@@ -124,10 +130,23 @@ class Classifier:
 
         Raises: InferenceFailed.
         """
+        return self.answers(batch)[0]
+
+    def answers(self, batch: Float32Array) -> Outputs:
+        """As `probabilities`, and of the same run of the model the embeddings, (N, width) float32, where it `embeds`."""
         try:
-            output = np.asarray(self._infer(batch), dtype=np.float32)
+            output, vectors = self._infer(batch)
+            output = np.asarray(output, dtype=np.float32)
         except Exception as err:
             raise InferenceFailed(f"{self.manifest.name} {self.manifest.version}: {one_line(err)}") from err
+        if self.embeds:
+            width = self.manifest.embedding.width if self.manifest.embedding is not None else 0
+            if vectors is None or vectors.shape != (len(batch), width):
+                shape = None if vectors is None else vectors.shape
+                raise InferenceFailed(f"the embedding has shape {shape}, the manifest says {(len(batch), width)}")
+        return self._probabilities(output, batch), vectors if self.embeds else None
+
+    def _probabilities(self, output: Float32Array, batch: Float32Array) -> Float32Array:
         expected = (len(batch), len(self.manifest.labels))
         if output.shape != expected:
             raise InferenceFailed(f"the model answered with shape {output.shape}, its labels ask for {expected}")
@@ -142,27 +161,43 @@ class Classifier:
         return output.clip(0.0, 1.0)
 
 
-def load_classifier(model: Path, version: str = "latest", runtime: str = "auto") -> Classifier:
+_Answer = tuple[Float32Array, float, "bytes | None"]  # probabilities, milliseconds, embedding
+
+
+def as_bytes(vectors: Float32Array) -> list[bytes | None]:
+    """(N, width) as a signed byte for each number, the largest of a row 127 or -127: its direction is kept, not its length.
+
+    None where there is no direction: all are 0, or some are no numbers.
+    """
+    largest = np.abs(vectors).max(axis=1)
+    usable = np.isfinite(largest) & (largest > 0)
+    steps = np.rint(vectors[usable] / largest[usable, np.newaxis] * 127).astype(np.int8)
+    rows = iter(steps)
+    return [next(rows).tobytes() if one else None for one in usable]
+
+
+def load_classifier(model: Path, version: str = "latest", runtime: str = "auto", *, embed: bool = False) -> Classifier:
     """Load, check and warm up a model.
 
     Args: model: a folder of versions, or one version. runtime: "auto" (the manifest's first that is installed),
-        "litert" or "tensorflow".
+        "litert" or "tensorflow". embed: with an embedding of each image, if the model gives one (`Classifier.embeds`).
     Raises: ConfigurationError (no such folder or version), ModelBroken (hash, manifest, shapes), ModelUnavailable
         (its runtime is not installed).
     """
     manifest = read_manifest(find_version(model, version))
     runtimes = list(manifest.runtimes) if runtime == "auto" else [runtime]
+    embeds = embed and manifest.embedding is not None
     problems = []
     for name in runtimes:
         if name not in manifest.runtimes:
             problems.append(f"{manifest.name} {manifest.version} has no file for {name}")
             continue
         try:
-            infer = _RUNTIMES[name](manifest.runtimes[name], manifest)
+            infer = _RUNTIMES[name](manifest.runtimes[name], manifest, embeds)
         except ImportError as err:
             problems.append(f"{name} is not installed ({err})")
             continue
-        classifier = Classifier(manifest, infer, name)
+        classifier = Classifier(manifest, infer, name, embeds=embeds)
         _warm_up(classifier)
         return classifier
     raise ModelUnavailable("; ".join(problems))
@@ -177,7 +212,7 @@ def _warm_up(classifier: Classifier) -> None:
         raise ModelBroken(f"{classifier.manifest.folder}: {err}") from err
 
 
-def _litert(path: Path, manifest: Manifest) -> Infer:
+def _litert(path: Path, manifest: Manifest, embeds: bool) -> Infer:
     """LiteRT, one thread each: an interpreter is not thread-safe, so no two calls ever share one.
 
     Idle interpreters wait in a list. It grows to the number of calls that were ever under way at once, not to the
@@ -195,36 +230,41 @@ def _litert(path: Path, manifest: Manifest) -> Infer:
             spec = manifest.spec
             shape = [1, spec.height, spec.width, spec.channels]
             source, answer = input_of(interpreter), output_of(interpreter)
+            place = embedding_of(interpreter) if embeds else None
             if list(interpreter.get_input_details()[0]["shape"]) != shape:
                 interpreter.resize_tensor_input(source.index, shape, strict=True)
             interpreter.allocate_tensors()
         except (RuntimeError, ValueError, ModelBroken) as err:
             raise ModelBroken(f"{path.name}: {one_line(err)}") from err
-        return interpreter, source, answer
+        return interpreter, source, answer, place
 
     with without_info_lines():  # the first of a process says what it runs on
         idle.append(new_interpreter())
 
-    def infer(batch: Float32Array) -> Float32Array:
+    def infer(batch: Float32Array) -> Outputs:
         with lock:
             interpreter = idle.pop() if idle else None
-        runner, source, answer = interpreter or new_interpreter()
+        runner, source, answer, place = interpreter or new_interpreter()
         # One at a time: this runtime gains nothing from batches (386 against 385 us an image), and a fixed shape
         # needs no new allocation.
-        rows = []
+        rows, vectors = [], []
         for image in batch:
             runner.set_tensor(source.index, source.encode(image[np.newaxis]))
             runner.invoke()
             rows.append(answer.decode(runner.get_tensor(answer.index)[0]))
+            if place is not None:
+                vectors.append(place.decode(runner.get_tensor(place.index)[0]))
         with lock:  # not after an error: a broken interpreter is dropped
-            idle.append((runner, source, answer))
+            idle.append((runner, source, answer, place))
         answers = np.stack(rows)
-        return answer.sum_to_1(answers) if answer.step and manifest.output == "probabilities" else answers
+        if answer.step and manifest.output == "probabilities":
+            answers = answer.sum_to_1(answers)
+        return answers, np.stack(vectors) if vectors else None
 
     return infer
 
 
-def _tensorflow(path: Path, manifest: Manifest) -> Infer:
+def _tensorflow(path: Path, manifest: Manifest, embeds: bool) -> Infer:
     """Keras through one concrete function; `predict` would take 28 ms an image and is not thread-safe."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
@@ -241,10 +281,13 @@ def _tensorflow(path: Path, manifest: Manifest) -> Infer:
     except (ValueError, TypeError) as err:
         raise ModelBroken(f"{path.name}: {one_line(err)}") from err
 
-    def infer(batch: Float32Array) -> Float32Array:
-        return np.asarray(call(tf.constant(batch)))
+    def infer(batch: Float32Array) -> Outputs:
+        outputs = call(tf.constant(batch))
+        if not isinstance(outputs, dict):
+            return np.asarray(outputs), None
+        return np.asarray(outputs[CLASSES]), np.asarray(outputs[EMBEDDING]) if embeds else None
 
     return infer
 
 
-_RUNTIMES: dict[str, Callable[[Path, Manifest], Infer]] = {LITERT: _litert, TENSORFLOW: _tensorflow}
+_RUNTIMES: dict[str, Callable[[Path, Manifest, bool], Infer]] = {LITERT: _litert, TENSORFLOW: _tensorflow}

@@ -17,10 +17,30 @@ from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError, ModelBroken
 from imagewarehouse.images.colour import WHITE, background_from, background_text
 from imagewarehouse.images.decoding import InputSpec
+from imagewarehouse.metadata import MOST_DIMENSIONS
 
 MANIFEST = "manifest.json"
 BUNDLED_MODEL = resources.MODEL
 LITERT, TENSORFLOW = "litert", "tensorflow"
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingFacts:
+    """What a version says of its second output.
+
+    JSON keys: `width`, numbers that it gives; `of`, those that it is made of; `layer`, which gives those; `projection`, how the
+    ones become the others (null: they are the same); `neighbours`, what that costs, where it was measured.
+    """
+
+    width: int
+    of: int
+    layer: str
+    projection: Mapping[str, Any] | None
+    neighbours: Mapping[str, Any] | None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.width <= MOST_DIMENSIONS:
+            raise ValueError(f"embedding: width: expected 1 to {MOST_DIMENSIONS}, received {self.width}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +51,8 @@ class Manifest:
     `background` behind what is transparent, "#rrggbb"}, `output`
     ("probabilities" or "logits"), `temperature` (logits are divided by it), `labels` (a file, one label a line),
     `runtimes` {"litert": file, "tensorflow": file} in order of preference, `exports` {file: how it compares with the
-    network it was made from}, `sha256` {file: hex}, `metrics`, `training`, `created`.
+    network it was made from}, `embedding` (see `EmbeddingFacts`; left out where there is none), `sha256` {file: hex},
+    `metrics`, `training`, `created`.
     """
 
     folder: Path
@@ -45,6 +66,7 @@ class Manifest:
     metrics: Mapping[str, Any]
     training: Mapping[str, Any]
     created: str
+    embedding: EmbeddingFacts | None = None
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -129,6 +151,13 @@ def _parse(folder: Path, raw: dict[str, Any]) -> Manifest:
         metrics=raw.get("metrics", {}),
         training=raw.get("training", {}),
         created=str(raw.get("created", "")),
+        embedding=_embedding(raw["embedding"]) if raw.get("embedding") is not None else None,
+    )
+
+
+def _embedding(raw: Mapping[str, Any]) -> EmbeddingFacts:
+    return EmbeddingFacts(
+        int(raw["width"]), int(raw["of"]), str(raw["layer"]), raw.get("projection"), raw.get("neighbours")
     )
 
 

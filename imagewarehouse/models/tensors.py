@@ -6,7 +6,7 @@ quantisation specification.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,9 @@ import numpy as np
 
 from imagewarehouse.errors import ModelBroken
 from imagewarehouse.images.decoding import Float32Array
+
+# What the outputs are called, in a LiteRT file and in a Keras file, where there are two.
+CLASSES, EMBEDDING = "classes", "embedding"
 
 _QUANTISED = ("uint8", "int8", "int16")
 _SOFTMAX_STEPS = (1 / 256, 1 / 32768)  # TFLite's specification fixes them: of 8 bits, of 16
@@ -82,11 +85,13 @@ def input_of(interpreter: Any) -> Tensor:
 
 
 def output_of(interpreter: Any) -> Tensor:
-    """The output of a LiteRT interpreter that has one. Raises ModelBroken for a type that is not served.
+    """The output that has a number for each class. Raises ModelBroken: there is none, or its type is not served.
 
     A file that is quantised inside may give float32. Then its probabilities are those of a quantised softmax all the same.
     """
-    details = interpreter.get_output_details()[0]
+    details = _output(interpreter, CLASSES)
+    if details is None:
+        raise ModelBroken(f"has several outputs, and none is called {CLASSES}")
     tensor = tensor_of(details)
     if tensor.quantised:
         return tensor
@@ -97,6 +102,23 @@ def output_of(interpreter: Any) -> Tensor:
         if list(other["shape_signature"]) == shape and other["quantization"][0] in _SOFTMAX_STEPS
     ]
     return replace(tensor, step=float(max(steps, default=0.0)))
+
+
+def embedding_of(interpreter: Any) -> Tensor | None:
+    """The output that places an image among others, where the file has one. Raises ModelBroken for a type not served."""
+    details = _output(interpreter, EMBEDDING)
+    return None if details is None else tensor_of(details)
+
+
+def _output(interpreter: Any, name: str) -> Mapping[str, Any] | None:
+    """An output alone has a number for each class. Of several the signature knows the names; their order is chance."""
+    details: Sequence[Mapping[str, Any]] = interpreter.get_output_details()
+    if len(details) == 1:
+        return details[0] if name == CLASSES else None
+    if len(interpreter.get_signature_list()) != 1:
+        return None
+    named: Mapping[str, Mapping[str, Any]] = interpreter.get_signature_runner().get_output_details()
+    return named.get(name)
 
 
 def tensor_of(details: Mapping[str, Any]) -> Tensor:

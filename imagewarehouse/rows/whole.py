@@ -56,6 +56,9 @@ class WholeTable(Protocol):
     def stretches(self) -> list[Stretch]:
         """Where the rows lie: months, oldest first, or as the table was laid out. Each row is in one of them."""
 
+    def count(self, stretch: Stretch) -> int:
+        """How many rows lie in a stretch."""
+
     def pages(self, stretch: Stretch) -> Iterator[pa.Table]:
         """The rows of a stretch in tables of SCHEMA, some thousand each, ordered by their key."""
 

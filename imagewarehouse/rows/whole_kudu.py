@@ -82,6 +82,9 @@ class WholeKudu:
         ]
         return list(starmap(Stretch, bounds)) if parts else [Stretch(None, None)]
 
+    def count(self, stretch: Stretch) -> int:
+        return sum(self._of_day(day, [_TIME]).num_rows for day in _days(stretch))
+
     def pages(self, stretch: Stretch) -> Iterator[pa.Table]:
         of_table = {column.name for column in self._writer.schema(self._table).columns}
         known = [name for name in SCHEMA.names if name in of_table]  # an earlier release's table has fewer
@@ -124,6 +127,11 @@ class WholeKudu:
     def _scan(self, columns: Sequence[str], **conditions: object) -> Iterator[Mention]:
         rows = self._writer.scan(self._table, columns, **conditions)  # type: ignore[arg-type]
         return map(Mention._make, zip(*rows.to_pydict().values(), strict=True))
+
+    def _of_day(self, day: Stretch, columns: Sequence[str]) -> pa.Table:
+        since = None if day.since is None else (_TIME, day.since)
+        until = None if day.until is None else (_TIME, day.until)
+        return self._writer.scan(self._table, columns, since=since, until=until)
 
     def _all(self) -> Iterator[Mention]:
         """Every row, a day at a time, so that they are not in memory at once."""

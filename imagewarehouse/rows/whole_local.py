@@ -69,12 +69,13 @@ class WholeLocal:
         months = self._read(f"SELECT DISTINCT date_trunc('month', event_time) AS month FROM {TABLE} ORDER BY month")
         return [Stretch(month, next_month(month)) for month in months["month"].to_pylist()]
 
+    def count(self, stretch: Stretch) -> int:
+        where = " AND ".join(_within(stretch)) or "true"
+        count: int = self._read(f"SELECT count(*) AS n FROM {TABLE} WHERE {where}")["n"][0].as_py()
+        return count
+
     def pages(self, stretch: Stretch) -> Iterator[pa.Table]:
-        conditions = []
-        if stretch.since is not None:
-            conditions.append(f"event_time >= {_moment(stretch.since)}")
-        if stretch.until is not None:
-            conditions.append(f"event_time < {_moment(stretch.until)}")
+        conditions = _within(stretch)
         after: list[str] = []
         while True:
             where = " AND ".join([*conditions, *after]) or "true"
@@ -125,6 +126,11 @@ class WholeLocal:
             return read(self.path, sql)
         except duckdb.Error as err:
             raise RowStoreUnavailable(f"{self.path}: {one_line(err)}") from err
+
+
+def _within(stretch: Stretch) -> list[str]:
+    bounds = ((">=", stretch.since), ("<", stretch.until))
+    return [f"event_time {sign} {_moment(bound)}" for sign, bound in bounds if bound is not None]
 
 
 def _text(value: str) -> str:

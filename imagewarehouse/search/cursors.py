@@ -42,6 +42,6 @@ def place_of(search: Search, length: int) -> list[Any] | None:
 
 
 def _fingerprint(search: Search) -> str:
-    """Of what decides which hits there are, and in which order."""
-    asked = repr(replace(search, facets=(), limit=0, cursor=None))
+    """Of what decides which hits there are, and in which order; times excepted: `7d` is another time with every page."""
+    asked = repr(replace(search, since=None, until=None, facets=(), limit=0, cursor=None))
     return hashlib.sha256(asked.encode("utf-8", "backslashreplace")).hexdigest()[:12]

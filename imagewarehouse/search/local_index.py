@@ -161,7 +161,7 @@ def _after(search: Search) -> str:
     try:
         if isinstance(rank, bool) or not isinstance(rank, int | float) or not math.isfinite(rank):
             raise ValueError("rank")
-        if not isinstance(time_us, int) or not isinstance(request_id, str):
+        if isinstance(time_us, bool) or not isinstance(time_us, int) or not isinstance(request_id, str):
             raise ValueError("key")
         time = moment(_EPOCH + time_us * _MICROSECOND)
     except (ValueError, OverflowError) as err:

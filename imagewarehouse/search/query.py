@@ -108,6 +108,15 @@ class Hit:
     similarity: float | None = None
     highlights: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    def as_json(self) -> dict[str, Any]:
+        """The record; beside its fields `similarity` and `highlights`, where there are any."""
+        shown = dict(self.record)
+        if self.similarity is not None:
+            shown["similarity"] = self.similarity
+        if self.highlights:
+            shown["highlights"] = self.highlights
+        return shown
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -118,6 +127,17 @@ class Found:
     total: int
     facets: Mapping[str, Sequence[tuple[str, int]]] = field(default_factory=dict)
     next_cursor: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "total": self.total,
+            "hits": [hit.as_json() for hit in self.hits],
+            "facets": {
+                name: [{"value": value, "count": count} for value, count in values]
+                for name, values in self.facets.items()
+            },
+            "next_cursor": self.next_cursor,
+        }
 
 
 class Index(Protocol):

@@ -10,16 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from imagewarehouse.errors import BadParameter, SearchUnavailable
+from imagewarehouse.errors import BadParameter, SearchUnavailable, SolrRefused
 from imagewarehouse.search.cursors import cursor_of, place_of
-from imagewarehouse.search.documents import microseconds, network_digits, record_values, vector
+from imagewarehouse.search.documents import microseconds, moment_of, network_digits, record_values, vector
 from imagewarehouse.search.highlights import highlights
 from imagewarehouse.search.query import MOST_ALIKE, MOST_VALUES, SHOWN, Embedding, Found, Hit, Search
 from imagewarehouse.search.terms import pieces
 from imagewarehouse.search.words import edits, words_of
-
-Select = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""A request of /select in JSON -> Solr's answer. Raises SearchUnavailable."""
+from imagewarehouse.solr.client import Collection, Solr
+from imagewarehouse.solr.settings import SolrSettings
 
 _NEWEST_FIRST = "event_us desc,id desc"
 _SHOWN = sorted({*SHOWN, "event_us"} - {"event_time"})
@@ -34,9 +33,15 @@ _Place = tuple[float, int, str]  # rank, event_time in microseconds, request_id:
 class SolrIndex:
     """An `Index` over one collection."""
 
-    def __init__(self, select: Select, close: Callable[[], None] = lambda: None) -> None:
-        self._select = select
+    def __init__(self, collection: Collection, close: Callable[[], None] = lambda: None) -> None:
+        self._collection = collection
         self._close = close
+
+    @classmethod
+    def of(cls, settings: SolrSettings, collection: str = "") -> SolrIndex:
+        """That collection, or the one of the address; closed with the index. Raises ConfigurationError."""
+        solr = Solr(settings)
+        return cls(solr.collection(collection), solr.close)
 
     def search(self, search: Search) -> Found:
         place = _place(search)
@@ -155,7 +160,10 @@ class SolrIndex:
         return {each["id"]: record_values(each) for each in answer["response"]["docs"]}
 
     def _ask(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        answer = self._select(body)
+        try:
+            answer = self._collection.ask("select", body)
+        except SolrRefused as err:
+            raise SearchUnavailable(str(err)) from err
         if answer.get("responseHeader", {}).get("partialResults"):
             raise SearchUnavailable("Solr had not found everything when its time was up (timeAllowed)")
         return answer
@@ -230,16 +238,14 @@ def _place(search: Search) -> _Place | None:
     if place is None:
         return None
     rank, time_us, request_id = place
-    if (
-        isinstance(rank, bool)
-        or not isinstance(rank, int | float)
-        or not math.isfinite(rank)
-        or isinstance(time_us, bool)
-        or not isinstance(time_us, int)
-        or not -(1 << 63) <= time_us < 1 << 63
-        or not isinstance(request_id, str)
-    ):
-        raise BadParameter("cursor: is none of this search; ask for its first page")
+    try:
+        if isinstance(rank, bool) or not isinstance(rank, int | float) or not math.isfinite(rank):
+            raise ValueError("rank")
+        if isinstance(time_us, bool) or not isinstance(time_us, int) or not isinstance(request_id, str):
+            raise ValueError("key")
+        moment_of(time_us)
+    except (ValueError, OverflowError) as err:
+        raise BadParameter("cursor: is none of this search; ask for its first page") from err
     return rank, time_us, request_id
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -69,22 +70,26 @@ def pieces(word: str) -> list[str]:
     return ["".join(parts[first : first + _TOGETHER])[:_LONGEST] for first in first_ones]
 
 
-def _runs(text: str) -> Iterator[list[str]]:
+@lru_cache(maxsize=1024)  # classes, users, errors come again and again; a file name is looked at twice
+def _runs(text: str) -> list[list[str]]:
     """Parts that stand together."""
+    runs: list[list[str]] = []
     parts: list[str] = []
     for kind, characters in groupby(fold(text), kind_of):
         if not kind:
             if parts:
-                yield parts
+                runs.append(parts)
             parts = []
         elif kind == "alone":
             parts += characters
         else:
             parts.append("".join(characters))
     if parts:
-        yield parts
+        runs.append(parts)
+    return runs
 
 
+@lru_cache(maxsize=4096)
 def kind_of(character: str) -> str:
     """Empty for what stands between words."""
     if is_without_spaces(character):

@@ -105,6 +105,19 @@ class Solr:
         assert failure is not None
         raise failure
 
+    def admin(self, path: str, body: bytes | None = None, /, **params: str | int) -> Mapping[str, Any]:
+        """What `admin/PATH` answers; with `body` (bytes of any kind) it is posted.
+
+        Raises SolrUnavailable, SolrRefused.
+        """
+        query = urlencode({**params, "wt": "json"})
+        headers = {} if body is None else {"Content-Type": "application/octet-stream"}
+        try:
+            method = "GET" if body is None else "POST"
+            return json_object(self.send(method, "admin", f"{path}?{query}", body, headers, repeatable=False))
+        except Refusal as err:
+            raise err.error from err
+
     def close(self) -> None:
         self._session.close()
 
@@ -135,6 +148,10 @@ class Collection(pysolr.Solr):  # type: ignore[misc]
             return json_object(self.post(path, orjson.dumps(request), params=[("wt", "json")]))
         except Refusal as err:
             raise err.error from err
+
+    def look(self, path: str, **params: str | int) -> Mapping[str, Any]:
+        """What a path answers to a GET, such as `schema`. Raises SolrUnavailable, SolrRefused."""
+        return json_object(self._send_request("get", f"{path}?{urlencode({**params, 'wt': 'json'})}").encode())
 
     def post(
         self,

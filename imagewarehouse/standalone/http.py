@@ -1,9 +1,9 @@
 """The listeners: ListenHTTP and HandleHttpRequest.
 
-They leave the same attributes as NiFi's do. Beyond those they serve /health, /metrics and stored pictures (`pictures.py`),
-give every request that brings no Idempotency-Key one (so that a journal replay writes the same row again), and let a form into
-the flow as it came, where FilterImageRequest takes it apart, or rejects and records it; NiFi's make a FlowFile of each part,
-and answer 400 without a trace to what they cannot read.
+They leave the same attributes as NiFi's do. Beyond those they serve /health, /metrics, stored pictures (`pictures.py`) and
+searches (`searching.py`), give every request that brings no Idempotency-Key one (so that a journal replay writes the same row
+again), and let a form into the flow as it came, where FilterImageRequest takes it apart, or rejects and records it; NiFi's
+make a FlowFile of each part, and answer 400 without a trace to what they cannot read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import logging
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -38,7 +38,7 @@ from imagewarehouse.standalone.engine import Engine
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
-from imagewarehouse.standalone.pictures import PATH, Pictures
+from imagewarehouse.standalone.reading import Reader
 from imagewarehouse.standalone.server import (
     Disconnected,
     Request,
@@ -92,7 +92,7 @@ class Bodies:
 
 @dataclass(slots=True)
 class Listener:
-    """What both listeners share: a port, a body ceiling, /health, /metrics and stored pictures."""
+    """What both listeners share: a port, a body ceiling, /health, /metrics and who reads."""
 
     component: Component
     parameters: Mapping[str, str | None]
@@ -103,7 +103,7 @@ class Listener:
     ceiling: int = field(init=False)
     port: int = field(init=False)
     accepting: bool = field(init=False, default=True)
-    pictures: Pictures | None = field(init=False, default=None)
+    readers: Sequence[Reader] = field(init=False, default=())
     _server: Server | None = field(init=False, default=None)
     _host: str = field(init=False, default="")
     _sockets: list[list[socket.socket]] = field(
@@ -179,9 +179,10 @@ class Listener:
         if request.method in ("GET", "HEAD") and request.path in ("/health", "/metrics"):
             return self._health() if request.path == "/health" else await self.metrics.response()
         started = time.perf_counter()
-        if self.pictures is not None and (shown := await self.pictures.answer(request)) is not None:
-            self.metrics.answered(f"GET {PATH}", shown.status, time.perf_counter() - started)
-            return shown
+        for reader in self.readers:
+            if (shown := await reader.answer(request)) is not None:
+                self.metrics.answered(f"GET {reader.path}", shown.status, time.perf_counter() - started)
+                return shown
         request_id = _request_id(request)
         if not self.accepting:
             response = _problem(request_id, "unavailable", "the service is shutting down")

@@ -7,24 +7,16 @@ client sent are shown to others, so an answer forbids a browser to take them for
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import ClassVar, NamedTuple
 from urllib.parse import parse_qsl
 
 from imagewarehouse.access import AccessKeys, Holder, offered_key
-from imagewarehouse.answers import problem
 from imagewarehouse.errors import (
-    AccessKeyMissing,
-    AccessKeyWrong,
     BadParameter,
-    Busy,
-    ImageRejected,
     ImageUnavailable,
-    MethodNotAllowed,
     NoSuchImage,
     ObjectMissing,
     ObjectStoreUnavailable,
@@ -35,12 +27,9 @@ from imagewarehouse.errors import (
 from imagewarehouse.images.thumbnails import LARGEST, SMALLEST, Thumbnail, thumbnail
 from imagewarehouse.limits import Limits
 from imagewarehouse.objects.reading import PIECE, Images, Place, pieces, read_image
+from imagewarehouse.standalone.reading import Lane, only_read, refused
 from imagewarehouse.standalone.server import Request, Response, Stream
 from imagewarehouse.standalone.thumbnails import ThumbnailCache
-
-Result = TypeVar("Result")
-
-log = logging.getLogger("imagewarehouse.standalone")
 
 PATH = "/images/{image_id}"
 
@@ -48,7 +37,6 @@ _PATH = re.compile(r"/images/(?P<image_id>[0-9a-fA-F]{64})(?P<thumbnail>/thumbna
 _RANGE = re.compile(r"bytes[ \t]*=[ \t]*(?P<first>\d{0,18})-(?P<last>\d{0,18})[ \t]*")
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _DEFAULT_SIDE = 256
-_MOST_WAITING = 64  # for thumbnails of one process, and for looks into the rows; each takes some ms to some hundred
 _REMEMBERED = 4096  # images that a user is known to have sent
 _FOREVER = {
     "Cache-Control": "private, immutable, max-age=31536000",
@@ -67,30 +55,10 @@ class Range(NamedTuple):
     stop: int
 
 
-class _Lane:
-    """One thread for work that takes much memory or time, and no long queue in front of it."""
-
-    def __init__(self, name: str) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
-        self._name = name
-        self._waiting = 0
-
-    async def run(self, work: Callable[..., Result], *arguments: object) -> Result:
-        """Raises Busy, and what the work raises."""
-        if self._waiting >= _MOST_WAITING:
-            raise Busy(f"too many {self._name} are waiting")
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
-        finally:
-            self._waiting -= 1
-
-    def close(self) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-
 class Pictures:
     """Answers what is asked for a stored picture. Used on one event loop; reads and decodes on threads."""
+
+    path: ClassVar[str] = PATH
 
     def __init__(self, images: Images, keys: AccessKeys, sent: Sent, limits: Limits, cache: ThumbnailCache) -> None:
         """`sent(image_id, source_user)` says whether a row says so; it may raise Unavailable."""
@@ -100,8 +68,8 @@ class Pictures:
         self._limits = limits
         self._cache = cache
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._thumbnails = _Lane("thumbnails")  # a decode takes up to 200 MB
-        self._lookups = _Lane("lookups")  # 0.2 s in a million rows
+        self._thumbnails = Lane("thumbnails")  # a decode takes up to 200 MB
+        self._lookups = Lane("lookups")  # 0.2 s in a million rows
 
     async def answer(self, request: Request) -> Response | None:
         """The answer; None to what is asked for something else."""
@@ -109,8 +77,7 @@ class Pictures:
         if match is None:
             return None
         try:
-            if request.method not in ("GET", "HEAD"):
-                raise MethodNotAllowed(f"{request.method[:16]} is not allowed here, only GET and HEAD")
+            only_read(request)
             holder = self._keys.holder(
                 offered_key(request.headers.get("x-access-key"), request.headers.get("authorization"))
             )
@@ -120,11 +87,11 @@ class Pictures:
                 return await self._thumbnail(request, place, side)
             return await self._picture(request, place)
         except ObjectMissing as err:  # removed between two questions
-            return _refused(NoSuchImage(str(err)), request)
+            return refused(NoSuchImage(str(err)), request)
         except (ObjectStoreUnavailable, RowStoreUnavailable) as err:  # their titles speak of writing
-            return _refused(ImageUnavailable(str(err)), request)
+            return refused(ImageUnavailable(str(err)), request)
         except WarehouseError as err:
-            return _refused(err, request)
+            return refused(err, request)
 
     def close(self) -> None:
         self._thumbnails.close()
@@ -234,26 +201,3 @@ def _range(request: Request, tag: str, size: int) -> Range | None:
     if start >= stop:
         raise RangeNotSatisfiable(size)
     return Range(start, stop)
-
-
-def _refused(err: WarehouseError, request: Request) -> Response:
-    """Problem details. What went wrong on our side names paths and hosts of ours, so its text stays in the log."""
-    public = isinstance(err, (ImageRejected, Busy))
-    if not public:
-        log.log(logging.WARNING if err.retryable else logging.ERROR, "GET %s: %s", request.path, err)
-    answer = problem(err.code, str(err) if public else None, instance=request.path)
-    headers: dict[str, str] = {"Content-Type": answer.media_type, "Cache-Control": "no-store"}
-    headers |= _extra(err)
-    if answer.retry_after is not None:
-        headers["Retry-After"] = str(answer.retry_after)
-    return Response(answer.status, answer.body, headers)
-
-
-def _extra(err: WarehouseError) -> Mapping[str, str]:
-    if isinstance(err, (AccessKeyMissing, AccessKeyWrong)):
-        return {"WWW-Authenticate": "Bearer"}
-    if isinstance(err, MethodNotAllowed):
-        return {"Allow": "GET, HEAD"}
-    if isinstance(err, RangeNotSatisfiable):
-        return {"Content-Range": f"bytes */{err.size}"}
-    return {}

@@ -30,18 +30,22 @@ from imagewarehouse.nifi import adapter
 from imagewarehouse.nifi.codec import LARGE
 from imagewarehouse.nifi.listeners import RECEIVED
 from imagewarehouse.nifi.precedence import GIVE_WAY_S, Precedence
+from imagewarehouse.nifi.solr_options import solr_settings
 from imagewarehouse.nifi.store_options import open_objects
 from imagewarehouse.objects.reading import StoredImages
-from imagewarehouse.standalone import components
+from imagewarehouse.rows.embedded import LocalRows
+from imagewarehouse.standalone import components, pictures, searching
 from imagewarehouse.standalone.control import ControlSocket, control_socket, locations, metrics_of, row_store
 from imagewarehouse.standalone.engine import BatchWork, Engine, Work
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.http import Bodies, HandleHttp, Listener, ListenHttp
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
-from imagewarehouse.standalone.pictures import PATH, Pictures
+from imagewarehouse.standalone.pictures import Pictures
 from imagewarehouse.standalone.process import cores
 from imagewarehouse.standalone.python_host import PythonProcessor
+from imagewarehouse.standalone.reading import Reader
+from imagewarehouse.standalone.searching import Searches
 from imagewarehouse.standalone.thumbnails import ThumbnailCache
 
 log = logging.getLogger("imagewarehouse.standalone")
@@ -97,7 +101,7 @@ class Runner:
         self.flow = read_flow(options.flow)
         self.parameters = parameter_values(self.flow, options, environ)
         self._lock_file: Any = None
-        self._pictures: Pictures | None = None
+        self._readers: list[Reader] = []
         self._contexts = components.context_maps(self.flow, self.parameters)
         builders = components.builders(self._contexts.__getitem__)
         self.python: list[PythonProcessor] = []
@@ -171,9 +175,9 @@ class Runner:
                 if isinstance(result, BaseException):
                     raise result
             self.engine.start()
-            self._pictures = self._open_pictures()
+            self._readers = self._open_readers()
             for listener in self.listeners:
-                listener.pictures = self._pictures
+                listener.readers = self._readers
                 if isinstance(listener, ListenHttp):
                     listener.bind(self.journal, reads_forms=not self._keys().digests)
                 elif isinstance(listener, HandleHttp):
@@ -201,8 +205,8 @@ class Runner:
         for listener in self.listeners:
             await listener.stop()
         await self._control.stop()
-        if self._pictures is not None:
-            self._pictures.close()
+        for reader in self._readers:
+            reader.close()
         await asyncio.to_thread(self.engine.stop)
         for processor in self.python:
             processor.stop()
@@ -212,7 +216,9 @@ class Runner:
         """What an operator wants to read at the start: (what, where)."""
         rows = [(f"POST {self._url(listener)}", listener.component.name) for listener in self.listeners]
         if self.listeners and self._of_type("StoreImage") is not None:
-            rows.append((f"GET  {self._url(self.listeners[0], PATH)}", "also .../thumbnail, on every port"))
+            rows.append((f"GET  {self._url(self.listeners[0], pictures.PATH)}", "also .../thumbnail, on every port"))
+        if self.listeners and self._of_type("PutKuduRecord") is not None:
+            rows.append((f"GET  {self._url(self.listeners[0], searching.PATH)}", "?q=words, on every port"))
         rows += (
             [(f"GET  {self._url(self.listeners[-1], '/health')}", "also /metrics, on every port")]
             if self.listeners
@@ -255,6 +261,24 @@ class Runner:
 
     def _of_type(self, kind: str) -> PythonProcessor | None:
         return next((processor for processor in self.python if processor.component.type == kind), None)
+
+    def _open_readers(self) -> list[Reader]:
+        return [reader for reader in (self._open_pictures(), self._open_searches()) if reader is not None]
+
+    def _open_searches(self) -> Searches | None:
+        """What answers searches: with Solr where there is one, else with the embedded rows; None in a flow without rows."""
+        rows, index = row_store(self.python), self._of_type("PutSolrDocument")
+        if index is not None and (settings := solr_settings(index.context)) is not None:
+            from imagewarehouse.search.solr_index import SolrIndex  # not needed where there is none
+
+            return Searches(SolrIndex.of(settings, adapter.text(index.context, "Collection")), self._keys())
+        if rows is None:
+            return None
+        if not isinstance(rows, LocalRows):
+            return Searches(None, self._keys())
+        from imagewarehouse.search.local_index import LocalIndex  # DuckDB: no part of writing
+
+        return Searches(LocalIndex(rows.query), self._keys())
 
     def _open_pictures(self) -> Pictures | None:
         """What serves stored images; None in a flow that stores none. Made after the fork: clients of stores have threads."""

@@ -63,6 +63,7 @@ class ClassifyImages:
             manifest.version,
             outcome.preprocess_ms,
             outcome.inference_ms,
+            outcome.embedding,
         )
         return Outcome(SUCCESS, image.event.classified(classification))
 

@@ -28,8 +28,8 @@ from imagewarehouse.models.manifest import MANIFEST, Manifest, read_manifest
 LABELS_FILE, LITERT_FILE, KERAS_FILE = "labels.txt", "model.tflite", "model.keras"
 REPORT = "report/"
 
-_KEYS = ("name", "version", "input", "output", "temperature", "labels", "runtimes", "exports", "sha256", "metrics",
-         "training", "created")  # fmt: skip
+_KEYS = ("name", "version", "input", "output", "temperature", "labels", "runtimes", "exports", "embedding",
+         "sha256", "metrics", "training", "created")  # fmt: skip
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "ai-edge-litert", "numpy", "pillow")
 _FILE = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 _VERSION = re.compile(r"\w[\w.-]*", re.ASCII)
@@ -83,7 +83,7 @@ def write_version(
             _write(building / MANIFEST, text.encode())
             _sync(building)
             for runtime in read_manifest(building).runtimes:
-                load_classifier(building, runtime=runtime)
+                load_classifier(building, runtime=runtime, embed=True)
         except ModelBroken as err:
             raise ModelBroken(str(err).replace(str(building), str(target))) from err
         try:

@@ -13,7 +13,7 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ import numpy as np
 from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError, ModelBroken
 from imagewarehouse.images.decoding import Float32Array
-from imagewarehouse.models.tensors import Tensor, input_of, output_of
+from imagewarehouse.models.tensors import CLASSES, EMBEDDING, Tensor, input_of, output_of
+from imagewarehouse.training.embedding import Features, Projection, find_features
 from imagewarehouse.training.foreign_code import (
     MAX_BYTES,
     KerasConfig,
@@ -58,6 +59,8 @@ class Network:
         content: of a TFLite file.
         source, answer: the input and the output of a TFLite file, which may be quantised.
         facts: what else is worth a line in the report.
+        features: what feeds its last Dense layer, of a Keras model that ends in one.
+        both: where there are features, from a tensor (N, *shape) to the answers and the features.
     """
 
     kind: str
@@ -69,6 +72,8 @@ class Network:
     source: Tensor = Tensor(0)
     answer: Tensor = Tensor(0)
     facts: dict[str, Any] = field(default_factory=dict)
+    features: Features | None = None
+    both: Callable[[Any], tuple[Any, Any]] | None = None
 
     def answers(self, batch: Float32Array) -> Float32Array:
         """(N, height, width, channels) -> (N, classes) float32. Raises ModelBroken when the model fails."""
@@ -82,9 +87,22 @@ class Network:
         except Exception as err:
             raise ModelBroken(f"fails on an image: {reason(err)}") from err
 
-    def litert(self, shape: tuple[int, int, int], quantise: bool) -> bytes:
-        """The LiteRT file of this network at one size. Raises ModelBroken naming what cannot be converted."""
-        return self.content if self.call is None else convert(self.call, shape, quantise)
+    def litert(self, shape: tuple[int, int, int], quantise: bool, projection: Projection | None) -> bytes:
+        """The LiteRT file of this network at one size, with its embedding where it has features.
+
+        Raises ModelBroken naming what cannot be converted.
+        """
+        if self.call is None:
+            return self.content
+        both = self.both
+        if both is None:
+            return convert(self.call, shape, quantise)
+
+        def outputs(images: Any) -> dict[str, Any]:
+            answers, features = both(images)
+            return {CLASSES: answers, EMBEDDING: features if projection is None else features @ projection.matrix}
+
+        return convert(outputs, shape, quantise)
 
 
 @contextlib.contextmanager
@@ -184,9 +202,12 @@ def _load(kind: str, path: Path, described: KerasConfig, trust: bool, half: bool
         raise ModelBroken("its input has no shape: call the model once, or give it an Input layer, before it is saved")
     _check_single([tensor.name for tensor in inputs], [tensor.name for tensor in outputs])
     shape = check_input(tuple(inputs[0].shape), _dtype_name(inputs[0].dtype))
-    if not isinstance(model, keras.Sequential):
+    activation = _activation(model)
+    features = find_features(model, keras.Model)
+    if features is not None or not isinstance(model, keras.Sequential):
         # The one input and output may stand in a list or a dict, as in every H5 file; the service gives and takes tensors.
-        model = keras.Model(inputs[0], outputs[0], name=model.name)
+        model = keras.Model(inputs[0], outputs[0] if features is None else features.classes, name=model.name)
+    both = None if features is None else _caller(keras.Model(inputs[0], [features.classes, features.tensor]))
     facts = {
         "keras_version": described.version,
         "parameters": int(model.count_params()),
@@ -197,9 +218,12 @@ def _load(kind: str, path: Path, described: KerasConfig, trust: bool, half: bool
     }
     if described.keras_2:
         # Keras 3, which the service has, cannot load it again.
-        return Network(of_keras_2(kind), shape, _caller(model), None, _activation(model), facts=facts)
+        return Network(
+            of_keras_2(kind), shape, _caller(model), None, activation, facts=facts, features=features, both=both
+        )
     single = inputs[0].shape[0] == 1  # TensorFlow is given batches
-    return Network(kind, shape, _caller(model), None if code or single else model, _activation(model), facts=facts)
+    saved = None if code or single else model
+    return Network(kind, shape, _caller(model), saved, activation, facts=facts, features=features, both=both)
 
 
 def _dtype_name(dtype: Any) -> str:
@@ -207,12 +231,18 @@ def _dtype_name(dtype: Any) -> str:
 
 
 def save_and_reload(model: Any, path: Path) -> Callable[[Float32Array], Float32Array]:
-    """Save a model as a Keras file, uncompiled, load that as the service does, and return it as a function."""
+    """Save a model as a Keras file, uncompiled, load that as the service does, and return its answers as a function."""
     keras = _import_keras()
     with quiet():
         model.save(path)
         again = keras.models.load_model(path, compile=False, safe_mode=True)
-    return Network(KERAS, (None, None, None), _caller(again)).answers
+    call = _caller(again)
+
+    def classes(images: Any) -> Any:
+        answers = call(images)
+        return answers[CLASSES] if isinstance(answers, dict) else answers
+
+    return Network(KERAS, (None, None, None), classes).answers
 
 
 def _caller(model: Any) -> Callable[[Any], Any]:
@@ -249,16 +279,25 @@ def two_classes(network: Network, logits: bool) -> Network:
         complement = keras.layers.Rescaling(scale, offset, name="first_class")(second)
         pair = keras.layers.Concatenate(name="two_classes")([complement, second])
         model = keras.Model(network.keras.inputs[0], pair, name=network.keras.name)
-        return Network(network.kind, network.shape, _caller(model), model, activation, facts=network.facts)
+        features = None if network.features is None else replace(network.features, classes=pair)
+        both = None if features is None else _caller(keras.Model(network.keras.inputs[0], [pair, features.tensor]))
+        return replace(network, call=_caller(model), keras=model, activation=activation, features=features, both=both)
     call = network.call
     if call is None:
         raise ValueError("a TFLite file cannot be changed")
 
-    def two_outputs(images: Any) -> Any:
-        second = call(images)
+    def pair_of(second: Any) -> Any:
         return keras.ops.concatenate([second * 0 if logits else 1 - second, second], axis=-1)
 
-    return Network(network.kind, network.shape, two_outputs, None, activation, facts=network.facts)
+    one_and_features = network.both
+
+    def pair_and_features(images: Any) -> tuple[Any, Any]:
+        assert one_and_features is not None
+        second, features = one_and_features(images)
+        return pair_of(second), features
+
+    both = pair_and_features if one_and_features is not None else None
+    return replace(network, call=lambda images: pair_of(call(images)), activation=activation, both=both)
 
 
 # --- SavedModel ---------------------------------------------------------------------------------------------------

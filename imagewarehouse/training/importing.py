@@ -17,7 +17,9 @@ import numpy as np
 
 from imagewarehouse.errors import ConfigurationError, ModelBroken
 from imagewarehouse.images.decoding import Float32Array, InputSpec, to_batch
+from imagewarehouse.metadata import MOST_DIMENSIONS
 from imagewarehouse.models.manifest import Manifest
+from imagewarehouse.training.embedding import Features, Projection, random_projection, with_embedding
 from imagewarehouse.training.folder import (
     KERAS_FILE,
     LABELS_FILE,
@@ -29,7 +31,7 @@ from imagewarehouse.training.folder import (
     write_version,
 )
 from imagewarehouse.training.foreign import Network, Shape, opened, save_and_reload, source_hash, two_classes
-from imagewarehouse.training.foreign_kinds import TFLITE
+from imagewarehouse.training.foreign_kinds import H5, KERAS, TFLITE, of_keras_2
 from imagewarehouse.training.import_options import Colour, ImportOptions, parse_scale
 from imagewarehouse.training.import_quantised import check_scale, quantisation
 from imagewarehouse.training.litert import litert_function
@@ -77,12 +79,16 @@ def import_model(
             network, answers = _as_two_classes(network, images, answers, options)
         _check_labels(options, answers.shape[1])
         output = output_kind(network, answers, options)
-        files, checks = _exports(network, spec, options, images, _probabilities(answers, output), output, Path(folder))
+        projection = random_projection(network.features.width) if network.features else None
+        files, checks = _exports(
+            network, spec, options, images, _probabilities(answers, output), output, Path(folder), projection
+        )
         digest = source_hash(file)
         report = {
             "source": {"file": file.name, "kind": network.kind, "sha256": digest, **network.facts},
             "input": {"model": list(network.shape), **manifest_input(spec)},
             "output": {"kind": output, "classes": len(options.labels), "activation": network.activation},
+            "embedding": embedding_text(network, KERAS_FILE in files),
             "checks": {"images": len(images), **checks},
             "notes": [*doubts, *notes(network, options, files, answers)],
             "versions": versions(),
@@ -93,6 +99,7 @@ def import_model(
             "output": output,
             "temperature": options.temperature,
             "runtimes": {runtime: path for runtime, path in _RUNTIME_FILES.items() if path in files},
+            **({"embedding": _embedding(network.features, projection)} if network.features else {}),
             "training": {
                 "imported_from": file.name,
                 "sha256": digest,
@@ -105,6 +112,7 @@ def import_model(
         return Imported(write_version(out, number, manifest, files), report)
 
 
+_WITH_LAYERS = (KERAS, H5, of_keras_2(KERAS), of_keras_2(H5))
 _RUNTIME_FILES = {"litert": LITERT_FILE, "tensorflow": KERAS_FILE}
 
 
@@ -234,6 +242,7 @@ def _exports(
     expected: Float32Array,
     output: str,
     work: Path,
+    projection: Projection | None,
 ) -> tuple[dict[str, bytes | Path], dict[str, Any]]:
     """The files that serve the model, each checked against its answers, and the differences."""
     shape = (spec.height, spec.width, spec.channels)
@@ -241,7 +250,7 @@ def _exports(
     checks: dict[str, Any] = {}
     if options.litert:
         try:
-            content = network.litert(shape, options.quantise)
+            content = network.litert(shape, options.quantise, projection)
         except ModelBroken as err:
             hint = "; with --no-litert TensorFlow serves it" if network.keras is not None else ""
             raise ModelBroken(f"{err}{hint}") from err
@@ -251,9 +260,17 @@ def _exports(
         files[LITERT_FILE] = content
     if network.keras is not None:
         files[KERAS_FILE] = work / KERAS_FILE
-        answers = save_and_reload(network.keras, work / KERAS_FILE)(images)
+        model = with_embedding(network.keras, network.features, projection) if network.features else network.keras
+        answers = save_and_reload(model, work / KERAS_FILE)(images)
         checks[KERAS_FILE] = compare(KERAS_FILE, expected, _probabilities(answers, output))
     return files, checks
+
+
+def _embedding(features: Features, projection: Projection | None) -> dict[str, Any]:
+    """For the manifest."""
+    width = features.width if projection is None else projection.matrix.shape[1]
+    facts = None if projection is None else projection.facts
+    return {"width": width, "of": features.width, "layer": features.layer, "projection": facts}
 
 
 def compare(name: str, expected: Float32Array, answers: Float32Array) -> dict[str, Any]:
@@ -287,3 +304,14 @@ def notes(network: Network, options: ImportOptions, files: Mapping[str, Any], an
     elif KERAS_FILE not in files and network.call is not None:
         remarks.append(f"a {network.kind} is served as LiteRT only")
     return remarks
+
+
+def embedding_text(network: Network, fitted_later: bool) -> str:
+    """What there is for finding images that look alike, and if there is nothing, why."""
+    if network.features is None:
+        has_layers = network.kind in _WITH_LAYERS
+        return f"none: {'no Dense layer at its end' if has_layers else f'a {network.kind} does not show its layers'}"
+    if random_projection(network.features.width) is None:
+        return f"{network.features.width} numbers"
+    hint = "; `imagewarehouse model embed` fits them on images" if fitted_later else ""
+    return f"{MOST_DIMENSIONS} numbers: {network.features.width} seen from random directions{hint}"

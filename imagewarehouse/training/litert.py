@@ -14,7 +14,8 @@ import numpy as np
 
 from imagewarehouse.errors import ModelBroken
 from imagewarehouse.images.decoding import Float32Array
-from imagewarehouse.models.tensors import input_of, output_of
+from imagewarehouse.models.classifier import Outputs
+from imagewarehouse.models.tensors import embedding_of, input_of, output_of
 from imagewarehouse.training.reasons import reason
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def to_litert(model: keras.Model, quantise: bool = False) -> bytes:
     """The model as a LiteRT file that takes one image at a time.
 
     Args:
-        model: one input (None, height, width, channels) float32 of a fixed size, one output.
+        model: one input (None, height, width, channels) float32 of a fixed size; one output, or several by name.
         quantise: 8-bit weights (dynamic range): a quarter of the size; the input stays float32.
     Raises: ModelBroken naming the operations that LiteRT has not.
     """
@@ -42,7 +43,7 @@ def convert(call: Callable[[Any], Any], shape: tuple[int, ...], quantise: bool =
     """A function of one float32 tensor as a LiteRT file.
 
     Args:
-        call: from a tensor (1, *shape) to one tensor, built of TensorFlow operations.
+        call: from a tensor (1, *shape) to one tensor, or several by name, built of TensorFlow operations.
         shape: height, width, channels of the image.
     Raises: ModelBroken naming the operations that LiteRT has not.
     """
@@ -66,9 +67,16 @@ def convert(call: Callable[[Any], Any], shape: tuple[int, ...], quantise: bool =
 
 
 def litert_function(content: bytes, shape: tuple[int, ...]) -> Callable[[Float32Array], Float32Array]:
-    """A LiteRT file as a function (N, *shape) -> (N, ...), one image at a time on one thread, as the service runs it.
+    """A LiteRT file as a function (N, *shape) -> (N, classes); as `litert_outputs`."""
+    outputs = litert_outputs(content, shape)
+    return lambda batch: outputs(batch)[0]
 
-    Both are real numbers, also of a quantised file; its probabilities sum to 1 only within `Tensor.tolerance`.
+
+def litert_outputs(content: bytes, shape: tuple[int, ...]) -> Callable[[Float32Array], Outputs]:
+    """A LiteRT file as a function (N, *shape) -> (N, classes) and, where it has one, its embedding (N, width).
+
+    One image at a time on one thread, as the service runs it. All are real numbers, also of a quantised file; its
+    probabilities sum to 1 only within `Tensor.tolerance`.
 
     Raises: ModelBroken when LiteRT cannot load it for images of this shape; the function, when it fails on one.
     """
@@ -77,15 +85,15 @@ def litert_function(content: bytes, shape: tuple[int, ...]) -> Callable[[Float32
     try:
         with quiet():
             interpreter = Interpreter(model_content=content, num_threads=1)
-            source, answer = input_of(interpreter), output_of(interpreter)
+            source, answer, place = input_of(interpreter), output_of(interpreter), embedding_of(interpreter)
             if list(interpreter.get_input_details()[0]["shape"]) != [1, *shape]:
                 interpreter.resize_tensor_input(source.index, [1, *shape], strict=True)
             interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as err:
         raise ModelBroken(f"LiteRT cannot load it: {reason(err)}") from err
 
-    def run(batch: Float32Array) -> Float32Array:
-        rows = []
+    def run(batch: Float32Array) -> Outputs:
+        rows, vectors = [], []
         for image in batch:
             try:
                 interpreter.set_tensor(source.index, source.encode(image[np.newaxis]))
@@ -93,7 +101,9 @@ def litert_function(content: bytes, shape: tuple[int, ...]) -> Callable[[Float32
             except (RuntimeError, ValueError) as err:
                 raise ModelBroken(f"LiteRT fails on an image: {reason(err)}") from err
             rows.append(answer.decode(interpreter.get_tensor(answer.index)))
-        return np.concatenate(rows)
+            if place is not None:
+                vectors.append(place.decode(interpreter.get_tensor(place.index)))
+        return np.concatenate(rows), np.concatenate(vectors) if vectors else None
 
     return run
 

@@ -15,6 +15,7 @@ from imagewarehouse.checksums import file_sha256
 from imagewarehouse.errors import ConfigurationError
 from imagewarehouse.images.decoding import InputSpec
 from imagewarehouse.models.manifest import TENSORFLOW, Manifest, find_version, read_manifest
+from imagewarehouse.training.embedding import LAYER
 from imagewarehouse.training.exports import load_keras
 
 OPTION = "--from"
@@ -43,7 +44,7 @@ class Start:
         """
         layer_names = {layer.name for layer in model.layers if layer.weights}
         for layer in self.model.layers:
-            if layer.weights and layer.name not in layer_names:
+            if layer.weights and layer.name not in layer_names and layer.name != LAYER:
                 raise self._other(f"it has a layer {layer.name}, which is too many for pictures of this --input-size")
         for layer in model.layers:
             if not layer.weights or (layer.name == _HEAD and not self.same_classes):

@@ -13,6 +13,7 @@ from imagewarehouse.models.classifier import load_classifier
 from imagewarehouse.models.manifest import LITERT, TENSORFLOW, Manifest
 from imagewarehouse.training.calibration import fit_temperature
 from imagewarehouse.training.dataset import Dataset, Examples, read_test
+from imagewarehouse.training.embedding_version import add_embedding
 from imagewarehouse.training.evaluation import Evaluation, evaluate_model, latency
 from imagewarehouse.training.exports import FORMATS, QUANTISED_FILE, Exported, export
 from imagewarehouse.training.folder import (
@@ -63,7 +64,8 @@ def make_version(
     name = name or out.resolve().name
     began_with = start.facts(data.facts) if start else None
     with tempfile.TemporaryDirectory(prefix="version-") as temporary:
-        files = export(model, FORMATS, Path(temporary), spec, data.validation)
+        embedded, embedding = add_embedding(model, data.train, data.validation, spec, run.settings.seed)
+        files = export(embedded, FORMATS, Path(temporary), spec, data.validation)
         served = choose(files)
         manifest: dict[str, Any] = {
             "name": name,
@@ -72,6 +74,7 @@ def make_version(
             "temperature": round(_temperature(files[served], data), 4),
             "runtimes": {LITERT: served, TENSORFLOW: KERAS_FILE},
             "exports": {file: exported.facts() for file, exported in files.items()},
+            **({"embedding": embedding} if embedding else {}),
             "metrics": {
                 "validation_accuracy": files[served].facts()["accuracy"],
                 "validation_images": len(data.validation),

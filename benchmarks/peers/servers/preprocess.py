@@ -46,7 +46,11 @@ class Model:
         self._interpreter = Interpreter(str(folder / manifest["runtimes"]["litert"]), num_threads=1)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        outputs = self._interpreter.get_output_details()
+        classes = outputs[0]
+        if len(outputs) > 1:  # which one is first is chance
+            classes = self._interpreter.get_signature_runner().get_output_details()["classes"]
+        self._output = classes["index"]
 
     def decode(self, content: bytes) -> Float32Array:
         """(height, width, 3), scaled as the model wants it."""

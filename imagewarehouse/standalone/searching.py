@@ -1,0 +1,105 @@
+"""GET /search: requests and their pictures by words, conditions and likeness, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import ClassVar
+from urllib.parse import parse_qsl, urlencode
+
+import orjson
+
+from imagewarehouse.access import AccessKeys, Holder, offered_key
+from imagewarehouse.errors import BadParameter, NoEmbedding, SearchNotConfigured, WarehouseError
+from imagewarehouse.search.asking import Asked, asked
+from imagewarehouse.search.query import Embedding, Found, Index, Search
+from imagewarehouse.standalone.reading import Lane, only_read, refused
+from imagewarehouse.standalone.server import Request, Response
+
+PATH = "/search"
+
+_MOST_PARAMETERS = 200
+_MOST_WAITING = 16  # searches of one process; each takes some hundredths of a second in 100,000 rows
+_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+_NO_LOOK = (
+    "like: it is not known what this image looks like: there is no image of this id, this key may not read it, or it was"
+    " classified while model.embedding was false"
+)
+
+_Parameters = Sequence[tuple[str, str]]
+
+
+class Searches:
+    """Answers searches. Used on one event loop; searches on a thread."""
+
+    path: ClassVar[str] = PATH
+
+    def __init__(self, index: Index | None, keys: AccessKeys) -> None:
+        """`index`: None where the rows are not to be searched from here."""
+        self._index = index
+        self._keys = keys
+        self._lane = Lane("searches", _MOST_WAITING)
+
+    async def answer(self, request: Request) -> Response | None:
+        if request.path != PATH:
+            return None
+        try:
+            only_read(request)
+            holder = self._keys.holder(
+                offered_key(request.headers.get("x-access-key"), request.headers.get("authorization"))
+            )
+            if self._index is None:
+                raise SearchNotConfigured
+            parameters = _parameters(request.query)
+            body = await self._lane.run(
+                self._search, self._index, parameters, asked(parameters, datetime.now(timezone.utc)), holder
+            )
+        except WarehouseError as err:
+            return refused(err, request)
+        return Response(200, body, _HEADERS)
+
+    def close(self) -> None:
+        self._lane.close()
+        if self._index is not None:
+            self._index.close()
+
+    def _search(self, index: Index, parameters: _Parameters, wanted: Asked, holder: Holder) -> bytes:
+        """Raises NoEmbedding, BadParameter, SearchUnavailable."""
+        search = wanted.search
+        if holder.reads_only is not None:
+            if search.users and holder.reads_only not in search.users:
+                return _body(Found([], 0, {name: [] for name in search.facets}), parameters)
+            search = replace(search, users=(holder.reads_only,))
+        if wanted.like is not None:
+            search = replace(search, like=_look(index, wanted.like, holder))
+        return _body(index.search(search), parameters)
+
+
+def _look(index: Index, image_id: str, holder: Holder) -> Embedding:
+    """What the picture looks like. The same answer to who may not read it as where there is none."""
+    if holder.reads_only is not None:
+        of_holder = Search(images=(image_id,), users=(holder.reads_only,), limit=0)
+        if not index.search(of_holder).total:
+            raise NoEmbedding(_NO_LOOK)
+    look = index.embedding_of(image_id)
+    if look is None:
+        raise NoEmbedding(_NO_LOOK)
+    return look
+
+
+def _parameters(query: str) -> _Parameters:
+    """Raises BadParameter."""
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+    except ValueError as err:
+        raise BadParameter(f"expected at most {_MOST_PARAMETERS} parameters") from err
+
+
+def _body(found: Found, parameters: _Parameters) -> bytes:
+    following = None
+    if found.next_cursor is not None:
+        others = [(name, text) for name, text in parameters if name != "cursor" and text.strip()]
+        following = f"{PATH}?{urlencode([*others, ('cursor', found.next_cursor)])}"
+    return orjson.dumps({**found.as_json(), "next": following}, option=orjson.OPT_APPEND_NEWLINE)
