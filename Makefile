@@ -28,7 +28,7 @@ STORES :=
 HEIC := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-packs bench-kudu bench-rows bench-search bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
+.PHONY: help run test test-nifi test-services check training lint format types lock build kudu nar bench bench-stores bench-packs bench-kudu bench-rows bench-search bench-training bench-neighbours bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,9 @@ bench-search: $(VENV)/.dev ## Measure searches among 100,000 records, in Solr an
 
 bench-training: $(VENV)/.dev ## Measure the convolution that is trained with against Keras' own (about five minutes)
 	$(BIN)/python -m benchmarks.training $(ARGS)
+
+bench-neighbours: $(VENV)/.training ## Measure which pictures look alike, and what knowing it costs (needs ../shared/data; five minutes)
+	$(BIN)/python -m benchmarks.neighbours $(ARGS)
 
 bench-nifi: $(VENV)/.dev nar ## Measure the flow in a real NiFi against two other designs (needs NIFI_HOME)
 	$(BIN)/python -m benchmarks.nifi.throughput $(ARGS)

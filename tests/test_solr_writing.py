@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from imagewarehouse.errors import SolrRefused, WarehouseError
+from imagewarehouse.solr.answers import Refusal, error_of
 from imagewarehouse.solr.client import Collection
 from imagewarehouse.solr.client import Solr as Client
 from imagewarehouse.solr.settings import SolrSettings, parse_address
@@ -386,6 +387,36 @@ def test_commit_within_and_commit_make_documents_found(solr: str) -> None:
     end = datetime.now() + timedelta(seconds=20)
     while search() < 3:
         assert datetime.now() < end
+
+
+def test_what_a_proxy_refuses_is_found_by_halves(solr: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client(SolrSettings(parse_address(solr, "Solr URL")))
+    collection = Counting(client, client.settings.address.collection)
+    assert write(collection, [document(0)], Writing()) == [None]  # now it is known that answers say what was done
+    post = collection.post
+
+    def in_between(path: str, body: bytes, **more: Any) -> bytes:
+        if len(body) > 20_000:
+            raise Refusal(*error_of(413, b"<html>Request Entity Too Large</html>", "proxy"))
+        if b"DROP TABLE" in body:
+            raise Refusal(*error_of(400, b"<html>Blocked</html>", "proxy"))
+        return post(path, body, **more)
+
+    monkeypatch.setattr(collection, "post", in_between)
+    more = {17: {"title": "x" * 20_000}, 55: {"title": "'; DROP TABLE images"}}
+    outcomes = write(collection, [document(n, **more.get(n, {"title": "x" * 1000})) for n in range(100)], Writing())
+    assert codes(outcomes) == {17: "solr.too_large", 55: "solr.refused"}
+    assert [d["count"] for d in found(solr)] == [n for n in range(100) if n not in more]
+
+
+@pytest.mark.parametrize(
+    "answer", [b"<html>Please log in</html>", b"", b"[]", b"{}", b'{"responseHeader": {"status": 500}}']
+)
+def test_an_answer_that_is_not_solrs_is_no_success(solr: str, monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    collection = Client(SolrSettings(parse_address(solr, "Solr URL"))).collection()
+    monkeypatch.setattr(collection, "post", lambda *args, **more: answer)
+    outcomes = write(collection, [document(1), document(2)], Writing())
+    assert codes(outcomes) == {0: "solr.unavailable", 1: "solr.unavailable"}
 
 
 def test_nothing_is_asked_of_solr_for_no_updates(solr: str) -> None:

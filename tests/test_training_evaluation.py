@@ -28,7 +28,7 @@ from imagewarehouse.cli.training.display import Display
 from imagewarehouse.errors import ConfigurationError, ModelBroken
 from imagewarehouse.images.decoding import Float32Array, InputSpec, decode_rgb
 from imagewarehouse.models.classifier import Classifier, load_classifier
-from imagewarehouse.models.manifest import BUNDLED_MODEL, Manifest, find_version, read_manifest
+from imagewarehouse.models.manifest import BUNDLED_MODEL, EmbeddingFacts, Manifest, find_version, read_manifest
 from imagewarehouse.training.calibration import (
     at_temperature_one,
     expected_calibration_error,
@@ -451,6 +451,18 @@ def test_large_pictures_are_made_smaller(tmp_path: Path) -> None:
     assert len(photos) == min(24, len(evaluation.mistakes)) > 0
     first = Image.open(io.BytesIO(base64.b64decode(photos[0].partition(",")[2])))
     assert first.size == (160, 96)
+
+
+def test_a_report_says_what_is_found_among_pictures_that_look_alike(tmp_path: Path) -> None:
+    evaluation, manifest, examples = made_up(tmp_path, 3, 60, InputSpec(8, 8))
+    neighbours = {"nearest": 10, "queries": 1234, "among": 9876, "found_again": 0.912,
+                  "same_class": {"features": 0.91, "centred": 0.92, "projected": 0.93, "stored": 0.94}}  # fmt: skip
+    without = check_page(write_report(tmp_path / "without", evaluation, manifest=manifest, examples=examples))
+    assert "Pictures that look alike" not in without.words
+    manifest = replace(manifest, embedding=EmbeddingFacts(128, 192, "<b>pool</b>", None, neighbours))
+    page = check_page(write_report(tmp_path / "with", evaluation, manifest=manifest, examples=examples))
+    for words in ("Pictures that look alike", "1,234", "9,876", "94.0", "91.2", "<b>pool</b>", "onto 128 numbers"):
+        assert words in page.words
 
 
 def examples_of_the_bundled_model() -> Examples:

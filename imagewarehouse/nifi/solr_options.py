@@ -15,7 +15,7 @@ from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.nifi import adapter
 from imagewarehouse.rows.store import GroupCommit
 from imagewarehouse.search.writing import IndexedRecords
-from imagewarehouse.solr.answers import Refusal
+from imagewarehouse.solr.answers import Refusal, accepted
 from imagewarehouse.solr.client import Params, Solr
 from imagewarehouse.solr.delivery import Delivery, split_outcomes
 from imagewarehouse.solr.mapping import DELETE, RECORD_OPERATIONS, VERSIONS, RecordMapping, map_records
@@ -27,7 +27,9 @@ IMAGE_RECORD, ATTRIBUTES, CONTENT, COMMANDS = "image record", "attributes", "con
 CLOUD = "Cloud"
 _PARAMETER = re.compile(r"[\w.:-]+")
 _REPEATED = re.compile(r"\w+\.\d+")  # f.1, f.2...: a parameter several times, as in NiFi 1.x
-_OURS = frozenset({"wt", "versions", "json.nl", "commit", "commitWithin", "stream.body", "stream.url", "stream.file"})
+_OURS = frozenset(
+    {"wt", "omitHeader", "versions", "json.nl", "commit", "commitWithin", "stream.body", "stream.url", "stream.file"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,10 @@ class Opened:
             path = checked_path(value("Content Stream Path", "/update/json/docs"), "Content Stream Path")
             try:
                 body = adapter.read_content(flow_file)
-                collection.post(path, body, content_type=content_type, params=params, repeatable=False)
+                accepted(
+                    collection.post(path, body, content_type=content_type, params=params, repeatable=False),
+                    collection.name,
+                )
             except Refusal as err:
                 raise err.error from err
             return Delivery(1)

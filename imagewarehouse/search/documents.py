@@ -14,6 +14,7 @@ import orjson
 from imagewarehouse.metadata import COLUMNS, MOST_DIMENSIONS, ImageRecord, json_values, to_text
 from imagewarehouse.search.query import SHOWN
 from imagewarehouse.search.terms import labels_of, letter_terms, terms, texts_of
+from imagewarehouse.text import one_line
 
 DIMENSIONS = MOST_DIMENSIONS
 """Of the vector field. A shorter embedding is filled up with zeros, which leaves each angle as it is."""
@@ -24,7 +25,17 @@ _FLOATS = frozenset(column.name for column in COLUMNS if column.type == "float")
 
 
 def document(record: ImageRecord) -> dict[str, Any]:
-    """What the index has of a record; fields without a value are left out. Raises ValueError: JSON that is none."""
+    """What the index has of a record; fields without a value are left out.
+
+    Raises ValueError: fields, notes or top_k are no JSON, or another one than our steps write.
+    """
+    try:
+        return _document(record)
+    except (TypeError, KeyError, AttributeError) as err:
+        raise ValueError(f"fields, notes or top_k are not as expected: {one_line(err)}") from err
+
+
+def _document(record: ImageRecord) -> dict[str, Any]:
     values: dict[str, Any] = {name: value for name in SHOWN if (value := getattr(record, name)) is not None}
     moment = record.event_time.astimezone(timezone.utc)
     values.update(

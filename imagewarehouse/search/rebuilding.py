@@ -21,7 +21,6 @@ from imagewarehouse.errors import (
     ConfigurationError,
     SolrCollectionMissing,
     SolrNotAuthorized,
-    SolrRefused,
     SolrUnavailable,
     WarehouseError,
 )
@@ -29,9 +28,9 @@ from imagewarehouse.metadata import KEY, ImageRecord, from_text, to_text
 from imagewarehouse.rows.columns import vector_bytes
 from imagewarehouse.rows.whole import Stretch, WholeTable
 from imagewarehouse.search.collection import Installation
-from imagewarehouse.search.documents import document, microseconds
-from imagewarehouse.solr.updates import Update, add
-from imagewarehouse.solr.writing import Writing, write
+from imagewarehouse.search.documents import microseconds
+from imagewarehouse.search.writing import IndexedRecords
+from imagewarehouse.solr.writing import Writing
 from imagewarehouse.text import one_line
 
 BATCH = 500  # documents of a request: about 700 KB with vectors
@@ -131,12 +130,13 @@ class Rebuild:
         patience_s: float = _PATIENCE_S,
     ) -> None:
         self._table = table
-        self._collection = installation.collection
+        how = Writing(batch=batch, params=(("update.chain", "tolerant"),))
+        self._index = IndexedRecords(installation.collection, how)
         self._task = task
         self._state_file = state_file
         self._bad = bad
         self._waiting = waiting
-        self._how = Writing(batch=batch, params=(("update.chain", "tolerant"),))
+        self._batch = batch
         self._patience_s = patience_s
 
     def total(self) -> int:
@@ -147,8 +147,8 @@ class Rebuild:
         """Gives how far it is, behind each batch. Raises SolrUnavailable, RowStoreUnavailable: may go on later."""
         for stretch in self._stretches(state.key):
             for page in self._table.pages(stretch):
-                for first in range(0, page.num_rows, self._how.batch):
-                    rows = _rows(page.slice(first, self._how.batch), state.key)
+                for first in range(0, page.num_rows, self._batch):
+                    rows = _rows(page.slice(first, self._batch), state.key)
                     if rows:
                         state = self._write(rows, state)
                         yield state
@@ -166,27 +166,22 @@ class Rebuild:
         return found
 
     def _write(self, rows: Sequence[dict[str, Any]], state: State) -> State:
-        updates: list[Update] = []
-        sent: list[dict[str, Any]] = []
-        bad = 0
-        for row in rows:
-            update = _update(row)
-            if isinstance(update, Update):
-                updates.append(update)
-                sent.append(row)
-            else:
-                bad += self._name(row, update)
-        for row, error in zip(sent, self._deliver(updates), strict=True):
-            if error is not None:
-                bad += self._name(row, error)
+        made = [_record(row) for row in rows]
+        written = iter(self._deliver([record for record in made if isinstance(record, ImageRecord)]))
+        outcomes = [next(written) if isinstance(record, ImageRecord) else record for record in made]
+        bad = [(row, error) for row, error in zip(rows, outcomes, strict=True) if error is not None]
+        for row, error in bad:
+            self._name(row, error)
         self._bad.flush()
         last = rows[-1]
-        state = State(state.written + len(rows) - bad, state.bad + bad, to_text(last["event_time"]), last["request_id"])
+        counts = state.written + len(rows) - len(bad), state.bad + len(bad)
+        state = State(*counts, to_text(last["event_time"]), last["request_id"])
         self._state_file.save(state)
         return state
 
-    def _deliver(self, updates: Sequence[Update]) -> list[WarehouseError | None]:
-        outcomes = write(self._collection, updates, self._how)
+    def _deliver(self, records: Sequence[ImageRecord]) -> list[WarehouseError | None]:
+        """Why each is not in the index. Raises SolrUnavailable: for longer than there is patience."""
+        outcomes = self._index.write(records)
         end = time.monotonic() + self._patience_s
         pause = _FIRST_PAUSE_S
         while left := [n for n, outcome in enumerate(outcomes) if isinstance(outcome, SolrUnavailable)]:
@@ -197,21 +192,20 @@ class Rebuild:
             self._waiting(str(error))
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
-            for n, outcome in zip(left, write(self._collection, [updates[n] for n in left], self._how), strict=True):
+            for n, outcome in zip(left, self._index.write([records[n] for n in left]), strict=True):
                 outcomes[n] = outcome
         return outcomes
 
-    def _name(self, row: dict[str, Any], error: Exception) -> int:
+    def _name(self, row: dict[str, Any], error: Exception) -> None:
         line = {"event_time": to_text(row["event_time"]), "request_id": row["request_id"], "error": one_line(error)}
         self._bad.write(orjson.dumps(line).decode() + "\n")
-        return 1
 
 
-def _update(row: dict[str, Any]) -> Update | Exception:
-    """What is wrong with a row that cannot become a document: another program wrote it."""
+def _record(row: dict[str, Any]) -> ImageRecord | Exception:
+    """What is wrong with a row that is no record: another program wrote it."""
     try:
-        return add(document(ImageRecord(**row)))
-    except (ValueError, TypeError, AttributeError, KeyError, SolrRefused) as err:
+        return ImageRecord(**row)
+    except (ValueError, TypeError, AttributeError) as err:
         return err
 
 

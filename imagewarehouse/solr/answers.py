@@ -81,6 +81,20 @@ def refusal(message: str, *, conflict: bool = False) -> SolrRefused:
     return (SolrConflict if conflict else SolrRefused)(one_line(said))
 
 
+def accepted(content: bytes, where: str) -> Mapping[str, Any]:
+    """Solr's answer to an update with 200.
+
+    Raises SolrUnavailable: it is not Solr's but, say, the page of a proxy that asks for a login, so that nothing was written.
+    """
+    body = json_object(content)
+    header = body.get("responseHeader")
+    if not isinstance(header, Mapping) or header.get("status") != 0:
+        raise SolrUnavailable(
+            f"{where} answered, and not as Solr does: {one_line(content[:200].decode(errors='replace'))}"
+        )
+    return body
+
+
 def json_object(content: bytes) -> Mapping[str, Any]:
     """{} for everything else."""
     try:

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from imagewarehouse.errors import SolrTooLarge, SolrUnavailable, WarehouseError
-from imagewarehouse.solr.answers import Refusal, json_object, refusal
+from imagewarehouse.errors import SolrUnavailable, WarehouseError
+from imagewarehouse.solr.answers import Refusal, accepted, refusal
 from imagewarehouse.solr.client import Collection, Params
 from imagewarehouse.solr.updates import ADD, DELETE, QUERY, Update, request_body
 
@@ -93,19 +93,19 @@ class _Delivery:
         updates = [self._updates[number] for number in numbers]
         repeatable = all(update.repeatable for update in updates)
         try:
+            body = request_body(updates)
             content = self._collection.post(
-                self._how.path, request_body(updates), params=self._params, repeatable=repeatable, turn=self._turn
+                self._how.path, body, params=self._params, repeatable=repeatable, turn=self._turn
             )
+            answer = accepted(content, self._collection.name)
         except SolrUnavailable:
             self._waiting.extendleft(reversed(numbers))
             raise
         except Refusal as err:
             self._refused(numbers, err)
             return
-        answer = json_object(content)
         self._learn(answer, numbers)
-        header = answer.get("responseHeader")
-        tolerated = header.get("errors") if isinstance(header, Mapping) else None
+        tolerated = answer["responseHeader"].get("errors")
         if tolerated:
             self._tolerated(numbers, tolerated)
         else:
@@ -117,7 +117,7 @@ class _Delivery:
         if len(numbers) == 1:
             self._outcomes[numbers[0]] = err.error
             return
-        done = None if isinstance(err.error, SolrTooLarge) and not err.body else self._done(numbers, err.body)
+        done = self._done(numbers, err.body)
         if done is None:  # it is not told
             self._again(numbers, len(numbers) // 2)
             return
@@ -145,7 +145,9 @@ class _Delivery:
         None: that is not told.
         """
         header = body.get("responseHeader")
-        if isinstance(header, Mapping) and header.get("errors"):
+        if not isinstance(header, Mapping):
+            return None  # it is a proxy that refuses, for the size of a request or for something in it
+        if header.get("errors"):
             return None  # some were passed over, and then there were too many of these
         listed = {kind: _pairs(body.get(kind)) for kind in (ADD, DELETE)}
         if not any(kind in body for kind in (ADD, DELETE)) and not self._collection.reports:
@@ -189,7 +191,8 @@ class _Delivery:
 
     def _commit(self) -> None:
         try:
-            self._collection.post(self._how.path, b"{}", params=[*self._how.params, ("wt", "json"), ("commit", "true")])
+            params = [*self._how.params, ("wt", "json"), ("commit", "true")]
+            accepted(self._collection.post(self._how.path, b"{}", params=params), self._collection.name)
         except (SolrUnavailable, Refusal) as err:
             error = SolrUnavailable(f"the commit failed: {err}")
             self._outcomes = [error if outcome is None else outcome for outcome in self._outcomes]

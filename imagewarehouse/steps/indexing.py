@@ -31,18 +31,26 @@ class IndexDocuments:
     def process(self, images: Sequence[Image]) -> list[Outcome]:
         results = [_record(image) for image in images]
         written = iter(self.documents.write_all([result for result in results if isinstance(result, ImageRecord)]))
-        return [
-            self._outcome(image, next(written) if isinstance(result, ImageRecord) else result)
-            for image, result in zip(images, results, strict=True)
-        ]
+        errors = [next(written) if isinstance(result, ImageRecord) else result for result in results]
+        waiting = [image for image, error in zip(images, errors, strict=True) if error is not None and error.retryable]
+        if waiting:  # for one reason, in nearly every case, and again and again
+            reason = next(error for error in errors if error is not None and error.retryable)
+            log.warning(
+                "%s: %d requests wait, the first is %s: %s",
+                self.name,
+                len(waiting),
+                waiting[0].event.request_id,
+                reason,
+            )
+        return [self._outcome(image, error) for image, error in zip(images, errors, strict=True)]
 
     def _outcome(self, image: Image, error: WarehouseError | None) -> Outcome:
         event = image.event
         if error is None:
             return Outcome(SUCCESS, event)
-        log.warning("%s: request %s: %s", self.name, event.request_id, error)
         if error.retryable:
             return Outcome(RETRY, event)
+        log.warning("%s: request %s: %s", self.name, event.request_id, error)
         return Outcome(FAILURE, replace(event, status=FAILED, problem=Problem.of(error)))
 
 

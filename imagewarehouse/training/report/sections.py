@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagewarehouse.amounts import file_size
-from imagewarehouse.models.manifest import Manifest
+from imagewarehouse.models.manifest import EmbeddingFacts, Manifest
 from imagewarehouse.training.evaluation import Mistake
 from imagewarehouse.training.report import plots
 from imagewarehouse.training.report.wording import ms, noise, number, percent, short, words
@@ -100,6 +100,7 @@ def sections(
         ("calibration", "Calibration", _calibration(metrics)),
         ("robustness", "Robustness", _robustness(metrics.get("robustness"))),
         ("files", "Files and speed", _files(metrics)),
+        ("embedding", "Pictures that look alike", _embedding(manifest.embedding)),
         ("mistakes", "Most confident mistakes", _mistakes(mistakes, examples, manifest)),
     ):
         if values is not None:
@@ -297,6 +298,21 @@ def _files(metrics: Mapping[str, Any]) -> Values | None:
         )
         rows.append((name, cells))
     return {"rows": rows, "runs": latency["runs"] if latency else 0}
+
+
+def _embedding(facts: EmbeddingFacts | None) -> Values | None:
+    """What a search for similar pictures finds; manifests are unchecked, so what is missing is left out."""
+    if facts is None or not facts.neighbours:
+        return None
+    same = facts.neighbours["same_class"]
+    names = {
+        "features": f"all {facts.of} numbers of the layer {facts.layer}",
+        "centred": "the same, their mean taken off",
+        "projected": f"projected onto {facts.width} numbers",
+        "stored": "the same, rounded to bytes, as they are stored",
+    }
+    rows = [(text, percent(same[name])) for name, text in names.items() if name in same]
+    return {"rows": rows, **{name: facts.neighbours[name] for name in ("nearest", "queries", "among", "found_again")}}
 
 
 def _maybe(value: Any, write: Callable[[Any], str]) -> str:
