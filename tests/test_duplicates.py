@@ -12,10 +12,14 @@ import pyarrow as pa
 import pytest
 
 from imagewarehouse.cli.main import call
+from imagewarehouse.kudu.clients.connecting import connect
+from imagewarehouse.kudu.clients.interface import KuduSettings
 from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.rows.columns import SCHEMA, record_arrays
 from imagewarehouse.rows.embedded import LocalRows
+from imagewarehouse.rows.whole_kudu import WholeKudu
 from imagewarehouse.search.duplicates import Requests
+from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests.search_indexes import record
 
 Run = Callable[..., int]
@@ -197,3 +201,21 @@ def test_tables_name_pictures_and_sources(run: Run, capsys: pytest.CaptureFixtur
 def test_wrong_arguments(run: Run, capsys: pytest.CaptureFixture[str], words: list[str], why: str) -> None:
     assert run(*words) == 2
     assert why in capsys.readouterr().err
+
+
+def test_rows_in_kudu(kudu: LocalKudu, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--json", "--distance", "0.01") == 0
+    expected = lines(capsys)
+    writer = connect(KuduSettings(kudu.masters))
+    table = f"{tmp_path.name}_image_events"
+    try:
+        WholeKudu(writer, table, create=True).write(rows_of(RECORDS))
+        assert run("--json", "--distance", "0.01", "--masters", kudu.masters, "--table", table) == 0
+        assert lines(capsys) == expected
+        until = ["--until", "2026-11-01T03:00:00Z"]
+        assert run("--json", "--exact", *until, "--masters", kudu.masters, "--table", table) == 0
+        first, summary = lines(capsys)
+        assert (first["image_id"][0], first["requests"], summary["requests"]) == ("a", 2, 3)
+    finally:
+        writer.drop(table)
+        writer.close()

@@ -365,7 +365,7 @@ def test_a_tflite_file_has_none_and_the_import_says_so(
     tmp_path: Path, tflite: Callable[..., bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "net.tflite").write_bytes(tflite())
-    where = ["--out", str(tmp_path / "out"), "--labels", LABELS, "--scale", "1/255"]
+    where = ["--out", str(tmp_path / "out"), "--labels", LABELS, "--scale", "1/255", "--output", "logits"]
     assert call(["import", str(tmp_path / "net.tflite"), *where]) == 0
     assert read_manifest(tmp_path / "out" / "1").embedding is None
     assert "embedding  none: a TFLite file does not show its layers" in capsys.readouterr().out

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -177,3 +179,14 @@ def test_starting_and_stopping_needs_no_solr(hosted: Host) -> None:
     assert through(host, attributes()).relationship == "retry"
     host.processor.onStopped(host.host.context)
     assert through(host, attributes()).relationship == "retry"
+
+
+def test_nothing_is_loaded_for_an_index_that_is_switched_off() -> None:
+    program = """
+import sys
+from imagewarehouse.nifi.processors import processor_class
+processor_class("PutSolrDocument")()
+print(sorted({"pysolr", "requests", "kazoo"} & {*sys.modules}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert done.stdout.strip() == "[]"

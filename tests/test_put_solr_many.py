@@ -16,6 +16,7 @@ from tests.solr_service import Solr, found
 BATCH = 1000
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("amount", [20_000, pytest.param(100_000, marks=pytest.mark.services)])
 def test_all_good_ones_are_there_once_though_solr_is_killed_twice(
     hosted: Callable[..., Hosted], solr_service: Solr, solr: str, amount: int
@@ -63,7 +64,7 @@ def test_all_good_ones_are_there_once_though_solr_is_killed_twice(
         time.sleep(0.3)
         solr_service.start()
     for thread in threads:
-        thread.join(250)
+        thread.join(800)
     assert not any(thread.is_alive() for thread in threads)
     assert waited, "it was away for nobody"
     assert sorted(line["record"]["id"] for line in reports) == sorted(f"d{n:06}" for n in bad)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagewarehouse.contents import read_records
 from imagewarehouse.errors import ConfigurationError
@@ -16,12 +16,14 @@ from imagewarehouse.nifi import adapter
 from imagewarehouse.rows.store import GroupCommit
 from imagewarehouse.search.writing import IndexedRecords
 from imagewarehouse.solr.answers import Refusal, accepted
-from imagewarehouse.solr.client import Params, Solr
 from imagewarehouse.solr.delivery import Delivery, split_outcomes
 from imagewarehouse.solr.mapping import DELETE, RECORD_OPERATIONS, VERSIONS, RecordMapping, map_records
-from imagewarehouse.solr.settings import SolrSettings, checked_name, checked_path, parse_address
+from imagewarehouse.solr.settings import Params, SolrSettings, checked_name, checked_path, parse_address
 from imagewarehouse.solr.values import OPERATIONS
 from imagewarehouse.solr.writing import Writing, write
+
+if TYPE_CHECKING:
+    from imagewarehouse.solr.client import Solr
 
 IMAGE_RECORD, ATTRIBUTES, CONTENT, COMMANDS = "image record", "attributes", "content", "commands"
 CLOUD = "Cloud"
@@ -88,6 +90,8 @@ def open_solr(context: Any, declared: Collection[str]) -> Opened | None:
     settings = check(context, declared)
     if settings is None:
         return None
+    from imagewarehouse.solr.client import Solr  # with the libraries that it needs, which most installations do not
+
     solr = Solr(settings)
     if adapter.text(context, "Record Source", IMAGE_RECORD) != IMAGE_RECORD:
         return Opened(solr, parameters=parameter_names(context, declared))

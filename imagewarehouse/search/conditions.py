@@ -17,7 +17,7 @@ _SAME, _BEGINS, _ELSE = 3, 2, 1  # what a word is worth: found itself, as a begi
 # What people search, of a row; folded as `words.fold` does. Of the form's fields the texts, not their names.
 _TEXT = (
     "lower(strip_accents(concat_ws(' ', file_name, predicted_class, error_code, error_detail, source_user,"
-    " array_to_string(json_extract_string(fields, '$.*'), ' '))))"
+    " CASE WHEN json_valid(fields) THEN array_to_string(json_extract_string(fields, '$.*'), ' ') END)))"
 )
 _LABELS = "lower(strip_accents(top_k))"
 # Of most rows the model is so certain that no other class can have LABEL_FROM, and their lists need not be read.

@@ -187,3 +187,7 @@ def _errors() -> Iterator[None]:
         yield
     except (duckdb.Error, RowStoreUnavailable) as err:
         raise SearchUnavailable(one_line(err)) from err
+    except RuntimeError as err:  # DuckDB's bridge to Arrow has no better one for a query that was stopped
+        if "interrupted" not in str(err).lower():
+            raise
+        raise SearchUnavailable("the rows were not looked through when the time of a query was over") from err

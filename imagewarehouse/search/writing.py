@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagewarehouse.errors import SolrRefused, WarehouseError
 from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.search.documents import document
-from imagewarehouse.solr.client import Collection
 from imagewarehouse.solr.updates import Update, add
 from imagewarehouse.solr.writing import Writing, write
+
+if TYPE_CHECKING:
+    from imagewarehouse.solr.client import Collection
 
 
 class IndexedRecords:

@@ -2,12 +2,14 @@
 
 pysolr sends everything by one method, and what it raises is a text. So that method is the one that is replaced: the next node
 is asked where one does not answer, and whatever goes wrong is told by its type.
+
+Imported only where there is an address: pysolr, requests and kazoo take 7 MB.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -20,11 +22,10 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from imagewarehouse.errors import ConfigurationError, SolrUnavailable
 from imagewarehouse.solr.answers import Refusal, error_of, json_object
 from imagewarehouse.solr.nodes import Nodes, nodes_of
-from imagewarehouse.solr.settings import SolrSettings, checked_name
+from imagewarehouse.solr.settings import Params, SolrSettings, checked_name
 from imagewarehouse.text import one_line
 
 JSON = "application/json"
-Params = Sequence[tuple[str, str]]
 
 # Another node may do better at once. (500: a fault of this one's; 503: no core yet, or a shard without a leader.)
 _ASK_THE_NEXT = (500, 502, 503, 504)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from imagewarehouse.errors import ConfigurationError
 
+Params = Sequence[tuple[str, str]]
+"""Of a request; a name may be there several times."""
 ZOOKEEPER = "zookeeper"  # as the scheme of an address
 _COLLECTION = re.compile(r"(?!\.{1,2}$|admin$)[\w.-]+")
 _HOSTS = re.compile(r"[\w.-]+(?::\d{1,5})?(?:,[\w.-]+(?::\d{1,5})?)*")

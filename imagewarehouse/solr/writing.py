@@ -12,12 +12,15 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagewarehouse.errors import SolrUnavailable, WarehouseError
 from imagewarehouse.solr.answers import Refusal, accepted, refusal
-from imagewarehouse.solr.client import Collection, Params
+from imagewarehouse.solr.settings import Params
 from imagewarehouse.solr.updates import ADD, DELETE, QUERY, Update, request_body
+
+if TYPE_CHECKING:
+    from imagewarehouse.solr.client import Collection
 
 log = logging.getLogger("imagewarehouse.solr")
 
