@@ -38,7 +38,7 @@ from imagewarehouse.nifi.store_options import open_objects
 from imagewarehouse.objects.reading import StoredImages
 from imagewarehouse.rows.kudu import KuduRows
 from imagewarehouse.standalone import components
-from imagewarehouse.standalone.analytics import API, PAGE, Analytics
+from imagewarehouse.standalone.analytics import API, PAGE, Analytics, OfFirstWorker
 from imagewarehouse.standalone.control import ControlSocket, control_socket, locations, metrics_of, row_store
 from imagewarehouse.standalone.engine import BatchWork, Engine, Work
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
@@ -105,7 +105,7 @@ class Runner:
         self.parameters = parameter_values(self.flow, options, environ)
         self._lock_file: Any = None
         self._pictures: Pictures | None = None
-        self._analytics: Analytics | None = None
+        self._analytics: Analytics | OfFirstWorker | None = None
         self._contexts = components.context_maps(self.flow, self.parameters)
         builders = components.builders(self._contexts.__getitem__)
         self.python: list[PythonProcessor] = []
@@ -180,7 +180,9 @@ class Runner:
                     raise result
             self.engine.start()
             self._pictures = self._open_pictures()
-            self._analytics = self._open_analytics()
+            own = self._control.analytics = self._open_analytics()
+            first = control_socket(data)
+            self._analytics = OfFirstWorker(first, own) if worker and own is not None else own
             for listener in self.listeners:
                 listener.pictures, listener.analytics = self._pictures, self._analytics
                 if isinstance(listener, ListenHttp):
@@ -297,7 +299,8 @@ class Runner:
             else EmbeddedEngine(rows.path)
         )
         about = document(images=self._of_type("StoreImage") is not None)
-        return Analytics(QueryService(engine, self._training_images), self._keys(), documents(about))
+        service = QueryService(engine, self._training_images, at_once=max(2, cores() // 2))
+        return Analytics(service, self._keys(), documents(about))
 
     def _training_images(self) -> Mapping[str, int]:
         """Images by class that the served model was trained on; none where its manifest does not say."""
