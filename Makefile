@@ -28,7 +28,7 @@ STORES :=
 HEIC := yes
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-nifi test-services test-sql check training lint format types lock build kudu nar bench bench-stores bench-packs bench-kudu bench-analytics-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
+.PHONY: help run test test-nifi test-services test-sql check training lint format types lock build kudu nar bench bench-stores bench-packs bench-kudu bench-analytics bench-analytics-kudu bench-rows bench-training bench-nifi bench-nifi-lanes bench-mischief bench-peers bench-filled bench-check bench-formats mutated collections soak soak-nifi clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ bench: $(VENV)/.dev ## Measure /classify against a plain Keras service (about fi
 
 bench-kudu: $(VENV)/.dev $(VENV)/.kudu-client $(VENV)/.kudu-server ## Measure rows into Kudu against its own load generator
 	$(BIN)/python -m benchmarks.kudu $(ARGS)
+
+bench-analytics: $(VENV)/.dev ## Measure every panel over ten million rows in DuckDB while pictures come in (2 GB of disk, some minutes)
+	$(BIN)/python -m benchmarks.analytics $(ARGS)
 
 bench-analytics-kudu: $(VENV)/.dev $(VENV)/.kudu-client $(VENV)/.kudu-server ## Measure the dashboard's panels over a million rows in Kudu
 	$(BIN)/python -m benchmarks.analytics_kudu $(ARGS)

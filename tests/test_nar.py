@@ -206,7 +206,7 @@ def test_nothing_in_the_core_looks_like_a_processor(unpacked: Path) -> None:
 
 
 def _is_around_nifi(path: Path) -> bool:
-    rooms = {"cli", "deployment", "flows", "getting", "sending", "standalone", "training", "stand_in"}
+    rooms = {"analytics", "cli", "deployment", "flows", "getting", "sending", "standalone", "training", "stand_in"}
     return bool(rooms & set(path.relative_to(REPOSITORY).parts))
 
 

@@ -29,8 +29,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / "source"
     source.mkdir()
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "imagewarehouse", "processors", "flows", "model", "pyproject.toml", "setup.py", "README.md",
-         "LICENSE"], cwd=REPOSITORY, capture_output=True, check=True,
+        ["git", "ls-files", "-z", "imagewarehouse", "processors", "flows", "model", "analytics", "pyproject.toml", "setup.py",
+         "README.md", "LICENSE"], cwd=REPOSITORY, capture_output=True, check=True,
     ).stdout.decode().split("\0")  # fmt: skip
     for name in filter(None, listed):
         if (REPOSITORY / name).is_file():
@@ -60,10 +60,12 @@ def test_everything_it_installs_lies_in_the_package(wheel: Path) -> None:
     assert "processors/ClassifyImage.py" in inside
     assert "flows/image-warehouse.json" in inside
     assert "model/cifar10/3/manifest.json" in inside
-    templates = REPOSITORY / "imagewarehouse" / "training" / "report" / "templates"
-    wanted = {str(path.relative_to(REPOSITORY)) for path in templates.rglob("*.*")}
-    assert wanted
-    assert wanted <= set(names)
+    assert "analytics/queries/totals.sql" in inside
+    for folder in ("training/report/templates", "analytics/page"):
+        files = (REPOSITORY / "imagewarehouse" / folder).rglob("*.*")
+        wanted = {str(path.relative_to(REPOSITORY)) for path in files}
+        assert wanted
+        assert wanted <= set(names)
     assert not [name for name in names if "__pycache__" in name or name.endswith(".h5")]
 
 

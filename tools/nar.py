@@ -126,7 +126,7 @@ INSIDE_LICENCES = {
 _LGPL = ("lgpl-3.0.txt", "gpl-3.0.txt")  # the first adds to the second
 
 # Of the package, what is around NiFi and not in it.
-_OTHER_ROOMS = frozenset({"cli", "deployment", "flows", "getting", "sending", "standalone", "training"})
+_OTHER_ROOMS = frozenset({"analytics", "cli", "deployment", "flows", "getting", "sending", "standalone", "training"})
 _STAND_IN = "stand_in"  # a `nifiapi` beside NiFi's own would be one too many
 
 Content = bytes | Path

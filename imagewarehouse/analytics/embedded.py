@@ -32,6 +32,8 @@ class EmbeddedEngine:
             return []  # nothing has been written yet; the service makes it with the first row
         try:
             table = read(self._database, asked.sql, more_memory=_MEMORY, longest_s=LONGEST_S)
+        except duckdb.InterruptException as err:
+            raise AnalyticsUnavailable(f"a query took longer than {LONGEST_S:g} s") from err
         except (duckdb.Error, RowStoreUnavailable) as err:
             raise AnalyticsUnavailable(one_line(err)) from err
         return list(zip(*table.to_pydict().values(), strict=True)) if table.num_rows else []

@@ -56,13 +56,16 @@ class _Held(NamedTuple):
 
 
 class KuduEngine:
-    """An `Engine`. `writer` is closed with it."""
+    """An `Engine`."""
 
-    def __init__(self, writer: KuduWriter, table: str = TABLE, *, clock: Callable[[], float] = time.time) -> None:
-        """`clock`: seconds since 1970."""
+    def __init__(
+        self, writer: KuduWriter, table: str = TABLE, *, shared: bool = False, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`shared`: somebody else writes with `writer`, and closes it. `clock`: seconds since 1970."""
         self.dialect: Dialect = DuckDb()
         self.table = TABLE  # what DuckDB is shown
         self._writer = writer
+        self._shared = shared
         self._of_kudu = table
         self._clock = clock
         self._figures = frozenset[str]().union(*(query.reads for query in catalog().values() if not query.whole))
@@ -85,7 +88,8 @@ class KuduEngine:
     def close(self) -> None:
         self._held.clear()
         self._database.close()
-        self._writer.close()
+        if not self._shared:
+            self._writer.close()
 
     def _select(self, sql: str, rows: pa.Table) -> pa.Table:
         """Raises duckdb.Error."""

@@ -105,7 +105,7 @@ def dashboard(
     with tempfile.TemporaryDirectory(prefix="imagewarehouse-") as folder:
         pictures = _pictures(engine, store, settings, places, keys, Path(folder))
         try:
-            asyncio.run(_serve(engine, keys, model, pictures, classify, host, port, what))
+            asyncio.run(_serve(engine, keys, model, pictures, classify, host, port, what, places is not None))
         finally:
             engine.close()
 
@@ -119,6 +119,7 @@ async def _serve(
     host: str,
     port: int,
     what: str,
+    embedded: bool,
 ) -> None:
     from imagewarehouse.analytics.service import QueryService
     from imagewarehouse.standalone.analytics import Analytics
@@ -127,7 +128,9 @@ async def _serve(
 
     relay = Relay(classify, keys) if classify else None
     about = document(sending=(CLASSIFY,) if classify else (), images=pictures is not None)
-    analytics = Analytics(QueryService(engine, _training(model)), keys, documents(about))
+    # An engine on a network waits more than it works, and takes longer.
+    service = QueryService(engine, _training(model), at_once=2 if embedded else 6, longest_s=20 if embedded else 60)
+    analytics = Analytics(service, keys, documents(about))
     every: tuple[Part | None, ...] = (analytics, pictures, relay)
     parts = [part for part in every if part is not None]
 
@@ -179,12 +182,11 @@ def _impala(
     ca_file: str,
 ) -> Engine:
     from imagewarehouse.analytics.impala import ImpalaEngine, ImpalaSettings
-    from imagewarehouse.rows.columns import TABLE
 
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal():
         host, port = address, "21050"
-    in_database, _, name = (table or TABLE).rpartition(".")
+    in_database, _, name = (table or "image_events").rpartition(".")
     return ImpalaEngine(
         ImpalaSettings(
             host=host.strip("[]"),
@@ -202,7 +204,13 @@ def _impala(
 
 
 def _trino(url: str, table: str | None, user: str | None, password: str, ca_file: str) -> Engine:
-    raise ConfigurationError("--trino", "is not part of this build")
+    from imagewarehouse.analytics.trino import TrinoEngine, TrinoSettings
+
+    *inside, name = (table or "image_events").split(".")
+    given = dict(zip(("schema", "catalog"), reversed(inside), strict=False))
+    if user:
+        given["user"] = user
+    return TrinoEngine(TrinoSettings.at(url, table=name, password=password, ca_file=ca_file, **given))
 
 
 # --- what else the page shows -------------------------------------------------------------------------------------

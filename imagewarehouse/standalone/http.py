@@ -33,7 +33,7 @@ from imagewarehouse.flows.definition import Component
 from imagewarehouse.forms import FORM_TYPE, media_type, parse_form
 from imagewarehouse.ids import new_request_id, request_id_from_key, utc_now
 from imagewarehouse.nifi.listeners import GIVEN_ID, RECEIVED, UNKEPT_SIZE
-from imagewarehouse.standalone.analytics import API, Analytics
+from imagewarehouse.standalone.analytics import API, Analytics, OfFirstWorker
 from imagewarehouse.standalone.components import ContextMap, Settings
 from imagewarehouse.standalone.engine import Engine
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
@@ -105,7 +105,7 @@ class Listener:
     port: int = field(init=False)
     accepting: bool = field(init=False, default=True)
     pictures: Pictures | None = field(init=False, default=None)
-    analytics: Analytics | None = field(init=False, default=None)
+    analytics: Analytics | OfFirstWorker | None = field(init=False, default=None)
     _server: Server | None = field(init=False, default=None)
     _host: str = field(init=False, default="")
     _sockets: list[list[socket.socket]] = field(

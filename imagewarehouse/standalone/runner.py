@@ -22,6 +22,7 @@ from typing import Any, TextIO
 from imagewarehouse import resources
 from imagewarehouse.access import AccessKeys
 from imagewarehouse.analytics.embedded import EmbeddedEngine
+from imagewarehouse.analytics.kudu_scan import KuduEngine
 from imagewarehouse.analytics.service import QueryService
 from imagewarehouse.analytics.training import images_of_training
 from imagewarehouse.errors import ConfigurationError, WarehouseError
@@ -35,9 +36,9 @@ from imagewarehouse.nifi.listeners import RECEIVED
 from imagewarehouse.nifi.precedence import GIVE_WAY_S, Precedence
 from imagewarehouse.nifi.store_options import open_objects
 from imagewarehouse.objects.reading import StoredImages
-from imagewarehouse.rows.embedded import LocalRows
+from imagewarehouse.rows.kudu import KuduRows
 from imagewarehouse.standalone import components
-from imagewarehouse.standalone.analytics import API, PAGE, Analytics
+from imagewarehouse.standalone.analytics import API, PAGE, Analytics, OfFirstWorker
 from imagewarehouse.standalone.control import ControlSocket, control_socket, locations, metrics_of, row_store
 from imagewarehouse.standalone.engine import BatchWork, Engine, Work
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
@@ -104,7 +105,7 @@ class Runner:
         self.parameters = parameter_values(self.flow, options, environ)
         self._lock_file: Any = None
         self._pictures: Pictures | None = None
-        self._analytics: Analytics | None = None
+        self._analytics: Analytics | OfFirstWorker | None = None
         self._contexts = components.context_maps(self.flow, self.parameters)
         builders = components.builders(self._contexts.__getitem__)
         self.python: list[PythonProcessor] = []
@@ -179,7 +180,9 @@ class Runner:
                     raise result
             self.engine.start()
             self._pictures = self._open_pictures()
-            self._analytics = self._open_analytics()
+            own = self._control.analytics = self._open_analytics()
+            first = control_socket(data)
+            self._analytics = OfFirstWorker(first, own) if worker and own is not None else own
             for listener in self.listeners:
                 listener.pictures, listener.analytics = self._pictures, self._analytics
                 if isinstance(listener, ListenHttp):
@@ -288,10 +291,16 @@ class Runner:
     def _open_analytics(self) -> Analytics | None:
         """What serves figures and their page; None where the rows are not written here. Made after the fork."""
         rows = row_store(self.python)
-        if not isinstance(rows, LocalRows):
+        if rows is None:
             return None
+        engine = (
+            KuduEngine(rows.writer, rows.sink.table, shared=True)
+            if isinstance(rows, KuduRows)
+            else EmbeddedEngine(rows.path)
+        )
         about = document(images=self._of_type("StoreImage") is not None)
-        return Analytics(QueryService(EmbeddedEngine(rows.path), self._training_images), self._keys(), documents(about))
+        service = QueryService(engine, self._training_images, at_once=max(2, cores() // 2))
+        return Analytics(service, self._keys(), documents(about))
 
     def _training_images(self) -> Mapping[str, int]:
         """Images by class that the served model was trained on; none where its manifest does not say."""
