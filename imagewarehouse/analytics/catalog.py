@@ -27,6 +27,7 @@ _OF_A_FLOAT = 1e-6  # 0.15 as a float, times 20, is 3.0000001, but 0.45 is 8.999
 LEAST_MS = 0.001  # what is less has bin -1
 
 _HEADER = re.compile(r"^-- (?P<key>question|columns): (?P<text>.+)$", re.MULTILINE)
+_COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
 _PLACE = re.compile(r"\{(\w+)\}")
 _NAMES = frozenset(column.name for column in COLUMNS)
 _RESERVED = ("fields", "format")  # columns with a name that is a word of Impala's SQL: {format} in a query
@@ -102,7 +103,7 @@ def catalog() -> Mapping[str, NamedQuery]:
 def _read(name: str, text: str) -> NamedQuery:
     header = {match["key"]: match["text"] for match in _HEADER.finditer(text)}
     described = [entry.partition(":") for entry in header["columns"].split(";")]
-    sql = _HEADER.sub("", text).strip()
+    sql = _COMMENT.sub("", text).strip()
     words = set(re.findall(r"\w+", sql))
     placed = {
         "slot": "event_time",

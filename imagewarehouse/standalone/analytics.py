@@ -5,11 +5,15 @@ The page holds no figures, so it needs no access key; the figures do.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 from imagewarehouse.access import AccessKeys, offered_key
 from imagewarehouse.analytics.page_files import HEADERS, PageFile, page_files
@@ -40,6 +44,8 @@ _OF_FIGURES = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+_ASKED_WITH = ("x-access-key", "authorization", "if-none-match")
+_FIRST_WORKER_S = 30.0  # more than a query may take
 _TELL_AGAIN_S = 60.0  # a page asks every other second: its errors are in the log once a minute
 
 
@@ -107,6 +113,46 @@ class Analytics:
         if answer.retry_after is not None:
             headers["Retry-After"] = str(answer.retry_after)
         return Response(answer.status, answer.body, headers)
+
+
+class OfFirstWorker:
+    """What the workers have instead that are not the first: they ask that one for figures, so that all of them share one cache,
+    one look into the rows and one limit of memory. While it is away each answers by itself."""
+
+    path: ClassVar[str] = API
+
+    def __init__(self, socket: Path, own: Analytics) -> None:
+        """`socket`: the control socket of the first worker."""
+        self._socket = socket
+        self._own = own
+
+    async def answer(self, request: Request) -> Response | None:
+        if request.method in ("GET", "HEAD") and request.path.startswith("/api/"):
+            with suppress(OSError, ValueError, asyncio.TimeoutError):
+                return await asyncio.wait_for(self._asked(request), _FIRST_WORKER_S)
+        return await self._own.answer(request)
+
+    def close(self) -> None:
+        self._own.close()
+
+    async def _asked(self, request: Request) -> Response:
+        reader, writer = await asyncio.open_unix_connection(str(self._socket))
+        try:
+            target = quote(request.path.encode("utf-8", "surrogateescape")) + (request.query and f"?{request.query}")
+            lines = [f"GET {target} HTTP/1.0"]
+            lines += [f"{name}: {value}" for name in _ASKED_WITH if (value := request.headers.get(name))]
+            writer.write("\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
+            head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+        finally:
+            writer.close()
+        status, *fields = head.decode("utf-8", "surrogateescape").split("\r\n")
+        headers = dict(field.split(": ", 1) for field in fields)
+        length = int(headers.pop("Content-Length", "0"))
+        if len(body) != length:
+            raise ValueError(f"{len(body)} bytes of {length}")
+        for name in ("Date", "Connection"):
+            headers.pop(name, None)
+        return Response(int(status.split(" ")[1]), body, headers)
 
 
 def _figures(request: Request, answer: Answer) -> Response:

@@ -24,6 +24,7 @@ from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.kudu import KuduRows
 from imagewarehouse.rows.kudu_locations import KuduLocations, image_locations, locations_table
 from imagewarehouse.rows.locations import ReadLocations, locations_of
+from imagewarehouse.standalone.analytics import Analytics
 from imagewarehouse.standalone.python_host import PythonProcessor
 from imagewarehouse.standalone.server import Request, Response, Server
 
@@ -66,6 +67,7 @@ class ControlSocket:
         self._processors = processors
         self._metrics = metrics
         self._places: Lookup | None = None
+        self.analytics: Analytics | None = None  # what the other workers ask here
         self._server = Server(
             self._serve, lambda status, why: _text(status, why or "a defect of the service; see its log")
         )
@@ -84,6 +86,8 @@ class ControlSocket:
     async def _serve(self, request: Request) -> Response:
         if request.method == "GET" and request.path == "/metrics":
             return Response(200, self._metrics(), {"Content-Type": "text/plain"})
+        if self.analytics is not None and (figures := await self.analytics.answer(request)) is not None:
+            return figures
         if request.method != "POST" or request.path not in ("/query", "/locations"):
             return _text(404, "POST a SELECT to /query, or image_ids, each on a line, to /locations")
         body = bytearray()

@@ -40,7 +40,7 @@ from imagewarehouse.objects.reading import StoredImages
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.kudu import KuduRows
 from imagewarehouse.standalone import components, pictures, searching
-from imagewarehouse.standalone.analytics import API, PAGE, Analytics
+from imagewarehouse.standalone.analytics import API, PAGE, Analytics, OfFirstWorker
 from imagewarehouse.standalone.control import ControlSocket, control_socket, locations, metrics_of, row_store
 from imagewarehouse.standalone.engine import BatchWork, Engine, Work
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
@@ -182,7 +182,7 @@ class Runner:
                 if isinstance(result, BaseException):
                     raise result
             self.engine.start()
-            self._readers = self._open_readers()
+            self._readers = self._open_readers(worker)
             for listener in self.listeners:
                 listener.readers = self._readers
                 if isinstance(listener, ListenHttp):
@@ -274,12 +274,17 @@ class Runner:
     def _of_type(self, kind: str) -> PythonProcessor | None:
         return next((processor for processor in self.python if processor.component.type == kind), None)
 
-    def _open_readers(self) -> list[Reader]:
+    def _open_readers(self, worker: int) -> list[Reader]:
         return [
             reader
-            for reader in (self._open_pictures(), self._open_searches(), self._open_analytics())
+            for reader in (self._open_pictures(), self._open_searches(), self._open_figures(worker))
             if reader is not None
         ]
+
+    def _open_figures(self, worker: int) -> Reader | None:
+        """Figures and their page; workers behind the first one ask that one."""
+        own = self._control.analytics = self._open_analytics()
+        return OfFirstWorker(control_socket(self.options.data), own) if worker and own is not None else own
 
     def _open_searches(self) -> Searches | None:
         """What answers searches: with Solr where there is one, else with the embedded rows; None in a flow without rows."""
@@ -321,7 +326,8 @@ class Runner:
             else EmbeddedEngine(rows.path)
         )
         about = document(images=self._of_type("StoreImage") is not None)
-        return Analytics(QueryService(engine, self._training_images), self._keys(), documents(about))
+        service = QueryService(engine, self._training_images, at_once=max(2, cores() // 2))
+        return Analytics(service, self._keys(), documents(about))
 
     def _training_images(self) -> Mapping[str, int]:
         """Images by class that the served model was trained on; none where its manifest does not say."""
