@@ -185,11 +185,11 @@ def test_a_thousand_malformed_queries_are_refused_at_once() -> None:
     for _ in range(1000):
         pairs = [(rng.choice(names), rng.choice(values)) for _ in range(rng.randrange(1, 12))]
         query = urlencode(pairs) if rng.random() < 0.7 else "&".join(f"{a}={b}" for a, b in pairs)
-        started = time.perf_counter()
+        started = time.thread_time()
         try:
             read_question(rng.choice(list(PANELS)), query, NOW)
         except BadParameter:
             refused += 1
-        slowest = max(slowest, time.perf_counter() - started)
+        slowest = max(slowest, time.thread_time() - started)
     assert refused > 900
     assert slowest < 0.25
