@@ -9,20 +9,17 @@ import json
 import os
 import re
 import subprocess
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from ruamel.yaml import YAML
 
 from imagewarehouse.analytics.dialects import DuckDb
 from imagewarehouse.cli.main import call
 from imagewarehouse.metadata import COLUMNS
-from imagewarehouse.ports import free_ports
 from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.rows.reading import read
 from tools.superset.__main__ import FOLDER, bundle, files
@@ -86,66 +83,27 @@ def test_no_two_engines_share_an_id() -> None:
 NOW = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
 
 
-class Superset:
-    """A Superset of its own, with the bundles of all engines; `get` and `post` as its administrator."""
+class Answers:
+    """What the API of a Superset answered, into which the bundles of all engines were imported."""
 
     def __init__(self, folder: Path, duckdb_uri: str) -> None:
-        self._bin = SUPERSET / "bin"
-        (self._port,) = free_ports(1)
-        config = folder / "superset_config.py"
-        config.write_text(
-            "SECRET_KEY = 'only for this test'\nPREVENT_UNSAFE_DB_CONNECTIONS = False\nWTF_CSRF_ENABLED = False\n"
-            f"SQLALCHEMY_DATABASE_URI = 'sqlite:///{folder / 'superset.db'}'\nRATELIMIT_ENABLED = False\n"
-        )
-        self._environment = {
-            **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
-            "SUPERSET_CONFIG_PATH": str(config), "FLASK_APP": "superset", "SUPERSET_HOME": str(folder),
-        }  # fmt: skip
-        self._run("db", "upgrade")
-        self._run("fab", "create-admin", "--username", "admin", "--firstname", "a", "--lastname", "b",
-                  "--email", "a@example.org", "--password", "admin")  # fmt: skip
-        self._run("init")
+        bundles = []
         for engine in ENGINES.values():
             path = folder / f"{engine.name}.zip"
             path.write_bytes(bundle(engine, duckdb_uri if engine.name == "duckdb" else None))
-            self._run("import-dashboards", "-p", str(path), "-u", "admin")
-        self._log = (folder / "superset.log").open("w")
-        self._process = subprocess.Popen(
-            [self._bin / "gunicorn", "-w", "1", "-k", "gthread", "--threads", "4", "-b", f"127.0.0.1:{self._port}",
-             "--timeout", "300", "superset.app:create_app()"],
-            env=self._environment, cwd=folder, stdout=self._log, stderr=subprocess.STDOUT,
+            bundles.append(str(path))
+        done = subprocess.run(
+            [SUPERSET / "bin" / "python", REPOSITORY / "tests" / "superset_run.py", folder, *bundles],
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            capture_output=True, text=True, timeout=1500,
         )  # fmt: skip
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=120)
-        end = time.monotonic() + 180
-        while not self._is_up():
-            assert time.monotonic() < end, (folder / "superset.log").read_text()[-2000:]
-            time.sleep(0.5)
-        login = {"username": "admin", "password": "admin", "provider": "db", "refresh": False}
-        token = self._client.post("/api/v1/security/login", json=login).json()["access_token"]
-        self._client.headers["Authorization"] = f"Bearer {token}"
+        assert done.returncode == 0, done.stderr[-4000:]
+        self._answers = json.loads(done.stdout.splitlines()[-1])
 
     def get(self, path: str) -> Any:
-        answer = self._client.get(path)
-        assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:600]}"
-        return answer.json()
-
-    def close(self) -> None:
-        self._client.close()
-        self._process.terminate()
-        self._process.wait(30)
-        self._log.close()
-
-    def _is_up(self) -> bool:
-        try:
-            return self._client.get("/health").status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    def _run(self, *words: str) -> None:
-        done = subprocess.run(
-            [self._bin / "superset", *words], env=self._environment, capture_output=True, text=True, timeout=600
-        )
-        assert done.returncode == 0, f"{words}: {done.stderr[-3000:]}"
+        answer = self._answers[path]
+        assert answer["status"] == 200, f"{path}: {str(answer)[:800]}"
+        return answer["body"]
 
 
 @pytest.fixture(scope="module")
@@ -156,17 +114,15 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def superset(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Superset]:
+def superset(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Answers:
     if not (SUPERSET / "bin" / "superset").exists():
         pytest.skip("needs a Superset: make test-superset")
-    running = Superset(tmp_path_factory.mktemp("superset"), f"duckdb:///{rows}?access_mode=read_only")
-    yield running
-    running.close()
+    return Answers(tmp_path_factory.mktemp("superset"), f"duckdb:///{rows}?access_mode=read_only")
 
 
 @pytest.mark.services
 @pytest.mark.timeout(1800)
-def test_the_bundles_are_imported(superset: Superset) -> None:
+def test_the_bundles_are_imported(superset: Answers) -> None:
     titles = {board["dashboard_title"] for board in superset.get("/api/v1/dashboard/")["result"]}
     assert titles >= {f"Image Warehouse ({engine.title})" for engine in ENGINES.values()}
     names = {database["database_name"] for database in superset.get("/api/v1/database/")["result"]}
@@ -180,7 +136,7 @@ def test_the_bundles_are_imported(superset: Superset) -> None:
 
 
 @pytest.fixture(scope="module")
-def data(superset: Superset) -> Mapping[str, list[dict[str, Any]]]:
+def data(superset: Answers) -> Mapping[str, list[dict[str, Any]]]:
     """What each chart of the dashboard for DuckDB draws, by its title."""
     charts = superset.get("/api/v1/dashboard/image-warehouse-duckdb/charts")["result"]
     answers = {chart["slice_name"]: superset.get(f"/api/v1/chart/{chart['id']}/data/?force=true") for chart in charts}

@@ -66,6 +66,7 @@ def document(*, sending: Sequence[str] = ("/images", "/classify"), images: bool 
         "/api/queries": {"get": _queries()},
         **{f"/api/queries/{name}": {"get": _panel(name)} for name in PANELS},
         "/api/request/{request_id}": {"get": _request()},
+        "/api/metrics": {"get": _metrics()},
     }
     if images:
         paths["/images/{image_id}"] = {"get": _image()}
@@ -180,6 +181,21 @@ def _request() -> Json:
             **_refusals(_STATUS_OF_READING),
         },
     }  # fmt: skip
+
+
+def _metrics() -> Json:
+    return {
+        "operationId": "metrics",
+        "tags": ["figures"],
+        "summary": "The last 15 minutes and the drift of the last day, for Prometheus; takes a key that may read",
+        "responses": {
+            "200": {
+                "description": "In Prometheus' text format",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            },
+            **_refusals((400, 401, 403, 405, 503)),
+        },
+    }
 
 
 def _image() -> Json:
