@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
+import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conftest import Hosted
-from tests.solr_service import Solr, found
+from tests.solr_service import RECORDS, Solr, found, solr_running
 
 BATCH = 1000
 
@@ -71,3 +74,45 @@ def test_all_good_ones_are_there_once_though_solr_is_killed_twice(
     assert {line["error_code"] for line in reports} == {"solr.wrong_value"}
     there = [d["count"] for d in found(solr, fl="id,count")]
     assert there == [n for n in range(amount) if n not in bad]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with 24 MB, in memory."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("needs the right to mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=False)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.services
+def test_records_wait_while_the_disk_of_solr_is_full(hosted: Callable[..., Hosted], small_disk: Path) -> None:
+    with solr_running(small_disk, {"records": RECORDS}) as solr:
+        url = f"{solr.url}/records"
+        host = hosted("PutSolrDocument", {"Solr URL": url, "Record Source": "content", "Solr Socket Timeout": "60 sec"})
+        waiting: bytes | None = None
+        amount = 0
+        while waiting is None:
+            assert amount < 200_000, "the disk never was full"
+            batch = [
+                {"id": f"d{n:06}", "owner": "x", "count": n, "title": f"{n} {random.randbytes(500).hex()}"}
+                for n in range(amount, amount + BATCH)
+            ]
+            left = host.transform(b"".join(json.dumps(each).encode() + b"\n" for each in batch))
+            assert left.relationship in ("success", "retry"), left.set
+            waiting = left.content if left.relationship == "retry" else None
+            amount += BATCH
+        subprocess.run(["mount", "-o", "remount,size=1g", str(small_disk)], check=True)
+        solr.service.kill()  # its index is closed after such an error, until it is started again
+        solr.start()
+        while waiting is not None:
+            left = host.transform(waiting)
+            waiting = left.content if left.relationship == "retry" else None
+        assert left.relationship == "success"
+        assert [d["count"] for d in found(url, fl="id,count")] == list(range(amount))

@@ -29,6 +29,7 @@ from imagewarehouse.ports import free_ports
 from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.training.augment import augment, epoch_batches
 from imagewarehouse.training.dataset import Examples
+from imagewarehouse.training.embedding import LAYER
 from imagewarehouse.training.exports import load_keras
 from imagewarehouse.training.loop import Progress, Trainer
 from imagewarehouse.training.network import QuickConv2D, block_widths, build, stem_stride, whitening
@@ -400,7 +401,9 @@ BARELY = ("--epochs", 1, "--batch", 32, "--rate", 1e-6, "--smoothing", 0)  # wha
 
 
 def kernels(version: Path) -> dict[str, np.ndarray]:
-    return {layer.name: layer.get_weights()[0] for layer in load_keras(version / "model.keras").layers if layer.weights}
+    """Of what is trained; the projection of the embedding is fitted anew."""
+    trained = (layer for layer in load_keras(version / "model.keras").layers if layer.weights and layer.name != LAYER)
+    return {layer.name: layer.get_weights()[0] for layer in trained}
 
 
 def test_a_training_goes_on_from_a_version(own: tuple[Path, str], photos: Path, tmp_path: Path) -> None:

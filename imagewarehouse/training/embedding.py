@@ -146,6 +146,8 @@ def fit_projection(features: Float32Array) -> Projection:
     spread, directions = spread[::-1].clip(0), directions[:, ::-1]
     width = min(of, MOST_DIMENSIONS)
     matrix = directions[:, :width]
+    # A direction and its opposite are alike; which one comes out is chance, but for this.
+    matrix = matrix * np.sign(matrix[np.abs(matrix).argmax(axis=0), range(width)])
     kept = float(spread[:width].sum() / spread.sum()) if spread.sum() > 0 else 1.0
     facts = {"method": "principal components", "images": len(features), "kept_variance": round(kept, 4)}
     return Projection(mean.astype(np.float32), matrix.astype(np.float32), facts)
