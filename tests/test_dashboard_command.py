@@ -23,6 +23,7 @@ from tests.running import Service, post
 from tools.image_seeds import saved
 
 SENDER, READER = "send-0123456789abcdef", "read-0123456789abcdef"
+CLIENT = httpx.Client(timeout=60)
 KEYS = f"camera:{SENDER} desk/read:{READER}"
 
 
@@ -66,26 +67,26 @@ def beside(service: Service) -> Iterator[str]:
 
 
 def test_what_is_dropped_on_the_page_is_classified_and_counted(beside: str) -> None:
-    answer = httpx.post(f"{beside}/classify", content=picture(), headers={"Content-Type": "image/png"})
+    answer = CLIENT.post(f"{beside}/classify", content=picture(), headers={"Content-Type": "image/png"})
     assert answer.status_code == 200, answer.text
     record = answer.json()
     end = time.monotonic() + 5
-    while not httpx.get(f"{beside}/api/queries/latest").json()["rows"]:
+    while not CLIENT.get(f"{beside}/api/queries/latest").json()["rows"]:
         assert time.monotonic() < end
         time.sleep(0.1)
-    assert httpx.get(f"{beside}/api/request/{record['request_id']}").json()["image_id"] == record["image_id"]
-    shown = httpx.get(f"{beside}/images/{record['image_id']}")
+    assert CLIENT.get(f"{beside}/api/request/{record['request_id']}").json()["image_id"] == record["image_id"]
+    shown = CLIENT.get(f"{beside}/images/{record['image_id']}")
     assert (shown.status_code, shown.content) == (200, picture())
-    assert httpx.get(f"{beside}/images/{record['image_id']}/thumbnail?size=32").status_code == 200
+    assert CLIENT.get(f"{beside}/images/{record['image_id']}/thumbnail?size=32").status_code == 200
 
 
 def test_a_form_goes_through_as_well(beside: str) -> None:
-    answer = httpx.post(f"{beside}/classify", files={"file": ("a b.png", picture(1), "image/png")})
+    answer = CLIENT.post(f"{beside}/classify", files={"file": ("a b.png", picture(1), "image/png")})
     assert (answer.status_code, answer.json()["file_name"]) == (200, "a b.png")
 
 
 def test_what_the_other_server_refuses_comes_back_as_it_said(beside: str, service: Service) -> None:
-    answer = httpx.post(f"{beside}/classify", content=b"no picture", headers={"Content-Type": "image/png"})
+    answer = CLIENT.post(f"{beside}/classify", content=b"no picture", headers={"Content-Type": "image/png"})
     direct = post(service.classify_url, b"no picture", {"Content-Type": "image/png"})
     assert (answer.status_code, answer.json()["error_code"]) == (direct.status, direct.json()["error_code"])
     assert answer.headers["content-type"] == "application/problem+json"
@@ -103,25 +104,25 @@ def test_what_the_other_server_refuses_comes_back_as_it_said(beside: str, servic
     ],
 )
 def test_what_else_is_asked(beside: str, method: str, path: str, headers: dict[str, str], status: int) -> None:
-    answer = httpx.request(method, f"{beside}{path}", headers=headers)
+    answer = CLIENT.request(method, f"{beside}{path}", headers=headers)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 def test_its_document_has_what_it_serves(beside: str) -> None:
-    about = httpx.get(f"{beside}/openapi.json").json()
+    about = CLIENT.get(f"{beside}/openapi.json").json()
     OpenAPIV31SpecValidator(about).validate()
     assert "/classify" in about["paths"]
     assert "/images" not in about["paths"]
-    assert httpx.get(beside).headers["content-type"] == "text/html; charset=utf-8"
-    assert httpx.get(f"{beside}/health").json() == {"status": "ready"}
+    assert CLIENT.get(beside).headers["content-type"] == "text/html; charset=utf-8"
+    assert CLIENT.get(f"{beside}/health").json() == {"status": "ready"}
 
 
 def test_without_a_server_that_classifies_it_says_so(tmp_path: Path, service: Service) -> None:
     (port,) = free_ports(1)
     log = tmp_path / "log"
     with dashboard(log, "--data", str(service.data), "--classify", f"http://127.0.0.1:{port}") as address:
-        answer = httpx.post(f"{address}/classify", content=picture(), headers={"Content-Type": "image/png"})
+        answer = CLIENT.post(f"{address}/classify", content=picture(), headers={"Content-Type": "image/png"})
         assert (answer.status_code, answer.json()["error_code"]) == (503, "unavailable")
         assert str(port) not in answer.text  # where it is, is for the log
         assert str(port) in log.read_text()
@@ -130,20 +131,20 @@ def test_without_a_server_that_classifies_it_says_so(tmp_path: Path, service: Se
 def test_keys(tmp_path: Path, service: Service) -> None:
     arguments = ("--database", str(service.data / "rows.duckdb"), "--classify", service.classify_url)
     with dashboard(tmp_path / "log", *arguments, keys=KEYS) as address:
-        assert httpx.get(f"{address}/api/queries/totals").status_code == 401
-        assert httpx.get(f"{address}/api/queries/totals", headers={"X-Access-Key": READER}).status_code == 200
-        found = httpx.get(f"{address}/api/queries/latest", headers={"X-Access-Key": SENDER}).json()
+        assert CLIENT.get(f"{address}/api/queries/totals").status_code == 401
+        assert CLIENT.get(f"{address}/api/queries/totals", headers={"X-Access-Key": READER}).status_code == 200
+        found = CLIENT.get(f"{address}/api/queries/latest", headers={"X-Access-Key": SENDER}).json()
         assert found["rows"] == []
         headers = {"Content-Type": "image/png"}
         posted = [
-            httpx.post(f"{address}/classify", content=picture(), headers={**headers, **key}).status_code
+            CLIENT.post(f"{address}/classify", content=picture(), headers={**headers, **key}).status_code
             for key in ({}, {"X-Access-Key": READER}, {"X-Access-Key": SENDER})
         ]
         assert posted == [401, 403, 200]
         # Its own pictures alone, also through this server.
-        image_id = httpx.get(f"{address}/api/queries/latest", headers={"X-Access-Key": READER}).json()["rows"][0][5]
+        image_id = CLIENT.get(f"{address}/api/queries/latest", headers={"X-Access-Key": READER}).json()["rows"][0][5]
         asked = [
-            httpx.get(f"{address}/images/{image_id}", headers={"X-Access-Key": key}).status_code
+            CLIENT.get(f"{address}/images/{image_id}", headers={"X-Access-Key": key}).status_code
             for key in (READER, SENDER)
         ]
         assert asked == [200, 404]

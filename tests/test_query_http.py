@@ -30,6 +30,8 @@ from tools.image_seeds import saved
 
 WORKERS = {"IMAGEWAREHOUSE_WORKERS": "2" if sys.platform == "linux" else "1"}
 SENDER, OTHER, READER, ADMIN = (f"{name}-0123456789abcdef" for name in ("send", "other", "read", "admin"))
+# A connection of its own for each request, so that every worker is asked.
+CLIENT = httpx.Client(timeout=60, limits=httpx.Limits(max_keepalive_connections=0))
 KEYS = f"camera:{SENDER} portal:{OTHER} desk/read:{READER} ops/admin:{ADMIN}"
 
 
@@ -65,7 +67,7 @@ def url(service: Service, path: str, port: int | None = None) -> str:
 
 def figures(service: Service, panel: str, query: str = "", key: str | None = None) -> dict[str, Any]:
     headers = {"X-Access-Key": key} if key else {}
-    answer = httpx.get(url(service, f"/api/queries/{panel}?{query}"), headers=headers)
+    answer = CLIENT.get(url(service, f"/api/queries/{panel}?{query}"), headers=headers)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
@@ -100,7 +102,7 @@ def test_every_panel_for_every_period_is_as_the_document_says(service: Service, 
 def test_every_port_and_every_worker_answers(service: Service) -> None:
     def ask(number: int) -> tuple[int, int]:
         port = (service.images_port, service.classify_port)[number % 2]
-        answer = httpx.get(url(service, "/api/queries/totals", port))
+        answer = CLIENT.get(url(service, "/api/queries/totals", port))
         return answer.status_code, answer.json()["rows"][0][1]
 
     with ThreadPoolExecutor(8) as pool:  # connections of their own, spread over the workers
@@ -111,7 +113,7 @@ def test_every_port_and_every_worker_answers(service: Service) -> None:
 
 def test_who_has_the_figures_is_told_so(service: Service) -> None:
     address = url(service, "/api/queries/classes?period=yesterday")
-    first = httpx.get(address)
+    first = CLIENT.get(address)
     assert re.fullmatch(r'W/"[0-9a-f]{32}"', first.headers["etag"])
     assert first.headers["cache-control"] == "private, no-cache"
     assert "X-Access-Key" in first.headers["vary"]
@@ -122,16 +124,16 @@ def test_who_has_the_figures_is_told_so(service: Service) -> None:
         '"other", ' + first.headers["etag"],
         "*",
     ):
-        again = httpx.get(address, headers={"If-None-Match": known})
+        again = CLIENT.get(address, headers={"If-None-Match": known})
         assert (again.status_code, again.content) == (304, b"")
         assert again.headers["etag"] == first.headers["etag"]
         assert "x-as-of" in again.headers
-    assert httpx.get(address, headers={"If-None-Match": '"other"'}).status_code == 200
+    assert CLIENT.get(address, headers={"If-None-Match": '"other"'}).status_code == 200
 
 
 def test_an_answer_says_how_old_it_is(service: Service) -> None:
     address = url(service, "/api/queries/models?period=last-week")
-    with httpx.Client() as client:  # one connection, one worker
+    with httpx.Client(timeout=60) as client:  # one connection, one worker
         client.get(address)
         time.sleep(1.1)
         second = client.get(address)
@@ -140,16 +142,16 @@ def test_an_answer_says_how_old_it_is(service: Service) -> None:
 
 
 def test_head_has_no_body(service: Service) -> None:
-    told = httpx.head(url(service, "/api/queries/classes"))
+    told = CLIENT.head(url(service, "/api/queries/classes"))
     assert (told.status_code, told.content) == (200, b"")
     assert int(told.headers["content-length"]) > 100
 
 
 def test_csv_and_arrow(service: Service) -> None:
-    answer = httpx.get(url(service, "/api/queries/latest?format=csv&limit=2"))
+    answer = CLIENT.get(url(service, "/api/queries/latest?format=csv&limit=2"))
     head, *rows = csv.reader(io.StringIO(answer.text, newline=""))
     assert (head[:3], len(rows)) == (["event_time", "request_id", "status"], 2)
-    answer = httpx.get(url(service, "/api/queries/latest?format=arrow&limit=2"))
+    answer = CLIENT.get(url(service, "/api/queries/latest?format=arrow&limit=2"))
     assert pa.ipc.open_stream(answer.content).read_all()["request_id"].to_pylist() == [row[1] for row in rows]
 
 
@@ -167,7 +169,7 @@ def test_pages_of_the_latest_requests(service: Service) -> None:
 
 def test_one_request(service: Service) -> None:
     record = sent(service, 7)
-    body = httpx.get(url(service, f"/api/request/{record['request_id']}")).json()
+    body = CLIENT.get(url(service, f"/api/request/{record['request_id']}")).json()
     assert {name: body[name] for name in record} == record
     assert len(body["top_k"]) == 5
     OAS31Validator({**document()["components"]["schemas"]["Record"]}).validate(record)
@@ -192,7 +194,7 @@ def test_one_request(service: Service) -> None:
     ],
 )  # fmt: skip
 def test_what_is_not_there(service: Service, path: str, status: int, code: str) -> None:
-    answer = httpx.get(url(service, path))
+    answer = CLIENT.get(url(service, path))
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["cache-control"] == "no-store"
@@ -202,7 +204,7 @@ def test_what_is_not_there(service: Service, path: str, status: int, code: str) 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
 @pytest.mark.parametrize("path", ["/api/queries/totals", "/api/queries", "/openapi.json", "/api"])
 def test_nothing_is_written_here(service: Service, method: str, path: str) -> None:
-    answer = httpx.request(method, url(service, path))
+    answer = CLIENT.request(method, url(service, path))
     assert answer.status_code == 405
     assert answer.headers["allow"] == "GET, HEAD"
 
@@ -213,7 +215,7 @@ def test_a_thousand_malformed_requests_are_refused_and_none_is_slow(service: Ser
     values = ["", "-1", "1e999", quote("'; DROP TABLE image_events; --"), "%7Bwhere%7D", "%", "%zz", "%00", "%ff", "x" * 5000,
               "null", quote("<script>alert(1)</script>"), "%F0%9F%98%80" * 301]  # fmt: skip
     slow = []
-    with httpx.Client() as client:
+    with httpx.Client(timeout=60) as client:
         for _ in range(1000):
             panel = rng.choice([*PANELS, "x", "%00", "sql"])
             query = "&".join(f"{rng.choice(names)}={rng.choice(values)}" for _ in range(rng.randrange(1, 8)))
@@ -230,9 +232,9 @@ def test_a_thousand_malformed_requests_are_refused_and_none_is_slow(service: Ser
 @pytest.mark.parametrize("text", [*TEXTS, "x" * 200], ids=ascii)
 def test_hostile_names_come_back_as_they_were_recorded(service: Service, text: str) -> None:
     record = sent(service, 11, name=text)
-    body = httpx.get(url(service, f"/api/request/{record['request_id']}")).json()
+    body = CLIENT.get(url(service, f"/api/request/{record['request_id']}")).json()
     assert body["file_name"] == record["file_name"]
-    answer = httpx.get(url(service, f"/api/queries/latest?class={quote(text, safe='')}&user={quote(text, safe='')}"))
+    answer = CLIENT.get(url(service, f"/api/queries/latest?class={quote(text, safe='')}&user={quote(text, safe='')}"))
     assert answer.status_code == 200
     assert answer.json()["rows"] == []
 
@@ -247,29 +249,29 @@ def test_keys_and_scopes(guarded: Service) -> None:
     assert {row[1] for row in figures(guarded, "latest", "", SENDER)["rows"]} == set(mine)
     assert {row[1] for row in figures(guarded, "sources", "", OTHER)["rows"]} == {"portal"}
     address = url(guarded, f"/api/request/{theirs}")
-    answers = [httpx.get(address, headers={"X-Access-Key": key}) for key in (SENDER, OTHER, READER)]
+    answers = [CLIENT.get(address, headers={"X-Access-Key": key}) for key in (SENDER, OTHER, READER)]
     assert [answer.status_code for answer in answers] == [404, 200, 200]
     unknown = url(guarded, "/api/request/01a22f87-ff6d-77ca-9b50-49382c3c243e")
-    nobodys = httpx.get(unknown, headers={"X-Access-Key": SENDER}).json()
+    nobodys = CLIENT.get(unknown, headers={"X-Access-Key": SENDER}).json()
     told = answers[0].json()
     assert {**nobodys, "instance": ""} == {**told, "instance": ""}  # whether it exists is not theirs to know
-    refused = httpx.get(url(guarded, "/api/queries/totals?user=portal"), headers={"X-Access-Key": SENDER})
+    refused = CLIENT.get(url(guarded, "/api/queries/totals?user=portal"), headers={"X-Access-Key": SENDER})
     assert (refused.status_code, refused.json()["error_code"]) == (400, "request.bad_parameter")
-    shown = httpx.get(url(guarded, "/api/queries/totals"), headers={"Authorization": f"Bearer {READER}"})
+    shown = CLIENT.get(url(guarded, "/api/queries/totals"), headers={"Authorization": f"Bearer {READER}"})
     assert shown.status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/api/queries", "/api/queries/totals", "/api/request/x", "/api/nothing"])
 @pytest.mark.parametrize(("key", "code"), [(None, "access.key_missing"), ("wrong" * 8, "access.key_wrong")])
 def test_figures_need_a_key(guarded: Service, path: str, key: str | None, code: str) -> None:
-    answer = httpx.get(url(guarded, path), headers={"X-Access-Key": key} if key else {})
+    answer = CLIENT.get(url(guarded, path), headers={"X-Access-Key": key} if key else {})
     assert (answer.status_code, answer.json()["error_code"]) == (401, code)
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
 @pytest.mark.parametrize("path", ["/", "/api", "/openapi.json", "/assets/api.css"])
 def test_the_page_needs_none(guarded: Service, path: str) -> None:
-    assert httpx.get(url(guarded, path)).status_code == 200
+    assert CLIENT.get(url(guarded, path)).status_code == 200
 
 
 # --- the page and the document ------------------------------------------------------------------------------------
@@ -277,7 +279,7 @@ def test_the_page_needs_none(guarded: Service, path: str) -> None:
 
 def test_the_page_is_confined_to_its_origin(service: Service) -> None:
     for port in (service.images_port, service.classify_port):
-        answer = httpx.get(url(service, "/", port))
+        answer = CLIENT.get(url(service, "/", port))
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/html; charset=utf-8"
         assert answer.headers["content-security-policy"] == (
@@ -286,13 +288,13 @@ def test_the_page_is_confined_to_its_origin(service: Service) -> None:
         )
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cache-control"] == "no-cache"
-        assert httpx.get(url(service, "/", port), headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
+        assert CLIENT.get(url(service, "/", port), headers={"If-None-Match": answer.headers["etag"]}).status_code == 304
         assert "://" not in re.sub(r'xmlns="[^"]*"', "", answer.text)
 
 
 def test_files_beside_the_page_are_not_served(service: Service) -> None:
     for path in ("/assets/../page_files.py", "/assets/%2e%2e/%2e%2e/service.py", "/index.html/", "/assets/"):
-        assert httpx.get(url(service, path)).status_code == 404
+        assert CLIENT.get(url(service, path)).status_code == 404
 
 
 def test_the_start_says_where_the_page_is(service: Service) -> None:
@@ -302,7 +304,7 @@ def test_the_start_says_where_the_page_is(service: Service) -> None:
 
 
 def test_the_document_is_openapi(service: Service) -> None:
-    about = httpx.get(url(service, "/openapi.json")).json()
+    about = CLIENT.get(url(service, "/openapi.json")).json()
     OpenAPIV31SpecValidator(about).validate()
     assert about == document()
     assert set(about["components"]["parameters"]) == set(PARAMETERS)
@@ -319,7 +321,7 @@ def test_the_document_names_what_is_served_here() -> None:
 
 
 def test_the_page_of_the_document_shows_all_of_it_without_a_script(service: Service) -> None:
-    answer = httpx.get(url(service, "/api"))
+    answer = CLIENT.get(url(service, "/api"))
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     for path in document()["paths"]:
         assert path in answer.text
