@@ -33,9 +33,11 @@ def main(folder: Path, bundles: list[str]) -> dict[str, Any]:
         security.sync_role_definitions()
         security.add_user("admin", "a", "b", "a@example.org", security.find_role("Admin"), password="admin")
         db.session.commit()
+    from superset.cli.importexport import import_dashboards
+
     runner = app.test_cli_runner()
     for bundle in bundles:
-        done = runner.invoke(args=["import-dashboards", "-p", bundle, "-u", "admin"])
+        done = runner.invoke(import_dashboards, ["-p", bundle, "-u", "admin"])
         if done.exit_code:
             raise SystemExit(f"{bundle}: {done.output}\n{done.exception!r}")
     client = app.test_client()
