@@ -29,6 +29,7 @@ def main(folder: Path, bundles: list[str]) -> dict[str, Any]:
         from superset.extensions import db
 
         Model.metadata.create_all(db.engine)  # as `superset db upgrade` ends
+        app.appbuilder.add_permissions(update_perms=True)  # and this is `superset init`
         security = app.appbuilder.sm
         security.sync_role_definitions()
         security.add_user("admin", "a", "b", "a@example.org", security.find_role("Admin"), password="admin")
