@@ -29,13 +29,16 @@ def main(folder: Path, bundles: list[str]) -> dict[str, Any]:
         from superset.extensions import db
 
         Model.metadata.create_all(db.engine)  # as `superset db upgrade` ends
+        app.appbuilder.add_permissions(update_perms=True)  # and this is `superset init`
         security = app.appbuilder.sm
         security.sync_role_definitions()
         security.add_user("admin", "a", "b", "a@example.org", security.find_role("Admin"), password="admin")
         db.session.commit()
+    from superset.cli.importexport import import_dashboards
+
     runner = app.test_cli_runner()
     for bundle in bundles:
-        done = runner.invoke(args=["import-dashboards", "-p", bundle, "-u", "admin"])
+        done = runner.invoke(import_dashboards, ["-p", bundle, "-u", "admin"])
         if done.exit_code:
             raise SystemExit(f"{bundle}: {done.output}\n{done.exception!r}")
     client = app.test_client()
