@@ -140,7 +140,7 @@ def dashboard(
         viewport={"width": width, "height": SIZES[width]}, color_scheme=scheme, locale="en-GB", timezone_id=ZONE,
         reduced_motion="reduce",
     )  # fmt: skip
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(60_000)  # where much else runs a page of ten queries takes long
     try:
         shown = Dashboard(context.new_page(), address, without_pictures)
         yield shown

@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -27,7 +28,7 @@ _MADE = ("--days", "62", "--rows", "90000", "--pictures", "800", "--yes")
 _COMMAND = (sys.executable, "-m", "imagewarehouse.cli.main")
 
 # name, width and height of the window, pixels of a point, colours, address, what is clicked
-_SHOTS = (
+_SHOTS: tuple[tuple[str, int, int, int, Literal["light", "dark"], str, str | None], ...] = (
     ("dashboard", 1440, 1000, 1, "light", "?period=30-days-ago", None),
     ("dashboard-dark", 1440, 1000, 1, "dark", "?period=7-days-ago&class=cat&class=dog", None),
     ("dashboard-phone", 390, 844, 2, "light", "?period=yesterday", None),
@@ -41,11 +42,7 @@ def main() -> None:
         raise SystemExit("no Chromium: install one, or name one with CHROMIUM")
     from playwright.sync_api import sync_playwright
 
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        _service(Path(folder) / "data") as address,
-        sync_playwright() as driver,
-    ):
+    with _service() as address, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox", "--font-render-hinting=none"])
         for name, width, height, scale, scheme, query, click in _SHOTS:
             context = browser.new_context(

@@ -123,6 +123,8 @@ export function showState(context) {
     for (const input of byId('periods').querySelectorAll('input')) {
         input.checked = input.value === state.period;
     }
+    const period = states.PERIODS.find(({ name }) => name === state.period)?.label ?? 'Range';
+    document.title = `${period} \u00b7 Image Warehouse`;
     byId('range').classList.toggle('chosen', state.period === null);
     byId('zone').value = context.tz;
     if (byId('zone').value !== context.tz) { // of a link: one that this browser does not offer

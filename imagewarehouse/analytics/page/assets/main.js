@@ -45,7 +45,11 @@ const tables = new Set(); // panels that are shown as a table
 let asked = 0; // number of the question: an answer to an earlier one is not shown
 let stop = new AbortController();
 let freshAt = null; // when the figures on the page were true, in ms
-let trouble = null;
+let trouble = null; // what the newest questions failed of
+let tellColours;
+const coloursKnown = new Promise((resolve) => {
+    tellColours = resolve;
+});
 
 const context = {
     state: states.fromQuery(location.search),
@@ -160,21 +164,19 @@ function showFailure(name, error) {
     const place = name === 'totals' ? null : document.querySelector(`#panel-${name} .body`);
     drawn.delete(name);
     place?.replaceChildren(h('p', { class: 'problem' }, error.message, ' ',
-        h('button', { type: 'button', on: { click: () => ask([name], asked) } }, 'Try again')));
+        h('button', { type: 'button', on: { click: () => refresh(true) } }, 'Try again')));
 }
 
 // --- asking -----------------------------------------------------------------------------------------------------------
 
+/** Asks for panels and draws them. Resolves to what failed; to nothing where the question is an old one by then. */
 async function ask(names, number) {
     const { address } = context;
     const { signal } = stop;
     const failures = [];
     const coloured = names.includes('drift') ? one('drift') : Promise.resolve();
     await Promise.all([coloured, ...names.filter((name) => name !== 'drift').map(one)]);
-    if (number === asked) {
-        trouble = failures[0] ?? null;
-        showTrouble();
-    }
+    return number === asked ? failures : [];
 
     async function one(name) {
         const parameters = context.parameters();
@@ -191,6 +193,7 @@ async function ask(names, number) {
             }
             if (name === 'drift') {
                 learn(orderOf(answer.rows));
+                tellColours();
                 showState(context); // chips have their colours now
             }
             answer.address = address;
@@ -209,6 +212,7 @@ async function ask(names, number) {
                 }
                 if (name === 'drift') {
                     learn([]);
+                    tellColours();
                 }
                 failures.push(error);
                 showFailure(name, error);
@@ -225,16 +229,19 @@ async function show() {
     const number = asked;
     hideTip();
     showState(context);
-    showRequest(context.state.request, context);
+    coloursKnown.then(() => number === asked && showRequest(context.state.request, context));
     const stale = [...answers.values()].some((answer) => answer.address !== context.address);
     document.body.classList.toggle('waiting', stale || answers.size < ALL.length);
     if (context.state.q) {
-        find(number);
+        coloursKnown.then(() => number === asked && find(number));
     } else {
         drawn.delete('latest');
     }
     if (stale || answers.size < ALL.length || trouble) {
-        await ask(ALL, number);
+        const failures = await ask(ALL, number);
+        if (number === asked) {
+            showTrouble(failures);
+        }
     } else {
         ALL.forEach(draw);
     }
@@ -296,22 +303,24 @@ function isRunning() {
 
 let refreshing = false;
 
-/** Asks for the totals; where they have changed, for everything. */
+const figuresNow = () => JSON.stringify(answers.get('totals')?.rows.map(([name, value]) => [name, value]));
+
+/** Asks for the totals; where they have changed, for everything. `now`: somebody asked for it. */
 async function refresh(now = false) {
-    if (refreshing || document.hidden || (!now && !isRunning() && !trouble)) {
+    const again = trouble !== null && (trouble.status === 0 || trouble.status >= 429); // a refusal is one the next time, too
+    if (refreshing || document.hidden || (!now && !again && (trouble !== null || !isRunning()))) {
         return;
     }
     refreshing = true;
     const number = asked;
+    const before = figuresNow();
     try {
-        if (trouble || answers.size < ALL.length) {
-            await ask(ALL, number);
-            return;
+        let failures = await ask(['totals'], number);
+        if (!failures.length && number === asked && (now || trouble || before !== figuresNow())) {
+            failures = await ask(ALL.filter((name) => name !== 'totals'), number);
         }
-        const before = JSON.stringify(answers.get('totals').rows.map((row) => row.slice(0, 2)));
-        await ask(['totals'], number);
-        if (number === asked && (now || before !== JSON.stringify(answers.get('totals').rows.map((row) => row.slice(0, 2))))) {
-            await ask(ALL.filter((name) => name !== 'totals'), number);
+        if (number === asked) {
+            showTrouble(failures);
         }
     } finally {
         refreshing = false;
@@ -334,7 +343,8 @@ function showAge() {
     }
 }
 
-function showTrouble() {
+function showTrouble(failures) {
+    trouble = failures[0] ?? null;
     const place = byId('trouble');
     place.hidden = !trouble;
     if (trouble) {
