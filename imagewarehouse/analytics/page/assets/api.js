@@ -100,8 +100,13 @@ export async function getJson(path, parameters, options) {
     return read(await send(query ? `${path}?${query}` : path, options), options?.signal);
 }
 
-export function panelOf(name, parameters, options) {
-    return getJson(`api/queries/${encodeURIComponent(name)}`, parameters, options);
+/** A panel's answer. `as_of`, `age_s`: of the headers, since what the browser has kept of an earlier answer says another time. */
+export async function panelOf(name, parameters, options) {
+    const answer = await send(`api/queries/${encodeURIComponent(name)}?${parameters}`, options);
+    const told = await read(answer, options?.signal);
+    told.as_of = answer.headers.get('X-As-Of') ?? told.as_of;
+    told.age_s = Number(answer.headers.get('Age') ?? told.age_s);
+    return told;
 }
 
 export function recordOf(requestId, options) {

@@ -45,6 +45,7 @@ const tables = new Set(); // panels that are shown as a table
 let asked = 0; // number of the question: an answer to an earlier one is not shown
 let stop = new AbortController();
 let freshAt = null; // when the figures on the page were true, in ms
+let changedAt = ''; // when the totals were asked that were the first to have their figures: an older answer lacks something
 let trouble = null; // what the newest questions failed of
 let tellColours;
 const coloursKnown = new Promise((resolve) => {
@@ -197,7 +198,11 @@ async function ask(names, number) {
                 showState(context); // chips have their colours now
             }
             answer.address = address;
+            const before = figuresNow();
             answers.set(name, answer);
+            if (name === 'totals' && before !== figuresNow()) {
+                changedAt = answer.as_of;
+            }
             draw(name);
             if (name === 'totals') {
                 context.period = answer.period;
@@ -313,11 +318,13 @@ async function refresh(now = false) {
     }
     refreshing = true;
     const number = asked;
-    const before = figuresNow();
     try {
         let failures = await ask(['totals'], number);
-        if (!failures.length && number === asked && (now || trouble || before !== figuresNow())) {
-            failures = await ask(ALL.filter((name) => name !== 'totals'), number);
+        // The service answers each panel from its own moment: one may be older than the totals that say that something came.
+        const late = ALL.filter((name) => name !== 'totals' && (now || trouble || !answers.has(name) ||
+            new Date(answers.get(name).as_of) < new Date(changedAt)));
+        if (!failures.length && number === asked && late.length) {
+            failures = await ask(late, number);
         }
         if (number === asked) {
             showTrouble(failures);
