@@ -147,6 +147,7 @@ def dataset(engine: Engine) -> dict[str, Any]:
                 "extra": {},
             }
             for column in COLUMNS
+            if column.type != "vector"  # no chart has a use for one
         ],
         "version": VERSION,
         "database_uuid": key(engine, "database", "images"),
