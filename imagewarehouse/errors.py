@@ -290,7 +290,7 @@ class SearchUnavailable(Unavailable):
 class SolrUnavailable(SearchUnavailable):
     """No node of Solr answered in time, or one that did cannot write just now; whether anything was written is unknown."""
 
-    code, title = "solr.unavailable", "Solr did not take the documents"
+    code, title = "solr.unavailable", "Solr does not answer, or cannot write"
 
 
 class SolrNotAuthorized(SolrUnavailable):

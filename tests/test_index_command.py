@@ -314,3 +314,30 @@ def test_rows_of_kudu(kudu: LocalKudu, core: str, tmp_path: Path) -> None:
     finally:
         writer.drop(table)
         writer.close()
+
+
+def test_what_is_forgotten_is_forgotten_by_the_index(core: str, tmp_path: Path, capsys: Capture) -> None:
+    """With its rows; after them, where somebody forgot to say where Solr is; and of a user with any name."""
+    user = 'me" OR *:*'
+    records = [
+        replace(each, source_user=user if n % 3 == 0 else f"user-{n}") for n, each in enumerate(many_records(60))
+    ]
+    write_rows(tmp_path / "data", records)
+    assert command("rebuild", "--solr", core, "--data", tmp_path / "data") == 0
+    # The rows name pictures that were never stored.
+    given = ["forget", "--data", str(tmp_path / "data"), "--store", str(tmp_path / "objects"), "--yes"]
+    (tmp_path / "objects").mkdir()
+    first, second = list(
+        dict.fromkeys(each.image_id for each in records if each.image_id and each.source_user != user)
+    )[:2]
+    assert call([*given, "--solr", core, str(first)]) == 0
+    left = [each for each in records if each.image_id != first]
+    assert {each["id"] for each in found(core)} == {each.request_id for each in left}
+    assert call([*given, str(second)]) == 0, "without --solr"
+    assert call([*given, "--solr", core, str(second)]) == 0, "its rows have gone"
+    left = [each for each in left if each.image_id != second]
+    assert {each["id"] for each in found(core)} == {each.request_id for each in left}
+    assert call([*given, "--solr", core, "--source-user", user]) == 0
+    left = [each for each in left if each.source_user != user]
+    assert {each["id"] for each in found(core)} == {each.request_id for each in left}
+    assert left, "there are others"

@@ -62,8 +62,8 @@ def named(index_of: Open) -> Index:
     others = [
         record(50, file_name="class.jpg", predicted_class="airplane"),
         record(51, file_name="label.jpg", predicted_class="boat", confidence=0.75,
-               top_k='[{"class":"boat","probability":0.75},{"class":"submarine","probability":0.125},'
-                     '{"class":"raft","probability":0.09375},{"class":"canoe","probability":1.5e-05}]'),
+               top_k='[{"class": "boat", "probability": 0.75}, {"class": "submarine", "probability": 0.125}, '
+                     '{"class": "raft", "probability": 0.09375}, {"class": "canoe", "probability": 1.5e-05}]'),
         record(52, file_name="fields.jpg", fields='{"warehouse": "north gate 7", "note": "say \\"hello\\" twice"}',
                predicted_class="none"),
         record(53, file_name="error.jpg", status="rejected", error_code="image.truncated", error_detail="ends after 312 bytes"),

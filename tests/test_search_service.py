@@ -250,6 +250,10 @@ def test_it_is_only_read(service: Service, method: str) -> None:
         pytest.param("?status=new", "status: expected one of", id="status"),
         pytest.param("?facet=file_name", "facet: expected one of", id="facet"),
         pytest.param("?source=10.0.0.0/99", "source: '10.0.0.0/99' is not an address", id="network"),
+        pytest.param(
+            "?source=" + ",".join(f"10.0.0.{n}" for n in range(101)), "source: expected at most 100", id="addresses"
+        ),
+        pytest.param("?min_confidence=%D9%A0", "min_confidence: expected 0.0-1.0", id="arabic-confidence"),
         pytest.param("?min_confidence=2", "min_confidence: expected 0.0-1.0", id="confidence"),
         pytest.param("?min_confidence=nan", "min_confidence: expected 0.0-1.0", id="no-number"),
         pytest.param("?max_confidence=1e-1", "max_confidence: expected 0.0-1.0", id="exponent"),

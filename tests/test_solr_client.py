@@ -17,7 +17,7 @@ import requests
 
 from imagewarehouse.errors import ConfigurationError, SolrRefused, WarehouseError
 from imagewarehouse.ports import free_ports
-from imagewarehouse.solr.answers import error_of
+from imagewarehouse.solr.answers import error_of, refusal
 from imagewarehouse.solr.client import Collection, Solr
 from imagewarehouse.solr.settings import Address, SolrSettings, checked_path, parse_address
 from tests.solr_service import READER, WRITER, found
@@ -353,6 +353,13 @@ def test_what_a_server_says_stays_one_line_without_colours() -> None:
     assert "\n" not in str(error)
     assert "\x1b" not in str(error)
     assert len(str(error)) < 500
+
+
+def test_what_another_node_said_is_found_in_a_message_of_any_length() -> None:
+    """Solr repeats what it refuses, a long value or query; a message of a megabyte must cost no more than a look at it."""
+    assert isinstance(refusal("x" * 1_000_000), SolrRefused)
+    said = refusal("ERROR: [doc=1] unknown field 'a'; Remote error message: missing required field: name")
+    assert (said.code, str(said)) == ("solr.missing_value", "missing required field: name")
 
 
 def test_every_error_of_requests_is_one_of_ours(monkeypatch: pytest.MonkeyPatch, solr: str) -> None:

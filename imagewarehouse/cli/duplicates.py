@@ -28,8 +28,8 @@ _DIGITS = 12  # of an id
 
 
 @click.command()
-@click.option("--exact", "kind", flag_value="exact", help="Only the same bytes.")
-@click.option("--near", "kind", flag_value="near", help="Only what nearly looks the same.")
+@click.option("--exact", "only_exact", is_flag=True, help="Only the same bytes.")
+@click.option("--near", "only_near", is_flag=True, help="Only what nearly looks the same.")
 @click.option(
     "--distance",
     type=click.FloatRange(0, 1),
@@ -45,7 +45,8 @@ _DIGITS = 12  # of an id
 @click.option("--progress/--no-progress", default=None, help="Show a progress bar.  [default: only on a terminal]")
 @keeping_options
 def duplicates(
-    kind: str | None,
+    only_exact: bool,
+    only_near: bool,
     distance: float | None,
     since: str | None,
     until: str | None,
@@ -76,6 +77,7 @@ def duplicates(
     """
     from imagewarehouse.search.duplicates import NEAR, Requests
 
+    kind = None if only_exact == only_near else "exact" if only_exact else "near"
     if kind == "exact" and distance is not None:
         raise ConfigurationError("--distance", "is for what nearly looks the same, and --exact leaves that out")
     begin, end = _moment(since, "--since"), _moment(until, "--until")

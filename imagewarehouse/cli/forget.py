@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import click
 from imagewarehouse.amounts import counted, file_size, listed
 from imagewarehouse.cli.getting import settings_of
 from imagewarehouse.cli.keeping import RowsMeant, keeping_options, store_meant
+from imagewarehouse.cli.solr import SOLR, settings_of_solr
 from imagewarehouse.errors import ConfigurationError, ObjectStoreUnavailable, RowStoreUnavailable
 from imagewarehouse.units import parse_duration
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from imagewarehouse.keeping.pictures import StoredPictures
     from imagewarehouse.objects.settings import StoreSettings
     from imagewarehouse.rows.whole import WholeTable
+    from imagewarehouse.solr.settings import SolrSettings
 
 log = logging.getLogger("imagewarehouse.forget")
 
@@ -44,6 +46,7 @@ _MOST_SHOWN = 10
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@SOLR
 @keeping_options
 def forget(
     image_ids: tuple[str, ...],
@@ -53,11 +56,12 @@ def forget(
     every: str | None,
     dry_run: bool,
     yes: bool,
+    solr: str | None,
     store: str | None,
     settings: tuple[str, ...],
     **rows: Any,
 ) -> None:
-    """Forget images: their rows, their thumbnails and their pictures. There is no way back.
+    """Forget images: their rows, thumbnails and pictures, and with --solr their documents. There is no way back.
 
     A picture that other users have sent as well stays, with --source-user, and so do their rows. After an interruption, run
     the same command again. docs/forgetting.md says what other programs still keep.
@@ -91,7 +95,8 @@ def forget(
         )
     if every_s is not None and (keep_s is None or dry_run or not yes):
         raise ConfigurationError("--every", "needs --older-than and --yes")
-    command = _Command(RowsMeant(**rows), store, settings_of(settings), keep_rows, dry_run, yes)
+    documents = _Documents(settings_of_solr(solr)) if solr and not keep_rows and not dry_run else None
+    command = _Command(RowsMeant(**rows), store, settings_of(settings), keep_rows, dry_run, yes, documents)
     what = _What(tuple(wanted), source_user, keep_s)
     if every_s is None:
         sys.exit(0 if command.run(what) else 1)
@@ -126,6 +131,29 @@ class _What:
         return [plan_images(table, pictures, self.image_ids)]
 
 
+class _Documents:
+    """The documents in Solr of what is forgotten, also of rows that have gone already."""
+
+    def __init__(self, settings: SolrSettings) -> None:
+        from imagewarehouse.solr.client import Solr
+
+        self._solr = Solr(settings)
+
+    def forget(self, what: _What, request_ids: Sequence[str]) -> None:
+        """Raises SolrUnavailable, SolrRefused: nothing else was removed yet."""
+        from imagewarehouse.solr.updates import delete, delete_matching
+        from imagewarehouse.solr.writing import Writing, write
+
+        updates = [delete(request_id) for request_id in request_ids]
+        updates += [delete_matching({"image_id": image_id}) for image_id in what.image_ids]
+        if what.source_user is not None:
+            updates.append(delete_matching({"source_user": what.source_user}))
+        collection = self._solr.collection()
+        for error in filter(None, write(collection, updates, Writing(commit=True))):
+            raise error
+        log.info("forgot %s: its documents in %s", what, collection.name)
+
+
 @dataclass(frozen=True, slots=True)
 class _Command:
     rows: RowsMeant
@@ -134,6 +162,7 @@ class _Command:
     keep_rows: bool
     dry_run: bool
     yes: bool
+    documents: _Documents | None
 
     def run(self, what: _What) -> bool:
         """Whether all is as it should be."""
@@ -148,7 +177,12 @@ class _Command:
                         return self.dry_run or not any(plans)
                 # Made anew: while the question stood there, somebody else may have sent one of the pictures.
                 now = _now()
-                return self._carry_out(self._plans(what, table, pictures, now), str(what), table, pictures, now)
+                planned = self._plans(what, table, pictures, now)
+                if self.documents is not None:
+                    planned = list(planned)
+                    # First, like the pictures: as long as there are rows, the same command finishes what was interrupted.
+                    self.documents.forget(what, [row.request_id for plan in planned for row in plan.rows])
+                return self._carry_out(planned, str(what), table, pictures, now)
             finally:
                 pictures.close()
 

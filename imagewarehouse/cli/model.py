@@ -52,7 +52,9 @@ def embed(ctx: click.Context, folder: Path, data: str, test: str | None, version
     from imagewarehouse.cli.training import needs_training
 
     needs_training("model embed")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow is imported, or it prints what the CPU can do
+    os.environ.setdefault(
+        "TF_CPP_MIN_LOG_LEVEL", "3"
+    )  # before TensorFlow is imported, or it prints what the CPU can do
     from imagewarehouse.cli.training.display import Display
     from imagewarehouse.training.embedding_version import embed_version, neighbours_text
 

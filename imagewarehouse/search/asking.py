@@ -11,7 +11,7 @@ from typing import Any
 
 from imagewarehouse.addresses import parse_networks
 from imagewarehouse.errors import BadParameter, ConfigurationError
-from imagewarehouse.search.query import Search
+from imagewarehouse.search.query import MOST_CHOICES, Search
 from imagewarehouse.units import parse_duration
 
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
@@ -60,6 +60,9 @@ def asked(parameters: Iterable[tuple[str, str]], now: datetime) -> Asked:
     for name, field in _LISTS.items():
         parts = (part.strip() for text in given[name] for part in text.split(","))
         values[field] = tuple(part for part in parts if part)
+    for name, field in (*_WHOLE_TEXTS.items(), *_LISTS.items()):
+        if len(values[field]) > MOST_CHOICES:
+            raise BadParameter(f"{name}: expected at most {MOST_CHOICES}, received {len(values[field])}")
     values["images"] = tuple(_image_id("image", text) for text in values["images"])
     try:
         values["sources"] = parse_networks(",".join(values["sources"]), "source")
@@ -115,7 +118,7 @@ def _image_id(name: str, text: str) -> str:
 
 
 def _number(name: str, text: str) -> float:
-    if not _NUMBER.fullmatch(text.strip()) or text.strip() in ("", "."):
+    if not _NUMBER.fullmatch(text.strip()) or text.strip() in ("", ".") or not text.isascii():
         raise BadParameter(f"{name}: expected 0.0-1.0, received {text[:40]!r}")
     return float(text)
 

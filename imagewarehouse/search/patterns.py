@@ -29,7 +29,7 @@ def label(word: str) -> str:
     """Finds a class, in the JSON of a record's `top_k`, with a word that begins with it, if it is as probable as LABEL_FROM."""
     between = _between(word[0])
     anything = f'(?:[^"]*(?:{between}))?' if between else '[^"]*'
-    return rf'"class":"{anything}{re.escape(word)}[^"]*","probability":(?:0\.[1-9]|1(?:\.0*)?[,}}])'
+    return rf'"class": ?"{anything}{re.escape(word)}[^"]*", ?"probability": ?(?:0\.[1-9]|1(?:\.0*)?[,}}])'
 
 
 def mistyped(word: str) -> str | None:

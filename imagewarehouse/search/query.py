@@ -24,6 +24,7 @@ FACETS = (
 """`model`: name/version. `day`: of event_time, UTC, 2026-12-01. `confidence`: tenths, 0.9 for 0.9 to 1.0, both included."""
 MOST_HITS = 100  # of one page
 MOST_VALUES = 50  # of one facet, the most frequent first
+MOST_CHOICES = 100  # values of one condition, one of which is to be met
 MOST_ALIKE = 1000  # pictures that look like one; what comes behind them does not
 
 
@@ -41,6 +42,9 @@ class Embedding:
     def __post_init__(self) -> None:
         if not 1 <= len(self.values) <= 128 or not any(self.values):
             raise ValueError(f"embedding: expected 1 to 128 numbers, not all of them 0, received {len(self.values)}")
+
+
+CHOICES = ("classes", "statuses", "errors", "formats", "models", "users", "sources", "images")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +96,9 @@ class Search:
                 raise ValueError(f"{name}: expected 0.0-1.0, received {value!r}")
         if (self.min_confidence or 0.0) > (1.0 if self.max_confidence is None else self.max_confidence):
             raise ValueError("max_confidence: is less than min_confidence")
+        for name in CHOICES:
+            if len(getattr(self, name)) > MOST_CHOICES:
+                raise ValueError(f"{name}: expected at most {MOST_CHOICES}, received {len(getattr(self, name))}")
         if not 0 <= self.limit <= MOST_HITS:
             raise ValueError(f"limit: expected 0 to {MOST_HITS}, received {self.limit}")
 

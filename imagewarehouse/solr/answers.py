@@ -34,7 +34,7 @@ _KINDS: tuple[tuple[re.Pattern[str], type[SolrRefused]], ...] = (
 )  # fmt: skip
 # A vector of the wrong length is answered with 500; so are disks that are full, in other words.
 _OF_A_DOCUMENT = re.compile(r"ERROR: \[doc=")
-_REMOTE = re.compile(r".*?Remote error message: ", re.DOTALL)  # in front of what another node of the cloud said
+_REMOTE = "Remote error message: "  # in front of what another node of the cloud said
 _TITLE = re.compile(r"<title>\s*(?:Error \d+ )?(.*?)\s*</title>", re.DOTALL | re.IGNORECASE)
 
 
@@ -74,7 +74,8 @@ def error_of(status: int, content: bytes, where: str) -> tuple[WarehouseError, M
 
 def refusal(message: str, *, conflict: bool = False) -> SolrRefused:
     """The error of the document or update that the message is about."""
-    said = _REMOTE.sub("", message, count=1)
+    before, _, after = message.partition(_REMOTE)
+    said = after or before
     for pattern, kind in _KINDS:
         if pattern.search(said):
             return kind(one_line(said))
