@@ -147,8 +147,11 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_json_has_a_group_a_line_and_what_was_counted(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--json", "--distance", "0.01") == 0
+@pytest.mark.parametrize("kinds", [(), ("--exact", "--near")], ids=["neither", "both"])
+def test_json_has_a_group_a_line_and_what_was_counted(
+    run: Run, capsys: pytest.CaptureFixture[str], kinds: tuple[str, ...]
+) -> None:
+    assert run("--json", "--distance", "0.01", *kinds) == 0
     first, second, near, summary = lines(capsys)
     assert [(one["kind"], one["image_id"][0]) for one in (first, second, near)] == [
         ("exact", "a"),
