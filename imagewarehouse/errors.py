@@ -164,15 +164,6 @@ class BadParameter(ImageRejected):
     code, title, http_status = "request.bad_parameter", "Parameter not usable", 400
 
 
-class NoEmbedding(ImageRejected):
-    """Also what somebody is told who may not read the image."""
-
-    code, title, http_status = "search.no_embedding", "What this image looks like is not known", 404
-
-
-# --- the image itself ---------------------------------------------------------------------------------------------
-
-
 class NotAnImage(ImageRejected):
     code, title, http_status = "image.not_an_image", "Content is not an image", 415
 

@@ -37,7 +37,7 @@ from tests.running import Service, post
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-WITHIN_S = 5.0  # from a request to its figures
+WITHIN_S = 60.0  # from a request to its figures: some seconds, but machines that run this are busy
 HOSTILE = (
     "<script>window.injected=1;alert(1)</script>",
     "\"><img src=x onerror='window.injected=1;alert(1)'>",

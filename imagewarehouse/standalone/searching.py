@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 import orjson
 
 from imagewarehouse.access import AccessKeys, Holder, offered_key
-from imagewarehouse.errors import BadParameter, NoEmbedding, SearchNotConfigured, WarehouseError
+from imagewarehouse.errors import BadParameter, SearchNotConfigured, WarehouseError
 from imagewarehouse.search.asking import Asked, asked
 from imagewarehouse.search.query import Embedding, Found, Index, Search
 from imagewarehouse.standalone.reading import Lane, only_read, refused
@@ -24,7 +24,7 @@ _MOST_WAITING = 16  # searches of one process; each takes some hundredths of a s
 _HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 _NO_LOOK = (
-    "like: it is not known what this image looks like: there is no image of this id, this key may not read it, or it was"
+    "it is not known what this image looks like: there is no image of this id, this key may not read it, or it was"
     " classified while model.embedding was false"
 )
 
@@ -66,27 +66,27 @@ class Searches:
             self._index.close()
 
     def _search(self, index: Index, parameters: _Parameters, wanted: Asked, holder: Holder) -> bytes:
-        """Raises NoEmbedding, BadParameter, SearchUnavailable."""
+        """Raises BadParameter, SearchUnavailable."""
         search = wanted.search
         if holder.reads_only is not None:
             if search.users and holder.reads_only not in search.users:
                 return _body(Found([], 0, {name: [] for name in search.facets}), parameters)
             search = replace(search, users=(holder.reads_only,))
         if wanted.like is not None:
-            search = replace(search, like=_look(index, wanted.like, holder))
+            look = _look(index, wanted.like, holder)
+            if look is None:  # no fault of who asks: a page cannot know it before
+                return _body(Found([], 0, {name: [] for name in search.facets}), parameters, note=_NO_LOOK)
+            search = replace(search, like=look)
         return _body(index.search(search), parameters)
 
 
-def _look(index: Index, image_id: str, holder: Holder) -> Embedding:
-    """What the picture looks like. The same answer to who may not read it as where there is none."""
+def _look(index: Index, image_id: str, holder: Holder) -> Embedding | None:
+    """What the picture looks like; None where that is not known, and to who may not read it."""
     if holder.reads_only is not None:
         of_holder = Search(images=(image_id,), users=(holder.reads_only,), limit=0)
         if not index.search(of_holder).total:
-            raise NoEmbedding(_NO_LOOK)
-    look = index.embedding_of(image_id)
-    if look is None:
-        raise NoEmbedding(_NO_LOOK)
-    return look
+            return None
+    return index.embedding_of(image_id)
 
 
 def _parameters(query: str) -> _Parameters:
@@ -97,9 +97,9 @@ def _parameters(query: str) -> _Parameters:
         raise BadParameter(f"expected at most {_MOST_PARAMETERS} parameters") from err
 
 
-def _body(found: Found, parameters: _Parameters) -> bytes:
+def _body(found: Found, parameters: _Parameters, note: str | None = None) -> bytes:
     following = None
     if found.next_cursor is not None:
         others = [(name, text) for name, text in parameters if name != "cursor" and text.strip()]
         following = f"{PATH}?{urlencode([*others, ('cursor', found.next_cursor)])}"
-    return orjson.dumps({**found.as_json(), "next": following}, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps({**found.as_json(), "next": following, "note": note}, option=orjson.OPT_APPEND_NEWLINE)

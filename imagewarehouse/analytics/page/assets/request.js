@@ -147,7 +147,7 @@ function alike(record, context) {
         return null;
     }
     const place = h('section', { class: 'alike' }, h('h3', {}, 'Pictures that look like it'), h('p', { class: 'quiet' }, 'Looking'));
-    search(new URLSearchParams({ like: record.image_id, limit: String(ALIKE * 3) })).then(({ hits }) => {
+    search(new URLSearchParams({ like: record.image_id, limit: String(ALIKE * 3) })).then(({ hits, note }) => {
         const seen = new Set([record.image_id]);
         const others = hits.filter(({ record: { image_id: id } }) => id && !seen.has(id) && seen.add(id)).slice(0, ALIKE);
         place.lastChild.replaceWith(others.length
@@ -155,7 +155,7 @@ function alike(record, context) {
                 type: 'button', class: 'neighbour', on: { click: () => context.open(other.request_id) },
             }, thumbnail(other.image_id, 72), foreign(other.predicted_class ?? other.status),
             similarity === null ? null : h('span', { class: 'quiet' }, shareText(similarity, undefined, 0))))))
-            : h('p', { class: 'quiet' }, 'None was found'));
+            : h('p', { class: 'quiet' }, note ? 'Not known: this picture was classified without model.embedding' : 'None was found'));
     }).catch((error) => {
         place.lastChild.replaceWith(h('p', { class: 'quiet' }, hasNoSearch(error) ? 'This service has no search by picture' : error.message));
     });
