@@ -16,6 +16,7 @@ import pytest
 
 from imagewarehouse.deployment.nars import read_nar
 from imagewarehouse.flows.definition import walk_groups
+from imagewarehouse.models.manifest import BUNDLED_MODEL
 from imagewarehouse.resources import FLOW
 from tests.conftest import until
 from tests.nifi.conftest import Command, Warehouse
@@ -31,7 +32,8 @@ OWN = {"batch.max.images": "32", "intake.max.pixels": "1000000"}  # what an oper
 
 
 def old_nar(nar: Path, folder: Path) -> Path:
-    """The NAR with the code of the old version in the place of this one's, the libraries as they are."""
+    """The NAR with the code of the old version in the place of this one's, and a model with one output, which is what that code
+    can serve; the libraries as they are."""
     target = folder / "image-warehouse-0.1.0.nar"
     with (
         zipfile.ZipFile(nar) as new,
@@ -39,6 +41,8 @@ def old_nar(nar: Path, folder: Path) -> Path:
         zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as old,
     ):
         for name in new.namelist():
+            if name.startswith("model/"):
+                continue
             if name.endswith(".py") and ("/" not in name or name.startswith("imagewarehouse/")):
                 continue
             content = new.read(name)
@@ -48,6 +52,8 @@ def old_nar(nar: Path, folder: Path) -> Path:
             old.writestr(name, content)
         for name in code.namelist():
             old.writestr(name, code.read(name))
+        for name in ("manifest.json", "labels.txt", "model-int8.tflite", "model.keras"):
+            old.write(BUNDLED_MODEL / "3" / name, f"model/cifar10/3/{name}")
     assert read_nar(target).processor_version == "0.1.0"
     return target
 
