@@ -537,6 +537,7 @@ def test_a_service_without_search_says_so(page: Dashboard) -> None:
     page.page.route("**/search?*", lambda route: route.fulfill(status=404, json={"title": "Not found", "status": 404}))
     page.open("?q=truck")
     page.page.get_by_text("This service has no search").wait_for()
+    assert page.page.locator("#panel-latest .entry").count() == 0
     page.problems = [text for text in page.problems if "/search" not in text]
 
 
