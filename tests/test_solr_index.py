@@ -12,7 +12,7 @@ import requests
 from imagewarehouse.errors import BadParameter, SearchUnavailable
 from imagewarehouse.search.cursors import cursor_of
 from imagewarehouse.search.highlights import END, MARK
-from imagewarehouse.search.query import MOST_ALIKE, Embedding, Index, Search
+from imagewarehouse.search.query import MOST_ALIKE, MOST_CHOICES, Embedding, Index, Search
 from imagewarehouse.search.solr_index import SolrIndex
 from imagewarehouse.solr.settings import SolrSettings, parse_address
 from tests.search_indexes import look, record
@@ -57,10 +57,12 @@ def test_a_value_is_a_value(searched: Index, text: str) -> None:
     assert [hit.record["predicted_class"] for hit in found.hits] == [text]
 
 
-def test_thousands_of_values(searched: Index) -> None:
+def test_as_many_values_as_a_condition_may_have(searched: Index) -> None:
     known = searched.search(Search(limit=1)).hits[0].record["image_id"]
-    images = (*(f"{n:064x}" for n in range(5_000)), known)
+    images = (*(f"{n:064x}" for n in range(MOST_CHOICES - 1)), known)
+    classes = tuple(f"no such class {n}" for n in range(MOST_CHOICES))
     assert searched.search(Search(images=images)).total == 1
+    assert searched.search(Search(images=images, classes=classes)).total == 0
 
 
 @pytest.mark.parametrize("handler", ["config", "stream", "graph"])

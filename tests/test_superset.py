@@ -52,8 +52,9 @@ def test_a_bundle_is_whole_in_itself(engine: Engine) -> None:
     }
     (database,), (dataset,) = by_kind["databases"].values(), by_kind["datasets"].values()
     assert dataset["database_uuid"] == database["uuid"]
-    assert [column["column_name"] for column in dataset["columns"]] == [column.name for column in COLUMNS]
-    known = {column.name for column in COLUMNS}
+    names = [column.name for column in COLUMNS if column.name != "embedding"]  # no chart has a use for a vector
+    assert [column["column_name"] for column in dataset["columns"]] == names
+    known = set(names)
     charts = {thing["uuid"]: thing for thing in by_kind["charts"].values()}
     assert len(charts) == len(CHARTS)
     for one in charts.values():
