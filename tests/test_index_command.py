@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.kudu import KuduRows, image_events
 from imagewarehouse.search.collection import Schema
 from imagewarehouse.search.documents import document, single
+from imagewarehouse.search.rebuilding import Task
 from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests.solr_images import CONFIGSET, index, many_records
 from tests.solr_service import Solr, found, solr_running
@@ -216,6 +217,27 @@ def test_killed_at_any_moment_it_goes_on(core: str, tmp_path: Path, capsys: Capt
     assert "3,000 rows of" in told.out
     assert stored(core) == sent(records)
     assert not state.exists()
+
+
+def test_it_does_not_go_on_in_a_collection_that_was_emptied_meanwhile(
+    core: str, tmp_path: Path, capsys: Capture
+) -> None:
+    data = tmp_path / "data"
+    records = sorted(many_records(300), key=lambda record: (record.event_time, record.request_id))
+    write_rows(data, records)
+    state = data / f"index-rebuild-{core.rpartition('/')[2]}.json"
+    rebuild = ["rebuild", "--solr", core, "--data", data, "--batch", "50"]
+    task = asdict(Task(core, str(data / "rows.duckdb")))
+    last = records[99]
+    begun = {"written": 100, "bad": 0, "time": to_text(last.event_time), "request_id": last.request_id}
+    state.write_text(json.dumps({"task": task, "state": begun}))
+    assert command(*rebuild) == 2
+    told = capsys.readouterr().err
+    assert "says that 100 documents are written, and" in told
+    assert "has 0 of them; give --restart" in told
+    assert state.exists()
+    assert command(*rebuild, "--restart") == 0
+    assert stored(core) == sent(records)
 
 
 def written(state: Path) -> int:

@@ -53,7 +53,7 @@ def everything(index: Index, search: Search) -> list[Any]:
 NAMED = (
     "truck.jpg", "Trucks-at-night.png", "01truck.jpg", "holiday_2026-11-01.jpg", "Überblick.jpg",
         unicodedata.normalize("NFD", "Ärger.jpg"), "红色卡车.jpg", "ひまわり.png", "شاحنة.jpg", "delivery 🚚.jpg",
-    "IMG_20261101_1234.jpg", "straße.jpg", "ship.jpg", "snowplough.jpg",
+    "IMG_20261101_1234.jpg", "straße.jpg", "ship.jpg", "snowplough.jpg", "ŁÓDŹ.jpg", "Smørrebrød.jpg",
 )  # fmt: skip
 
 
@@ -98,6 +98,11 @@ def named(index_of: Open) -> Index:
         pytest.param(unicodedata.normalize("NFD", "überblick"), ["Überblick.jpg"], id="decomposed-word"),
         pytest.param(unicodedata.normalize("NFC", "ärger"), [NAMED[5]], id="decomposed-name"),
         pytest.param("Straße", ["straße.jpg"], id="sharp-s"),
+        pytest.param("STRASSE", ["straße.jpg"], id="sharp-s-as-typed-without-it"),
+        pytest.param("straẞe", ["straße.jpg"], id="sharp-s-in-capitals"),
+        pytest.param("lodz", ["ŁÓDŹ.jpg"], id="stroke-left-out"),
+        pytest.param("smorrebrod", ["Smørrebrød.jpg"], id="strokes-left-out"),
+        pytest.param("smørrebrød", ["Smørrebrød.jpg"], id="strokes"),
         pytest.param("卡车", ["红色卡车.jpg"], id="chinese"),
         pytest.param("红色", ["红色卡车.jpg"], id="chinese-beginning"),
         pytest.param("红色 卡车", ["红色卡车.jpg"], id="chinese-two-words"),
@@ -382,7 +387,7 @@ def many(index_of: Open) -> tuple[Index, Sequence[ImageRecord]]:
     return index_of(records), records
 
 
-@pytest.mark.parametrize("limit", [1, 7, 50, 100])
+@pytest.mark.parametrize("limit", [3, 50, 100])
 @pytest.mark.parametrize(
     "search", [Search(), Search(words="truck"), Search(like=look(1, 3))], ids=["all", "words", "like"]
 )
@@ -401,6 +406,12 @@ def test_pages_have_no_double_and_no_hole(
     if search.like is not None:
         order = [(hit.similarity, hit.record["event_time"], hit.record["request_id"]) for hit in hits]
         assert order == sorted(order, reverse=True)
+
+
+def test_pages_of_one_hit(mixed: Index) -> None:
+    found = [hit.record["request_id"] for hit in everything(mixed, Search(limit=1))]
+    assert sorted(found) == sorted(record.request_id for record in MIXED)
+    assert found == [hit.record["request_id"] for hit in mixed.search(Search(limit=100)).hits]
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "!", "é", "bnVsbA", "W10", "W251bGwsMSwyLDNd", "A" * 100_000, "\0", "[]"])

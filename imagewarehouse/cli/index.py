@@ -176,6 +176,14 @@ def rebuild(
             raise ConfigurationError(
                 "--over", f"{installation.name} has {counted(there, 'document')}; give it to keep them"
             )
+        if begun is not None:
+            installation.commit()
+            if (there := installation.count(query_of(task, begun))) < begun.written:
+                problem = (
+                    f"says that {counted(begun.written, 'document')} are written, and {installation.name} has {there:,} of"
+                    " them; give --restart to begin anew, with --over where there are documents"
+                )
+                raise ConfigurationError("--state", f"{path} {problem}")
         bad_path = path.with_name(f"{path.name}.bad")
         try:
             bad = bad_path.open("a" if begun else "w", encoding="utf-8")

@@ -10,16 +10,25 @@ from imagewarehouse.metadata import to_text
 from imagewarehouse.rows.columns import TABLE
 from imagewarehouse.search import patterns
 from imagewarehouse.search.query import Embedding, Search
-from imagewarehouse.search.words import words_of
+from imagewarehouse.search.words import SPELLED, words_of
 
 _SAME, _BEGINS, _ELSE = 3, 2, 1  # what a word is worth: found itself, as a beginning, mistyped or among other classes
 
-# What people search, of a row; folded as `words.fold` does. Of the form's fields the texts, not their names.
-_TEXT = (
-    "lower(strip_accents(concat_ws(' ', file_name, predicted_class, error_code, error_detail, source_user,"
-    " CASE WHEN json_valid(fields) THEN array_to_string(json_extract_string(fields, '$.*'), ' ') END)))"
+
+def _folded(sql: str) -> str:
+    """As `words.fold` does."""
+    small = f"lower(strip_accents({sql}))"
+    for letter, spelled in SPELLED.items():
+        small = f"replace({small}, '{letter}', '{spelled}')"
+    return small
+
+
+# What people search, of a row. Of the form's fields the texts, not their names.
+_TEXT = _folded(
+    "concat_ws(' ', file_name, predicted_class, error_code, error_detail, source_user,"
+    " CASE WHEN json_valid(fields) THEN array_to_string(json_extract_string(fields, '$.*'), ' ') END)"
 )
-_LABELS = "lower(strip_accents(top_k))"
+_LABELS = _folded("top_k")
 # Of most rows the model is so certain that no other class can have LABEL_FROM, and their lists need not be read.
 _UNSURE = "coalesce(confidence < 0.91, false)"
 

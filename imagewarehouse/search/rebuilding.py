@@ -209,12 +209,16 @@ def _record(row: dict[str, Any]) -> ImageRecord | Exception:
         return err
 
 
-def query_of(task: Task) -> str:
-    """What finds the documents of its time."""
+def query_of(task: Task, state: State | None = None) -> str:
+    """What finds the documents of its time; with a state those that it has come to, and others of the last one's instant."""
     since, until = task.stretch
-    if since is None and until is None:
-        return "*:*"
-    return f"event_us:[{'*' if since is None else microseconds(since)} TO {'*' if until is None else microseconds(until)}}}"
+    if state is not None:
+        return f"event_us:[{_edge(since)} TO {_edge(state.key and state.key[0])}]"
+    return "*:*" if since is None and until is None else f"event_us:[{_edge(since)} TO {_edge(until)}}}"
+
+
+def _edge(moment: datetime | None) -> str:
+    return "*" if moment is None else str(microseconds(moment))
 
 
 def _rows(page: pa.Table, behind: Key | None) -> list[dict[str, Any]]:

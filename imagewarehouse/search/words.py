@@ -28,13 +28,18 @@ _WITHOUT_SPACES = (
 WITHOUT_SPACES = "".join(f"{first}-{last}" for first, last in _WITHOUT_SPACES)
 """For the inside of a regular expression's brackets."""
 
+SPELLED = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d"}
+"""Small letters that are no letter with an accent to Unicode, as people type them who lack the key."""
+_SPELLED = str.maketrans(SPELLED)
+
 
 def fold(text: str) -> str:
-    """In small letters, without accents, composed: as texts are compared."""
+    """In small letters, without accents, composed, SPELLED spelled: as texts are compared."""
     marked = unicodedata.normalize("NFD", text)
     plain = "".join(c for c in marked if unicodedata.category(c)[0] != "M")
     # Letter by letter: a database knows nothing of a sigma at the end of a word.
-    return unicodedata.normalize("NFC", "".join(c.lower() if len(c.lower()) == 1 else c for c in plain))
+    small = "".join(c.lower() if len(c.lower()) == 1 else c for c in plain)
+    return unicodedata.normalize("NFC", small.translate(_SPELLED))
 
 
 def words_of(text: str) -> tuple[str, ...]:
