@@ -46,7 +46,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="bench-nifi-index-") as temporary,
         solr_running(
-            Path(temporary) / "solr", {INDEX: CONFIGSET, VECTORS: CONFIGSET}, memory="1g", quick=False
+            Path(temporary) / "solr", {INDEX: CONFIGSET, VECTORS: CONFIGSET}, memory="1g", compiled=True
         ) as solr,
     ):
         base = Design(WITHOUT, build_flow(), {})

@@ -51,62 +51,19 @@ def _utc(value: datetime, timespec: str = "microseconds") -> str:
     return value.astimezone(timezone.utc).replace(tzinfo=None).isoformat(sep=" ", timespec=timespec)
 
 
-@dataclass(frozen=True, slots=True)
-class DuckDb:
-    name: str = "duckdb"
-    step: timedelta = timedelta(microseconds=1)
+class _Standard:
+    """What the engines have in common."""
+
+    __slots__ = ()
 
     def quoted(self, name: str) -> str:
         return f'"{name}"'
 
     def text(self, value: str) -> str:
-        return _doubled(value)
-
-    def moment(self, value: datetime) -> str:
-        return f"TIMESTAMPTZ '{_utc(value)}+00'"
+        return "'" + value.replace("'", "''") + "'"
 
     def single(self, value: float) -> str:
         return f"CAST({value!r} AS FLOAT)"
-
-    def slot(self, column: str) -> str:
-        return f"epoch_us({column}) // {SLOT_S * 1_000_000}"
-
-    def floor(self, expression: str) -> str:
-        return f"CAST(floor({expression}) AS BIGINT)"
-
-    def log(self, expression: str) -> str:
-        return f"ln({expression})"
-
-    def distinct(self, column: str) -> str:
-        # Of 64 bits each: of five million texts two are alike in one of a million such counts, and a twelfth of the time.
-        return f"count(DISTINCT hash({column}))"
-
-
-@dataclass(frozen=True, slots=True)
-class Trino:
-    """Trino's Kudu connector shows UNIXTIME_MICROS as timestamp(3), in UTC, without the microseconds.
-
-    But Kudu compares with them: what is after the millisecond of an `=` or a `<=` is lost. So all moments are whole
-    milliseconds, and stand behind `>=` and `<` only; two stretches that follow each other still share no row.
-    """
-
-    name: str = "trino"
-    step: timedelta = timedelta(milliseconds=1)
-
-    def quoted(self, name: str) -> str:
-        return f'"{name}"'
-
-    def text(self, value: str) -> str:
-        return _doubled(value)
-
-    def moment(self, value: datetime) -> str:
-        return f"TIMESTAMP '{_utc(value, 'milliseconds')}'"
-
-    def single(self, value: float) -> str:
-        return f"CAST({value!r} AS REAL)"
-
-    def slot(self, column: str) -> str:
-        return self.floor(f"to_unixtime(with_timezone({column}, 'UTC')) / {SLOT_S}")
 
     def floor(self, expression: str) -> str:
         return f"CAST(floor({expression}) AS BIGINT)"
@@ -119,7 +76,44 @@ class Trino:
 
 
 @dataclass(frozen=True, slots=True)
-class Impala:
+class DuckDb(_Standard):
+    name: str = "duckdb"
+    step: timedelta = timedelta(microseconds=1)
+
+    def moment(self, value: datetime) -> str:
+        return f"TIMESTAMPTZ '{_utc(value)}+00'"
+
+    def slot(self, column: str) -> str:
+        return f"epoch_us({column}) // {SLOT_S * 1_000_000}"
+
+    def distinct(self, column: str) -> str:
+        # Of 64 bits each: of five million texts two are alike in one of a million such counts, and a twelfth of the time.
+        return f"count(DISTINCT hash({column}))"
+
+
+@dataclass(frozen=True, slots=True)
+class Trino(_Standard):
+    """Trino's Kudu connector shows UNIXTIME_MICROS as timestamp(3), in UTC, without the microseconds.
+
+    But Kudu compares with them: what is after the millisecond of an `=` or a `<=` is lost. So all moments are whole
+    milliseconds, and stand behind `>=` and `<` only; two stretches that follow each other still share no row.
+    """
+
+    name: str = "trino"
+    step: timedelta = timedelta(milliseconds=1)
+
+    def moment(self, value: datetime) -> str:
+        return f"TIMESTAMP '{_utc(value, 'milliseconds')}'"
+
+    def single(self, value: float) -> str:
+        return f"CAST({value!r} AS REAL)"
+
+    def slot(self, column: str) -> str:
+        return self.floor(f"to_unixtime(with_timezone({column}, 'UTC')) / {SLOT_S}")
+
+
+@dataclass(frozen=True, slots=True)
+class Impala(_Standard):
     """Impala shows UNIXTIME_MICROS as TIMESTAMP in UTC, and so does Spark in a session whose zone is UTC."""
 
     name: str = "impala"
@@ -134,20 +128,8 @@ class Impala:
     def moment(self, value: datetime) -> str:
         return f"CAST('{_utc(value)}' AS TIMESTAMP)"
 
-    def single(self, value: float) -> str:
-        return f"CAST({value!r} AS FLOAT)"
-
     def slot(self, column: str) -> str:
         return self.floor(f"unix_timestamp({column}) / {SLOT_S}")
-
-    def floor(self, expression: str) -> str:
-        return f"CAST(floor({expression}) AS BIGINT)"
-
-    def log(self, expression: str) -> str:
-        return f"ln({expression})"
-
-    def distinct(self, column: str) -> str:
-        return f"count(DISTINCT {column})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +137,3 @@ class Spark(Impala):
     """HiveServer2 as Spark serves it; impyla speaks to both."""
 
     name: str = "spark"
-
-
-def _doubled(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
