@@ -120,6 +120,9 @@ bench-kudu: $(VENV)/.dev $(VENV)/.kudu-client $(VENV)/.kudu-server ## Measure ro
 bench-analytics: $(VENV)/.dev ## Measure every panel over ten million rows in DuckDB while pictures come in (2 GB of disk, some minutes)
 	$(BIN)/python -m benchmarks.analytics $(ARGS)
 
+bench-dashboard: $(VENV)/.dev ## Measure the page in Chromium over ten million rows, and until a picture moves its figures (some minutes)
+	$(BIN)/python -m benchmarks.dashboard $(ARGS)
+
 bench-analytics-kudu: $(VENV)/.dev $(VENV)/.kudu-client $(VENV)/.kudu-server ## Measure the dashboard's panels over a million rows in Kudu
 	$(BIN)/python -m benchmarks.analytics_kudu $(ARGS)
 

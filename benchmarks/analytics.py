@@ -40,14 +40,20 @@ def main() -> None:
     arguments = parser.parse_args()
     print(describe())
     with tempfile.TemporaryDirectory() as temporary:
-        data = (arguments.keep or Path(temporary)) / "data"
-        data.mkdir(parents=True, exist_ok=True)
-        if not (data / "rows.duckdb").exists():
-            took = fill(data / "rows.duckdb", arguments.rows)
-            size = (data / "rows.duckdb").stat().st_size
-            print(f"{arguments.rows:,} rows of {DAYS} days made in {took:.0f} s, {size / 2**20:,.0f} MiB")
+        data = filled(arguments.keep or Path(temporary), arguments.rows)
         with Service(data) as service:
             asyncio.run(_measure(service, arguments.rate, arguments.rounds))
+
+
+def filled(folder: Path, rows: int) -> Path:
+    """The data folder of a service with so many rows, made unless it is there."""
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    if not (data / "rows.duckdb").exists():
+        took = fill(data / "rows.duckdb", rows)
+        size = (data / "rows.duckdb").stat().st_size
+        print(f"{rows:,} rows of {DAYS} days made in {took:.0f} s, {size / 2**20:,.0f} MiB")
+    return data
 
 
 def fill(path: Path, rows: int, days: int = DAYS, until: datetime | None = None) -> float:
@@ -113,7 +119,7 @@ async def _measure(service: Service, rate: float, rounds: int) -> None:
     base = f"http://127.0.0.1:{service.classify_port}"
     memory = [service.memory()]
     async with aiohttp.ClientSession() as session:
-        posting = asyncio.create_task(_post(session, service.images_url, rate)) if rate else None
+        posting = asyncio.create_task(post_pictures(session, service.images_url, rate)) if rate else None
         await asyncio.sleep(2)
         print(f"\nmilliseconds, median [least, most] of {rounds}; {rate:g} pictures a second come in")
         print(f"{'panel':12}" + "".join(f"{name:>26}" for name in PERIODS) + f"{'kept':>22}")
@@ -126,9 +132,9 @@ async def _measure(service: Service, rate: float, rounds: int) -> None:
                     url = f"{base}/api/queries/{panel}?period={period}&tz={_ZONE}&min_confidence={_unlike(number)}"
                     first.append(await _ask(session, url))
                     kept.append(await _ask(session, url))
-                line += f"{_middle(first):>26}"
+                line += f"{middle(first):>26}"
                 memory.append(service.memory())
-            print(line + f"{_middle(kept):>22}", flush=True)
+            print(line + f"{middle(kept):>22}", flush=True)
         for period in PERIODS:
             pages = []
             for number in range(rounds):
@@ -144,7 +150,7 @@ async def _measure(service: Service, rate: float, rounds: int) -> None:
                 )
                 pages.append((time.perf_counter() - started) * 1e3)
                 memory.append(service.memory())
-            print(f"all panels together, {period}: {_middle(pages)} ms")
+            print(f"all panels together, {period}: {middle(pages)} ms")
         if posting is not None:
             posting.cancel()
             sent, failed, slow = _POSTED
@@ -169,7 +175,7 @@ async def _ask(session: aiohttp.ClientSession, url: str) -> float:
 _POSTED: tuple[int, int, list[float]] = (0, 0, [])
 
 
-async def _post(session: aiohttp.ClientSession, url: str, rate: float) -> None:
+async def post_pictures(session: aiohttp.ClientSession, url: str, rate: float) -> None:
     """Small pictures at that rate, whether or not those before are answered."""
     global _POSTED
     out = io.BytesIO()
@@ -180,9 +186,12 @@ async def _post(session: aiohttp.ClientSession, url: str, rate: float) -> None:
     async def one() -> None:
         nonlocal failed
         before = time.perf_counter()
-        async with session.post(url, data=out.getvalue(), headers={"Content-Type": "image/jpeg"}) as answer:
-            await answer.read()
-            failed += answer.status != 200
+        try:
+            async with session.post(url, data=out.getvalue(), headers={"Content-Type": "image/jpeg"}) as answer:
+                await answer.read()
+                failed += answer.status not in (200, 202)
+        except aiohttp.ClientError:
+            failed += 1
         slow.append(time.perf_counter() - before)
 
     number = 0
@@ -195,7 +204,7 @@ async def _post(session: aiohttp.ClientSession, url: str, rate: float) -> None:
         await asyncio.sleep(max(0.0, started + number / rate - time.perf_counter()))
 
 
-def _middle(values: Sequence[float]) -> str:
+def middle(values: Sequence[float]) -> str:
     return f"{statistics.median(values):,.0f} [{min(values):,.0f}, {max(values):,.0f}]"
 
 
