@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -19,8 +20,8 @@ from imagewarehouse.rows.table import Upserts, duckdb_errors, moment, settings
 
 _WAIT_S = 10.0  # a writer has the file for some milliseconds each second; for seconds where it copies an old table
 _POLL_S = 0.01
-# Queries of one process share what DuckDB has of the file; who joins while it is being made lacks some functions.
-_connecting = threading.Lock()
+_ENDS = ("", ".wal", ".wal.checkpoint", ".wal.recovery")  # what DuckDB writes beside its file
+_ROWS = "rows"  # how the file is called in a reader's DuckDB
 
 
 def read(
@@ -34,38 +35,111 @@ def read(
 ) -> pa.Table:
     """As `select`, over every record that was written. Nothing is changed, and a writer waits no longer than for the query.
 
-    `more_memory`: for this query and those of this process that run beside it: DuckDB has one limit for all of them, and opens
-    a file once more only with the same `memory_limit`.
+    `more_memory`: instead of `memory_limit`, which all queries of this process share: while queries run, the most of theirs
+    is the limit.
 
     The file first, then the log: as long as the file is open here no record is moved, so each is in one of them at least.
     Raises duckdb.Error, RowStoreUnavailable.
     """
-    with gate(database).shared():
-        connection = _open(database, memory_limit, wait_s)
+    with gate(database).shared(), _reader(database).attached(more_memory or memory_limit, wait_s) as connection:
+        with duckdb_errors(database):
+            connection.execute("SET TimeZone='UTC'")
+            _show_all(connection, log_of(database))
+        return select(connection, sql, longest_s)
+
+
+class _Reader:
+    """A DuckDB that stays, since to make one takes longer than most queries. It has the file while somebody asks."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._changing = threading.Lock()
+        self._limits: list[str] = []  # of memory, of those who ask
+        self._connection: duckdb.DuckDBPyConnection | None = None
+
+    @contextmanager
+    def attached(self, memory_limit: str, wait_s: float) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that sees the file as its own database. Raises RowStoreUnavailable; FileHeld after `wait_s`."""
+        end = time.monotonic() + wait_s
+        while True:
+            try:
+                connection = self._join(memory_limit)
+                break
+            except FileHeld:
+                if time.monotonic() >= end:
+                    raise
+            except duckdb.DataError as err:
+                raise RowStoreUnavailable(str(err)) from err
+            time.sleep(_POLL_S)
         try:
-            with duckdb_errors(database):
-                connection.execute("SET TimeZone='UTC'")
-                if more_memory is not None:
-                    connection.execute(f"SET memory_limit='{more_memory}'")
-                _show_all(connection, log_of(database))
-                connection.execute("SET enable_external_access=false")  # SELECTs of operators read this file only
-            return select(connection, sql, longest_s)
+            yield connection
         finally:
             connection.close()
+            self._leave(memory_limit)
 
-
-def _open(database: Path, memory_limit: str, wait_s: float) -> duckdb.DuckDBPyConnection:
-    end = time.monotonic() + wait_s
-    while True:
-        try:
-            with duckdb_errors(database), _connecting:
-                return duckdb.connect(str(database), read_only=True, config=settings(database, memory_limit))
-        except FileHeld:
-            if time.monotonic() >= end:
+    def _join(self, memory_limit: str) -> duckdb.DuckDBPyConnection:
+        with self._changing, duckdb_errors(self._database):
+            self._connection = self._connection or self._made(memory_limit)
+            if not self._limits:
+                self._connection.execute(f"ATTACH {_quoted(self._database)} AS {_ROWS} (TYPE duckdb, READ_ONLY)")
+            self._limits.append(memory_limit)
+            try:
+                self._set_limit()
+                connection = self._connection.cursor()
+                connection.execute(f"USE {_ROWS}")
+            except BaseException:
+                self._left(memory_limit)
                 raise
-        except duckdb.DataError as err:
-            raise RowStoreUnavailable(str(err)) from err
-        time.sleep(_POLL_S)
+            return connection
+
+    def _leave(self, memory_limit: str) -> None:
+        with self._changing:
+            self._left(memory_limit)
+
+    def _left(self, memory_limit: str) -> None:
+        assert self._connection is not None
+        self._limits.remove(memory_limit)
+        try:
+            if self._limits:
+                self._set_limit()
+            else:
+                self._connection.execute(f"DETACH {_ROWS}")
+        except duckdb.Error:  # it is unusable after some errors of a disk
+            if not self._limits:
+                self._connection.close()
+                self._connection = None
+
+    def _made(self, memory_limit: str) -> duckdb.DuckDBPyConnection:
+        """SELECTs of operators read this file only."""
+        connection = duckdb.connect(config=settings(self._database, memory_limit))
+        files = ", ".join(_quoted(Path(f"{self._database}{end}")) for end in _ENDS)
+        connection.execute(f"SET allowed_paths=[{files}]")
+        connection.execute("SET enable_external_access=false")
+        return connection
+
+    def _set_limit(self) -> None:
+        assert self._connection is not None
+        self._connection.execute(f"SET memory_limit='{max(self._limits, key=_bytes)}'")
+
+
+_readers: dict[Path, _Reader] = {}
+_readers_lock = threading.Lock()
+
+
+def _reader(database: Path) -> _Reader:
+    """The one of this file in this process."""
+    path = database.resolve()
+    with _readers_lock:
+        return _readers.setdefault(path, _Reader(path))
+
+
+def _quoted(path: Path) -> str:
+    return "'" + str(path).replace("'", "''") + "'"
+
+
+def _bytes(limit: str) -> int:
+    """Of 128MB."""
+    return int(limit.removesuffix("MB"))
 
 
 def _show_all(connection: duckdb.DuckDBPyConnection, log: Path) -> None:
@@ -73,8 +147,7 @@ def _show_all(connection: duckdb.DuckDBPyConnection, log: Path) -> None:
 
     In a view before the table, and only where it is needed: some queries are slower through it.
     """
-    database = f'"{connection.execute("SELECT current_database()").fetchall()[0][0]}"'
-    of_file = f"{database}.main.{TABLE}"
+    of_file = f"{_ROWS}.main.{TABLE}"
     try:
         column_names = {column[0] for column in connection.execute(f"FROM {of_file} LIMIT 0").description}
     except duckdb.CatalogException:  # the log is older than the table

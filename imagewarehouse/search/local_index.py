@@ -38,6 +38,7 @@ from imagewarehouse.text import one_line
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
+_CLOSE = 4 * MOST_ALIKE  # requests, as some pictures come more than once
 _BEST_FIRST = "rank DESC, event_time DESC, request_id DESC"
 _BY_VALUE = ("day", "confidence")  # facets that are shown in their order, not by how many they count
 
@@ -56,7 +57,9 @@ class LocalIndex:
     def search(self, search: Search) -> Found:
         after = _after(search)
         with _errors():
-            answer = self._query(_select(search, after)).to_pylist()[0]
+            answer = self._query(_select(search, after, _CLOSE)).to_pylist()[0]
+            if answer["cut"]:  # the same few pictures came again and again
+                answer = self._query(_select(search, after, None)).to_pylist()[0]
         rows = answer["page"] or []
         hits = [_hit(row, search.like is not None) for row in rows[: search.limit]]
         more = len(rows) > search.limit > 0
@@ -85,8 +88,11 @@ class LocalIndex:
         """Nothing is open between two searches."""
 
 
-def _select(search: Search, after: str) -> str:
-    """One row: `total`, a list of values and counts for each facet, and `page`, one row more than is shown."""
+def _select(search: Search, after: str, close: int | None) -> str:
+    """One row: `total`, a list of values and counts for each facet, and `page`, one row more than is shown.
+
+    `close`: how many requests are looked at for the pictures that are alike. `cut`: there are pictures in others.
+    """
     facets = {name: FACET_VALUES.get(name, name) for name in search.facets}
     values = "".join(f", {value} AS {name}_value" for name, value in facets.items())
     parts = ["(SELECT count(*) FROM hits) AS total", *map(_facet, facets)]
@@ -94,11 +100,17 @@ def _select(search: Search, after: str) -> str:
         parts.append(f"({_page(search, after)}) AS page")
     else:
         parts.append("NULL AS page")
+    if search.like is None or close is None:
+        parts.append("false AS cut")
+    else:
+        # Of pictures that are more alike than the last of these requests, all requests are among them.
+        last = "(SELECT min(rank) FROM pictures) = (SELECT min(rank) FROM close)"
+        parts.append(f"coalesce((SELECT count(*) FROM close) = {close} AND {last}, false) AS cut")
     tables = [sources(search)] if search.sources else []
-    return f"WITH {', '.join([*tables, _hits(search, values)])} SELECT {', '.join(parts)}"
+    return f"WITH {', '.join([*tables, _hits(search, values, close)])} SELECT {', '.join(parts)}"
 
 
-def _hits(search: Search, values: str) -> str:
+def _hits(search: Search, values: str, close: int | None) -> str:
     """CTEs; the last one, `hits`, has the keys of all hits, their rank and the values of the facets."""
     found, worth = words(search)
     where = [*conditions(search), *found]
@@ -110,16 +122,16 @@ def _hits(search: Search, values: str) -> str:
             f" WHERE {' AND '.join(where) or 'true'})"
         )
     where = [*comparable(search.like), *where]
+    nearest = f"JOIN {TABLE} USING (event_time, request_id)" if values else ""
     return (
-        f"every AS MATERIALIZED (SELECT event_time, request_id, image_id, {similarity(search.like)} AS rank FROM {TABLE}"
-        f" WHERE {' AND '.join(where)}),"
-        # Only of those that are shown it is looked for the newest request.
-        " pictures AS (SELECT image_id, max(rank) AS rank, max(event_time) AS event_time FROM every WHERE isfinite(rank)"
+        "close AS MATERIALIZED (SELECT * FROM"
+        f" (SELECT event_time, request_id, image_id, {similarity(search.like)} AS rank FROM {TABLE}"
+        f" WHERE {' AND '.join(where)}) WHERE isfinite(rank) ORDER BY rank DESC{'' if close is None else f' LIMIT {close}'}),"
+        " pictures AS MATERIALIZED (SELECT image_id, max(rank) AS rank, max(event_time) AS event_time FROM close"
         f" GROUP BY image_id ORDER BY rank DESC, event_time DESC, image_id LIMIT {MOST_ALIKE}),"
         " nearest AS (SELECT unnest(arg_max(struct_pack(event_time, request_id, rank), struct_pack(event_time, request_id)))"
-        " FROM every SEMI JOIN pictures USING (image_id) WHERE isfinite(rank) GROUP BY image_id),"
-        f" hits AS MATERIALIZED (SELECT event_time, request_id, rank{values} FROM nearest"
-        f" JOIN {TABLE} USING (event_time, request_id))"
+        " FROM close SEMI JOIN pictures USING (image_id) GROUP BY image_id),"
+        f" hits AS MATERIALIZED (SELECT event_time, request_id, rank{values} FROM nearest {nearest})"
     )
 
 
