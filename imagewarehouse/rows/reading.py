@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -122,15 +123,15 @@ class _Reader:
         self._connection.execute(f"SET memory_limit='{max(self._limits, key=_bytes)}'")
 
 
-_readers: dict[Path, _Reader] = {}
+_readers: dict[tuple[int, Path], _Reader] = {}
 _readers_lock = threading.Lock()
 
 
 def _reader(database: Path) -> _Reader:
-    """The one of this file in this process."""
+    """The one of this file in this process; a child that was forked must not touch its parent's."""
     path = database.resolve()
     with _readers_lock:
-        return _readers.setdefault(path, _Reader(path))
+        return _readers.setdefault((os.getpid(), path), _Reader(path))
 
 
 def _quoted(path: Path) -> str:
