@@ -10,7 +10,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,25 @@ class Service:
             finally:
                 self.kill()
         self.log.close()
+
+
+@contextmanager
+def dashboard(log: Path, *arguments: str, keys: str = "") -> Iterator[str]:
+    """`imagewarehouse dashboard` with these arguments; gives its address."""
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "imagewarehouse.cli.main", "dashboard", "--port", str(port), *arguments]
+    environment = {**os.environ, "IMAGEWAREHOUSE_ACCESS_KEYS": keys}
+    with log.open("w") as out:
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        end = time.monotonic() + 60
+        while "Ctrl-C stops" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, log.read_text()
+    finally:
+        process.kill()
+        process.wait(30)

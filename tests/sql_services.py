@@ -53,6 +53,16 @@ def spark_running(folder: Path) -> Iterator[Service]:
         yield service
 
 
+def show_kudu(port: int, masters: str, table: str) -> None:
+    """As `image_events`, which Impala would find by itself where it knows Kudu."""
+    from impala.dbapi import connect
+
+    with connect("127.0.0.1", port, auth_mechanism="NOSASL") as connection, connection.cursor() as cursor:
+        cursor.execute("DROP TABLE IF EXISTS image_events")
+        options = f'"kudu.master" "{masters}", "kudu.table" "{table}"'
+        cursor.execute(f"CREATE TABLE image_events USING kudu OPTIONS ({options})")
+
+
 @contextmanager
 def trino_running(folder: Path, masters: str) -> Iterator[Service]:
     """Trino, with the Kudu of these masters as its catalog `kudu`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -286,6 +288,29 @@ def test_server_that_is_gone_is_told_and_comes_back(server: Server, opened: Open
         ask(engine)
     server.down = False
     assert ask(engine) == [("a", 1), ("b", 2)]
+
+
+def test_server_that_hangs_up_may_expect_another_login() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(1000)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        engine = ImpalaEngine(ImpalaSettings(host="127.0.0.1", port=server.getsockname()[1], auth="PLAIN"))
+        with pytest.raises(AnalyticsUnavailable, match="hung up: does it log users in with PLAIN"):
+            ask(engine)
+        engine.close()
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_what_the_server_says_of_a_question_is_told(opened: Open) -> None:

@@ -16,7 +16,7 @@ from tests import analytics_rows
 from tests.analytics_kudu import filled
 from tests.analytics_suite import check, check_pages, each_panel, each_request
 from tests.object_services import Service
-from tests.sql_services import spark_running, trino_running
+from tests.sql_services import show_kudu, spark_running, trino_running
 
 pytestmark = pytest.mark.sql
 
@@ -40,16 +40,6 @@ def spark(
         settings = ImpalaSettings(host="127.0.0.1", port=service.port, dialect="spark")
         show_kudu(service.port, kudu.masters, kudu_table)
         yield service, settings
-
-
-def show_kudu(port: int, masters: str, table: str) -> None:
-    """As `image_events`, which Impala would find by itself where it knows Kudu."""
-    from impala.dbapi import connect
-
-    with connect("127.0.0.1", port, auth_mechanism="NOSASL") as connection, connection.cursor() as cursor:
-        cursor.execute("DROP TABLE IF EXISTS image_events")
-        options = f'"kudu.master" "{masters}", "kudu.table" "{table}"'
-        cursor.execute(f"CREATE TABLE image_events USING kudu OPTIONS ({options})")
 
 
 @pytest.fixture(scope="module")

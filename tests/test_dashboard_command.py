@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,35 +13,12 @@ from PIL import Image
 
 from imagewarehouse.cli.main import call
 from imagewarehouse.ports import free_ports
-from imagewarehouse.resources import REPOSITORY
-from tests.running import Service, post
+from tests.running import Service, dashboard, post
 from tools.image_seeds import saved
 
 SENDER, READER = "send-0123456789abcdef", "read-0123456789abcdef"
 CLIENT = httpx.Client(timeout=60)
 KEYS = f"camera:{SENDER} desk/read:{READER}"
-
-
-@contextmanager
-def dashboard(log: Path, *arguments: str, keys: str = "") -> Iterator[str]:
-    """A running dashboard; gives its address."""
-    (port,) = free_ports(1)
-    command = [sys.executable, "-m", "imagewarehouse.cli.main", "dashboard", "--port", str(port), *arguments]
-    environment = {**os.environ, "IMAGEWAREHOUSE_ACCESS_KEYS": keys}
-    with log.open("w") as out:
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    try:
-        end = time.monotonic() + 60
-        while "Ctrl-C stops" not in log.read_text():
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < end, log.read_text()
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 0, log.read_text()
-    finally:
-        process.kill()
-        process.wait(30)
 
 
 def picture(number: int = 0) -> bytes:

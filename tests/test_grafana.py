@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -28,7 +29,9 @@ from ruamel.yaml import YAML
 
 from imagewarehouse.cli.main import call
 from imagewarehouse.resources import REPOSITORY
-from tests.running import Service, post
+from imagewarehouse.standalone.local_kudu import LocalKudu
+from tests.running import Service, dashboard, post
+from tests.sql_services import show_kudu, spark_running
 from tests.test_metrics import DOCS, metrics_of
 from tools.grafana.__main__ import FOLDER, files
 from tools.grafana.infinity import TYPE
@@ -161,13 +164,24 @@ def test_provisioning_names_the_sources_that_dashboards_use() -> None:
 # --- every query, over HTTP ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A running service whose rows are demo data up to END."""
-    data = tmp_path_factory.mktemp("grafana") / "data"
-    assert call(["demo-data", "--data", str(data), "--rows", "20000", "--days", "40", "--until", END.isoformat()]) == 0
-    with Service(data) as running:
-        yield running
+@pytest.fixture(scope="module", params=["embedded rows", pytest.param("HiveServer2 over Kudu", marks=pytest.mark.sql)])
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a query service whose rows are demo data up to END."""
+    folder = tmp_path_factory.mktemp("grafana")
+    made = ["demo-data", "--rows", "20000", "--days", "40", "--until", END.isoformat()]
+    if request.param == "embedded rows":
+        assert call([*made, "--data", str(folder / "data")]) == 0
+        with Service(folder / "data") as running:
+            yield f"http://127.0.0.1:{running.classify_port}"
+        return
+    kudu: LocalKudu = request.getfixturevalue("kudu")
+    table = f"image_events_{uuid.uuid4().hex}"
+    assert call([*made, "--masters", kudu.masters, "--table", table]) == 0
+    with spark_running(folder) as spark:
+        show_kudu(spark.port, kudu.masters, table)
+        asked = ["--impala", f"127.0.0.1:{spark.port}", "--dialect", "spark", "--auth", "NOSASL"]
+        with dashboard(folder / "dashboard.log", *asked) as address:
+            yield address
 
 
 def filled(url: str, since: datetime, until: datetime, chosen: Mapping[str, list[str]] | None = None) -> str:
@@ -184,9 +198,9 @@ def filled(url: str, since: datetime, until: datetime, chosen: Mapping[str, list
     return url
 
 
-def ask(service: Service, url: str) -> Any:
+def ask(service: str, url: str) -> Any:
     """CSV as rows of dictionaries, or JSON."""
-    answer = post(service.classify_url.replace("/classify", url), b"", method="GET")
+    answer = post(f"{service}{url}", b"", method="GET")
     assert answer.status == 200, answer.body[:300]
     if answer.headers["Content-Type"].startswith("text/csv"):
         return list(csv.DictReader(io.StringIO(answer.body.decode("utf-8"))))
@@ -210,7 +224,7 @@ def check_columns(target: Target, answer: Any) -> None:
 
 
 @pytest.mark.parametrize("target", ASKED)
-def test_each_query_of_a_panel_is_answered_with_its_columns(service: Service, target: Target) -> None:
+def test_each_query_of_a_panel_is_answered_with_its_columns(service: str, target: Target) -> None:
     week = (END - timedelta(days=7), END)
     check_columns(target, ask(service, filled(target["url"], *week)))
     if "${class" in target["url"]:
@@ -223,7 +237,7 @@ def test_each_query_of_a_panel_is_answered_with_its_columns(service: Service, ta
     assert isinstance(empty, (list, dict))
 
 
-def test_filters_of_the_expressions_choose_a_row(service: Service) -> None:
+def test_filters_of_the_expressions_choose_a_row(service: str) -> None:
     """`measure == 'images'` is Infinity's to apply; here: that there is one such row."""
     chosen = 0
     for parameter in ASKED:
@@ -235,7 +249,7 @@ def test_filters_of_the_expressions_choose_a_row(service: Service) -> None:
     assert chosen == 8
 
 
-def test_pictures_of_the_table_of_times_are_columns_of_it(service: Service) -> None:
+def test_pictures_of_the_table_of_times_are_columns_of_it(service: str) -> None:
     """Images over time: each class once in each column, as the panel's transformations take for granted."""
     (target,) = (p.values[0] for p in ASKED if "status=classified" in p.values[0]["url"])
     answer = ask(service, filled(target["url"], END - timedelta(days=7), END))
@@ -247,7 +261,7 @@ def test_pictures_of_the_table_of_times_are_columns_of_it(service: Service) -> N
 
 
 @pytest.mark.parametrize(("rule", "query"), ALERTS)
-def test_each_query_of_an_alert_gives_one_number(service: Service, rule: Mapping[str, Any], query: Any) -> None:
+def test_each_query_of_an_alert_gives_one_number(service: str, rule: Mapping[str, Any], query: Any) -> None:
     model = query["model"]
     length = timedelta(seconds=query["relativeTimeRange"]["from"])
     answer = ask(service, filled(model["url"], END - length, END))

@@ -107,16 +107,29 @@ class ImpalaEngine:
                 with suppress(*_broken()):
                     return self._ask(session, asked.sql)
                 self._drop_idle()
-            return self._ask(_Session(self._settings), asked.sql)
+            return self._ask(self._connected(), asked.sql)
         except _TooSlow as err:
             raise AnalyticsUnavailable(f"{self._where} took longer than {self._settings.timeout_s:g} s") from err
         except _broken() as err:
-            raise AnalyticsUnavailable(f"{self._where}: {one_line(err)}") from err
+            # Thrift says "unexpected exception", and has the reason inside.
+            raise AnalyticsUnavailable(f"{self._where}: {one_line(getattr(err, 'inner', None) or err)}") from err
         finally:
             self._places.release()
 
     def close(self) -> None:
         self._drop_idle()
+
+    def _connected(self) -> _Session:
+        from thrift.transport.TTransport import TTransportException
+
+        try:
+            return _Session(self._settings)
+        except TTransportException as err:
+            if err.type != TTransportException.END_OF_FILE:
+                raise
+            # It says nothing to those who do not log in as it expects.
+            problem = f"{self._where} hung up: does it log users in with {self._settings.auth}?"
+            raise AnalyticsUnavailable(problem) from err
 
     def _ask(self, session: _Session, sql: str) -> Sequence[tuple[Any, ...]]:
         """The session is kept for the next question, unless this one fails."""

@@ -43,8 +43,8 @@ _ENGINES = ("--kudu", "--impala", "--trino")
 @click.option("--dialect", type=click.Choice(["impala", "spark"]), default="impala", show_default=True,
               help="What answers at --impala.")  # fmt: skip
 @click.option("--user", help="User of Impala or Trino. Its password: IMAGEWAREHOUSE_DASHBOARD_PASSWORD.")
-@click.option("--auth", help="How Impala logs users in: NOSASL, PLAIN, LDAP or GSSAPI (Kerberos).  [default: NOSASL; LDAP with "
-                             "--user]")  # fmt: skip
+@click.option("--auth", help="How Impala logs users in: NOSASL, PLAIN, LDAP or GSSAPI (Kerberos).  [default: LDAP with --user; "
+                             "else NOSASL, for spark PLAIN]")  # fmt: skip
 @click.option("--tls", is_flag=True, help="Reach Impala with TLS.")
 @click.option("--ca-file", default="", help="Certificates that Impala's or Trino's is signed with (PEM).")
 @click.option("--model", type=click.Path(path_type=Path), default=resources.MODEL,
