@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from imagewarehouse.analytics.embedded import EmbeddedEngine
-from imagewarehouse.analytics.panels import Request
+from imagewarehouse.analytics.panels import PANELS, Request
+from imagewarehouse.errors import AnalyticsUnavailable
 from imagewarehouse.metadata import ImageRecord
 from imagewarehouse.rows.embedded import LocalRows
 from tests import analytics_rows
@@ -44,3 +45,16 @@ def test_before_the_first_row(tmp_path: Path, panel: str) -> None:
     from tests.analytics_suite import REQUESTS
 
     check(EmbeddedEngine(tmp_path / "rows.duckdb"), panel, REQUESTS["today"], [])
+
+
+def test_a_file_that_is_gone_is_no_empty_warehouse(found: Sequence[ImageRecord], tmp_path: Path) -> None:
+    from tests.analytics_suite import REQUESTS
+
+    store = LocalRows(tmp_path / "rows.duckdb")
+    store.write(found[:1])
+    store.close()
+    engine = EmbeddedEngine(tmp_path / "rows.duckdb")
+    assert PANELS["totals"](engine, REQUESTS["today"]).rows
+    (tmp_path / "rows.duckdb").unlink()
+    with pytest.raises(AnalyticsUnavailable, match="is gone"):
+        PANELS["totals"](engine, REQUESTS["today"])

@@ -163,6 +163,15 @@ def test_ranges_that_are_none_are_refused(since: str, until: str) -> None:
         between(at(since), at(until))
 
 
+def test_a_free_range_that_is_not_over_is_compared_with_as_much_of_the_one_before() -> None:
+    since, until = at("2026-06-10T00:00+00:00"), at("2026-06-11T00:00+00:00")
+    period = between(since, until, now=at("2026-06-10T09:00+00:00"))
+    assert (period.since, period.until) == (since, until)
+    assert (period.before, period.before_until) == (at("2026-06-09T00:00+00:00"), at("2026-06-09T09:00+00:00"))
+    for now in (since, until, at("2026-06-09T12:00+00:00"), at("2026-06-12T12:00+00:00")):  # not begun, or over
+        assert between(since, until, now) == between(since, until)
+
+
 def test_a_free_range_is_compared_with_as_much_time_before_it() -> None:
     period = between(at("2026-06-10T06:00+00:00"), at("2026-06-10T09:00+00:00"))
     assert (period.before, period.before_until) == (at("2026-06-10T03:00+00:00"), period.since)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -254,6 +255,25 @@ def test_a_picture_that_somebody_sent_for_real_stays(demo: Demo, tmp_path: Path)
     assert demo("--remove") == 0
     assert [left["request_id"] for left in rows_of(data)] == [record.request_id]
     assert real.path(record).read_bytes() == content
+
+
+def test_what_it_makes_is_not_for_every_user_of_the_machine(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    before = os.umask(0o022)
+    try:
+        made = ["demo-data", "--data", str(data), "--rows", "50", "--days", "2", "--pictures", "5"]
+        assert call(made) == 0
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+    files = [data, *data.rglob("*")]
+    assert len(files) > 6
+    assert [path.name for path in files if path.stat().st_mode & 0o007] == []
+
+
+def test_an_end_before_any_request_id_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(["demo-data", "--data", str(tmp_path), "--rows", "10", "--until", "1960-01-01"]) == 2
+    assert "--until" in capsys.readouterr().err
 
 
 def test_nothing_to_remove(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,6 +101,7 @@ def test_a_picture_comes_back_as_it_was_sent(service: Service, kind: str, media_
     assert answer.headers["content-disposition"] == f'inline; filename="{image_id}.{suffix}"'
     assert answer.headers["etag"] == f'"{image_id}"'
     assert answer.headers["cache-control"] == "private, immutable, max-age=31536000"
+    assert answer.headers["vary"] == "X-Access-Key, Authorization"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-security-policy"] == "sandbox; default-src 'none'"
     assert answer.headers["accept-ranges"] == "bytes"
@@ -177,6 +178,7 @@ def test_who_has_it_already_is_told_so(service: Service, large: tuple[str, bytes
     assert (answer.status_code, answer.content) == (304, b"")
     assert answer.headers["etag"] == f'"{large[0]}"'
     assert answer.headers["cache-control"] == "private, immutable, max-age=31536000"
+    assert answer.headers["vary"] == "X-Access-Key, Authorization"
     assert "content-length" not in answer.headers
 
 

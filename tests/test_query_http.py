@@ -23,6 +23,7 @@ from PIL import Image
 from imagewarehouse.analytics.panels import PANELS
 from imagewarehouse.analytics.parameters import PARAMETERS
 from imagewarehouse.analytics.periods import PERIODS
+from imagewarehouse.search.asking import NAMES as SEARCH_PARAMETERS
 from imagewarehouse.standalone.openapi import UNITS, document
 from tests.analytics_rows import TEXTS
 from tests.running import Service, post
@@ -309,13 +310,36 @@ def test_the_document_is_openapi(service: Service) -> None:
     assert about == document()
     assert set(about["components"]["parameters"]) == set(PARAMETERS)
     assert {f"/api/queries/{name}" for name in PANELS} < set(about["paths"])
-    assert {"/images", "/classify", "/images/{image_id}", "/images/{image_id}/thumbnail"} < set(about["paths"])
+    others = {"/search", "/images", "/classify", "/images/{image_id}", "/images/{image_id}/thumbnail"}
+    assert others < set(about["paths"])
+    assert [one["name"] for one in about["paths"]["/search"]["get"]["parameters"]] == list(SEARCH_PARAMETERS)
     for units in UNITS.values():
         assert "null" in units[1]["type"]
 
 
+def test_a_search_is_as_the_document_says(service: Service) -> None:
+    about = document()
+    schema = about["paths"]["/search"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    found = CLIENT.get(url(service, "/search?facet=predicted_class&facet=day&limit=1")).json()
+    assert found["total"] >= 3
+    assert found["next_cursor"]
+    OAS31Validator({**schema, "components": about["components"]}).validate(found)
+    assert set(found) == set(schema["properties"])
+
+
+@pytest.mark.parametrize("path", sorted(document()["paths"]))
+def test_a_refusal_names_only_codes_of_its_operation(path: str) -> None:
+    for operation in document()["paths"][path].values():
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400:
+                codes = answer["description"].removeprefix("One of: ").split(", ")
+                assert codes != [""]
+                foreign = ("kudu.", "solr.", "package.", "records.")
+                assert not [code for code in codes if code.startswith(foreign)], (path, status)
+
+
 def test_the_document_names_what_is_served_here() -> None:
-    about = document(sending=(), images=False)
+    about = document(sending=(), images=False, searches=False)
     OpenAPIV31SpecValidator(about).validate()
     assert not [path for path in about["paths"] if not path.startswith("/api/")]
 

@@ -369,6 +369,24 @@ def test_a_table_that_cannot_be_used_is_a_warning_for_who_goes_on(
     assert len([entry for entry in caplog.records if entry.levelname == "WARNING"]) == 1
 
 
+def test_a_file_that_is_gone_is_an_error_of_the_log(
+    tmp_path: Path, record: Record, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(embedded, "_MOVE_S", 0.02)
+    path = tmp_path / "rows.duckdb"
+    rows = LocalRows(path)
+    rows.write([record()])
+    assert until(lambda: in_the_file(path) == 1)
+    assert not [entry for entry in caplog.records if entry.levelname == "ERROR"]
+    path.unlink()
+    rows.write([record()])
+    assert until(lambda: left_in_the_log(path) == 0)
+    rows.close()
+    assert in_the_file(path) == 1
+    (error,) = (entry for entry in caplog.records if entry.levelname == "ERROR")
+    assert f"{path} is gone: a new one begins" in error.getMessage()
+
+
 # --- the log they share -----------------------------------------------------------------------------------------------
 
 

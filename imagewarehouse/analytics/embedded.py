@@ -26,10 +26,14 @@ class EmbeddedEngine:
         self.dialect: Dialect = DuckDb()
         self.table = TABLE
         self._database = database
+        self._seen = False
 
     def rows(self, asked: Asked) -> Sequence[tuple[Any, ...]]:
         if not self._database.exists():
+            if self._seen:
+                raise AnalyticsUnavailable(f"{self._database} is gone; put it back")
             return []  # nothing has been written yet; the service makes it with the first row
+        self._seen = True
         try:
             table = read(self._database, asked.sql, more_memory=_MEMORY, longest_s=LONGEST_S)
         except duckdb.InterruptException as err:

@@ -251,10 +251,12 @@ def _period(values: dict[str, Any], now: datetime, tz: ZoneInfo) -> tuple[str, P
         raise BadParameter("period: expected either period, or since and until")
     if since is None:
         raise BadParameter("since: expected with until")
+    if until is None and (since if since.tzinfo else since.replace(tzinfo=tz)) >= now:
+        raise BadParameter("since: lies in the future; give until, too")
     try:
         # A clock on the wall of that zone; what it skips or shows twice is what Python makes of it (fold 0).
         begins, ends = (moment if moment.tzinfo else moment.replace(tzinfo=tz) for moment in (since, until or now))
-        return "", between(begins, ends), until is None
+        return "", between(begins, ends, now), until is None
     except OverflowError:
         raise BadParameter("since, until: expected times between the years 1 and 9999") from None
 

@@ -59,12 +59,17 @@ def zone(name: str) -> ZoneInfo:
         raise BadParameter(f"tz: expected a time zone such as Europe/Berlin, received {name[:40]!r}") from err
 
 
-def between(since: datetime, until: datetime) -> Period:
-    """A free range of aware times. It is compared with as much time right before it. Raises BadParameter."""
+def between(since: datetime, until: datetime, now: datetime | None = None) -> Period:
+    """A free range of aware times. It is compared with the stretch of its length right before it. Raises BadParameter.
+
+    One that is not over at `now` is compared with as much of that stretch as there is of it.
+    """
     since, until = since.astimezone(timezone.utc), until.astimezone(timezone.utc)
     if since >= until:
         raise BadParameter("until: expected a time after since")
-    return Period(since, until, since - (until - since), since)
+    before = since - (until - since)
+    so_far = until - since if now is None or not since < now < until else now - since
+    return Period(since, until, before, before + so_far)
 
 
 def named(name: str, now: datetime, tz: ZoneInfo) -> Period:

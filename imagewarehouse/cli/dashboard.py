@@ -127,7 +127,7 @@ async def _serve(
     from imagewarehouse.standalone.openapi import document, documents
 
     relay = Relay(classify, keys) if classify else None
-    about = document(sending=(CLASSIFY,) if classify else (), images=pictures is not None)
+    about = document(sending=(CLASSIFY,) if classify else (), images=pictures is not None, searches=False)
     # An engine on a network waits more than it works, and takes longer.
     service = QueryService(engine, _training(model), at_once=2 if embedded else 6, longest_s=20 if embedded else 60)
     analytics = Analytics(service, keys, documents(about))

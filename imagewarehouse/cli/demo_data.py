@@ -6,14 +6,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imagewarehouse.amounts import counted
 from imagewarehouse.cli.getting import settings_of
-from imagewarehouse.cli.keeping import RowsMeant, keeping_options, store_meant
+from imagewarehouse.cli.keeping import RowsMeant, keeping_options, private_files, store_meant
 from imagewarehouse.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from imagewarehouse.rows.whole import WholeTable
 
 _MOST_PICTURES = 10_000
+_EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 @click.command("demo-data")
@@ -80,13 +81,18 @@ def demo_data(
     began = time.monotonic()
     meant, how = RowsMeant(**rows), settings_of(settings)
     if not remove and (pictures or not (meant.masters or meant.database)):
-        meant.data.mkdir(parents=True, exist_ok=True)
+        with private_files():
+            meant.data.mkdir(parents=True, exist_ok=True)
     with meant.open(create=not remove) as (table, places):
         removal = _Removal(meant, table, places, store, how)
         if remove:
             _say({"where": table.where, **removal.run()}, began, as_json=as_json)
             return
         end = parse_time(until, "--until") if until else datetime.now(timezone.utc).replace(second=0, microsecond=0)
+        if end - timedelta(days=days) < _EARLIEST:
+            raise ConfigurationError(
+                "--until", f"less --days lies before {_EARLIEST:%Y}, and so early no request id can be"
+            )
         history = History(days, count, end, seed)
         if not yes and table.has_others(USERS) and not _may(table.where):
             click.echo("nothing was changed", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from imagewarehouse.objects.location import Location
     from imagewarehouse.places import Locations
     from imagewarehouse.rows.whole import WholeTable
+
+PRIVATE = 0o027
+"""The umask of whatever writes what people have sent."""
 
 _IN_KUDU = (
     click.option("--masters", metavar="HOST:PORT,...", envvar="IMAGEWAREHOUSE_KUDU_MASTERS",
@@ -45,6 +49,16 @@ def keeping_options(command: Callable[..., None]) -> Callable[..., None]:
     return rows_options(_STORE(SETTINGS(command)))
 
 
+@contextmanager
+def private_files() -> Iterator[None]:
+    """What people send is not for every user of the machine: what is made meanwhile is for its owner and the group."""
+    before = os.umask(PRIVATE)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 @dataclass(frozen=True, slots=True)
 class RowsMeant:
     """The rows that a command is about, by its options."""
@@ -60,8 +74,13 @@ class RowsMeant:
     def open(self, *, create: bool = False, look_only: bool = False) -> Iterator[tuple[WholeTable, Locations | None]]:
         """The rows, and the places of packed pictures. `create`: rows need not be there yet. `look_only`: nothing is made.
 
-        Raises ConfigurationError, RowStoreUnavailable.
+        Files that are made meanwhile are as private as those of the service. Raises ConfigurationError, RowStoreUnavailable.
         """
+        with private_files(), self._open(create=create, look_only=look_only) as opened:
+            yield opened
+
+    @contextmanager
+    def _open(self, *, create: bool, look_only: bool) -> Iterator[tuple[WholeTable, Locations | None]]:
         if self._in_kudu():
             with self._open_kudu(create=create) as opened:
                 yield opened

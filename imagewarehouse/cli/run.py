@@ -85,9 +85,10 @@ def run(
     logging.getLogger("imagewarehouse").setLevel(logging.INFO)
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # a traceback for every client that goes away
     # Before anything allocates on a thread.
+    from imagewarehouse.cli.keeping import PRIVATE
     from imagewarehouse.standalone.process import allow_connections, cores, keep_small
 
-    os.umask(0o027)  # what people send is not for every user of the machine
+    os.umask(PRIVATE)
     keep_small()
     allow_connections()
     # A thread that comes back from the decoder, the model or the disk waits up to this long for Python's lock: with the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from imagewarehouse.rows.locks import SETTING, FileHeld, gate
 from imagewarehouse.rows.log import Key, RecordLog
 from imagewarehouse.rows.table import Upserts, create_or_check, duckdb_errors, settings
 from imagewarehouse.text import one_line
+
+_log = logging.getLogger("imagewarehouse.rows")
 
 _MOVED_AT_ONCE = 5_000
 _TRIES_S = 1.0  # how long one move tries to get a file that somebody reads
@@ -114,6 +117,8 @@ class Mover:
 
     def _attach(self) -> None:
         new = not self.path.exists()
+        if new and self._checked:
+            _log.error("%s is gone: a new one begins, without the rows that were in it", self.path)
         try:
             with duckdb_errors(self.path):
                 if self._connection is None:

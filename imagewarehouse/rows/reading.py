@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -78,6 +79,13 @@ class _Reader:
             connection.close()
             self._leave(memory_limit)
 
+    def close(self) -> None:
+        """Unless somebody asks."""
+        with self._changing:
+            if self._connection is not None and not self._limits:
+                self._connection.close()
+                self._connection = None
+
     def _join(self, memory_limit: str) -> duckdb.DuckDBPyConnection:
         with self._changing, duckdb_errors(self._database):
             self._connection = self._connection or self._made(memory_limit)
@@ -132,6 +140,14 @@ def _reader(database: Path) -> _Reader:
     path = database.resolve()
     with _readers_lock:
         return _readers.setdefault((os.getpid(), path), _Reader(path))
+
+
+@atexit.register
+def _close_readers() -> None:
+    """Or what is left of DuckDB when the interpreter ends is reported as leaked."""
+    for (process, _), reader in _readers.items():
+        if process == os.getpid():
+            reader.close()
 
 
 def _quoted(path: Path) -> str:

@@ -30,8 +30,8 @@ _LISTS = {
     "image": "images",
     "source": "sources",
 }
-_ONCE = ("q", "since", "until", "min_confidence", "max_confidence", "like", "limit", "cursor")
-NAMES = ("q", *_WHOLE_TEXTS, *_LISTS, *_ONCE[1:])
+ONCE = ("q", "since", "until", "min_confidence", "max_confidence", "like", "limit", "cursor")
+NAMES = ("q", *_WHOLE_TEXTS, *_LISTS, *ONCE[1:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def asked(parameters: Iterable[tuple[str, str]], now: datetime) -> Asked:
             raise BadParameter(f"{name[:40]}: is no parameter of a search; those are {', '.join(NAMES)}")
         if text.strip():
             given[name].append(text)
-    for name in _ONCE:
+    for name in ONCE:
         if len(given[name]) > 1:
             raise BadParameter(f"{name}: is given {len(given[name])} times; once, please")
     values: dict[str, Any] = {field: tuple(given[name]) for name, field in _WHOLE_TEXTS.items()}
@@ -68,7 +68,7 @@ def asked(parameters: Iterable[tuple[str, str]], now: datetime) -> Asked:
         values["sources"] = parse_networks(",".join(values["sources"]), "source")
     except ConfigurationError as err:
         raise BadParameter(str(err)) from err
-    once = {name: given[name][0] for name in _ONCE if given[name]}
+    once = {name: given[name][0] for name in ONCE if given[name]}
     values |= {field: read(name, once[name]) for name, (field, read) in _readers(now).items() if name in once}
     like = _image_id("like", once["like"]) if "like" in once else None
     try:

@@ -19,6 +19,9 @@ from imagewarehouse.answers import PROBLEM_TYPE
 from imagewarehouse.errors import all_errors
 from imagewarehouse.images.thumbnails import LARGEST, SMALLEST
 from imagewarehouse.metadata import COLUMNS, STATUSES, ColumnType
+from imagewarehouse.search.asking import ONCE
+from imagewarehouse.search.query import FACETS, MOST_CHOICES, MOST_HITS
+from imagewarehouse.search.words import MOST_CHARACTERS
 
 STYLE = "/assets/api.css"
 
@@ -58,16 +61,36 @@ _AS_JSON: Mapping[str, Json] = {  # columns that are JSON themselves
 _ANYBODY: list[Json] = [{}]
 _STATUS_OF_READING = (400, 401, 404, 405, 503)
 _STATUS_OF_SENDING = (400, 401, 403, 408, 413, 415, 422, 503)
+# Error codes that each kind of operation may answer with.
+_READ = frozenset({"request.bad_parameter", "request.unknown", "request.method_not_allowed", "access.key_missing",
+                   "access.key_wrong", "access.not_allowed", "busy"})  # fmt: skip
+_OF_FIGURES = _READ | {"analytics.unavailable", "request.not_found"}
+_OF_IMAGES = _READ | {
+    "image.not_found", "request.range_not_satisfiable", "objects.unavailable", "objects.refused", "image.unavailable",
+    "image.too_many_pixels", "image.no_decoder", "image.corrupt", "image.truncated", "image.unsupported",
+}  # fmt: skip
+_OF_SEARCHES = _READ | {"search.unavailable", "search.not_configured"}
+_NOT_OF_SENDING = frozenset({"analytics.unavailable", "search.unavailable", "search.not_configured", "image.not_found",
+                             "image.unavailable", "request.not_found", "rejected"})  # fmt: skip
+_OF_SENDING = (
+    frozenset(code for code in all_errors() if not code.startswith(("kudu.", "solr.", "records.", "package.")))
+    - _NOT_OF_SENDING
+)
 
 
-def document(*, sending: Sequence[str] = ("/images", "/classify"), images: bool = True) -> Json:
-    """The OpenAPI document. `sending`: paths that take pictures here. `images`: whether stored pictures are served."""
+def document(*, sending: Sequence[str] = ("/images", "/classify"), images: bool = True, searches: bool = True) -> Json:
+    """The OpenAPI document. `sending`: paths that take pictures here. `images`: whether stored pictures are served.
+
+    `searches`: whether requests are searched here.
+    """
     paths: Json = {
         "/api/queries": {"get": _queries()},
         **{f"/api/queries/{name}": {"get": _panel(name)} for name in PANELS},
         "/api/request/{request_id}": {"get": _request()},
         "/api/metrics": {"get": _metrics()},
     }
+    if searches:
+        paths["/search"] = {"get": _search()}
     if images:
         paths["/images/{image_id}"] = {"get": _image()}
         paths["/images/{image_id}/thumbnail"] = {"get": _thumbnail()}
@@ -88,7 +111,7 @@ def document(*, sending: Sequence[str] = ("/images", "/classify"), images: bool 
         },
         "servers": [{"url": "/"}],
         "security": [{"key": []}, {"bearer": []}, {}],
-        "tags": [{"name": "figures"}, {"name": "images"}, {"name": "sending"}],
+        "tags": [{"name": "figures"}, {"name": "search"}, {"name": "images"}, {"name": "sending"}],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -103,7 +126,6 @@ def document(*, sending: Sequence[str] = ("/images", "/classify"), images: bool 
                 "Period": _period_schema(),
                 "Column": _object(name={"type": "string"}, unit={"type": "string", "enum": list(UNITS)}),
             },
-            "responses": {str(status): _refusal(status) for status in sorted({*_STATUS_OF_READING, *_STATUS_OF_SENDING})},
         },
     }  # fmt: skip
 
@@ -118,7 +140,7 @@ def _queries() -> Json:
         "operationId": "queries",
         "tags": ["figures"],
         "summary": "Which queries there are",
-        "responses": {"200": _ok("The list", answer), **_refusals((400, 401, 405))},
+        "responses": {"200": _ok("The list", answer), **_refusals((400, 401, 405), _OF_FIGURES)},
     }
 
 
@@ -164,7 +186,7 @@ def _panel(name: str) -> Json:
                 },
             },
             "304": {"description": "The client has them already (If-None-Match)"},
-            **_refusals(_STATUS_OF_READING),
+            **_refusals(_STATUS_OF_READING, _OF_FIGURES),
         },
     }
 
@@ -178,7 +200,7 @@ def _request() -> Json:
         "responses": {
             "200": _ok("Its record", {"allOf": [{"$ref": "#/components/schemas/Record"}, _object(
                 as_of={"type": "string", "format": "date-time"}, age_s={"type": "number"})]}),
-            **_refusals(_STATUS_OF_READING),
+            **_refusals(_STATUS_OF_READING, _OF_FIGURES),
         },
     }  # fmt: skip
 
@@ -193,9 +215,68 @@ def _metrics() -> Json:
                 "description": "In Prometheus' text format",
                 "content": {"text/plain": {"schema": {"type": "string"}}},
             },
-            **_refusals((400, 401, 403, 405, 503)),
+            **_refusals((400, 401, 403, 405, 503), _OF_FIGURES),
         },
     }
+
+
+def _search() -> Json:
+    hit = {"allOf": [{"$ref": "#/components/schemas/Record"}, {"type": "object"}]}
+    counts = {"type": "array", "items": _object(value={"type": "string"}, count={"type": "integer"})}
+    answer = _object(
+        total={"type": "integer"},
+        hits={"type": "array", "items": hit},
+        facets={"type": "object", "additionalProperties": counts},
+        next_cursor={"type": ["string", "null"], "description": "`cursor` of the next page; null on the last one"},
+        next={"type": ["string", "null"], "description": "the next page as path and query"},
+        note={"type": ["string", "null"], "description": "why nothing can be found"},
+    )
+    parameters = []
+    for name, (meaning, schema) in _SEARCHED.items():
+        many = name not in ONCE
+        parameters.append(
+            {
+                "name": name,
+                "in": "query",
+                "description": meaning,
+                "schema": {"type": "array", "items": schema, "maxItems": MOST_CHOICES} if many else schema,
+                **({"style": "form", "explode": True} if many else {}),
+            }
+        )
+    return {
+        "operationId": "search",
+        "tags": ["search"],
+        "summary": "Requests and their pictures by words, conditions and likeness",
+        "description": "All conditions have to be met; of one that is given several times, one. docs/search.md has more.",
+        "parameters": parameters,
+        "responses": {
+            "200": _ok("What was found, the best first", answer),
+            **_refusals((400, 401, 405, 501, 503), _OF_SEARCHES),
+        },
+    }
+
+
+_TIME = {"type": "string", "examples": ["2026-11-01", "2026-11-01T12:30:00Z", "7d"]}
+_PART = {"type": "number", "minimum": 0, "maximum": 1}
+_SEARCHED: Mapping[str, tuple[str, Json]] = {
+    "q": ("words; typing mistakes are forgiven", {"type": "string", "maxLength": MOST_CHARACTERS}),
+    "class": ("the predicted class, exactly", {"type": "string"}),
+    "model": ("the model, as name or name/version", {"type": "string"}),
+    "user": ("the source user", {"type": "string"}),
+    "status": ("what became of the request", {"type": "string", "enum": list(STATUSES)}),
+    "error": ("the error code", {"type": "string"}),
+    "format": ("the format of the picture", {"type": "string", "examples": ["JPEG", "PNG"]}),
+    "facet": ("values to count among all hits", {"type": "string", "enum": list(FACETS)}),
+    "image": ("the image_id", {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}),
+    "source": ("the source address, or a network", {"type": "string", "examples": ["10.0.0.0/8"]}),
+    "since": ("from then on; a time without a zone is in UTC", _TIME),
+    "until": ("before then", _TIME),
+    "min_confidence": ("least confidence", _PART),
+    "max_confidence": ("greatest confidence", _PART),
+    "like": ("pictures that look like the one of this image_id", {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}),
+    "limit": ("most hits of a page", {"type": "integer", "minimum": 0, "maximum": MOST_HITS, "default": 20}),
+    "cursor": ("the next page: `next_cursor` of the page before", {"type": "string"}),
+}
 
 
 def _image() -> Json:
@@ -208,7 +289,7 @@ def _image() -> Json:
             "200": {"description": "The picture", "content": {"image/*": {}}},
             "206": {"description": "A part of it (Range)", "content": {"image/*": {}}},
             "304": {"description": "The client has it already (If-None-Match)"},
-            **_refusals((401, 404, 405, 416, 503)),
+            **_refusals((401, 404, 405, 416, 503), _OF_IMAGES),
         },
     }
 
@@ -224,7 +305,7 @@ def _thumbnail() -> Json:
         "responses": {
             "200": {"description": "The thumbnail", "content": {"image/jpeg": {}, "image/webp": {}}},
             "304": {"description": "The client has it already (If-None-Match)"},
-            **_refusals((400, 401, 404, 405, 413, 415, 422, 503)),
+            **_refusals((400, 401, 404, 405, 413, 415, 422, 503), _OF_IMAGES),
         },
     }
 
@@ -254,7 +335,7 @@ def _send(name: str, summary: str, answer: Json) -> Json:
             "required": True,
             "content": {"image/*": {}, "multipart/form-data": {"schema": form}, "application/json": {"schema": as_json}},
         },
-        "responses": {"200": _ok("Taken", answer), **_refusals(_STATUS_OF_SENDING)},
+        "responses": {"200": _ok("Taken", answer), **_refusals(_STATUS_OF_SENDING, _OF_SENDING)},
     }  # fmt: skip
 
 
@@ -291,18 +372,16 @@ def _ok(description: str, schema: Json) -> Json:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _refusals(statuses: Iterable[int]) -> Json:
-    known = {*_STATUS_OF_READING, *_STATUS_OF_SENDING}
-    return {
-        str(status): {"$ref": f"#/components/responses/{status}"} if status in known else _refusal(status)
-        for status in statuses
-    }
+def _refusals(statuses: Iterable[int], codes: Iterable[str]) -> Json:
+    """With the codes of these that have the status."""
+    return {str(status): _refusal(status, codes) for status in statuses}
 
 
-def _refusal(status: int) -> Json:
-    codes = sorted(code for code, error in all_errors().items() if error.http_status == status)
+def _refusal(status: int, codes: Iterable[str]) -> Json:
+    errors = all_errors()
+    of_status = sorted(code for code in codes if errors[code].http_status == status)
     problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    return {"description": f"One of: {', '.join(codes)}", "content": {PROBLEM_TYPE: problem}}
+    return {"description": f"One of: {', '.join(of_status)}", "content": {PROBLEM_TYPE: problem}}
 
 
 def _problem_schema() -> Json:

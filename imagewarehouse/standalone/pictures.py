@@ -40,6 +40,7 @@ _DEFAULT_SIDE = 256
 _REMEMBERED = 4096  # images that a user is known to have sent
 _FOREVER = {
     "Cache-Control": "private, immutable, max-age=31536000",
+    "Vary": "X-Access-Key, Authorization",  # in the cache of a browser, too, a picture is for those who may see it
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "sandbox; default-src 'none'",
 }
