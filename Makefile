@@ -67,8 +67,8 @@ $(SUPERSET)/.installed:
 	    "trino[sqlalchemy]" impyla pyhive duckdb-engine gunicorn
 	@touch $@
 
-test-superset: $(VENV)/.dev $(SUPERSET)/.installed ## Import the dashboards into a Superset, draw every chart (fetches 802 MB)
-	$(BIN)/python -m pytest -m services tests/test_superset.py $(ARGS)
+test-superset: $(VENV)/.dev $(SUPERSET)/.installed ## Import the dashboards into a Superset, draw every chart (fetches 802 MB; some minutes)
+	$(BIN)/python -m pytest -m "services or sql" tests/test_superset.py tests/test_superset_sql.py $(ARGS)
 
 bench-stores: $(VENV)/.dev ## Measure pictures into an S3 store against bare puts (about a minute)
 	$(BIN)/python -m benchmarks.stores $(ARGS)

@@ -43,7 +43,12 @@ from tests.solr_service import solr, solr_cloud, solr_guarded, solr_service, sol
 
 # A failed assert in them shows its values as one in a test does.
 pytest.register_assert_rewrite(
-    "tests.http_server", "tests.kudu_clients", "tests.kudu_faults", "tests.kudu_processor", "tests.row_processes"
+    "tests.http_server",
+    "tests.kudu_clients",
+    "tests.kudu_faults",
+    "tests.kudu_processor",
+    "tests.row_processes",
+    "tests.superset_charts",
 )
 
 # The machines that run this are busy: how long one example takes says nothing.

@@ -1,49 +1,56 @@
 """Run by Superset's own Python: imports bundles into a fresh Superset and says what its API answers, as JSON.
 
-    python tests/superset_run.py FOLDER BUNDLE... > answers.json
+    python tests/superset_run.py FOLDER BUNDLE... [--draw SLUG...] > answers.json
 
-One process: each command of Superset's takes seconds to start.
+One process: each command of Superset's takes seconds to start. FOLDER then holds a Superset that can be served.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
+LOGIN = {"username": "admin", "password": "admin"}
 
-def main(folder: Path, bundles: list[str]) -> dict[str, Any]:
+
+def configured(folder: Path) -> None:
     config = folder / "superset_config.py"
+    # Tokens are signed with the first key; a shorter one is warned of. SQLite and DuckDB count as unsafe: they open files.
     config.write_text(
-        "SECRET_KEY = 'only for this test, long enough'\nPREVENT_UNSAFE_DB_CONNECTIONS = False\nWTF_CSRF_ENABLED = False\n"
-        f"SQLALCHEMY_DATABASE_URI = 'sqlite:///{folder / 'superset.db'}'\nRATELIMIT_ENABLED = False\n"
+        f"SECRET_KEY = {'only for this test, and long enough for it'!r}\nPREVENT_UNSAFE_DB_CONNECTIONS = False\n"
+        f"SQLALCHEMY_DATABASE_URI = 'sqlite:///{folder / 'superset.db'}'\n"
+        "WTF_CSRF_ENABLED = False\nRATELIMIT_ENABLED = False\nTALISMAN_ENABLED = False\n"
     )
     os.environ |= {"SUPERSET_CONFIG_PATH": str(config), "SUPERSET_HOME": str(folder)}
+
+
+def main(folder: Path, bundles: list[str], drawn: list[str]) -> dict[str, Any]:
+    configured(folder)
     from superset.app import create_app
+    from superset.cli.main import superset
 
     app = create_app()
-    with app.app_context():
-        from flask_appbuilder import Model
-        from superset.extensions import db
-
-        Model.metadata.create_all(db.engine)  # as `superset db upgrade` ends
-        app.appbuilder.add_permissions(update_perms=True)  # and this is `superset init`
-        security = app.appbuilder.sm
-        security.sync_role_definitions()
-        security.add_user("admin", "a", "b", "a@example.org", security.find_role("Admin"), password="admin")
-        db.session.commit()
-    from superset.cli.importexport import import_dashboards
-
     runner = app.test_cli_runner()
-    for bundle in bundles:
-        done = runner.invoke(import_dashboards, ["-p", bundle, "-u", "admin"])
+
+    def command(*words: str) -> None:
+        done = runner.invoke(superset, args=words)
         if done.exit_code:
-            raise SystemExit(f"{bundle}: {done.output}\n{done.exception!r}")
+            raise SystemExit(f"superset {' '.join(words)}: {done.output[-2000:]}\n{done.exception!r}")
+
+    command("db", "upgrade")
+    command("init")
+    names = ("--firstname", "a", "--lastname", "b", "--email", "admin@example.org")
+    command("fab", "create-admin", "--username", LOGIN["username"], "--password", LOGIN["password"], *names)
+    for bundle in bundles:
+        command("import-dashboards", "-p", bundle, "-u", LOGIN["username"])
+
     client = app.test_client()
-    login = {"username": "admin", "password": "admin", "provider": "db", "refresh": False}
-    token = client.post("/api/v1/security/login", json=login).get_json()["access_token"]
+    login = client.post("/api/v1/security/login", json={**LOGIN, "provider": "db", "refresh": False})
+    token = login.get_json()["access_token"]
     answers: dict[str, Any] = {}
 
     def get(path: str) -> Any:
@@ -51,18 +58,22 @@ def main(folder: Path, bundles: list[str]) -> dict[str, Any]:
         answers[path] = {"status": answer.status_code, "body": answer.get_json()}
         return answers[path]["body"]
 
-    boards = get("/api/v1/dashboard/")["result"]
     get("/api/v1/database/")
-    get("/api/v1/chart/")
-    for board in boards:
+    for board in get("/api/v1/dashboard/")["result"]:
         slug = board["slug"]
-        get(f"/api/v1/dashboard/{slug}/datasets")
+        for dataset in get(f"/api/v1/dashboard/{slug}/datasets")["result"]:
+            get(f"/api/v1/dataset/{dataset['id']}")
         for chart in get(f"/api/v1/dashboard/{slug}/charts")["result"]:
-            if slug.endswith("duckdb"):
+            if slug in drawn:
                 get(f"/api/v1/chart/{chart['id']}/data/?force=true")
     return answers
 
 
 if __name__ == "__main__":
-    found = main(Path(sys.argv[1]), sys.argv[2:])
-    print("\n" + json.dumps(found))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("bundles", nargs="*")
+    parser.add_argument("--draw", nargs="*", default=[])
+    given = parser.parse_args()
+    found = main(given.folder, given.bundles, given.draw)
+    sys.stdout.write("\n" + json.dumps(found) + "\n")

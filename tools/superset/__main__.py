@@ -19,24 +19,24 @@ FOLDER = REPOSITORY / "analytics" / "superset"
 _TIMESTAMP = "2026-12-01T00:00:00+00:00"  # of an export; a fixed one, so that nothing changes without a change
 
 
-def files(engine: Engine, uri: str | None = None) -> dict[str, str]:
+def files(engine: Engine, uri: str | None = None, table: str = TABLE) -> dict[str, str]:
     """The content of each file of a bundle by its path in it."""
     name = f"image_warehouse_{engine.name}"
     things: dict[str, Any] = {
         "metadata.yaml": {"version": VERSION, "type": "Dashboard", "timestamp": _TIMESTAMP},
         f"databases/{name}.yaml": database(engine, uri),
-        f"datasets/{name}/{TABLE}.yaml": dataset(engine),
+        f"datasets/{name}/{TABLE}.yaml": dataset(engine, table),
         f"dashboards/{name}.yaml": dashboard(engine),
         **{f"charts/{one.name}.yaml": chart(engine, one) for one in CHARTS},
     }
     return {path: _yaml(value) for path, value in things.items()}
 
 
-def bundle(engine: Engine, uri: str | None = None) -> bytes:
+def bundle(engine: Engine, uri: str | None = None, table: str = TABLE) -> bytes:
     """What `superset import-dashboards` takes: a zip with one folder."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, text in files(engine, uri).items():
+        for path, text in files(engine, uri, table).items():
             archive.writestr(zipfile.ZipInfo(f"image-warehouse/{path}"), text)
     return content.getvalue()
 
@@ -58,9 +58,10 @@ def main() -> int:
     parser.add_argument("--zip", type=Path, metavar="FILE", help="write a bundle, to be imported")
     parser.add_argument("--engine", choices=sorted(ENGINES), default="impala", help="of the bundle")
     parser.add_argument("--uri", help="SQLAlchemy's URI of the database, instead of an example")
+    parser.add_argument("--table", default=TABLE, help="its name in the database (default: %(default)s)")
     given = parser.parse_args()
     if given.zip is not None:
-        given.zip.write_bytes(bundle(ENGINES[given.engine], given.uri))
+        given.zip.write_bytes(bundle(ENGINES[given.engine], given.uri, given.table))
         print(f"{given.zip}: superset import-dashboards -p {given.zip} -u NAME")
         return 0
     old = []

@@ -11,6 +11,7 @@ from tools.superset.dataset import METRICS, TIME, VERSION, Engine, key
 
 _RANGE = "DATEADD(DATETIME('now'), -30, day) : now"
 _DAY = "P1D"
+_SERIES = 20  # of a chart over time: those with the highest figures
 _LATEST = ("event_time", "status", "error_code", "predicted_class", "confidence", "source_ip", "source_user", "file_name",
            "model_version", "total_ms", "image_id", "request_id")  # fmt: skip
 
@@ -37,16 +38,21 @@ class Chart:
 
 def _number(name: str, **options: Any) -> Chart:
     metric = METRICS[name]
-    shown = {"y_axis_format": metric.shown, "header_font_size": 0.4, "subheader_font_size": 0.15, **options}
+    shown = {"y_axis_format": metric.shown, "header_font_size": 0.4, "subtitle_font_size": 0.15, **options}
     return Chart(f"total-{name}", metric.title, "big_number_total", (name,), width=2, height=18, options=shown)
 
 
 _STACKED = {"stack": "Stack", "show_legend": True, "legendOrientation": "top", "rich_tooltip": True}
 _LYING = {"orientation": "horizontal", "show_legend": False, "sort_series_type": "sum", "x_axis_sort_asc": True}
+_SINGLE = {"show_cell_bars": False, "column_config": {"file_name": {"columnWidth": 200}}}
 _CLASSIFIED = (("predicted_class", "IS NOT NULL", None),)
 
 ROWS: Sequence[Sequence[Chart]] = (
-    [_number(name) for name in ("images", "pictures", "sources", "rejected_share", "failed_share", "confidence")],
+    # Two words would take two lines of a narrow card, and its number shrinks.
+    [
+        _number("images"), _number("pictures", subtitle="distinct"), _number("sources", subtitle="distinct"),
+        _number("rejected_share"), _number("failed_share"), _number("confidence", subtitle="mean"),
+    ],
     [
         Chart("classes-over-time", "Images by class", "echarts_timeseries_bar", ("images",), ("predicted_class",),
               over_time=True, only=_CLASSIFIED, width=8, options=_STACKED),
@@ -60,7 +66,7 @@ ROWS: Sequence[Sequence[Chart]] = (
               only=(("status", "IN", ["rejected", "failed"]),), limit=50),
     ],
     [
-        Chart("sources", "Sources", "table", ("images", "rejected_share", "failed_share", "confidence", "last_seen"),
+        Chart("sources", "Images by source", "table", ("images", "rejected_share", "failed_share", "confidence", "last_seen"),
               ("source_ip", "source_user"), limit=100, width=6),
         Chart("models", "Versions of the model", "table", ("images", "confidence", "below_share", "inference_ms", "last_seen"),
               ("model_name", "model_version"), only=(("model_version", "IS NOT NULL", None),), limit=50, width=6),
@@ -75,13 +81,13 @@ ROWS: Sequence[Sequence[Chart]] = (
     ],
     [
         Chart("unsure", "Latest images that the model was unsure of", "table", raw=_LATEST, only=(("confidence", "<", 0.6),),
-              limit=100, width=12),
+              limit=100, width=12, options=_SINGLE),
     ],
     [
         Chart("duplicates", "Pictures that came more than once", "table", ("images", "sources", "last_seen"),
               ("image_id",), only=(("image_id", "IS NOT NULL", None),), having="COUNT(*) > 1", limit=50, width=12),
     ],
-    [Chart("latest", "Latest requests", "table", raw=_LATEST, limit=100, width=12)],
+    [Chart("latest", "Latest requests", "table", raw=_LATEST, limit=100, width=12, options=_SINGLE)],
 )  # fmt: skip
 CHARTS = [chart for row in ROWS for chart in row]
 
@@ -123,20 +129,30 @@ def _params(one: Chart) -> dict[str, Any]:
             {"clause": "HAVING", "expressionType": "SQL", "sqlExpression": one.having,
              "filterOptionName": f"filter_{one.name}_having"}
         )  # fmt: skip
-    shared: dict[str, Any] = {"viz_type": one.kind, "adhoc_filters": filters, "row_limit": one.limit, **one.options}
+    shared: dict[str, Any] = {
+        "viz_type": one.kind,
+        "adhoc_filters": filters,
+        "row_limit": _row_limit(one),
+        **one.options,
+    }
     if one.kind == "big_number_total":
         return {**shared, "metric": one.metrics[0]}
     if one.raw:
-        order = [json.dumps([TIME, False])]
+        order = [json.dumps(by) for by in _NEWEST]
         return {**shared, "query_mode": "raw", "all_columns": list(one.raw), "order_by_cols": order}
     if one.over_time:
         axis = {"x_axis": TIME, "time_grain_sqla": _DAY, "order_desc": True}
-        return {**shared, **axis, "groupby": list(one.by), "metrics": list(one.metrics), "limit": 20}
+        return {**shared, **axis, "groupby": list(one.by), "metrics": list(one.metrics), "limit": _SERIES}
     return {**shared, "query_mode": "aggregate", "groupby": list(one.by), "metrics": list(one.metrics), "order_desc": True,
             "all_columns": [], "table_timestamp_format": "smart_date"}  # fmt: skip
 
 
+_NEWEST = [[TIME, False], ["request_id", False]]  # two requests of one moment keep their order
 _OPERATORS = {"IS NOT NULL": "IS_NOT_NULL", "IN": "IN", "<": "LESS_THAN"}
+
+
+def _row_limit(one: Chart) -> int:
+    return 10_000 if one.over_time else one.limit  # a year of days, of every series
 
 
 def _query(one: Chart) -> dict[str, Any]:
@@ -152,17 +168,18 @@ def _query(one: Chart) -> dict[str, Any]:
             "timeGrain": _DAY,
         }
         columns = [axis, *columns]
-    order = [[TIME, False]] if one.raw else [[one.metrics[0], False]]
+    order = _NEWEST if one.raw else [[one.metrics[0], False]]
     return {
         "filters": filters,
         "extras": {"having": one.having, "where": "", **({"time_grain_sqla": _DAY} if one.over_time else {})},
         "columns": columns,
         "metrics": list(one.metrics) or None,
         "orderby": order,
-        "row_limit": 10_000 if one.over_time else one.limit,
+        "row_limit": _row_limit(one),
         "annotation_layers": [],
         "applied_time_extras": {},
-        "series_limit": 0,
+        "series_columns": list(one.by) if one.over_time else [],
+        "series_limit": _SERIES if one.over_time else 0,
         "order_desc": True,
         "url_params": {},
         "custom_params": {},

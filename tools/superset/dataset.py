@@ -58,25 +58,37 @@ class Metric:
     shown: str = ",d"
 
 
-def _share(condition: str) -> str:
-    return f"SUM(CASE WHEN {condition} THEN 1.0 ELSE 0.0 END) / COUNT(*)"
+def _share(condition: str, of: str = "COUNT(*)") -> str:
+    # As DOUBLE: Trino divides decimals to as many places as they have, and 1.0 has one: 0.1 for 0.0978.
+    return f"CAST(SUM(CASE WHEN {condition} THEN 1 ELSE 0 END) AS DOUBLE) / {of}"
+
+
+def _mean(column: str) -> str:
+    return f"AVG(CAST({column} AS DOUBLE))"  # Trino's mean of single floats is a single float
 
 
 METRICS = {
     "images": Metric("Images", "COUNT(*)"),
-    "pictures": Metric("Distinct pictures", "COUNT(DISTINCT image_id)"),
+    "pictures": Metric("Pictures", "COUNT(DISTINCT image_id)"),
     "sources": Metric("Sources", "COUNT(DISTINCT source_ip)"),
     "bytes": Metric("Size", "SUM(size_bytes)", ".3~s"),
     "rejected_share": Metric("Rejected", _share("status = 'rejected'"), ".1%"),
     "failed_share": Metric("Failed", _share("status = 'failed'"), ".1%"),
-    "confidence": Metric("Mean confidence", "AVG(CAST(confidence AS DOUBLE))", ".1%"),
-    "below_share": Metric(
-        "Share below 0.6", "SUM(CASE WHEN confidence < 0.6 THEN 1.0 ELSE 0.0 END) / COUNT(confidence)", ".1%"
-    ),
-    "inference_ms": Metric("Inference, mean ms", "AVG(inference_ms)", ".2f"),
-    "total_ms": Metric("Whole way, mean ms", "AVG(total_ms)", ".1f"),
+    "confidence": Metric("Confidence", _mean("confidence"), ".1%"),
+    # NULLIF: of images without a confidence there is no share; Trino would say NaN.
+    "below_share": Metric("Share below 0.6", _share("confidence < 0.6", "NULLIF(COUNT(confidence), 0)"), ".1%"),
+    "inference_ms": Metric("Inference, mean ms", _mean("inference_ms"), ".2f"),
+    "total_ms": Metric("Whole way, mean ms", _mean("total_ms"), ".1f"),
     "last_seen": Metric("Last seen", f"MAX({TIME})", ""),
 }
+
+
+_TITLES = {
+    "event_time": "Time", "predicted_class": "Class", "error_code": "Error", "source_ip": "Source", "source_user": "User",
+    "file_name": "File", "model_name": "Model", "model_version": "Version", "total_ms": "Whole way, ms",
+    "inference_ms": "Inference, ms", "preprocess_ms": "Decoding, ms", "size_bytes": "Size, bytes", "image_id": "Picture",
+    "request_id": "Request",
+}  # fmt: skip
 
 
 def key(engine: Engine, kind: str, name: str) -> str:
@@ -102,10 +114,10 @@ def database(engine: Engine, uri: str | None = None) -> dict[str, Any]:
     }
 
 
-def dataset(engine: Engine) -> dict[str, Any]:
+def dataset(engine: Engine, table: str = TABLE) -> dict[str, Any]:
     """datasets/DATABASE/*.yaml"""
     return {
-        "table_name": TABLE,
+        "table_name": table,
         "main_dttm_col": TIME,
         "description": "One row for each request: docs/metadata.md has the columns.",
         "default_endpoint": None,
@@ -135,7 +147,7 @@ def dataset(engine: Engine) -> dict[str, Any]:
         "columns": [
             {
                 "column_name": column.name,
-                "verbose_name": None,
+                "verbose_name": _TITLES.get(column.name, column.name.capitalize().replace("_", " ")),
                 "is_dttm": column.type == "timestamp",
                 "is_active": True,
                 "type": engine.types[column.type],
