@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Response
 
 SUPERSET = REPOSITORY / "build" / "services" / "superset"
-_ALONE = {"PYTHONPATH": ""}  # it has packages of its own
+# It has packages of its own, and reads the time of its machine as if it were UTC.
+_ALONE = {"PYTHONPATH": "", "TZ": "UTC"}
 
 Drawn = Sequence[Mapping[str, Any]]
 Records = Sequence[ImageRecord]

@@ -44,7 +44,11 @@ def _number(name: str, **options: Any) -> Chart:
 
 _STACKED = {"stack": "Stack", "show_legend": True, "legendOrientation": "top", "rich_tooltip": True}
 _LYING = {"orientation": "horizontal", "show_legend": False, "sort_series_type": "sum", "x_axis_sort_asc": True}
-_SINGLE = {"show_cell_bars": False, "column_config": {"file_name": {"columnWidth": 200}}}
+# A name or an id with hyphens breaks over lines in a narrow column.
+_SINGLE = {
+    "show_cell_bars": False,
+    "column_config": {"file_name": {"columnWidth": 200}, "request_id": {"columnWidth": 290}},
+}
 _CLASSIFIED = (("predicted_class", "IS NOT NULL", None),)
 
 ROWS: Sequence[Sequence[Chart]] = (
