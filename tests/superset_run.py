@@ -43,7 +43,7 @@ def main(folder: Path, bundles: list[str], drawn: list[str]) -> dict[str, Any]:
 
     command("db", "upgrade")
     command("init")
-    names = ("--firstname", "a", "--lastname", "b", "--email", "admin@example.org")
+    names = ("--firstname", "Superset", "--lastname", "Admin", "--email", "admin@example.org")
     command("fab", "create-admin", "--username", LOGIN["username"], "--password", LOGIN["password"], *names)
     for bundle in bundles:
         command("import-dashboards", "-p", bundle, "-u", LOGIN["username"])
