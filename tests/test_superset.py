@@ -56,6 +56,11 @@ def test_a_bundle_is_whole_in_itself(engine: Engine) -> None:
         assert {f["col"] for f in query["filters"]} <= known
         assert {column for column in query["columns"] if isinstance(column, str)} <= known
         assert set(query["metrics"] or ()) <= set(METRICS)
+        # What a browser asks for is in the settings, what reports ask for in the query.
+        assert one["params"]["row_limit"] == query["row_limit"]
+        assert one["params"].get("limit", 0) == query["series_limit"]
+        if query["series_limit"]:
+            assert query["row_limit"] >= query["series_limit"] * 366
     (board,) = (thing for path, thing in things.items() if path.startswith("dashboards"))
     shown = [
         item["meta"]["uuid"]

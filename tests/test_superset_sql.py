@@ -12,13 +12,14 @@ import pytest
 from imagewarehouse.standalone.local_kudu import LocalKudu
 from tests.analytics_kudu import filled
 from tests.sql_services import trino_running
-from tests.superset_charts import Superset, check, records
+from tests.superset_charts import Superset, check, needs_superset, records
 from tools.superset.dataset import ENGINES
 
 
 @pytest.mark.sql
 @pytest.mark.timeout(900)
 def test_each_chart_draws_what_is_in_kudu_by_trino(kudu: LocalKudu, tmp_path_factory: pytest.TempPathFactory) -> None:
+    needs_superset()  # before anything starts
     now = datetime.now(timezone.utc)
     found = records(now)
     folder = tmp_path_factory.mktemp("trino")
