@@ -43,7 +43,6 @@ def _number(name: str, **options: Any) -> Chart:
 
 
 _STACKED = {"stack": "Stack", "show_legend": True, "legendOrientation": "top", "rich_tooltip": True}
-_LYING = {"orientation": "horizontal", "show_legend": False, "sort_series_type": "sum", "x_axis_sort_asc": True}
 # A name or an id with hyphens breaks over lines in a narrow column.
 _SINGLE = {
     "show_cell_bars": False,
