@@ -119,8 +119,8 @@ def test_texts_are_folded_as_duckdb_folds_them() -> None:
     table = pa.table({"c": characters})
     with duckdb.connect() as connection:
         connection.register("characters", table)
-        rows = connection.execute("SELECT c, lower(strip_accents(c)) FROM characters").fetchall()
-    different = [c for c, folded in rows if fold(c) != folded]
+        rows = connection.execute(f"SELECT c, {conditions.folded('c')} FROM characters").fetchall()
+    different = [c for c, by_duckdb in rows if fold(c) != by_duckdb]
     assert len(different) < 60
     assert all(ord(c) > 0x2FF and not c.isalnum() for c in different)
 

@@ -15,8 +15,8 @@ from imagewarehouse.search.words import SPELLED, words_of
 _SAME, _BEGINS, _ELSE = 3, 2, 1  # what a word is worth: found itself, as a beginning, mistyped or among other classes
 
 
-def _folded(sql: str) -> str:
-    """As `words.fold` does."""
+def folded(sql: str) -> str:
+    """SQL of a text as `words.fold` makes it."""
     small = f"lower(strip_accents({sql}))"
     for letter, spelled in SPELLED.items():
         small = f"replace({small}, '{letter}', '{spelled}')"
@@ -24,11 +24,11 @@ def _folded(sql: str) -> str:
 
 
 # What people search, of a row. Of the form's fields the texts, not their names.
-_TEXT = _folded(
+_TEXT = folded(
     "concat_ws(' ', file_name, predicted_class, error_code, error_detail, source_user,"
     " CASE WHEN json_valid(fields) THEN array_to_string(json_extract_string(fields, '$.*'), ' ') END)"
 )
-_LABELS = _folded("top_k")
+_LABELS = folded("top_k")
 # Of most rows the model is so certain that no other class can have LABEL_FROM, and their lists need not be read.
 _UNSURE = "coalesce(confidence < 0.91, false)"
 
