@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from imagewarehouse.cli.rows import rows as rows_command
 from imagewarehouse.errors import ConfigurationError, RowStoreUnavailable
 from imagewarehouse.metadata import COLUMNS, ImageRecord
-from imagewarehouse.rows import embedded, log, moving
+from imagewarehouse.rows import embedded, log, moving, reading
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.locks import FileHeld, Gate
 from imagewarehouse.rows.reading import read
@@ -187,6 +187,32 @@ def test_after_a_query_the_file_is_free(
 
 
 # --- queries of the writing process ---------------------------------------------------------------------------------
+
+
+def test_of_many_files_few_stay_ready(tmp_path: Path, record: Record) -> None:
+    paths = [tmp_path / f"{n}.duckdb" for n in range(8)]
+    for path in paths:
+        rows = LocalRows(path)
+        rows.write([record()])
+        rows.close()
+    for path in [*paths, *paths]:
+        assert read(path, "SELECT count(*) AS n FROM image_events").to_pylist() == [{"n": 1}]
+    ready = [reader for reader in reading._readers.values() if reader._connection is not None]
+    assert 1 <= len(ready) <= reading._MOST_IDLE + 1
+
+
+def test_a_child_that_is_forked_reads_beside_its_parent(tmp_path: Path, record: Record) -> None:
+    path = tmp_path / "rows.duckdb"
+    rows = LocalRows(path)
+    rows.write([record()])
+    rows.close()
+    count = "SELECT count(*) AS n FROM image_events"
+    assert read(path, count).num_rows == 1
+    process = os.fork()
+    if process == 0:
+        os._exit(0 if read(path, count).to_pylist() == [{"n": 1}] else 1)
+    assert os.waitpid(process, 0)[1] == 0
+    assert read(path, count).to_pylist() == [{"n": 1}]
 
 
 def test_a_writer_waits_for_readers_and_goes_before_new_ones() -> None:

@@ -23,6 +23,7 @@ from imagewarehouse.rows.table import Upserts, duckdb_errors, moment, settings
 _WAIT_S = 10.0  # a writer has the file for some milliseconds each second; for seconds where it copies an old table
 _POLL_S = 0.01
 _ENDS = ("", ".wal", ".wal.checkpoint", ".wal.recovery")  # what DuckDB writes beside its file
+_MOST_IDLE = 2  # DuckDBs of files that nobody asks, some megabytes each
 _ROWS = "rows"  # how the file is called in a reader's DuckDB
 
 
@@ -55,6 +56,7 @@ class _Reader:
 
     def __init__(self, database: Path) -> None:
         self._database = database
+        self._process = os.getpid()
         self._changing = threading.Lock()
         self._limits: list[str] = []  # of memory, of those who ask
         self._connection: duckdb.DuckDBPyConnection | None = None
@@ -79,12 +81,15 @@ class _Reader:
             connection.close()
             self._leave(memory_limit)
 
-    def close(self) -> None:
-        """Unless somebody asks."""
+    def close(self) -> bool:
+        """Unless somebody asks. Gives whether it is closed; who asks later opens it again."""
+        if self._process != os.getpid():  # it was forked with us, and is not ours to touch
+            return True
         with self._changing:
             if self._connection is not None and not self._limits:
                 self._connection.close()
                 self._connection = None
+            return self._connection is None
 
     def _join(self, memory_limit: str) -> duckdb.DuckDBPyConnection:
         with self._changing, duckdb_errors(self._database):
@@ -132,22 +137,25 @@ class _Reader:
 
 
 _readers: dict[tuple[int, Path], _Reader] = {}
+_open: list[_Reader] = []  # the last used at the end
 _readers_lock = threading.Lock()
 
 
 def _reader(database: Path) -> _Reader:
-    """The one of this file in this process; a child that was forked must not touch its parent's."""
+    """The one of this file in this process."""
     path = database.resolve()
     with _readers_lock:
-        return _readers.setdefault((os.getpid(), path), _Reader(path))
+        reader = _readers.setdefault((os.getpid(), path), _Reader(path))
+        others = [each for each in _open if each is not reader]
+        _open[:] = [*(each for each in others[:-_MOST_IDLE] if not each.close()), *others[-_MOST_IDLE:], reader]
+        return reader
 
 
 @atexit.register
 def _close_readers() -> None:
     """Or what is left of DuckDB when the interpreter ends is reported as leaked."""
-    for (process, _), reader in _readers.items():
-        if process == os.getpid():
-            reader.close()
+    for reader in _readers.values():
+        reader.close()
 
 
 def _quoted(path: Path) -> str:
