@@ -464,6 +464,20 @@ def test_figures_of_another_question_do_not_stay(page: Dashboard, status: int) -
     page.problems = [text for text in page.problems if "Failed to load resource" not in text]
 
 
+def test_a_question_that_takes_long_says_whose_figures_are_shown(page: Dashboard) -> None:
+    page.open("?period=30-days-ago")
+    figures, held = page.figure("images"), list[Any]()
+    page.page.route("**/api/queries/totals?*", lambda route: held.append(route))
+    page.page.get_by_label("Yesterday").check()
+    page.page.get_by_text("Yesterday is asked for; the figures are still those from before").wait_for()
+    assert page.figure("images") == figures
+    for route in held:
+        route.continue_()
+    page.settled()
+    assert page.figure("images") != figures
+    assert "compared with" in page.page.locator("#stretch").inner_text()
+
+
 def test_what_a_filter_found_nothing_for_is_not_said_of_another_question(page: Dashboard) -> None:
     page.open("?user=nobody-of-this-name")
     page.page.get_by_text("No request meets these filters").wait_for()

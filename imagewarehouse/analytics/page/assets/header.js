@@ -183,10 +183,10 @@ export function showStretch({ since, until, before, before_until: beforeUntil },
         h('span', { class: 'printed' }, `, times of ${zoneText(tz)}`));
 }
 
-/** The period that was asked for, where nobody has said from when to when it is. */
-export function showUnanswered({ state, tz }) {
+/** The period that was asked for, where nobody has said yet from when to when it is, and what became of the question. */
+export function showAsked({ state, tz }, fate) {
     const asked = state.since ? rangeText(state.since, state.until ?? Date.now(), tz) : states.labelOf(state);
-    byId('stretch').replaceChildren(h('b', {}, asked), h('span', {}, ' was not answered'));
+    byId('stretch').replaceChildren(h('b', {}, asked), h('span', {}, ` ${fate}`));
 }
 
 /** What a link said and the page could not understand, in one line; `leftOut` as states.fromQuery gives it. */

@@ -10,7 +10,7 @@ import { byId, h, replace, say } from './dom.js';
 import { drift, driftNote } from './drift.js';
 import { duplicates, SHOWN as DUPLICATES } from './duplicates.js';
 import { hideEmpty, showElsewhere, showFirstSteps } from './empty.js';
-import { listenToHeader, showLeftOut, showLive, showState, showStretch, showUnanswered } from './header.js';
+import { listenToHeader, showAsked, showLeftOut, showLive, showState, showStretch } from './header.js';
 import { askForKey } from './keys.js';
 import { found, latest, PAGE } from './latest.js';
 import { latency } from './latency.js';
@@ -24,6 +24,7 @@ import { agoText, browserZone, timeText } from './times.js';
 import { totals, unanswered } from './totals.js';
 
 const EVERY_MS = 2500; // how often a period that is not over is asked about
+const SLOW_MS = 1000; // from then on a question says that what is shown is not its answer
 const LATE_S = 15; // from then on figures count as old
 const GRID = [
     { name: 'over-time', title: 'Images over time', render: overTime, hasTable: true },
@@ -45,6 +46,7 @@ const drawn = new Map(); // what a panel shows now, as text: what did not change
 const tables = new Set(); // panels that are shown as a table
 let asked = 0; // number of the question: an answer to an earlier one is not shown
 let stop = new AbortController();
+let slow = null; // the timer of a question that takes long
 let changedAt = ''; // when the totals were asked that were the first to have their figures: an older answer lacks something
 let trouble = null; // what the newest questions failed of
 let tellColours;
@@ -176,7 +178,8 @@ function showFailure(name, error) {
     drawn.delete(name);
     if (name === 'totals') { // those of another question would be taken for the answer to this one
         replace(byId('totals'), unanswered(context));
-        showUnanswered(context);
+        clearTimeout(slow);
+        showAsked(context, 'was not answered');
         hideEmpty();
         document.body.classList.remove('no-figures');
         return;
@@ -270,12 +273,19 @@ async function show() {
     if (known.includes('totals')) {
         showStretch(answers.get('totals').period, context.tz);
     }
+    clearTimeout(slow);
+    slow = setTimeout(() => {
+        if (number === asked && answers.get('totals')?.address !== context.address) {
+            showAsked(context, drawn.has('totals') ? 'is asked for; the figures are still those from before' : 'is asked for');
+        }
+    }, SLOW_MS);
     if (stale || answers.size < ALL.length || trouble) {
         const failures = await ask(ALL, number);
         if (number === asked) {
             showTrouble(failures);
         }
     }
+    clearTimeout(slow);
     if (number === asked) {
         document.body.classList.remove('waiting');
         showAge();
