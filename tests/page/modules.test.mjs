@@ -16,20 +16,46 @@ test('a state comes back from its address', () => {
     one = state.toggled(state.toggled(one, 'class', '研究室'), 'source', '2001:db8::1');
     one = state.withConfidence(one, 0.05, 0.1);
     one = state.withRange({ ...one, tz: 'Asia/Kolkata', threshold: 0.9, q: 'gate 7', request: 'x' }, '2026-10-24T00:00:00Z', '2026-10-25T00:00:00Z');
-    assert.deepEqual(state.fromQuery(state.toQuery(one)), one);
+    assert.deepEqual(state.fromQuery(state.toQuery(one)), { state: one, leftOut: [] });
     assert.equal(state.toQuery(state.initial()), '');
-    assert.deepEqual(state.fromQuery(''), state.initial());
+    assert.deepEqual(state.fromQuery(''), { state: state.initial(), leftOut: [] });
 });
 
 test('there are exactly five periods', () => {
     assert.deepEqual(state.PERIODS.map(({ label }) => label), ['Today', 'Yesterday', '7 days ago', 'Last week', '30 days ago']);
 });
 
-test('what cannot be read in an address counts as not given', () => {
-    for (const text of ['period=never', 'since=2026-10-24T00:00&until=2026-10-25T00:00', 'since=2026-10-25T00:00Z&until=2026-10-24T00:00Z',
-        'tz=Nowhere', 'min_confidence=2', 'max_confidence=x', 'threshold=', `class=${'x'.repeat(301)}`, 'class=']) {
-        assert.deepEqual(state.fromQuery(text), state.initial(), text);
+test('what cannot be read in an address counts as not given, and is named', () => {
+    for (const text of ['period=never', 'since=2026-10-25T00:00Z&until=2026-10-24T00:00Z', 'since=2026-02-31', 'until=2026-10-25',
+        'since=2026-10-25T24:00&until=2026-10-26', 'since=0001-01-01&until=0001-01-02', 'since=2010-01-01&until=2026-01-01', 'since=2027-01-01',
+        'tz=Nowhere', 'tz=%2B02:00', 'min_confidence=2', 'max_confidence=x', 'min_confidence=0x1', 'min_confidence=0.9&max_confidence=0.1',
+        'threshold=', 'status=weird', `class=${'x'.repeat(301)}`, 'class=', 'class=a%00b', 'request=', 'colour=red', 'period=today&period=today']) {
+        const { state: read, leftOut } = state.fromQuery(text, BERLIN, Date.parse('2026-12-01T10:00Z'));
+        assert.deepEqual(read, state.initial(), text);
+        assert.ok(leftOut.length >= 1 && leftOut.every(({ name, why }) => name && why), text);
     }
+    const many = new URLSearchParams(Array.from({ length: 101 }, (_, number) => ['class', `c${number}`]));
+    assert.equal(state.fromQuery(many.toString()).state.filters.class.length, 100);
+    assert.deepEqual(state.fromQuery('min_confidence=1&max_confidence=1').leftOut, []);
+});
+
+test('times of an address are those of its zone, else of the browser', () => {
+    const range = (text) => {
+        const { state: { period, since, until }, leftOut } = state.fromQuery(text, BERLIN, Date.parse('2026-12-01T10:00Z'));
+        assert.deepEqual([period, leftOut], [null, []], text);
+        return [since, until];
+    };
+    assert.deepEqual(range('since=2026-10-24&until=2026-10-26'), ['2026-10-23T22:00:00.000Z', '2026-10-25T23:00:00.000Z']);
+    assert.deepEqual(range('since=2026-10-24T08:00&until=2026-10-24 09:00:30.5&tz=Asia/Kolkata'),
+        ['2026-10-24T02:30:00.000Z', '2026-10-24T03:30:30.500Z']);
+    assert.deepEqual(range('since=2026-10-24T00:00:00%2B02:00&until=2026-10-24T00:00z'), ['2026-10-23T22:00:00.000Z', '2026-10-24T00:00:00.000Z']);
+    assert.deepEqual(range('since=2026-11-30'), ['2026-11-29T23:00:00.000Z', null]);
+    assert.equal(state.toQuery(state.fromQuery('since=2026-11-30T00:00Z').state), 'since=2026-11-30T00%3A00%3A00.000Z');
+});
+
+test('zones are called as the service calls them', () => {
+    const name = (text) => state.fromQuery(`tz=${text}`).state.tz;
+    assert.deepEqual(['europe/berlin', 'utc', 'Asia/Kolkata', 'US/Pacific'].map(name), ['Europe/Berlin', 'UTC', 'Asia/Kolkata', 'America/Los_Angeles']);
 });
 
 test('a second click takes a filter away', () => {
@@ -48,7 +74,10 @@ test('wall times become instants, also where clocks change', () => {
     assert.equal(times.fromWall('2026-10-25T02:30', BERLIN), '2026-10-25T00:30:00.000Z'); // comes twice: the first
     assert.equal(times.fromWall('2026-03-29T02:30', BERLIN), '2026-03-29T01:30:00.000Z'); // is left out: 03:30
     assert.equal(times.fromWall('2026-10-25T00:00', 'Asia/Kolkata'), '2026-10-24T18:30:00.000Z');
-    assert.equal(times.fromWall('', BERLIN), null);
+    for (const wall of ['', '0001-01-01T00:00', '0099-12-31T00:00', '1899-12-31T00:00', '2026-02-30T00:00', '10000-01-01T00:00']) {
+        assert.equal(times.fromWall(wall, BERLIN), null, wall);
+    }
+    assert.equal(times.fromWall('1900-01-01T00:00', 'UTC'), '1900-01-01T00:00:00.000Z');
     for (const instant of ['2026-01-01T00:00:00.000Z', '2026-06-30T23:45:00.000Z', '2026-10-25T02:30:00.000Z']) {
         for (const zone of [BERLIN, 'Asia/Kolkata', 'America/St_Johns', 'UTC', 'Pacific/Chatham']) {
             assert.equal(times.fromWall(times.toWall(instant, zone), zone), instant, `${instant} ${zone}`);
@@ -68,6 +97,16 @@ test('whole days are called by their dates', () => {
     assert.equal(times.agoText(3700, 'en'), '1h ago');
 });
 
+test('times have 24 hours in every language', () => {
+    const [midnight, late] = ['2026-11-30T23:00:00Z', '2026-12-01T10:09:00Z'];
+    assert.equal(times.rangeText(midnight, late, BERLIN, 'en-US').replace(/\s/g, ' '), 'Dec 1, 00:00 – 11:09');
+    for (const text of [times.timeText(late, BERLIN, 'en-US'), times.dateTimeText(late, BERLIN, 'en-US'), times.shortText(late, BERLIN, 'en-US'),
+        times.bucketText(midnight, late, BERLIN, 'en-US').long]) {
+        assert.match(text, /11:09/);
+        assert.doesNotMatch(text, /[AP]M/);
+    }
+});
+
 test('numbers are written as the reader writes them', () => {
     assert.equal(numbers.countText(1234567, 'de'), '1.234.567');
     assert.equal(numbers.countText(null), '–');
@@ -75,6 +114,7 @@ test('numbers are written as the reader writes them', () => {
     assert.equal(numbers.changeText(0.5, 'en'), '+50%');
     assert.equal(numbers.changeText(-0.024, 'en'), '-2.4%');
     assert.equal(numbers.changeText(20, 'en'), '×21');
+    assert.equal(numbers.changeText(-0.97, 'en', 'never'), '97%');
     assert.equal(numbers.bytesText(0, 'en'), '0 bytes');
     assert.equal(numbers.bytesText(1500, 'en'), '1.5 kB');
     assert.equal(numbers.bytesText(999_999_999, 'en'), '1 GB');
@@ -117,7 +157,8 @@ test('a class that is called like a status is none', () => {
 });
 
 test('drift has levels', () => {
-    assert.deepEqual([null, 0.05, 0.1, 0.25, 0.26].map(scales.driftLevel), ['unknown', 'steady', 'moving', 'moving', 'drifted']);
+    assert.deepEqual([null, 0.05, 0.1, 0.25, 0.26].map((index) => scales.driftLevel(index, 50)), ['unknown', 'steady', 'moving', 'moving', 'drifted']);
+    assert.deepEqual([49, 0, undefined, NaN].map((images) => scales.driftLevel(3, images)), ['few', 'few', 'unknown', 'unknown']);
 });
 
 test('colours go to the classes of the model first, and stay', () => {

@@ -100,6 +100,15 @@ export async function getJson(path, parameters, options) {
     return read(await send(query ? `${path}?${query}` : path, options), options?.signal);
 }
 
+/** Asks for nothing: where a key is needed, one answer says so before a dozen questions do. */
+export async function knock() {
+    try {
+        await send('api/queries', { method: 'HEAD', timeout: 5000 });
+    } catch {
+        // no answer: the panels say so
+    }
+}
+
 /** A panel's answer. `as_of`, `age_s`: of the headers, since what the browser has kept of an earlier answer says another time. */
 export async function panelOf(name, parameters, options) {
     const answer = await send(`api/queries/${encodeURIComponent(name)}?${parameters}`, options);

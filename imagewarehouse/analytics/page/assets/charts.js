@@ -40,6 +40,7 @@ export function columnChart({ columns, width, height, label, onPick, marker = nu
             {
                 class: `column${chosen === number ? ' chosen' : ''}`,
                 role: 'button',
+                'aria-disabled': column.total > 0 || chosen === number ? null : 'true', // what is empty would empty the page
                 tabindex: number === (chosen ?? columns.length - 1) ? 0 : -1,
                 'aria-label': `${column.long}: ${column.said ?? countText(column.total)}`,
                 data: { key: column.key, number },
@@ -71,11 +72,13 @@ export function columnChart({ columns, width, height, label, onPick, marker = nu
 
 function listen(svg, columns, onPick) {
     const groupAt = (target) => target.closest?.('.column');
-    svg.addEventListener('click', ({ target }) => {
-        const group = groupAt(target);
-        if (group) {
+    const pick = (group) => {
+        if (group && group.getAttribute('aria-disabled') !== 'true') {
             onPick(Number(group.dataset.number));
         }
+    };
+    svg.addEventListener('click', ({ target }) => {
+        pick(groupAt(target));
     });
     svg.addEventListener('keydown', (event) => {
         const group = groupAt(event.target);
@@ -84,7 +87,7 @@ function listen(svg, columns, onPick) {
         }
         if (event.key === 'Enter' || event.key === ' ') {
             event.preventDefault();
-            onPick(Number(group.dataset.number));
+            pick(group);
             return;
         }
         const all = [...svg.querySelectorAll('.column')];

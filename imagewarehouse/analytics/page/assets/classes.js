@@ -3,7 +3,7 @@
 import { barred } from './charts.js';
 import { colourOf } from './colours.js';
 import { changeText, countText, shareText } from './numbers.js';
-import { figure, nothing, objects, pick, table } from './tables.js';
+import { cut, figure, nothing, objects, pick, table } from './tables.js';
 
 export function classes(answer, context) {
     const found = objects(answer);
@@ -13,7 +13,7 @@ export function classes(answer, context) {
     const most = found[0].share;
     return [table('Classes by number of images',
         [{ title: 'Class', kind: 'wide' }, { title: 'Images', kind: 'number' },
-            { title: 'Share', kind: 'number' }, { title: 'Change', kind: 'number' }, { title: 'Conf.', kind: 'number' }],
+            { title: 'Share', kind: 'number' }, { title: 'Change', kind: 'number' }, { title: 'Conf.', means: 'Mean confidence', kind: 'number' }],
         found.map((row) => [
             barred(row.share / most, colourOf(row.predicted_class),
                 pick(context, 'class', row.predicted_class, { swatch: colourOf(row.predicted_class) })),
@@ -21,7 +21,9 @@ export function classes(answer, context) {
             figure(row.share, shareText(row.share)),
             figure(row.change, row.change === null ? 'new' : changeText(row.change)),
             figure(row.confidence, shareText(row.confidence, undefined, 0)),
-        ]))];
+        ])),
+    answer.facts.classes > found.length
+        ? cut(`${countText(found.length)} of ${countText(answer.facts.classes)}, the most frequent`) : null];
 }
 
 export function classesNote(answer) {

@@ -4,23 +4,24 @@ import { meter } from './charts.js';
 import { colourOf } from './colours.js';
 import { h } from './dom.js';
 import { decimalText, shareText } from './numbers.js';
-import { driftLevel } from './scales.js';
+import { driftLevel, LEVELS } from './scales.js';
 import { figure, nothing, objects, pick, table } from './tables.js';
 
 const INDEXES = [
-    { name: 'index_training', label: 'Classes: training' },
-    { name: 'index_before', label: 'Classes: before' },
-    { name: 'index_confidence', label: 'Confidence: before' },
+    { name: 'index_training', label: 'Classes compared with training' },
+    { name: 'index_before', label: 'Classes compared with the period before' },
+    { name: 'index_confidence', label: 'Confidence compared with the period before' },
 ];
 
 export function drift(answer, context) {
+    const { value: now, before } = context.total('classified');
     const indexes = h('ul', { class: 'indexes' }, INDEXES.map(({ name, label }) => {
         const value = answer.facts[name];
-        const level = driftLevel(value);
+        const level = driftLevel(value, name === 'index_training' ? now : Math.min(now, before));
         return h('li', { class: level, data: { fact: name } },
             h('span', { class: 'label' }, label),
             h('strong', {}, figure(value, decimalText(value, 3))),
-            h('span', { class: 'level' }, level));
+            h('span', { class: 'level' }, LEVELS[level]));
     }));
     const found = objects(answer).filter((row) => row.share || row.before || row.training);
     if (!found.length) {
@@ -45,5 +46,5 @@ export function drift(answer, context) {
 
 export function driftNote(answer, { state: { filters, minConfidence, maxConfidence } }) {
     const isCut = filters.class.length > 0 || minConfidence !== null || maxConfidence !== null;
-    return `stability index (PSI)${isCut ? ', of a filtered mix' : ''}`;
+    return `stability index: below 0.1 steady, above 0.25 drifted${isCut ? '; of a filtered mix' : ''}`;
 }

@@ -4,10 +4,13 @@ import { colourOf } from './colours.js';
 import { foreign, h } from './dom.js';
 import { countText } from './numbers.js';
 import { thumbnail } from './pictures.js';
-import { figure, nothing, objects, pick, since, table } from './tables.js';
+import { cut, figure, nothing, objects, pick, since, table } from './tables.js';
+
+export const SHOWN = 20;
 
 export function duplicates(answer, context) {
-    const found = objects(answer);
+    const all = objects(answer);
+    const found = all.slice(0, SHOWN);
     if (!found.length) {
         return [nothing('No picture came twice')];
     }
@@ -23,5 +26,6 @@ export function duplicates(answer, context) {
                 { swatch: row.predicted_class === null ? null : colourOf(row.predicted_class), key: row.image_id }),
             figure(row.images, countText(row.images)), figure(row.sources, countText(row.sources)),
             since(row.last_seen, context.tz),
-        ]))];
+        ])),
+    all.length > SHOWN ? cut(`The first ${SHOWN}; there are more`) : null];
 }

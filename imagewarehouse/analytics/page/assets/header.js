@@ -6,11 +6,14 @@ import { decimalText } from './numbers.js';
 import * as states from './state.js';
 import { browserZone, fromWall, offsetText, rangeText, toWall, zones } from './times.js';
 
+const SHOWN = 40; // characters of what a link said
+const MOST_LEFT_OUT = 4; // of it, in one line
+
 /** `context`: state, tz, change(state). Called once. */
 export function listenToHeader(context) {
     const periods = byId('periods');
-    for (const { name, label } of states.PERIODS) {
-        periods.append(h('label', {}, h('input', { type: 'radio', name: 'period', value: name }), h('span', {}, label)));
+    for (const { name, label, means } of states.PERIODS) {
+        periods.append(h('label', {}, h('input', { type: 'radio', name: 'period', value: name, title: means }), h('span', {}, label)));
     }
     periods.addEventListener('change', ({ target }) => context.change(states.withPeriod(context.state, target.value)));
     listenToRange(context);
@@ -55,8 +58,8 @@ function listenToRange(context) {
     form.addEventListener('submit', (event) => {
         event.preventDefault();
         const [since, until] = [fromWall(form.since.value, context.tz), fromWall(form.until.value, context.tz)];
-        if (!since || !until || since >= until) {
-            problem.textContent = 'The end has to come after the beginning.';
+        problem.textContent = problemOfRange(since, until);
+        if (problem.textContent) {
             return;
         }
         range.open = false;
@@ -75,6 +78,14 @@ function listenToRange(context) {
     });
 }
 
+function problemOfRange(since, until) {
+    if (!since || !until) {
+        return `The ${since ? 'end' : 'beginning'} is no time from 1900 to 9999.`;
+    }
+    const wrong = states.rangeProblem(Date.parse(since), Date.parse(until));
+    return wrong ? `The range ${wrong}.` : '';
+}
+
 function listenToZone(context) {
     const select = byId('zone');
     const own = browserZone();
@@ -85,7 +96,11 @@ function listenToZone(context) {
 }
 
 function zoneOption(name) {
-    return h('option', { value: name }, `${name.replaceAll('_', ' ')} (${offsetText(Date.now(), name)})`);
+    return h('option', { value: name }, zoneText(name));
+}
+
+function zoneText(name) {
+    return `${name.replaceAll('_', ' ')} (${offsetText(Date.now(), name)})`;
 }
 
 function listenToTheme() {
@@ -123,8 +138,7 @@ export function showState(context) {
     for (const input of byId('periods').querySelectorAll('input')) {
         input.checked = input.value === state.period;
     }
-    const period = states.PERIODS.find(({ name }) => name === state.period)?.label ?? 'Range';
-    document.title = `${period} \u00b7 Image Warehouse`;
+    document.title = `${states.labelOf(state)} \u00b7 Image Warehouse`;
     byId('range').classList.toggle('chosen', state.period === null);
     byId('zone').value = context.tz;
     if (byId('zone').value !== context.tz) { // of a link: one that this browser does not offer
@@ -145,7 +159,7 @@ export function showState(context) {
         chips.push(chip('confidence', 'Confidence', text, () => context.change(states.withConfidence(context.state, null, null))));
     }
     if (state.q) {
-        chips.push(chip('q', 'Search', foreign(state.q), () => context.change({ ...context.state, q: '' })));
+        chips.push(chip('q', 'Search', [foreign(state.q), h('span', { class: 'quiet' }, 'only in the list')], () => context.change({ ...context.state, q: '' })));
     }
     if (chips.length > 1) {
         chips.push(h('button', { type: 'button', class: 'plain', data: { key: 'clear' }, on: {
@@ -165,7 +179,26 @@ function chip(key, label, content, remove) {
 /** The stretch that an answer is about, and the one that it is compared with. */
 export function showStretch({ since, until, before, before_until: beforeUntil }, tz) {
     byId('stretch').replaceChildren(
-        h('b', {}, rangeText(since, until, tz)), h('span', {}, ` compared with ${rangeText(before, beforeUntil, tz)}`));
+        h('b', {}, rangeText(since, until, tz)), h('span', {}, ` compared with ${rangeText(before, beforeUntil, tz)}`),
+        h('span', { class: 'printed' }, `, times of ${zoneText(tz)}`));
+}
+
+/** The period that was asked for, where nobody has said yet from when to when it is, and what became of the question. */
+export function showAsked({ state, tz }, fate) {
+    const asked = state.since ? rangeText(state.since, state.until ?? Date.now(), tz) : states.labelOf(state);
+    byId('stretch').replaceChildren(h('b', {}, asked), h('span', {}, ` ${fate}`));
+}
+
+/** What a link said and the page could not understand, in one line; `leftOut` as states.fromQuery gives it. */
+export function showLeftOut(leftOut) {
+    const place = byId('left-out');
+    place.hidden = !leftOut.length;
+    const shown = leftOut.slice(0, MOST_LEFT_OUT);
+    place.replaceChildren('The link\u2019s ', ...shown.flatMap(({ name, value, why, instead }, number) => [
+        number ? '; ' : '', foreign(name.slice(0, SHOWN)), ' ',
+        ...(value ? ['\u2018', foreign(value.length > SHOWN ? `${value.slice(0, SHOWN)}\u2026` : value), '\u2019 '] : []),
+        why, instead ? `, shown is ${instead}` : ', left out',
+    ]), leftOut.length > shown.length ? `; and ${leftOut.length - shown.length} more.` : '.');
 }
 
 let lastKind = null;

@@ -5,7 +5,9 @@ import { countText, msText } from './numbers.js';
 import { logPlace } from './scales.js';
 import { figure, nothing, objects, table } from './tables.js';
 
-const NAMES = { preprocess: 'Preprocess', inference: 'Inference', total: 'Whole' };
+const NAMES = { preprocess: 'Preprocess', inference: 'Inference', total: 'Total' };
+
+const PERCENTILES = [['p50', 'Half'], ['p95', '95 %'], ['p99', '99 %']];
 
 export function latency(answer) {
     const found = objects(answer).filter(({ images }) => images > 0);
@@ -16,7 +18,7 @@ export function latency(answer) {
     const most = Math.max(...found.map(({ p99 }) => p99)) * 1.3;
     return [table('Latency by stage: half, 95 % and 99 % of the requests took no longer',
         [{ title: 'Stage', kind: 'text' }, { title: 'From p50 to p99', kind: 'bar', unseen: true },
-            { title: 'p50', kind: 'number' }, { title: 'p95', kind: 'number' }, { title: 'p99', kind: 'number' }],
+            ...PERCENTILES.map(([title, part]) => ({ title, means: `${part} of the requests took no longer`, kind: 'number' }))],
         found.map((row) => [
             h('span', { title: `${countText(row.images)} requests, at most ${msText(row.most)}` }, NAMES[row.stage] ?? row.stage),
             h('span', { class: 'spread', 'aria-hidden': 'true' }, ['p50', 'p95', 'p99'].map((name) =>

@@ -1,6 +1,6 @@
 // The page as a whole: one state, in the address; the panels that show it; and what keeps them fresh.
 
-import { ApiError, hasNoSearch, onKeyNeeded, panelOf } from './api.js';
+import { ApiError, hasNoSearch, knock, onKeyNeeded, panelOf } from './api.js';
 import { classes, classesNote } from './classes.js';
 import { listenForPictures } from './classify.js';
 import { hideTip } from './charts.js';
@@ -8,9 +8,9 @@ import { learn, orderOf } from './colours.js';
 import { confidence } from './confidence.js';
 import { byId, h, replace, say } from './dom.js';
 import { drift, driftNote } from './drift.js';
-import { duplicates } from './duplicates.js';
+import { duplicates, SHOWN as DUPLICATES } from './duplicates.js';
 import { hideEmpty, showElsewhere, showFirstSteps } from './empty.js';
-import { listenToHeader, showLive, showState, showStretch } from './header.js';
+import { listenToHeader, showAsked, showLeftOut, showLive, showState, showStretch } from './header.js';
 import { askForKey } from './keys.js';
 import { found, latest, PAGE } from './latest.js';
 import { latency } from './latency.js';
@@ -18,12 +18,13 @@ import { models } from './models.js';
 import { overTime } from './over-time.js';
 import { rejections } from './rejections.js';
 import { showRequest } from './request.js';
-import { sources } from './sources.js';
+import { sources, SHOWN as SOURCES } from './sources.js';
 import * as states from './state.js';
 import { agoText, browserZone, timeText } from './times.js';
-import { totals } from './totals.js';
+import { totals, unanswered } from './totals.js';
 
 const EVERY_MS = 2500; // how often a period that is not over is asked about
+const SLOW_MS = 1000; // from then on a question says that what is shown is not its answer
 const LATE_S = 15; // from then on figures count as old
 const GRID = [
     { name: 'over-time', title: 'Images over time', render: overTime, hasTable: true },
@@ -37,14 +38,15 @@ const GRID = [
     { name: 'duplicates', title: 'Duplicates', render: duplicates },
 ];
 const ALL = ['drift', 'totals', 'over-time', 'classes', 'confidence', 'latency', 'rejections', 'sources', 'models', 'duplicates', 'latest'];
-const LIMITS = { latest: PAGE, classes: 50, sources: 50, duplicates: 20 };
+// Of lists whose whole length nobody tells, one more is asked for than is shown: it says that there is more.
+const LIMITS = { latest: PAGE, classes: 50, sources: SOURCES + 1, duplicates: DUPLICATES + 1 };
 
 const answers = new Map(); // the newest answer by panel
 const drawn = new Map(); // what a panel shows now, as text: what did not change is not drawn again
 const tables = new Set(); // panels that are shown as a table
 let asked = 0; // number of the question: an answer to an earlier one is not shown
 let stop = new AbortController();
-let freshAt = null; // when the figures on the page were true, in ms
+let slow = null; // the timer of a question that takes long
 let changedAt = ''; // when the totals were asked that were the first to have their figures: an older answer lacks something
 let trouble = null; // what the newest questions failed of
 let tellColours;
@@ -53,13 +55,19 @@ const coloursKnown = new Promise((resolve) => {
 });
 
 const context = {
-    state: states.fromQuery(location.search),
+    state: states.initial(),
     period: null,
     get tz() {
         return context.state.tz ?? browserZone();
     },
     get address() {
         return context.parameters().toString();
+    },
+    /** A figure of the totals, and what it was before: {value, before}; both undefined where those of this question are not there. */
+    total(measure) {
+        const answer = answers.get('totals');
+        const [, value, before] = (answer?.address === context.address && answer.rows.find(([name]) => name === measure)) || [];
+        return { value, before };
     },
     parameters() {
         return states.toParameters(context.state, browserZone());
@@ -69,8 +77,8 @@ const context = {
             return;
         }
         context.state = state;
-        const query = states.toQuery(state);
-        history[inPlace ? 'replaceState' : 'pushState'](null, '', query ? `?${query}` : location.pathname);
+        history[inPlace ? 'replaceState' : 'pushState'](null, '', addressOf(state));
+        showLeftOut([]);
         show();
     },
     toggle(filter, value) {
@@ -127,7 +135,7 @@ function draw(name) {
     if (!answer) {
         return;
     }
-    const text = JSON.stringify([answer.rows, answer.facts, answer.period?.until?.slice(0, 16), context.state, context.tz, tables.has(name), size(name)]);
+    const text = JSON.stringify([answer.rows, answer.facts, answer.period?.until?.slice(0, 16), context.state, context.tz, tables.has(name), size(name), beside(name)]);
     if (drawn.get(name) === text) {
         return;
     }
@@ -152,6 +160,11 @@ function draw(name) {
     panel.classList.remove('failed');
 }
 
+/** What a panel shows of the totals. */
+function beside(name) {
+    return name === 'drift' ? context.total('classified') : name === 'sources' ? context.total('sources').value : null;
+}
+
 function size(name) {
     const body = document.querySelector(`#panel-${name} .body`);
     const style = body ? getComputedStyle(body) : null;
@@ -162,9 +175,21 @@ function showFailure(name, error) {
     if (answers.has(name) && answers.get(name).address === context.address) {
         return; // what stands there is old, and the header says how old
     }
-    const place = name === 'totals' ? null : document.querySelector(`#panel-${name} .body`);
     drawn.delete(name);
-    place?.replaceChildren(h('p', { class: 'problem' }, error.message, ' ',
+    if (name === 'totals') { // those of another question would be taken for the answer to this one
+        replace(byId('totals'), unanswered(context));
+        clearTimeout(slow);
+        showAsked(context, 'was not answered');
+        hideEmpty();
+        document.body.classList.remove('no-figures');
+        return;
+    }
+    if (name === 'latest' && context.state.q) {
+        return; // what a search found stands there
+    }
+    const panel = byId(`panel-${name}`);
+    panel.querySelector('.note').textContent = '';
+    panel.querySelector('.body').replaceChildren(h('p', { class: 'problem' }, error.message, ' ',
         h('button', { type: 'button', on: { click: () => refresh(true) } }, 'Try again')));
 }
 
@@ -197,7 +222,7 @@ async function ask(names, number) {
                 tellColours();
                 showState(context); // chips have their colours now
             }
-            answer.address = address;
+            Object.assign(answer, { address, fresh: Date.now() - answer.age_s * 1000 });
             const before = figuresNow();
             answers.set(name, answer);
             if (name === 'totals' && before !== figuresNow()) {
@@ -206,7 +231,7 @@ async function ask(names, number) {
             draw(name);
             if (name === 'totals') {
                 context.period = answer.period;
-                freshAt = Date.now() - answer.age_s * 1000;
+                ['drift', 'sources'].forEach(draw);
                 showStretch(answer.period, context.tz);
                 await whetherEmpty(answer, number);
             }
@@ -234,6 +259,7 @@ async function show() {
     const number = asked;
     hideTip();
     showState(context);
+    showAge();
     coloursKnown.then(() => number === asked && showRequest(context.state.request, context));
     const stale = [...answers.values()].some((answer) => answer.address !== context.address);
     document.body.classList.toggle('waiting', stale || answers.size < ALL.length);
@@ -242,14 +268,24 @@ async function show() {
     } else {
         drawn.delete('latest');
     }
+    const known = ALL.filter((name) => answers.get(name)?.address === context.address);
+    known.forEach(draw);
+    if (known.includes('totals')) {
+        showStretch(answers.get('totals').period, context.tz);
+    }
+    clearTimeout(slow);
+    slow = setTimeout(() => {
+        if (number === asked && answers.get('totals')?.address !== context.address) {
+            showAsked(context, drawn.has('totals') ? 'is asked for; the figures are still those from before' : 'is asked for');
+        }
+    }, SLOW_MS);
     if (stale || answers.size < ALL.length || trouble) {
         const failures = await ask(ALL, number);
         if (number === asked) {
             showTrouble(failures);
         }
-    } else {
-        ALL.forEach(draw);
     }
+    clearTimeout(slow);
     if (number === asked) {
         document.body.classList.remove('waiting');
         showAge();
@@ -303,7 +339,8 @@ async function whetherEmpty(answer, number) {
 // --- fresh ------------------------------------------------------------------------------------------------------------
 
 function isRunning() {
-    return context.state.period ? !['yesterday', 'last-week'].includes(context.state.period) : Date.parse(context.state.until) > Date.now();
+    const { period, until } = context.state;
+    return period ? !['yesterday', 'last-week'].includes(period) : until === null || Date.parse(until) > Date.now();
 }
 
 let refreshing = false;
@@ -336,6 +373,8 @@ async function refresh(now = false) {
 }
 
 function showAge() {
+    const figures = answers.get('totals');
+    const freshAt = figures?.address === context.address ? figures.fresh : null; // when what is shown was true
     const age = freshAt === null ? 0 : (Date.now() - freshAt) / 1000;
     if (trouble) {
         showLive('away', freshAt === null ? 'No answer' : `As of ${agoText(age)}`);
@@ -371,7 +410,7 @@ addEventListener('resize', () => {
     resizing = setTimeout(drawAgain, 120);
 });
 addEventListener('popstate', () => {
-    context.state = states.fromQuery(location.search);
+    follow();
     show();
 });
 document.addEventListener('visibilitychange', () => refresh());
@@ -387,10 +426,28 @@ for (const dialog of document.querySelectorAll('dialog:not(.key)')) {
     });
 }
 
+/** Goes where the address says; what it says wrong is put right in it. */
+function follow() {
+    const { state, leftOut } = states.fromQuery(location.search, browserZone());
+    context.state = state;
+    if (states.toQuery(state) !== location.search.slice(1)) {
+        history.replaceState(null, '', addressOf(state));
+    }
+    showLeftOut(leftOut);
+}
+
+function addressOf(state) {
+    const query = states.toQuery(state);
+    return query ? `?${query}` : location.pathname;
+}
+
 onKeyNeeded(askForKey);
+follow();
 makePanels();
 listenToHeader(context);
 listenForPictures(context);
+showState(context);
+await knock();
 show();
 setInterval(refresh, EVERY_MS);
 setInterval(showAge, 1000);

@@ -38,16 +38,18 @@ export function decimalText(value, digits = 2, locale = undefined) {
         : format({ minimumFractionDigits: digits, maximumFractionDigits: digits }, locale).format(value);
 }
 
-/** A change as a share of what was before: +12 %. A hundredfold and more is not said in per cent. */
-export function changeText(value, locale) {
+export const TIMES = 10; // a change of this and more is not said in per cent
+
+/** A change as a share of what was before: +12 %, ×21. `sign` never: 12 %, where an arrow or a word says which way. */
+export function changeText(value, locale, sign = 'exceptZero') {
     if (isNone(value)) {
         return NONE;
     }
-    if (value >= 10) {
+    if (value >= TIMES) {
         return `\u00d7${format({ maximumFractionDigits: 0 }, locale).format(value + 1)}`;
     }
     const digits = Math.abs(value) < 0.0995 ? 1 : 0;
-    return format({ style: 'percent', signDisplay: 'exceptZero', maximumFractionDigits: digits }, locale).format(value);
+    return format({ style: 'percent', signDisplay: sign, maximumFractionDigits: digits }, locale).format(value);
 }
 
 const BYTES = ['byte', 'kilobyte', 'megabyte', 'gigabyte', 'terabyte', 'petabyte'];

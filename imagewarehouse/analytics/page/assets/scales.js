@@ -95,10 +95,17 @@ export function logPlace(value, least, most) {
     return Math.min(1, Math.max(0, Math.log(value / least) / Math.log(most / least)));
 }
 
-/** What the stability index says, by the usual rule. */
-export function driftLevel(index) {
-    if (index === null || index === undefined) {
+export const ENOUGH = 50; // images: the index of fewer says what chance did
+
+export const LEVELS = { unknown: 'unknown', few: 'too few images to judge', steady: 'steady', moving: 'moving', drifted: 'drifted' };
+
+/** What the stability index of so many images says, by the usual rule: one of LEVELS. `images` undefined: nobody knows how many. */
+export function driftLevel(index, images) {
+    if (index === null || index === undefined || images === undefined || Number.isNaN(images)) {
         return 'unknown';
+    }
+    if (images < ENOUGH) {
+        return 'few';
     }
     return index < 0.1 ? 'steady' : index <= 0.25 ? 'moving' : 'drifted';
 }

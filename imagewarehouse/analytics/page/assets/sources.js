@@ -2,18 +2,21 @@
 
 import { barred } from './charts.js';
 import { countText, shareText } from './numbers.js';
-import { figure, nothing, objects, pick, since, table } from './tables.js';
+import { cut, figure, nothing, objects, pick, since, table } from './tables.js';
+
+export const SHOWN = 50;
 
 export function sources(answer, context) {
-    const found = objects(answer);
+    const all = objects(answer);
+    const found = all.slice(0, SHOWN);
     if (!found.length) {
         return [nothing('Nobody sent anything in this period')];
     }
     const most = found[0].images;
     return [table('Sources by number of images',
-        [{ title: 'Address', kind: 'wide' }, { title: 'User', kind: 'wide' }, 
+        [{ title: 'Address', kind: 'wide' }, { title: 'User', kind: 'wide' },
             { title: 'Images', kind: 'number' }, { title: 'Rejected', kind: 'number' }, { title: 'Failed', kind: 'number' },
-            { title: 'Conf.', kind: 'number' }, { title: 'Last', kind: 'number when' }],
+            { title: 'Conf.', means: 'Mean confidence', kind: 'number' }, { title: 'Last', kind: 'number when' }],
         found.map((row) => [
             barred(row.images / most, 'c-plain', pick(context, 'source', row.source_ip, { key: row.source_user ?? '' })),
             pick(context, 'user', row.source_user, { key: row.source_ip ?? '' }),
@@ -22,5 +25,13 @@ export function sources(answer, context) {
             figure(row.failed, countText(row.failed)),
             figure(row.confidence, shareText(row.confidence, undefined, 0)),
             since(row.last_seen, context.tz),
-        ]))];
+        ])),
+    all.length > SHOWN ? cut(cutText(found, context.total('sources').value)) : null];
+}
+
+/** `addresses`: how many there are, where that is known. An address stands in a line for each of its users. */
+function cutText(found, addresses) {
+    const shown = new Set(found.map(({ source_ip: ip }) => ip).filter((ip) => ip !== null)).size;
+    const known = addresses === undefined ? '' : `; ${countText(shown)} of ${countText(addresses)} addresses`;
+    return `The ${found.length} most frequent${known}`;
 }

@@ -3,12 +3,13 @@
 import { foreign, h } from './dom.js';
 import { agoText, dateTimeText } from './times.js';
 
-/** A table. `columns`: [{title, kind, unseen}], kind one of text, number, wide, bar. `rows`: lists of cells, or {cells, class}. */
+/** A table. `columns`: [{title, kind, unseen, means}], kind one of text, number, wide, bar. `rows`: lists of cells, or {cells, class}. */
 export function table(caption, columns, rows, props = {}) {
     return h('table', props,
         h('caption', { class: 'unseen' }, caption),
-        h('thead', {}, h('tr', {}, columns.map(({ title, kind, unseen }) =>
-            h('th', { scope: 'col', class: kind ?? 'text' }, unseen ? h('span', { class: 'unseen' }, title) : title)))),
+        h('thead', {}, h('tr', {}, columns.map(({ title, kind, unseen, means }) =>
+            h('th', { scope: 'col', class: kind ?? 'text' },
+                unseen ? h('span', { class: 'unseen' }, title) : means ? short(title, means) : title)))),
         h('tbody', {}, rows.map((row) => {
             const cells = row.cells ?? row;
             return h('tr', { class: row.class }, cells.map((cell, number) =>
@@ -36,6 +37,16 @@ export function pick(context, filter, value, { text = value, swatch = null, key 
         data: { key: `${filter}:${value}:${key}` },
         on: { click: () => context.toggle(filter, value) },
     }, content);
+}
+
+/** A short name, with the long one where the pointer rests and for who listens. */
+export function short(text, means) {
+    return h('abbr', { title: means }, h('span', { 'aria-hidden': 'true' }, text), h('span', { class: 'unseen' }, means));
+}
+
+/** Under a list that ends before its end. */
+export function cut(text) {
+    return h('p', { class: 'cut' }, text);
 }
 
 export function nothing(text) {

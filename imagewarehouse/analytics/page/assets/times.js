@@ -5,7 +5,8 @@ const parts = new Map(); // Intl's formats take a millisecond to make
 function format(tz, options, locale) {
     const key = JSON.stringify([locale, tz, options]);
     if (!parts.has(key)) {
-        parts.set(key, new Intl.DateTimeFormat(locale, { ...options, timeZone: tz }));
+        // 24 hours in every language: a range such as `12:00 – 11:09 AM` is read as one from noon.
+        parts.set(key, new Intl.DateTimeFormat(locale, { hourCycle: 'h23', ...options, timeZone: tz }));
     }
     return parts.get(key);
 }
@@ -20,13 +21,19 @@ const NEWER = {
     'Pacific/Truk': 'Pacific/Chuuk',
 };
 
+const LAST_WALL = '9999-12-30'; // so that it is in the year 9999 in every zone
+
 export function browserZone() {
     const name = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
+    return newerName(name);
+}
+
+export function newerName(name) {
     return NEWER[name] ?? name;
 }
 
 export function zones(...more) {
-    const known = (Intl.supportedValuesOf ? Intl.supportedValuesOf('timeZone') : []).map((name) => NEWER[name] ?? name);
+    const known = (Intl.supportedValuesOf ? Intl.supportedValuesOf('timeZone') : []).map(newerName);
     return [...new Set(['UTC', ...known, ...more])].sort((a, b) => (a === 'UTC' ? -1 : b === 'UTC' ? 1 : a < b ? -1 : 1));
 }
 
@@ -37,7 +44,7 @@ export function offsetMinutes(instant, tz) {
         format(
             tz,
             {
-                hourCycle: 'h23', year: 'numeric', month: '2-digit', day: '2-digit',
+                year: 'numeric', month: '2-digit', day: '2-digit',
                 hour: '2-digit', minute: '2-digit', second: '2-digit',
             },
             'en-US',
@@ -58,12 +65,15 @@ export function offsetText(instant, tz) {
 /** The instant at which a clock in the zone shows `wall`, as an <input type="datetime-local"> gives it.
  *
  * In the hour that comes twice: the first. In the one that is left out: as long after the change as the wall time says.
- * null: no time.
+ * null: no time, or one before 1900: below the year 100 Date.UTC counts from 1900, and no picture is that old.
  */
 export function fromWall(wall, tz) {
     const asUtc = Date.parse(`${wall}Z`);
-    if (!/^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}/.test(wall) || Number.isNaN(asUtc)) {
+    if (!/^(19|[2-9]\d)\d{2}-\d{2}-\d{2}T\d{2}:\d{2}/.test(wall) || wall > LAST_WALL || Number.isNaN(asUtc)) {
         return null;
+    }
+    if (new Date(asUtc).toISOString().slice(0, 10) !== wall.slice(0, 10)) {
+        return null; // 31 February
     }
     // The zone's offsets a day before and a day after are the only ones that can hold.
     const day = 86_400_000;
