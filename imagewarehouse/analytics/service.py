@@ -46,7 +46,7 @@ _KEPT_BYTES = 32 << 20
 _RUNNING_S = 1.0  # how long an answer about a period that is not over is good
 _RUNNING_MOST_S = 4.0
 _OF_ITS_PRICE = 4.0  # what takes long is asked less often
-_DEAR_S = 0.2  # a query that takes longer is renewed while those who ask have the answer before
+_DEAR_S = 0.5  # a query that takes longer is renewed while those who ask have the answer before
 _STALE_S = 30.0  # beyond its time, at most
 _OVER_S = 60.0  # rows of a period that is over may still come (a store was away) or go (forgotten)
 _JUST_OVER = timedelta(minutes=10)
