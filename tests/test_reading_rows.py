@@ -189,6 +189,17 @@ def test_after_a_query_the_file_is_free(
 # --- queries of the writing process ---------------------------------------------------------------------------------
 
 
+def test_ctrl_c_ends_a_query_as_it_ends_a_program(tmp_path: Path, record: Record) -> None:
+    path = tmp_path / "rows.duckdb"
+    rows = LocalRows(path)
+    rows.write([record()])
+    rows.close()
+    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        read(path, "SELECT sum(a.range * b.range) AS s FROM range(100000) a, range(1000000) b", longest_s=20)
+    assert read(path, "SELECT count(*) AS n FROM image_events").to_pylist() == [{"n": 1}]
+
+
 def test_of_many_files_few_stay_ready(tmp_path: Path, record: Record) -> None:
     paths = [tmp_path / f"{n}.duckdb" for n in range(8)]
     for path in paths:

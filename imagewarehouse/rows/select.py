@@ -9,6 +9,8 @@ import pyarrow as pa
 
 QUERY_S = 30.0
 _QUERY_BYTES = 64 << 20
+CTRL_C = "Query interrupted"
+"""What DuckDB's RuntimeError says then: it looks for signals, too, and Python does not see any more what it has seen."""
 
 
 def select(cursor: duckdb.DuckDBPyConnection, sql: str, longest_s: float = QUERY_S) -> pa.Table:
@@ -33,6 +35,10 @@ def select(cursor: duckdb.DuckDBPyConnection, sql: str, longest_s: float = QUERY
                 raise duckdb.OutOfRangeException(f"the answer has more than {_QUERY_BYTES >> 20} MiB; add a LIMIT")
             batches.append(batch)
         return pa.Table.from_batches(batches, reader.schema)
+    except RuntimeError as err:
+        if str(err) == CTRL_C:
+            raise KeyboardInterrupt from err
+        raise
     finally:
         stop.cancel()
         reader = None  # an error's traceback would keep it, and with it the database open

@@ -18,6 +18,7 @@ from imagewarehouse.metadata import COLUMNS, KEY, ColumnType
 from imagewarehouse.rows.columns import SCHEMA, TABLE, cell_array
 from imagewarehouse.rows.locks import FileHeld
 from imagewarehouse.rows.log import Key, Values
+from imagewarehouse.rows.select import CTRL_C
 from imagewarehouse.text import one_line
 
 log = logging.getLogger("imagewarehouse.rows")
@@ -56,6 +57,10 @@ def duckdb_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except duckdb.DataError:
+        raise
+    except RuntimeError as err:
+        if str(err) == CTRL_C:
+            raise KeyboardInterrupt from err
         raise
     except (duckdb.Error, OSError) as err:
         if isinstance(err, duckdb.IOException) and "Could not set lock" in str(err):
