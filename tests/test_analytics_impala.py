@@ -290,7 +290,7 @@ def test_server_that_is_gone_is_told_and_comes_back(server: Server, opened: Open
     assert ask(engine) == [("a", 1), ("b", 2)]
 
 
-def test_server_that_hangs_up_may_expect_another_login() -> None:
+def test_server_that_closes_the_connection_may_expect_another_login() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def hang_up() -> None:
@@ -305,7 +305,7 @@ def test_server_that_hangs_up_may_expect_another_login() -> None:
         thread = threading.Thread(target=hang_up)
         thread.start()
         engine = ImpalaEngine(ImpalaSettings(host="127.0.0.1", port=server.getsockname()[1], auth="PLAIN"))
-        with pytest.raises(AnalyticsUnavailable, match="hung up: does it log users in with PLAIN"):
+        with pytest.raises(AnalyticsUnavailable, match="closed the connection: does it log users in with PLAIN"):
             ask(engine)
         engine.close()
         server.shutdown(socket.SHUT_RDWR)

@@ -128,7 +128,7 @@ class ImpalaEngine:
             if err.type != TTransportException.END_OF_FILE:
                 raise
             # It says nothing to those who do not log in as it expects.
-            problem = f"{self._where} hung up: does it log users in with {self._settings.auth}?"
+            problem = f"{self._where} closed the connection: does it log users in with {self._settings.auth}?"
             raise AnalyticsUnavailable(problem) from err
 
     def _ask(self, session: _Session, sql: str) -> Sequence[tuple[Any, ...]]:

@@ -91,7 +91,7 @@ def demo_data(
         end = parse_time(until, "--until") if until else datetime.now(timezone.utc).replace(second=0, microsecond=0)
         if end - timedelta(days=days) < _EARLIEST:
             raise ConfigurationError(
-                "--until", f"less --days lies before {_EARLIEST:%Y}, and so early no request id can be"
+                "--until", f"minus --days is before {_EARLIEST:%Y}, where the times of request ids begin"
             )
         history = History(days, count, end, seed)
         if not yes and table.has_others(USERS) and not _may(table.where):

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import duckdb
 import pyarrow as pa
 
 QUERY_S = 30.0
 _QUERY_BYTES = 64 << 20
-CTRL_C = "Query interrupted"
-"""What DuckDB's RuntimeError says then: it looks for signals, too, and Python does not see any more what it has seen."""
+_CTRL_C = "Query interrupted"
 
 
+@contextmanager
+def ctrl_c() -> Iterator[None]:
+    """Raises KeyboardInterrupt for Ctrl-C. DuckDB takes the signal from Python, and says so by a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as err:
+        if str(err) == _CTRL_C:
+            raise KeyboardInterrupt from err
+        raise
+
+
+@ctrl_c()
 def select(cursor: duckdb.DuckDBPyConnection, sql: str, longest_s: float = QUERY_S) -> pa.Table:
     """Run the SELECT and close the cursor. It is stopped after `longest_s`, and its answer may take 64 MiB.
 
@@ -35,10 +48,6 @@ def select(cursor: duckdb.DuckDBPyConnection, sql: str, longest_s: float = QUERY
                 raise duckdb.OutOfRangeException(f"the answer has more than {_QUERY_BYTES >> 20} MiB; add a LIMIT")
             batches.append(batch)
         return pa.Table.from_batches(batches, reader.schema)
-    except RuntimeError as err:
-        if str(err) == CTRL_C:
-            raise KeyboardInterrupt from err
-        raise
     finally:
         stop.cancel()
         reader = None  # an error's traceback would keep it, and with it the database open

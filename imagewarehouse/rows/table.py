@@ -18,7 +18,7 @@ from imagewarehouse.metadata import COLUMNS, KEY, ColumnType
 from imagewarehouse.rows.columns import SCHEMA, TABLE, cell_array
 from imagewarehouse.rows.locks import FileHeld
 from imagewarehouse.rows.log import Key, Values
-from imagewarehouse.rows.select import CTRL_C
+from imagewarehouse.rows.select import ctrl_c
 from imagewarehouse.text import one_line
 
 log = logging.getLogger("imagewarehouse.rows")
@@ -55,12 +55,9 @@ def settings(path: Path, memory_limit: str) -> dict[str, str | bool | int | floa
 def duckdb_errors(path: Path) -> Iterator[None]:
     """DuckDB's errors as ours; what is wrong with a value stays as it is."""
     try:
-        yield
+        with ctrl_c():
+            yield
     except duckdb.DataError:
-        raise
-    except RuntimeError as err:
-        if str(err) == CTRL_C:
-            raise KeyboardInterrupt from err
         raise
     except (duckdb.Error, OSError) as err:
         if isinstance(err, duckdb.IOException) and "Could not set lock" in str(err):

@@ -29,7 +29,7 @@ WITHOUT_SPACES = "".join(f"{first}-{last}" for first, last in _WITHOUT_SPACES)
 """For the inside of a regular expression's brackets."""
 
 SPELLED = {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d"}
-"""Small letters that are no letter with an accent to Unicode, as people type them who lack the key."""
+"""How people type these letters who lack the key. To Unicode they are no letters with an accent."""
 _SPELLED = str.maketrans(SPELLED)
 
 

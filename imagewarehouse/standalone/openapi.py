@@ -221,7 +221,8 @@ def _metrics() -> Json:
 
 
 def _search() -> Json:
-    hit = {"allOf": [{"$ref": "#/components/schemas/Record"}, {"type": "object"}]}
+    found = _object((), similarity={"type": "number"}, highlights={"type": "object"})
+    hit = {"allOf": [{"$ref": "#/components/schemas/Record"}, found]}
     counts = {"type": "array", "items": _object(value={"type": "string"}, count={"type": "integer"})}
     answer = _object(
         total={"type": "integer"},
