@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from imagewarehouse.rows.log import log_of
 from imagewarehouse.rows.reading import read
 
 COUNTS = "SELECT count(*) AS n, count(DISTINCT request_id) AS ids FROM image_events"
@@ -108,6 +110,13 @@ def in_the_file(path: Path) -> int:
         " print(*c.sql('SELECT count(*) FROM image_events').fetchall()[0])"
     )
     return int(finish(start(script, path)))
+
+
+def left_in_the_log(path: Path) -> int:
+    with sqlite3.connect(log_of(path)) as log:
+        ((count,),) = log.execute("SELECT count(*) FROM records").fetchall()
+    log.close()
+    return int(count)
 
 
 # Where a writer that moves is killed, as WRITER's `then`.

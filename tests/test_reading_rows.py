@@ -37,6 +37,7 @@ from tests.row_processes import (
     first_line,
     held,
     in_the_file,
+    left_in_the_log,
     start,
 )
 
@@ -163,6 +164,30 @@ def test_rows_of_a_writer_that_was_killed_are_read_without_a_writer(tmp_path: Pa
     before = path.read_bytes()
     assert counts(path) == (rows, ids)
     assert path.read_bytes() == before  # a reader moves nothing
+
+
+def test_a_reader_that_is_killed_in_a_query_leaves_the_file_to_the_writer(tmp_path: Path) -> None:
+    path = tmp_path / "rows.duckdb"
+    long = "SELECT sum(a.range * b.range) AS s FROM range(1000000) a, range(1000000) b, image_events"
+    reads = (
+        "import sys; from pathlib import Path; from imagewarehouse.rows.reading import read\n"
+        "path = Path(sys.argv[1])\n"
+        "print(read(path, 'SELECT count(*) AS n FROM image_events').to_pylist()[0]['n'], flush=True)\n"
+        f"read(path, '{long}', longest_s=60)"
+    )
+    writer = start(WRITER.format(then=""), path)
+    first_line(writer)
+    for _ in range(3):
+        reader = start(reads, path)
+        assert first_line(reader) > 0
+        time.sleep(0.2)  # it is in the long query, with the file open
+        assert reader.poll() is None
+        reader.kill()
+        reader.communicate()
+    total = acknowledged(finish(writer))
+    assert left_in_the_log(path) == 0
+    assert in_the_file(path) == total
+    assert counts(path) == (total, total)
 
 
 @pytest.mark.parametrize("how", ["answered", "refused", "interrupted"])

@@ -32,6 +32,7 @@ from tests.row_processes import (
     finish,
     first_line,
     in_the_file,
+    left_in_the_log,
     start,
 )
 
@@ -91,13 +92,6 @@ def go(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     process.stdin.write("\n")
     process.stdin.flush()
-
-
-def left_in_the_log(path: Path) -> int:
-    with sqlite3.connect(log_of(path)) as log:
-        ((count,),) = log.execute("SELECT count(*) FROM records").fetchall()
-    log.close()
-    return int(count)
 
 
 # --- all write --------------------------------------------------------------------------------------------------------
