@@ -41,11 +41,15 @@ help: ## Show this list
 run: $(VENV)/.run $(RUN_NEEDS) ## Set everything up and start the service
 	@exec $(BIN)/imagewarehouse run $(if $(KUDU),--kudu '$(KUDU)') $(ARGS)
 
-test: check ## Set everything up, then lint, types and all tests
+test: check ## Set everything up, then lint, types and tests
 
 check: $(VENV)/.dev $(CLIENT) $(SERVER) lint types
 	@$(BIN)/python -m tools.artifacts solr
 	$(BIN)/python -m pytest $(ARGS)
+
+test-long: $(VENV)/.dev $(CLIENT) $(SERVER) ## The tests that take longest: kills without end, large amounts, every width (some minutes)
+	@$(BIN)/python -m tools.artifacts solr
+	$(BIN)/python -m pytest -m "long and not services and not sql" $(ARGS)
 
 test-services: $(VENV)/.dev $(CLIENT) ## The tests on HDFS, HBase and Azurite (fetches 210 MB, needs Java 17; some minutes)
 	@$(BIN)/python -m tools.artifacts services

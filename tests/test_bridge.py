@@ -35,7 +35,7 @@ from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.standalone.flowfile import FlowFile, InputFlowFile, Ticket
 from tools import artifacts
 
-SIZES = [0, 1, 100, 6_000, 6_001, 8_191, 8_192, 64 << 10, 1 << 20, 20 << 20]
+SIZES = [0, 1, 100, 6_000, 6_001, 8_191, 8_192, 64 << 10, 1 << 20, pytest.param(20 << 20, marks=pytest.mark.long)]
 OPENSSL = shutil.which("openssl")
 MODES = ["handover", "quickack", "plain"]
 
@@ -269,7 +269,7 @@ class Result:
         return found
 
 
-@pytest.mark.parametrize("count", [1, 9, 10, 11, 20, 21, 200])
+@pytest.mark.parametrize("count", [1, 9, 10, 11, 20, 21, pytest.param(200, marks=pytest.mark.long)])
 def test_attributes_arrive_in_the_jvm_as_they_are(java: Bridge, caplog: pytest.LogCaptureFixture, count: int) -> None:
     attributes = {f"näme {n}\n": 'ä\\\n\t\r"\U0001f41e' * n * 10 for n in range(count)}
     found = bridge.send_attributes_together(Result(attributes, java.gateway), java.flow_file(10)).getAttributes()
@@ -313,7 +313,7 @@ def test_in_plain_mode_and_with_other_hosts_results_are_left_alone(java: Bridge,
     assert "getAttributes" not in vars(other) | vars(plain)
 
 
-@pytest.mark.parametrize("size", [6_001, 64 << 10, 20 << 20])
+@pytest.mark.parametrize("size", [6_001, 64 << 10, pytest.param(20 << 20, marks=pytest.mark.long)])
 def test_contents_are_read_out_of_this_process(java: Bridge, caplog: pytest.LogCaptureFixture, size: int) -> None:
     for number in range(3):
         flow_file, sent = java.flow_file(10), content(size + number % 2, number)

@@ -171,6 +171,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, check=False, timeout=250)
 
 
+@pytest.mark.long
 @needs_magick
 def test_the_command_finds_the_wrong_file_and_the_refused_one(tmp_path: Path) -> None:
     folder, results, stated = tmp_path / "pictures", tmp_path / "results.json", tmp_path / "reasons.txt"

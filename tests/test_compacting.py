@@ -536,6 +536,7 @@ compaction.run()
 """
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_nothing_is_lost_doubled_or_points_nowhere(local: Packed, tmp_path: Path) -> None:
     dice = random.Random(time.time_ns())
     pictures: list[bytes] = []
@@ -598,7 +599,9 @@ class Watched:
         return call
 
 
-@pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.services)])
+@pytest.mark.parametrize(
+    "step", [31, pytest.param(13, marks=pytest.mark.long), pytest.param(1, marks=pytest.mark.services)]
+)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("what", ["killed", "compacted", "forgotten", "stored", "deleted"])
 def test_whatever_happens_at_a_call_the_next_run_puts_it_right(
@@ -746,6 +749,7 @@ def test_the_command_beside_a_running_service(
         assert "other.duckdb.locations" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_while_a_service_packs_and_answers_each_picture_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,15 @@ HOSTILE = (
 
 each_size = pytest.mark.parametrize("width", SIZES)
 each_scheme = pytest.mark.parametrize("scheme", ["light", "dark"])
+long = pytest.mark.long
+each_look = pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        pytest.param(width, scheme, marks=[long] * ((width, scheme) not in {(1440, "light"), (390, "dark")}))
+        for width in SIZES
+        for scheme in ("light", "dark")
+    ],
+)
 
 
 @dataclass(frozen=True)
@@ -841,8 +850,7 @@ def test_the_chart_is_used_with_keys(page: Dashboard) -> None:
     assert page.figure("images") == images[0]
 
 
-@each_size
-@each_scheme
+@each_look
 def test_axe_finds_nothing(chrome: Browser, warehouse: Warehouse, width: int, scheme: str) -> None:
     without = warehouse.without_pictures
     with dashboard(chrome, warehouse.address, width=width, scheme=scheme, without_pictures=without) as page:
@@ -881,7 +889,7 @@ def hostile(chrome: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield Warehouse(service, made, frozenset())
 
 
-@each_size
+@pytest.mark.parametrize("width", [pytest.param(width, marks=[long] * (width != 390)) for width in SIZES])
 def test_hostile_texts_are_shown_as_texts(chrome: Browser, hostile: Warehouse, width: int) -> None:
     with dashboard(chrome, hostile.address, width=width) as page:
         page.open()

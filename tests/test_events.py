@@ -153,6 +153,7 @@ def test_a_row_that_no_table_could_hold_is_refused(event: ImageEvent, message: s
         event.record()
 
 
+@pytest.mark.long
 @given(events().filter(lambda event: None not in (event.request_id, event.event_time, event.status)))
 def test_any_event_becomes_a_row_or_is_refused(event: ImageEvent) -> None:
     try:

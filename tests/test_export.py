@@ -96,6 +96,7 @@ def test_a_training_takes_it_as_it_is(export: Export, warehouse: Warehouse, kind
     assert names == set(expected(warehouse))
 
 
+@pytest.mark.long
 def test_the_command_trains_on_it(export: Export) -> None:
     pytest.importorskip("tensorflow")
     assert export("--as", "folder", "out") == 0

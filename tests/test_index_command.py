@@ -195,6 +195,7 @@ def test_a_stretch_of_time(core: str, tmp_path: Path) -> None:
     assert command("rebuild", "--solr", core, "--data", tmp_path / "data", "--since", "yesterday") == 2
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_it_goes_on(core: str, tmp_path: Path, capsys: Capture) -> None:
     records = many_records(3000)
     data = tmp_path / "data"
@@ -285,6 +286,7 @@ def test_rows_that_cannot_become_documents_are_named(core: str, tmp_path: Path, 
     assert f"3 rows cannot: see {report}" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_it_waits_for_a_solr_that_is_away(tmp_path: Path, capsys: Capture) -> None:
     records = many_records(2000)
     write_rows(tmp_path / "data", records)

@@ -564,6 +564,7 @@ def expected_cells(values: list[Any], of: KuduColumn) -> tuple[list[Any], list[i
     return found, bad
 
 
+@pytest.mark.long
 @given(_columns_of_cells, st.sampled_from(_TYPES))
 @settings(max_examples=1500, deadline=None)
 def test_a_batch_is_what_its_cells_are_one_by_one(values: list[Any], type_text: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from imagewarehouse.kudu.clients.interface import KuduWriter
 from imagewarehouse.kudu.schema import KuduColumn, KuduType
@@ -90,6 +91,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.long
 def test_five_hundred_rows_of_more_than_a_megabyte_each_take_little_memory(
     cluster: LocalKudu, open_writer: Callable[..., KuduWriter]
 ) -> None:

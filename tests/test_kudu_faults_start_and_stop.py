@@ -147,6 +147,7 @@ def test_starting_and_stopping_leaves_no_threads_behind(
 # --- the whole service ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @needs_data
 def test_200_images_leave_200_rows_in_kudu_though_the_service_is_killed_in_the_middle(
     kudu: LocalKudu, tmp_path: Path, open_writer: Callable[..., KuduWriter]

@@ -139,6 +139,7 @@ def test_a_paused_master_does_not_answer_until_it_goes_on(kudu: LocalKudu) -> No
     assert tables(kudu) is not None
 
 
+@pytest.mark.long
 def test_a_server_started_from_a_thread_outlives_it(kudu: LocalKudu) -> None:
     kudu.kill_tserver()
     thread = threading.Thread(target=kudu.start_tserver)
@@ -260,6 +261,7 @@ def test_run_starts_a_kudu_of_its_own_says_where_and_stops_it(tmp_path: Path) ->
         assert servers_in(tmp_path / "data" / "kudu") == []
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("kudu")
 def test_run_logs_a_kudu_that_has_died(tmp_path: Path) -> None:
     with Service(tmp_path / "data", environment={"IMAGEWAREHOUSE_KUDU": "local"}) as service:

@@ -129,7 +129,7 @@ STEPS = {"StoreImage": break_objects, "ClassifyImage": break_model, "PutKuduReco
 OWN = {"StoreImage": "objects.unavailable", "ClassifyImage": "model.unavailable", "PutKuduRecord": "kudu.unavailable"}
 # Every error at every step among two; a step's own error also among more.
 TABLE = [
-    pytest.param(step, code, count, id=f"{step}-{code}-among-{count}")
+    pytest.param(step, code, count, id=f"{step}-{code}-among-{count}", marks=[pytest.mark.long] * (code != OWN[step]))
     for step in STEPS
     for code in MAY_PASS
     for count in ((2, 16, 64) if code == OWN[step] else (2,))
