@@ -63,10 +63,14 @@ def main() -> None:
                 address = f"http://127.0.0.1:{service.classify_port}/"
                 with _coming_in(service.images_url, arguments.rate):
                     for name in PERIODS:
-                        for times in (first[name], again[name]):
-                            with dashboard(opened, address, allowed=_NO_PICTURES) as page:
-                                page.page.wait_for_timeout(arguments.rest * 1e3)
-                                times.append(_painted(page, f"?period={name}"))
+                        with (
+                            dashboard(opened, address, allowed=_NO_PICTURES) as page,
+                            dashboard(opened, address, allowed=_NO_PICTURES) as other,
+                        ):
+                            page.page.wait_for_timeout(arguments.rest * 1e3)
+                            first[name].append(_painted(page, f"?period={name}"))
+                            page.page.close()  # or it would go on asking
+                            again[name].append(_painted(other, f"?period={name}"))
                 if number == arguments.rounds - 1:
                     with dashboard(opened, address, allowed=_NO_PICTURES) as page:
                         page.open()
