@@ -5,13 +5,6 @@ import { h } from './dom.js';
 
 const missing = new Set(); // a refresh does not ask again for what is not kept
 
-/** After what is drawn now is seen: pictures come behind the figures. Of a page that is hidden: once it is shown. */
-function painted() {
-    return new Promise((resolve) => {
-        requestAnimationFrame(() => setTimeout(resolve));
-    });
-}
-
 /** A box with the thumbnail of a picture. `side` in CSS pixels: 24, 44 or 72. */
 export function thumbnail(imageId, side) {
     const box = h('span', { class: `thumb t${side}`, 'aria-hidden': 'true' });
@@ -27,4 +20,11 @@ export function thumbnail(imageId, side) {
         box.classList.add('bare');
     }
     return box;
+}
+
+/** After what is drawn now is seen: pictures come behind the figures. Of a page that is hidden: once it is shown. */
+function painted() {
+    return new Promise((resolve) => {
+        requestAnimationFrame(() => setTimeout(resolve));
+    });
 }
