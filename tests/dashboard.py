@@ -148,4 +148,6 @@ def dashboard(
         if problems:
             raise AssertionError("\n".join(problems))
     finally:
+        for page in context.pages:
+            page.unroute_all(behavior="ignoreErrors")  # a live page may be asking in the moment at which it is closed
         context.close()

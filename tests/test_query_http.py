@@ -20,7 +20,6 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from PIL import Image
 
-from imagewarehouse.analytics.page_files import PAGE
 from imagewarehouse.analytics.panels import PANELS
 from imagewarehouse.analytics.parameters import PARAMETERS
 from imagewarehouse.analytics.periods import PERIODS
@@ -294,11 +293,9 @@ def test_the_page_is_confined_to_its_origin(service: Service) -> None:
         assert "://" not in re.sub(r'xmlns="[^"]*"', "", answer.text)
 
 
-def test_every_module_of_the_page_is_loaded_at_once(service: Service) -> None:
-    modules = {path.name for path in (PAGE / "assets").glob("*.js")} - {"theme.js", "main.js"}
-    found = re.findall(r'<link rel="modulepreload" href="assets/([^"]+)">', CLIENT.get(url(service, "/")).text)
-    assert len(found) > 20
-    assert sorted(found) == sorted(modules)
+def test_the_page_is_told_whether_it_needs_a_key(service: Service, guarded: Service) -> None:
+    assert "data-access" not in CLIENT.get(url(service, "/")).text
+    assert 'data-access="key"' in CLIENT.get(url(guarded, "/")).text
 
 
 def test_files_beside_the_page_are_not_served(service: Service) -> None:

@@ -60,7 +60,7 @@ class Analytics:
         """`documents`: files beside those of the page, by their paths."""
         self._service = service
         self._keys = keys
-        self._files = {**page_files(), **(documents or {})}
+        self._files = {**page_files(guarded=bool(keys.digests)), **(documents or {})}
         self._told: dict[str, float] = {}
 
     async def answer(self, request: Request) -> Response | None:

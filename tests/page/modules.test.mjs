@@ -7,6 +7,7 @@ import * as colours from '../../imagewarehouse/analytics/page/assets/colours.js'
 import * as numbers from '../../imagewarehouse/analytics/page/assets/numbers.js';
 import * as scales from '../../imagewarehouse/analytics/page/assets/scales.js';
 import * as state from '../../imagewarehouse/analytics/page/assets/state.js';
+import { together } from '../../imagewarehouse/analytics/page/assets/together.js';
 import * as times from '../../imagewarehouse/analytics/page/assets/times.js';
 
 const BERLIN = 'Europe/Berlin';
@@ -170,4 +171,30 @@ test('colours go to the classes of the model first, and stay', () => {
     for (let number = 0; number < 40; number += 1) {
         assert.match(colours.colourOf(`class ${number}`), /^c\d$/);
     }
+});
+
+test('what comes within a moment goes on together', async (t) => {
+    t.mock.timers.enable({ apis: ['setTimeout'] });
+    const said = [];
+    const turn = together(4, 100, () => said.push('|'));
+    const wait = (name) => turn().then(() => said.push(name));
+    wait('a');
+    wait('b');
+    t.mock.timers.tick(99);
+    await null;
+    assert.deepEqual(said, []);
+    t.mock.timers.tick(1);
+    await Promise.resolve();
+    assert.deepEqual(said, ['|', 'a', 'b']);
+    wait('c');
+    await wait('d'); // the last one: nothing is left to wait for
+    assert.deepEqual(said, ['|', 'a', 'b', '|', 'c', 'd']);
+    t.mock.timers.tick(1000);
+    assert.equal(said.length, 6);
+});
+
+test('how long ago is said in the language that is asked for', () => {
+    assert.equal(times.agoText(90, 'en'), '1m ago');
+    assert.notEqual(times.agoText(90, 'de'), '1m ago');
+    assert.equal(times.agoText(7200, 'en'), '2h ago');
 });

@@ -8,6 +8,7 @@ import { browserZone, fromWall, offsetText, rangeText, toWall, zones } from './t
 
 const SHOWN = 40; // characters of what a link said
 const MOST_LEFT_OUT = 4; // of it, in one line
+const ABOUT_TO_CHOOSE = ['pointerenter', 'pointerdown', 'focus'];
 
 /** `context`: state, tz, change(state). Called once. */
 export function listenToHeader(context) {
@@ -89,8 +90,17 @@ function problemOfRange(since, until) {
 function listenToZone(context) {
     const select = byId('zone');
     const own = browserZone();
-    for (const name of zones(own, context.tz)) {
-        select.append(zoneOption(name));
+    // The clock of each of 400 zones takes a quarter of a second: when somebody is about to choose one, not before the figures.
+    const offer = () => {
+        for (const type of ABOUT_TO_CHOOSE) {
+            select.removeEventListener(type, offer);
+        }
+        const chosen = select.value;
+        select.replaceChildren(...zones(own, chosen).map(zoneOption));
+        select.value = chosen;
+    };
+    for (const type of ABOUT_TO_CHOOSE) {
+        select.addEventListener(type, offer);
     }
     select.addEventListener('change', () => context.change({ ...context.state, tz: select.value === own ? null : select.value }));
 }
@@ -141,7 +151,7 @@ export function showState(context) {
     document.title = `${states.labelOf(state)} \u00b7 Image Warehouse`;
     byId('range').classList.toggle('chosen', state.period === null);
     byId('zone').value = context.tz;
-    if (byId('zone').value !== context.tz) { // of a link: one that this browser does not offer
+    if (byId('zone').value !== context.tz) { // not offered yet, or a link names one that this browser does not know
         byId('zone').append(zoneOption(context.tz));
         byId('zone').value = context.tz;
     }

@@ -31,7 +31,7 @@ export function latest(answer, context) {
         // Also where so much came since that there would be a gap between this page and those below it.
         shown = { address: context.address, entries: first, cursor: answer.facts.after ?? null, paged: false };
     }
-    if (!same) {
+    if (!same && body().firstChild) { // an empty one is at its top already: to set it would lay out the whole page
         body().scrollTop = 0;
     }
     note(first.length ? `newest ${agoText((Date.now() - new Date(first[0].event_time)) / 1000)}` : '');

@@ -20,11 +20,13 @@ import { rejections } from './rejections.js';
 import { showRequest } from './request.js';
 import { sources, SHOWN as SOURCES } from './sources.js';
 import * as states from './state.js';
+import { together } from './together.js';
 import { agoText, browserZone, timeText } from './times.js';
 import { totals, unanswered } from './totals.js';
 
 const EVERY_MS = 2500; // how often a period that is not over is asked about
 const SLOW_MS = 1000; // from then on a question says that what is shown is not its answer
+const TOGETHER_MS = 100; // answers that come so close to each other are drawn at once: the whole page is laid out and painted each time
 const LATE_S = 15; // from then on figures count as old
 const GRID = [
     { name: 'over-time', title: 'Images over time', render: overTime, hasTable: true },
@@ -135,7 +137,9 @@ function draw(name) {
     if (!answer) {
         return;
     }
-    const text = JSON.stringify([answer.rows, answer.facts, answer.period?.until?.slice(0, 16), context.state, context.tz, tables.has(name), size(name), beside(name)]);
+    const { render, note, hasTable } = GRID.find((panel) => panel.name === name) ?? {};
+    const [width, height] = hasTable ? rooms().get(name) : [];
+    const text = JSON.stringify([answer.rows, answer.facts, answer.period?.until?.slice(0, 16), context.state, context.tz, tables.has(name), width, height, beside(name)]);
     if (drawn.get(name) === text) {
         return;
     }
@@ -150,11 +154,9 @@ function draw(name) {
         }
         return;
     }
-    const { render, note } = GRID.find((panel) => panel.name === name);
     const panel = byId(`panel-${name}`);
     const body = panel.querySelector('.body');
     panel.querySelector('.note').textContent = note?.(answer, context) ?? '';
-    const [width, height] = size(name);
     const inside = Object.create(context, { width: { value: width }, height: { value: height }, asTable: { value: tables.has(name) } });
     replace(body, render(answer, inside));
     panel.classList.remove('failed');
@@ -165,10 +167,31 @@ function beside(name) {
     return name === 'drift' ? context.total('classified') : name === 'sources' ? context.total('sources').value : null;
 }
 
-function size(name) {
-    const body = document.querySelector(`#panel-${name} .body`);
-    const style = body ? getComputedStyle(body) : null;
-    return body ? [body.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight), body.clientHeight] : [0, 0];
+let measured = null;
+
+/** The room that each chart has. To ask for it after something was drawn lays out the whole page: once for what is drawn together. */
+function rooms() {
+    if (!measured) {
+        measured = new Map(GRID.filter(({ hasTable }) => hasTable).map(({ name }) => {
+            const body = document.querySelector(`#panel-${name} .body`);
+            const style = getComputedStyle(body);
+            return [name, [body.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight), body.clientHeight]];
+        }));
+        setTimeout(() => {
+            measured = null;
+        });
+    }
+    return measured;
+}
+
+/** Whether there are panels to be seen. Charts that were drawn while there were none had no room. */
+function showPanels(there) {
+    const were = !document.body.classList.contains('no-figures');
+    document.body.classList.toggle('no-figures', !there);
+    if (there && !were) {
+        measured = null;
+        drawAgain();
+    }
 }
 
 function showFailure(name, error) {
@@ -181,7 +204,7 @@ function showFailure(name, error) {
         clearTimeout(slow);
         showAsked(context, 'was not answered');
         hideEmpty();
-        document.body.classList.remove('no-figures');
+        showPanels(true);
         return;
     }
     if (name === 'latest' && context.state.q) {
@@ -200,6 +223,7 @@ async function ask(names, number) {
     const { address } = context;
     const { signal } = stop;
     const failures = [];
+    const turn = together(names.length, TOGETHER_MS, rooms); // which measures before anything is drawn
     const coloured = names.includes('drift') ? one('drift') : Promise.resolve();
     await Promise.all([coloured, ...names.filter((name) => name !== 'drift').map(one)]);
     return number === asked ? failures : [];
@@ -210,7 +234,7 @@ async function ask(names, number) {
             parameters.set('limit', LIMITS[name]);
         }
         try {
-            const answer = await panelOf(name, parameters, { signal });
+            const answer = await panelOf(name, parameters, { signal }).finally(turn);
             if (name !== 'drift') {
                 await coloured; // classes have their colours from there
             }
@@ -307,7 +331,7 @@ async function find(number) {
 
 async function whetherEmpty(answer, number) {
     const images = answer.rows.find(([name]) => name === 'images')?.[1] ?? 0;
-    document.body.classList.toggle('no-figures', images === 0);
+    showPanels(images > 0);
     if (images > 0) {
         hideEmpty();
         return;
@@ -446,8 +470,11 @@ follow();
 makePanels();
 listenToHeader(context);
 listenForPictures(context);
-showState(context);
-await knock();
-show();
+if (document.documentElement.dataset.access === 'key') { // one answer says that the key is missing or wrong, before a dozen do
+    showState(context);
+    knock().then(show);
+} else {
+    show();
+}
 setInterval(refresh, EVERY_MS);
 setInterval(showAge, 1000);

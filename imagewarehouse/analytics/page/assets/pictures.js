@@ -11,7 +11,7 @@ export function thumbnail(imageId, side) {
     if (imageId && !missing.has(imageId)) {
         const img = h('img', { alt: '', width: side, height: side, decoding: 'async', loading: 'lazy' });
         box.append(img);
-        showPicture(img, picturePath(imageId, side <= 48 ? 96 : 160)).catch(() => {
+        painted().then(() => showPicture(img, picturePath(imageId, side <= 48 ? 96 : 160))).catch(() => {
             missing.add(imageId);
             img.remove(); // not kept, or a service without pictures: the box stays
             box.classList.add('bare');
@@ -20,4 +20,11 @@ export function thumbnail(imageId, side) {
         box.classList.add('bare');
     }
     return box;
+}
+
+/** After what is drawn now is seen: pictures come behind the figures. Of a page that is hidden: once it is shown. */
+function painted() {
+    return new Promise((resolve) => {
+        requestAnimationFrame(() => setTimeout(resolve));
+    });
 }

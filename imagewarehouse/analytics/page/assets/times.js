@@ -1,6 +1,7 @@
 // Times as a clock in some zone shows them. Instants are Date or ISO 8601.
 
 const parts = new Map(); // Intl's formats take a millisecond to make
+const ago = new Map();
 
 function format(tz, options, locale) {
     const key = JSON.stringify([locale, tz, options]);
@@ -23,9 +24,15 @@ const NEWER = {
 
 const LAST_WALL = '9999-12-30'; // so that it is in the year 9999 in every zone
 
+let own = { offset: null, name: 'UTC' };
+
+/** The zone of the browser. Asked of Intl, which takes some milliseconds, only where the clock may have moved to another one. */
 export function browserZone() {
-    const name = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
-    return newerName(name);
+    const offset = new Date().getTimezoneOffset();
+    if (own.offset !== offset) {
+        own = { offset, name: newerName(Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC') };
+    }
+    return own.name;
 }
 
 export function newerName(name) {
@@ -131,7 +138,10 @@ export function rangeText(since, until, tz, locale) {
 
 /** How long ago, in one unit: `12 s ago`. `seconds` of 0 or more. */
 export function agoText(seconds, locale) {
-    const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'always', style: 'narrow' });
+    if (!ago.has(locale)) {
+        ago.set(locale, new Intl.RelativeTimeFormat(locale, { numeric: 'always', style: 'narrow' }));
+    }
+    const relative = ago.get(locale);
     for (const [unit, size] of [['day', 86_400], ['hour', 3600], ['minute', 60]]) {
         if (seconds >= size) {
             return relative.format(-Math.floor(seconds / size), unit);
