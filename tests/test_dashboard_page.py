@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -33,6 +33,7 @@ from tests.analytics_suite import near
 from tests.dashboard import SIZES, ZONE, Dashboard, browser, dashboard
 from tests.pictures import numbered
 from tests.running import Service, post
+from tests.running import dashboard as beside
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -364,7 +365,7 @@ def test_the_first_picture(chrome: Browser, tmp_path: Path) -> None:
         page.page.locator("#panel-latest .entry").wait_for()
 
 
-def dropped(page: Dashboard, content: bytes, name: str) -> None:
+def dropped(page: Dashboard, content: bytes, name: str, *, taken: bool = True) -> None:
     transfer = page.page.evaluate_handle(
         """([text, name]) => {
             const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -375,7 +376,7 @@ def dropped(page: Dashboard, content: bytes, name: str) -> None:
         [base64.b64encode(content).decode(), name],
     )
     page.page.dispatch_event("body", "dragenter", {"dataTransfer": transfer})
-    assert page.page.locator("#drop").is_visible()
+    assert page.page.locator("#drop").is_visible() == taken
     page.page.dispatch_event("body", "drop", {"dataTransfer": transfer})
     assert not page.page.locator("#drop").is_visible()
 
@@ -822,6 +823,48 @@ def test_a_service_without_search_says_so(page: Dashboard) -> None:
     page.page.get_by_text("This service has no search").wait_for()
     assert page.page.locator("#panel-latest .entry").count() == 0
     page.problems = [text for text in page.problems if "/search" not in text]
+
+
+# --- what is not served ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_served_beside_the_figures_is_not_shown(
+    chrome: Browser, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    with (
+        beside(tmp_path / "log", "--data", str(warehouse.service.data)) as address,
+        dashboard(chrome, f"{address}/", without_pictures=warehouse.without_pictures) as page,
+    ):
+        asked: list[str] = []
+        page.page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+        page.open("?period=30-days-ago")
+        assert not page.page.locator("#search").is_visible()
+        assert not page.page.locator("#classify").is_visible()
+        dropped(page, b"whatever it is", "a.jpg", taken=False)
+        assert not page.page.locator("#answers").is_visible()
+        assert page.page.locator("#panel-latest .thumb").count() > 0
+        page.page.keyboard.press("/")
+        page.page.locator("#panel-latest .entry:has(img)").first.click()
+        page.page.locator("#request .picture").wait_for()
+        assert page.page.locator("#request .alike").count() == 0
+        page.open("?period=30-days-ago&q=truck")  # a link from a service that has a search
+        page.page.get_by_text("This service has no search").wait_for()
+        assert not {"/search", "/classify"} & set(asked)
+        assert not page.violations()
+
+
+@each_size
+def test_without_pictures_there_is_no_place_for_them(chrome: Browser, warehouse: Warehouse, width: int) -> None:
+    with dashboard(chrome, warehouse.address, width=width) as page:
+        page.page.route("**/api/queries", lambda route: route.fulfill(json={"queries": [], "serves": ["search"]}))
+        page.open("?period=30-days-ago")
+        assert page.page.locator("#search").is_visible()
+        assert page.page.locator(".thumb").count() == 0
+        entry = page.page.locator("#panel-latest .entry").first
+        assert entry.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+        entry.click()
+        page.page.locator("#request .record").wait_for()
+        assert page.page.locator("#request .picture").count() == 0
 
 
 # --- keyboard, names, hostile texts -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -296,8 +296,8 @@ def columns_of_panels() -> Mapping[str, tuple[Column, ...]]:
     return {name: panel(_Nothing(), asked).columns for name, panel in PANELS.items()}
 
 
-def list_of_queries() -> bytes:
-    """What GET /api/queries answers."""
+def list_of_queries(serves: Sequence[str] = ()) -> bytes:
+    """What GET /api/queries answers. `serves`: what the service answers beside figures."""
     return orjson.dumps(
         {
             "queries": [
@@ -307,7 +307,8 @@ def list_of_queries() -> bytes:
                     "columns": [{"name": column.name, "unit": column.unit} for column in columns],
                 }
                 for name, columns in columns_of_panels().items()
-            ]
+            ],
+            "serves": list(serves),
         }
     )
 

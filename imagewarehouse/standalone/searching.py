@@ -42,6 +42,11 @@ class Searches:
         self._keys = keys
         self._lane = Lane("searches", _MOST_WAITING)
 
+    @property
+    def has_index(self) -> bool:
+        """Whether there is anything to search in."""
+        return self._index is not None
+
     async def answer(self, request: Request) -> Response | None:
         if request.path != PATH:
             return None

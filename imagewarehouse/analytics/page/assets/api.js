@@ -100,10 +100,17 @@ export async function getJson(path, parameters, options) {
     return read(await send(query ? `${path}?${query}` : path, options), options?.signal);
 }
 
-/** Asks for nothing: where a key is needed, one answer says so before a dozen questions do. */
+let served = null; // what the service has beside figures; null while nobody has said
+
+/** Whether the service has it: search, image, thumbnail, images, classify. What is not known counts as there. */
+export function serves(name) {
+    return served === null || served.includes(name);
+}
+
+/** Asks what is served: where a key is needed, one answer says so before a dozen questions do. */
 export async function knock() {
     try {
-        await send('api/queries', { method: 'HEAD', timeout: 5000 });
+        served = (await getJson('api/queries', null, { timeout: 5000 })).serves ?? null;
     } catch {
         // no answer: the panels say so
     }
@@ -129,6 +136,9 @@ export function hasNoSearch({ status, code }) {
 
 /** Found requests: {hits: [{record, similarity}], total, next}. Raises ApiError. */
 export async function search(parameters, options) {
+    if (!serves('search')) {
+        throw new ApiError(404, 'This service has no search', null, '');
+    }
     const found = await getJson('search', parameters, options);
     const hits = found.hits ?? found.results ?? [];
     return {

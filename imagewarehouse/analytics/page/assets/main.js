@@ -1,6 +1,6 @@
 // The page as a whole: one state, in the address; the panels that show it; and what keeps them fresh.
 
-import { ApiError, hasNoSearch, knock, onKeyNeeded, panelOf } from './api.js';
+import { ApiError, hasNoSearch, knock, onKeyNeeded, panelOf, serves } from './api.js';
 import { classes, classesNote } from './classes.js';
 import { listenForPictures } from './classify.js';
 import { hideTip } from './charts.js';
@@ -448,6 +448,8 @@ listenToHeader(context);
 listenForPictures(context);
 showState(context);
 await knock();
+byId('search').hidden = !serves('search');
+byId('classify').hidden = !serves('classify');
 show();
 setInterval(refresh, EVERY_MS);
 setInterval(showAge, 1000);
