@@ -41,10 +41,13 @@ UNITS: Mapping[str, tuple[str, Json]] = {
 FACTS: Mapping[str, str] = {
     "classes": "`classes`: distinct ones; `images`: with a class",
     "over-time": "`starts`: of every column of the chart, those without rows included",
+    "sources": "`sources`: how many there are in all, pairs of an address and a user",
     "confidence": "`images`: with a confidence; `below`: of these, under the threshold; `below_share`",
-    "drift": "`index_training`, `index_before`, `index_confidence`: population stability index of the classes against"
+    "drift": "`images`, `images_before`: with a class, now and in the period before;"
+    " `index_training`, `index_before`, `index_confidence`: population stability index of the classes against"
     " training, of the classes and of the confidence against the period before; under 0.1 alike, over 0.25 apart; null where"
     " one is empty",
+    "duplicates": "`pictures`: how many there are in all",
     "latest": "`after`: for the next page; missing on the last one",
 }
 

@@ -38,8 +38,7 @@ const GRID = [
     { name: 'duplicates', title: 'Duplicates', render: duplicates },
 ];
 const ALL = ['drift', 'totals', 'over-time', 'classes', 'confidence', 'latency', 'rejections', 'sources', 'models', 'duplicates', 'latest'];
-// Of lists whose whole length nobody tells, one more is asked for than is shown: it says that there is more.
-const LIMITS = { latest: PAGE, classes: 50, sources: SOURCES + 1, duplicates: DUPLICATES + 1 };
+const LIMITS = { latest: PAGE, classes: 50, sources: SOURCES, duplicates: DUPLICATES };
 
 const answers = new Map(); // the newest answer by panel
 const drawn = new Map(); // what a panel shows now, as text: what did not change is not drawn again
@@ -62,12 +61,6 @@ const context = {
     },
     get address() {
         return context.parameters().toString();
-    },
-    /** A figure of the totals, and what it was before: {value, before}; both undefined where those of this question are not there. */
-    total(measure) {
-        const answer = answers.get('totals');
-        const [, value, before] = (answer?.address === context.address && answer.rows.find(([name]) => name === measure)) || [];
-        return { value, before };
     },
     parameters() {
         return states.toParameters(context.state, browserZone());
@@ -135,7 +128,7 @@ function draw(name) {
     if (!answer) {
         return;
     }
-    const text = JSON.stringify([answer.rows, answer.facts, answer.period?.until?.slice(0, 16), context.state, context.tz, tables.has(name), size(name), beside(name)]);
+    const text = JSON.stringify([answer.rows, answer.facts, answer.period?.until?.slice(0, 16), context.state, context.tz, tables.has(name), size(name)]);
     if (drawn.get(name) === text) {
         return;
     }
@@ -158,11 +151,6 @@ function draw(name) {
     const inside = Object.create(context, { width: { value: width }, height: { value: height }, asTable: { value: tables.has(name) } });
     replace(body, render(answer, inside));
     panel.classList.remove('failed');
-}
-
-/** What a panel shows of the totals. */
-function beside(name) {
-    return name === 'drift' ? context.total('classified') : name === 'sources' ? context.total('sources').value : null;
 }
 
 function size(name) {
@@ -231,7 +219,6 @@ async function ask(names, number) {
             draw(name);
             if (name === 'totals') {
                 context.period = answer.period;
-                ['drift', 'sources'].forEach(draw);
                 showStretch(answer.period, context.tz);
                 await whetherEmpty(answer, number);
             }
