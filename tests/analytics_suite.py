@@ -15,6 +15,7 @@ import pytest
 
 from imagewarehouse.analytics.catalog import Cursor, Filters
 from imagewarehouse.analytics.engines import Engine
+from imagewarehouse.analytics.networks import with_addresses
 from imagewarehouse.analytics.panels import PANELS, Panel, Request
 from imagewarehouse.analytics.periods import between, named
 from imagewarehouse.metadata import ImageRecord
@@ -46,6 +47,11 @@ REQUESTS = {
         period=named("30-days-ago", NOW, UTC), tz=UTC, filters=Filters(min_confidence=0.9, max_confidence=1.0), threshold=0.9
     ),
     "rejected": Request(period=named("30-days-ago", NOW, UTC), tz=UTC, filters=Filters(statuses=("rejected", "failed"))),
+    "networks": Request(
+        period=named("7-days-ago", NOW, BERLIN), tz=BERLIN, filters=Filters(sources=("10.0.0.0/31", "2001:db8::/32"))
+    ),
+    "nobody": Request(period=named("7-days-ago", NOW, UTC), tz=UTC, filters=Filters(sources=("172.16.0.0/12",))),
+    "model": Request(period=named("30-days-ago", NOW, UTC), tz=UTC, filters=Filters(models=("cifar10", "nobody/4"))),
     "cut": Request(period=named("30-days-ago", NOW, UTC), tz=UTC, limit=3),
     "one-error": Request(period=named("30-days-ago", NOW, UTC), tz=UTC, filters=Filters(errors=("image.corrupt",))),
 }  # fmt: skip
@@ -56,7 +62,7 @@ def check(engine: Engine, panel: str, asked: Request, found: Sequence[ImageRecor
     """Every figure of a panel."""
     now = rows.chosen(found, asked)
     before = rows.chosen(found, asked, asked.period.earlier())
-    _CHECKS[panel](PANELS[panel](engine, asked), asked, now, before)
+    _CHECKS[panel](PANELS[panel](engine, with_addresses(engine, asked)), asked, now, before)
 
 
 def near(value: float | None, tolerance: float = 1e-5) -> Any:

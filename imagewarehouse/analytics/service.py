@@ -28,6 +28,7 @@ from imagewarehouse.analytics import exposition
 from imagewarehouse.analytics.catalog import Filters, catalog, columns_of, statement
 from imagewarehouse.analytics.engines import Asked, Engine
 from imagewarehouse.analytics.formats import ARROW_TYPE, CSV_TYPE, JSON_TYPE, as_arrow, as_csv, as_json
+from imagewarehouse.analytics.networks import with_addresses
 from imagewarehouse.analytics.panels import PANELS, Column, Panel
 from imagewarehouse.analytics.parameters import Format, Question, no_parameters, read_question
 from imagewarehouse.analytics.periods import Period
@@ -228,6 +229,7 @@ class QueryService:
         request = question.request
         if question.panel == "drift":
             request = replace(request, training=self._training())
+        request = with_addresses(self._engine, request)
         panel = PANELS[question.panel](self._engine, request)
         about = {
             "name": question.panel,

@@ -276,7 +276,7 @@ _PART = {"type": "number", "minimum": 0, "maximum": 1}
 _SEARCHED: Mapping[str, tuple[str, Json]] = {
     "q": ("words; typing mistakes are forgiven", {"type": "string", "maxLength": MOST_CHARACTERS}),
     "class": ("the predicted class, exactly", {"type": "string"}),
-    "model": ("the model, as name or name/version", {"type": "string"}),
+    "model": ("the model: a name, a version, or name/version", {"type": "string"}),
     "user": ("the source user", {"type": "string"}),
     "status": ("what became of the request", {"type": "string", "enum": list(STATUSES)}),
     "error": ("the error code", {"type": "string"}),
