@@ -185,8 +185,9 @@ class Runner:
             self._readers = self._open_readers(worker)
             for listener in self.listeners:
                 listener.readers = self._readers
+                listener.keys = self._keys()
                 if isinstance(listener, ListenHttp):
-                    listener.bind(self.journal, reads_forms=not self._keys().digests)
+                    listener.bind(self.journal, reads_forms=not listener.keys.digests)
                 elif isinstance(listener, HandleHttp):
                     listener.bind(self._contexts[listener.settings.text("HTTP Context Map")])
                 await listener.start(worker)
