@@ -45,11 +45,12 @@ def event_time(request_id: str) -> datetime:
     return _EPOCH + timedelta(milliseconds=millis, microseconds=-(-fraction * 1000 // 4096))
 
 
-def request_id_from_key(key: str, now: datetime, part: int = 1) -> str:
+def request_id_from_key(key: str, now: datetime, part: int = 1, user: str | None = None) -> str:
     """The request id that a client's `Idempotency-Key` stands for.
 
     Part 1 is the key itself; further parts of a multipart body share its time and get bits of their own, the same at
-    every retry. Raises BadIdempotencyKey when the key is no UUIDv7 or its time is too far from `now`.
+    every retry. So does each part where access keys say which `user` it is from: whoever learns the id of somebody else's
+    row cannot overwrite it. Raises BadIdempotencyKey when the key is no UUIDv7 or its time is too far from `now`.
     """
     try:
         key = key.strip(" \t")
@@ -62,10 +63,10 @@ def request_id_from_key(key: str, now: datetime, part: int = 1) -> str:
         raise BadIdempotencyKey(
             f"Idempotency-Key: its time {when:%Y-%m-%dT%H:%M:%SZ} is not between 7 days ago and 1 hour ahead"
         )
-    if part == 1:
+    if part == 1 and user is None:
         return key.lower()
     value = UUID(key)
-    digest = hashlib.sha256(value.bytes + part.to_bytes(4, "big")).digest()
+    digest = hashlib.sha256(value.bytes + part.to_bytes(4, "big") + (user or "").encode()).digest()
     tail = int.from_bytes(digest[:8], "big") & ((1 << 62) - 1)
     return str(UUID(int=(value.int >> 64 << 64) | (0b10 << 62) | tail))
 

@@ -8,6 +8,7 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import numpy as np
@@ -98,10 +99,10 @@ def chosen(found: Iterable[ImageRecord], request: Request, period: Period | None
             and (not f.classes or r.predicted_class in f.classes)
             and (not f.statuses or r.status in f.statuses)
             and (not f.errors or r.error_code in f.errors)
-            and (not f.sources or r.source_ip in f.sources)
+            and (not f.sources or any(r.source_ip and ip_address(r.source_ip) in ip_network(s) for s in f.sources))
             and (not f.users or r.source_user in f.users)
             and (not f.images or r.image_id in f.images)
-            and (not f.models or r.model_version in f.models or f"{r.model_name}/{r.model_version}" in f.models)
+            and (not f.models or {r.model_name, r.model_version, f"{r.model_name}/{r.model_version}"} & {*f.models})
             and (
                 f.min_confidence is None or (r.confidence is not None and r.confidence >= np.float32(f.min_confidence))
             )

@@ -15,6 +15,7 @@ import pytest
 
 from imagewarehouse.analytics.catalog import Cursor, Filters
 from imagewarehouse.analytics.engines import Engine
+from imagewarehouse.analytics.networks import with_addresses
 from imagewarehouse.analytics.panels import PANELS, Panel, Request
 from imagewarehouse.analytics.periods import between, named
 from imagewarehouse.metadata import ImageRecord
@@ -46,6 +47,12 @@ REQUESTS = {
         period=named("30-days-ago", NOW, UTC), tz=UTC, filters=Filters(min_confidence=0.9, max_confidence=1.0), threshold=0.9
     ),
     "rejected": Request(period=named("30-days-ago", NOW, UTC), tz=UTC, filters=Filters(statuses=("rejected", "failed"))),
+    "networks": Request(
+        period=named("7-days-ago", NOW, BERLIN), tz=BERLIN, filters=Filters(sources=("10.0.0.0/31", "2001:db8::/32"))
+    ),
+    "nobody": Request(period=named("7-days-ago", NOW, UTC), tz=UTC, filters=Filters(sources=("172.16.0.0/12",))),
+    "model": Request(period=named("30-days-ago", NOW, UTC), tz=UTC, filters=Filters(models=("cifar10", "nobody/4"))),
+    "cut": Request(period=named("30-days-ago", NOW, UTC), tz=UTC, limit=3),
     "one-error": Request(period=named("30-days-ago", NOW, UTC), tz=UTC, filters=Filters(errors=("image.corrupt",))),
 }  # fmt: skip
 each_request = pytest.mark.parametrize("asked", REQUESTS.values(), ids=REQUESTS)
@@ -55,7 +62,7 @@ def check(engine: Engine, panel: str, asked: Request, found: Sequence[ImageRecor
     """Every figure of a panel."""
     now = rows.chosen(found, asked)
     before = rows.chosen(found, asked, asked.period.earlier())
-    _CHECKS[panel](PANELS[panel](engine, asked), asked, now, before)
+    _CHECKS[panel](PANELS[panel](engine, with_addresses(engine, asked)), asked, now, before)
 
 
 def near(value: float | None, tolerance: float = 1e-5) -> Any:
@@ -87,7 +94,7 @@ def _classes(panel: Panel, asked: Request, now: Records, before: Records) -> Non
     earlier = Counter(r.predicted_class for r in before)
     ordered = sorted(groups, key=lambda name: (-len(groups[name]), name))
     total = sum(map(len, groups.values()))
-    assert [row["predicted_class"] for row in table(panel)] == ordered
+    assert [row["predicted_class"] for row in table(panel)] == ordered[: asked.limit]
     for row in table(panel):
         group = groups[row["predicted_class"]]
         assert (row["images"], row["before"]) == (len(group), earlier[row["predicted_class"]])
@@ -130,6 +137,7 @@ def _sources(panel: Panel, asked: Request, now: Records, before: Records) -> Non
         )  # fmt: skip
         assert row["confidence"] == near(rows.mean(r.confidence for r in group))
         _same_time(row["last_seen"], max(r.event_time for r in group))
+    assert panel.facts == {"sources": len(groups)}
 
 
 def _rejections(panel: Panel, asked: Request, now: Records, before: Records) -> None:
@@ -160,6 +168,7 @@ def _latency(panel: Panel, asked: Request, now: Records, before: Records) -> Non
 
 def _drift(panel: Panel, asked: Request, now: Records, before: Records) -> None:
     mixes = [Counter(r.predicted_class for r in part if r.predicted_class is not None) for part in (now, before)]
+    assert [panel.facts[name] for name in ("images", "images_before")] == [sum(mix.values()) for mix in mixes]
     assert panel.facts["index_training"] == near(rows.stability(dict(asked.training), mixes[0]), 1e-4)
     assert panel.facts["index_before"] == near(rows.stability(mixes[1], mixes[0]), 1e-4)
     for row in table(panel):
@@ -195,6 +204,7 @@ def _duplicates(panel: Panel, asked: Request, now: Records, before: Records) -> 
         assert (row["images"], row["sources"]) == (len(group), rows.distinct(r.source_ip for r in group))
         _same_time(row["first_seen"], min(r.event_time for r in group))
         _same_time(row["last_seen"], max(r.event_time for r in group))
+    assert panel.facts == {"pictures": len(several)}
 
 
 def _latest(panel: Panel, asked: Request, now: Records, before: Records) -> None:

@@ -86,6 +86,7 @@ def test_its_document_has_what_it_serves(beside: str) -> None:
     OpenAPIV31SpecValidator(about).validate()
     assert "/classify" in about["paths"]
     assert "/images" not in about["paths"]
+    assert CLIENT.get(f"{beside}/api/queries").json()["serves"] == ["image", "thumbnail", "classify"]
     assert CLIENT.get(beside).headers["content-type"] == "text/html; charset=utf-8"
     assert CLIENT.get(f"{beside}/health").json() == {"status": "ready"}
 

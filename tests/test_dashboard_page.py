@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import random
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -33,9 +34,10 @@ from tests.analytics_suite import near
 from tests.dashboard import SIZES, ZONE, Dashboard, browser, dashboard
 from tests.pictures import numbered
 from tests.running import Service, post
+from tests.running import dashboard as beside
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Route
 
 WITHIN_S = 60.0  # from a request to its figures: some seconds, but machines that run this are busy
 HOSTILE = (
@@ -373,7 +375,7 @@ def test_the_first_picture(chrome: Browser, tmp_path: Path) -> None:
         page.page.locator("#panel-latest .entry").wait_for()
 
 
-def dropped(page: Dashboard, content: bytes, name: str) -> None:
+def dropped(page: Dashboard, content: bytes, name: str, *, taken: bool = True) -> None:
     transfer = page.page.evaluate_handle(
         """([text, name]) => {
             const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -384,7 +386,7 @@ def dropped(page: Dashboard, content: bytes, name: str) -> None:
         [base64.b64encode(content).decode(), name],
     )
     page.page.dispatch_event("body", "dragenter", {"dataTransfer": transfer})
-    assert page.page.locator("#drop").is_visible()
+    assert page.page.locator("#drop").is_visible() == taken
     page.page.dispatch_event("body", "drop", {"dataTransfer": transfer})
     assert not page.page.locator("#drop").is_visible()
 
@@ -711,17 +713,16 @@ def repeated(size: int) -> Callable[[dict[str, Any]], None]:
 
 
 def test_a_list_that_is_cut_says_so(page: Dashboard) -> None:
-    answered(page, "sources", repeated(51))
-    answered(page, "duplicates", repeated(21))
+    answered(page, "sources", lambda told: (repeated(50)(told), told["facts"].update(sources=312)))  # type: ignore[func-returns-value]
+    answered(page, "duplicates", lambda told: (repeated(20)(told), told["facts"].update(pictures=1431)))  # type: ignore[func-returns-value]
     answered(page, "classes", lambda told: (repeated(50)(told), told["facts"].update(classes=73)))  # type: ignore[func-returns-value]
-    answered(page, "totals", lambda told: next(r for r in told["rows"] if r[0] == "sources").__setitem__(1, 58))
     page.open("?period=30-days-ago")
     lines = {
         name: page.page.locator(f"#panel-{name} .cut").inner_text() for name in ("sources", "duplicates", "classes")
     }
     assert lines == {
-        "sources": "The 50 most frequent; 50 of 58 addresses",
-        "duplicates": "The first 20; there are more",
+        "sources": "50 of 312, the most frequent",
+        "duplicates": "20 of 1,431, the most frequent",
         "classes": "50 of 73, the most frequent",
     }
     assert [len(page.figures(name)) for name in ("sources", "duplicates", "classes")] == [50, 20, 50]
@@ -729,8 +730,8 @@ def test_a_list_that_is_cut_says_so(page: Dashboard) -> None:
 
 
 def test_a_list_that_is_whole_says_nothing(page: Dashboard) -> None:
-    answered(page, "sources", repeated(50))
-    answered(page, "duplicates", repeated(20))
+    answered(page, "sources", lambda told: (repeated(50)(told), told["facts"].update(sources=50)))  # type: ignore[func-returns-value]
+    answered(page, "duplicates", lambda told: (repeated(20)(told), told["facts"].update(pictures=20)))  # type: ignore[func-returns-value]
     page.open("?period=30-days-ago")
     assert [len(page.figures(name)) for name in ("sources", "duplicates")] == [50, 20]
     assert page.page.locator(".cut").count() == 0
@@ -743,9 +744,8 @@ def test_a_list_that_is_whole_says_nothing(page: Dashboard) -> None:
     (90, 49, ["drifted", "too few images to judge", "too few images to judge"]),
 ])  # fmt: skip
 def test_a_handful_of_images_does_not_drift(page: Dashboard, now: int, before: int, levels: list[str]) -> None:
-    answered(page, "totals", lambda told: next(r for r in told["rows"] if r[0] == "classified").__setitem__(
-        slice(1, 3), [now, before]))  # fmt: skip
-    answered(page, "drift", lambda told: told["facts"].update(dict.fromkeys(told["facts"], 3.5)))
+    answered(page, "drift", lambda told: told["facts"].update(
+        {**dict.fromkeys(told["facts"], 3.5), "images": now, "images_before": before}))  # fmt: skip
     answered(page, "models", lambda told: [row.__setitem__(slice(2, 3), [now]) for row in told["rows"]])
     page.open("?period=30-days-ago")
     assert page.page.locator("#panel-drift .indexes .level").all_inner_texts() == levels
@@ -852,6 +852,55 @@ def test_a_service_without_search_says_so(page: Dashboard) -> None:
     page.page.get_by_text("This service has no search").wait_for()
     assert page.page.locator("#panel-latest .entry").count() == 0
     page.problems = [text for text in page.problems if "/search" not in text]
+
+
+# --- what is not served ---------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_served_beside_the_figures_is_not_shown(
+    chrome: Browser, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    with (
+        beside(tmp_path / "log", "--data", str(warehouse.service.data)) as address,
+        dashboard(chrome, f"{address}/", without_pictures=warehouse.without_pictures) as page,
+    ):
+        asked: list[str] = []
+        page.page.on("request", lambda request: asked.append(urlsplit(request.url).path))
+        page.open("?period=30-days-ago")
+        assert not page.page.locator("#search").is_visible()
+        assert not page.page.locator("#classify").is_visible()
+        dropped(page, b"whatever it is", "a.jpg", taken=False)
+        assert not page.page.locator("#answers").is_visible()
+        assert page.page.locator("#panel-latest .thumb").count() > 0
+        page.page.keyboard.press("/")
+        page.page.locator("#panel-latest .entry:has(img)").first.click()
+        page.page.locator("#request .picture").wait_for()
+        assert page.page.locator("#request .alike").count() == 0
+        page.open("?period=30-days-ago&q=truck")  # a link from a service that has a search
+        page.page.get_by_text("This service has no search").wait_for()
+        assert not {"/search", "/classify"} & set(asked)
+        assert not page.violations()
+
+
+@each_size
+def test_without_pictures_there_is_no_place_for_them(chrome: Browser, warehouse: Warehouse, width: int) -> None:
+    with dashboard(chrome, warehouse.address, width=width) as page:
+
+        def search_alone(route: Route) -> None:
+            answer = route.fetch()
+            body, changed = re.subn(' data-serves="[^"]*" ', ' data-serves="search" ', answer.text())
+            assert changed == 1
+            route.fulfill(response=answer, body=body)
+
+        page.page.route(lambda url: urlsplit(url).path == "/", search_alone)
+        page.open("?period=30-days-ago")
+        assert page.page.locator("#search").is_visible()
+        assert page.page.locator(".thumb").count() == 0
+        entry = page.page.locator("#panel-latest .entry").first
+        assert entry.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+        entry.click()
+        page.page.locator("#request .record").wait_for()
+        assert page.page.locator("#request .picture").count() == 0
 
 
 # --- keyboard, names, hostile texts -----------------------------------------------------------------------------------

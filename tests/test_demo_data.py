@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -29,6 +32,7 @@ from imagewarehouse.images.formats import FORMATS, sniff
 from imagewarehouse.kudu.clients.connecting import connect
 from imagewarehouse.kudu.clients.interface import KuduSettings
 from imagewarehouse.metadata import ImageRecord, can_have
+from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.rows.columns import SCHEMA
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.reading import read
@@ -198,6 +202,31 @@ def test_twice_is_once(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture
     outcome = json.loads(capsys.readouterr().out[-2000:].partition("\n{")[2].join(("{", "")))
     assert (outcome["rows"], outcome["removed_rows"], outcome["removed_pictures"]) == (1000, 3000, 20)
     assert [episode["name"] for episode in outcome["episodes"]][1:4] == ["new-source", "drift", "bad-deployment"]
+
+
+def test_two_at_once_do_not_double(demo: Demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "data"
+    assert demo("--rows", "500") == 0
+    lock = data / "rows.duckdb.demo-data.lock"
+    assert lock.stat().st_mode & 0o777 == 0o600
+    other = [sys.executable, "-m", "imagewarehouse.cli.main", "demo-data", "--data", str(data), "--until", "2026-11-30"]
+    with lock.open("ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as one that is at work
+        for words in (["--rows", "400"], ["--remove"]):
+            ran = subprocess.run([*other, *words], capture_output=True, text=True, cwd=REPOSITORY)
+            assert ran.returncode == 2
+            assert f"another imagewarehouse demo-data is at work on {data / 'rows.duckdb'}" in " ".join(
+                ran.stderr.split()
+            )
+        assert len(rows_of(data)) == 500
+    both = [
+        subprocess.Popen([*other, "--rows", str(rows)], stderr=subprocess.PIPE, cwd=REPOSITORY) for rows in (300, 400)
+    ]
+    codes = [process.wait(60) for process in both]
+    for process in both:
+        process.communicate()
+    assert set(codes) <= {0, 2}
+    assert len(rows_of(data)) in (300, 400)
 
 
 def test_pictures_are_stored_and_distinct(demo: Demo, tmp_path: Path) -> None:

@@ -241,3 +241,36 @@ def test_the_boundary_may_be_quoted_and_the_type_in_capitals(service: Service) -
     body = form([file(numbered(1), content_type="image/jpeg")])
     declared = f'Multipart/Form-Data; charset=utf-8; boundary="{BOUNDARY}"'
     assert answered(service.classify_url, body, {"Content-Type": declared})[0] == 200
+
+
+# --- from pages of other sites ---------------------------------------------------------------------------------------
+
+OF_ANOTHER_SITE = {"Origin": "https://elsewhere.example", "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+
+
+def test_a_page_of_another_site_may_send_where_there_are_no_keys_and_reads_nothing(service: Service) -> None:
+    answer = httpx.post(
+        service.classify_url, files={"file": ("a.jpg", numbered(1))}, headers=OF_ANOTHER_SITE, timeout=60
+    )
+    assert answer.status_code == 200
+    assert not [name for name in answer.headers if name.lower().startswith("access-control-")]
+
+
+def test_a_page_of_another_site_has_no_key(tmp_path: Path) -> None:
+    key = "send-0123456789abcdef"
+    with Service(tmp_path / "data", environment={"IMAGEWAREHOUSE_ACCESS_KEYS": f"camera:{key}"}) as running:
+        fields = {"X-Access-Key": key, "Authorization": f"Bearer {key}"}
+        files = {"file": ("a.jpg", numbered(1))}
+        url = f"{running.classify_url}?X-Access-Key={key}"
+        answer = httpx.post(running.classify_url, data=fields, files=files, headers=OF_ANOTHER_SITE, timeout=60)
+        assert (answer.status_code, answer.json()["error_code"]) == (401, "access.key_missing")
+        assert httpx.post(url, files=files, headers=OF_ANOTHER_SITE, timeout=60).status_code in (401, 404)
+        asked = {
+            **OF_ANOTHER_SITE,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "x-access-key",
+        }
+        told = httpx.options(running.classify_url, headers=asked, timeout=60)  # what a browser asks before a script may
+        assert told.status_code >= 400
+        assert "access-control-allow-origin" not in told.headers
+        assert running.count("status = 'classified'") == 0

@@ -145,3 +145,11 @@ def test_no_text_at_all_makes_a_key_fail_in_another_way(key: str) -> None:
     except BadIdempotencyKey:
         return
     assert NOW - MAX_AGE <= event_time(found) <= NOW + MAX_AHEAD
+
+
+def test_a_key_stands_for_another_id_with_each_user() -> None:
+    key = new_request_id(NOW)
+    ids = {request_id_from_key(key, NOW, part, user) for user in (None, "alice", "bob") for part in (1, 2)}
+    assert len(ids) == 6
+    assert {event_time(request_id) for request_id in ids} == {NOW}
+    assert request_id_from_key(key.upper(), NOW, user="alice") == request_id_from_key(key, NOW, user="alice")

@@ -61,5 +61,6 @@ def test_the_page_is_one_module_with_all_of_its_own() -> None:
 
 def test_the_page_knows_whether_a_key_is_needed() -> None:
     assert b"data-access" not in page_files()["/"].content
-    assert b'<html data-access="key" ' in page_files(guarded=True)["/"].content
+    assert b' data-access="key" ' in page_files(guarded=True)["/"].content
+    assert b'<html data-serves="search image" ' in page_files(serves=["search", "image"])["/"].content
     assert page_files(guarded=True)["/"].tag != page_files()["/"].tag

@@ -24,7 +24,7 @@ from imagewarehouse.analytics.panels import PANELS
 from imagewarehouse.analytics.parameters import PARAMETERS
 from imagewarehouse.analytics.periods import PERIODS
 from imagewarehouse.search.asking import NAMES as SEARCH_PARAMETERS
-from imagewarehouse.standalone.openapi import UNITS, document
+from imagewarehouse.standalone.openapi import UNITS, document, served_beside
 from tests.analytics_rows import TEXTS
 from tests.running import Service, post
 from tools.image_seeds import saved
@@ -320,6 +320,15 @@ def test_the_document_is_openapi(service: Service) -> None:
     assert [one["name"] for one in about["paths"]["/search"]["get"]["parameters"]] == list(SEARCH_PARAMETERS)
     for units in UNITS.values():
         assert "null" in units[1]["type"]
+
+
+def test_what_is_served_beside_the_queries(service: Service) -> None:
+    listed = CLIENT.get(url(service, "/api/queries")).json()
+    about = document()
+    schema = about["paths"]["/api/queries"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    OAS31Validator({**schema, "components": about["components"]}).validate(listed)
+    assert listed["serves"] == ["search", "image", "thumbnail", "images", "classify"]
+    assert served_beside(document(sending=(), images=False, searches=False)) == ()
 
 
 def test_a_search_is_as_the_document_says(service: Service) -> None:

@@ -319,7 +319,7 @@ def test_arrow_has_the_same_types_without_rows(name: str) -> None:
 
 
 def test_times_are_times_in_arrow() -> None:
-    rows = [("camera", None, 1, 0, 0, None, NOW)]
+    rows = [("camera", None, 1, 0, 0, None, NOW, 1)]
     table = pa.ipc.open_stream(run(Counting(lambda asked: rows), panel("sources", "format=arrow")).body).read_all()
     assert table["last_seen"].cast(pa.int64()).to_pylist() == [int(NOW.timestamp() * 1e6)]
 

@@ -213,6 +213,7 @@ CONDITIONS = [
     pytest.param({"models": ("cifar10",)}, "dcba", id="model"),
     pytest.param({"models": ("cifar10/4",)}, "d", id="model-and-version"),
     pytest.param({"models": ("cifar10/4", "other")}, "hd", id="one-of-two-models"),
+    pytest.param({"models": ("4", "nobody")}, "d", id="version-alone"),
     pytest.param({"models": ("cifar10/5",)}, "", id="no-such-version"),
     pytest.param({"users": ("camera-1",)}, "ea", id="user"),
     pytest.param({"images": ("f" * 64,)}, "hf", id="image"),

@@ -108,6 +108,7 @@ def test_a_hit_is_the_record(service: Service) -> None:
     ("query", "expected"),
     [
         pytest.param("?q=trukc", ["truck.jpg"], id="words"),
+        pytest.param("?q=trukc&model=&class=&min_confidence=+&since=&limit", ["truck.jpg"], id="blanks"),
         pytest.param("?q=%F0%9F%9A%9A", [], id="emoji"),
         pytest.param("?class=truck&class=ship", ["ship.jpg", "truck.jpg"], id="repeated"),
         pytest.param("?class=truck,ship", [], id="a-class-with-a-comma"),
@@ -261,11 +262,14 @@ def test_it_is_only_read(service: Service, method: str) -> None:
         pytest.param("?min_confidence=.9&max_confidence=.1", "max_confidence: is less", id="none-between"),
         pytest.param("?like=56d2", "like: expected an image_id", id="beginning-of-an-id"),
         pytest.param("?image=x", "image: expected an image_id", id="no-id"),
+        pytest.param("?q=%ff", "query: expected percent-encoded UTF-8", id="no-utf-8"),
         pytest.param("?cursor=abc", "cursor: is none of this search", id="cursor"),
         pytest.param(f"?q={'x' * 1001}", "q: expected at most 1000 characters", id="long"),
         pytest.param("?q=" + "+".join(f"w{n}" for n in range(17)), "q: expected at most 16 words", id="many-words"),
         pytest.param(
-            "?" + "&".join("class=x" for _ in range(201)), "expected at most 200 parameters", id="many-parameters"
+            "?" + "&".join("class=x" for _ in range(801)),
+            "query: expected at most 800 parameters",
+            id="many-parameters",
         ),
     ],
 )

@@ -22,7 +22,7 @@ from imagewarehouse.errors import (
     RowStoreUnavailable,
     WarehouseError,
 )
-from imagewarehouse.ids import event_time, new_request_id, utc_now
+from imagewarehouse.ids import event_time, new_request_id, request_id_from_key, utc_now
 from imagewarehouse.images.decoding import Decoded, check_and_decode, decode_rgb
 from imagewarehouse.images.formats import sniff
 from imagewarehouse.intake import IntakeRules, Request
@@ -156,7 +156,25 @@ def test_a_key_names_the_request_only_behind_the_access_check() -> None:
     )
     assert stranger.event.request_id != key
     assert stranger.event.problem.error_code == "access.key_missing"
-    assert (alice.event.request_id, alice.event.origin.source_user) == (key, "alice")
+    assert (alice.event.request_id, alice.event.origin.source_user) == (
+        request_id_from_key(key, utc_now(), user="alice"),
+        "alice",
+    )
+
+
+def test_nobody_overwrites_the_row_of_somebody_else() -> None:
+    keys = AccessKeys.parse(f"alice:{KEY} bob:bob-{KEY}")
+    key = new_request_id(utc_now())
+    alice, again, bob = check(
+        ASubmission(idempotency_key=key, access_key=KEY), ASubmission(idempotency_key=key, access_key=KEY),
+        ASubmission(idempotency_key=key, access_key=f"bob-{KEY}"), keys=keys,
+    )  # fmt: skip
+    assert alice.event.request_id == again.event.request_id != bob.event.request_id
+    (mallory,) = check(ASubmission(idempotency_key=alice.event.request_id, access_key=f"bob-{KEY}"), keys=keys)
+    assert len({key, alice.event.request_id, bob.event.request_id, mallory.event.request_id}) == 4
+    for outcome in (alice, bob, mallory):
+        assert outcome.way == SUCCESS
+        assert outcome.event.event_time == event_time(key)
 
 
 def test_the_age_of_a_key_is_judged_as_it_was_when_the_request_came() -> None:

@@ -17,12 +17,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from imagewarehouse.ids import new_request_id
 from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.standalone import process, server
 from imagewarehouse.standalone.journal import Journal
@@ -310,6 +312,15 @@ def test_ids_that_images_answers_are_those_of_the_rows_whatever_the_access_check
             request_id = answer.json()["request_id"]
             assert until(lambda found=request_id: service.count(f"request_id = '{found}'") == 1, 10)
         assert service.count("error_code = 'access.key_missing'") == 2
+        access, key = {"X-Access-Key": "alice-0123456789abcdef"}, new_request_id(datetime.now(timezone.utc))
+        for more in ({}, {"Idempotency-Key": key}, {"Idempotency-Key": key}):
+            answer = post(service.images_url, numbered(2), {**JPEG, **access, **more})
+            request_id = answer.json()["request_id"]
+            assert until(lambda found=request_id: service.count(f"request_id = '{found}'") == 1, 10)
+            told = post(service.classify_url, numbered(2), {**JPEG, **access, **more}).json()["request_id"]
+            assert (told == request_id) == bool(more)
+            assert told != key
+        assert service.count("source_user = 'alice'") == 3
 
 
 def test_rows_are_read_from_the_files_while_the_first_worker_hangs(service: Service) -> None:

@@ -32,6 +32,7 @@ _PLACE = re.compile(r"\{(\w+)\}")
 _NAMES = frozenset(column.name for column in COLUMNS)
 _RESERVED = ("fields", "format")  # columns with a name that is a word of Impala's SQL: {format} in a query
 _MOST_VALUES = 100  # of one filter
+MOST_ADDRESSES = 10_000  # that networks stand for
 _LONGEST = 300  # characters of a value
 
 
@@ -54,7 +55,8 @@ class NamedQuery:
 class Filters:
     """Which rows of a period count: those that meet every condition that is given; of a tuple, one is to be met.
 
-    `models`: versions, as `name/version` or the version alone. Raises BadParameter on construction.
+    `sources`: addresses and networks; `addresses`: those that the networks stand for, which somebody has looked up
+    (`networks.py`). `models`: a name, a version, or `name/version`. Raises BadParameter on construction.
     """
 
     classes: tuple[str, ...] = ()
@@ -64,6 +66,7 @@ class Filters:
     users: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
     min_confidence: float | None = None
     max_confidence: float | None = None  # not included, unless it is 1
 
@@ -71,8 +74,9 @@ class Filters:
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, tuple):
-                if len(value) > _MOST_VALUES:
-                    raise BadParameter(f"{field.name}: expected at most {_MOST_VALUES}, received {len(value)}")
+                most = MOST_ADDRESSES if field.name == "addresses" else _MOST_VALUES
+                if len(value) > most:
+                    raise BadParameter(f"{field.name}: expected at most {most}, received {len(value)}")
                 for text in value:
                     if not text or len(text) > _LONGEST or "\0" in text or not _is_text(text):
                         raise BadParameter(f"{field.name}: expected a text of 1 to {_LONGEST} characters")
@@ -185,6 +189,8 @@ def _conditions(dialect: Dialect, period: Period, filters: Filters) -> list[str]
     ]
     for column, name in _FILTERED.items():
         values = getattr(filters, name)
+        if name == "sources":
+            values += filters.addresses
         if isinstance(values, tuple) and values:
             found.append(f"{column} IN ({', '.join(map(dialect.text, values))})")
     if filters.models:
@@ -199,8 +205,9 @@ def _conditions(dialect: Dialect, period: Period, filters: Filters) -> list[str]
 
 def _of_model(dialect: Dialect, text: str) -> str:
     name, slash, version = text.rpartition("/")
-    condition = f"model_version = {dialect.text(version)}"
-    return f"(model_name = {dialect.text(name)} AND {condition})" if slash else condition
+    alone = f"model_name = {dialect.text(text)} OR model_version = {dialect.text(text)}"
+    both = f"model_name = {dialect.text(name)} AND model_version = {dialect.text(version)}"
+    return f"{alone} OR ({both})" if slash else alone
 
 
 def _behind(dialect: Dialect, cursor: Cursor) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,18 +38,22 @@ class PageFile:
     for_ever: bool
 
 
-def page_files(folder: Path = PAGE, *, guarded: bool = False) -> Mapping[str, PageFile]:
+def page_files(folder: Path = PAGE, *, guarded: bool = False, serves: Sequence[str] = ()) -> Mapping[str, PageFile]:
     """Every file by the path that it is served at: index.html at /, everything else by its name.
 
-    `guarded`: figures need an access key; the page is told, so that only then it asks whether its own is good.
+    The page is told two things before it asks anything. `guarded`: figures need an access key; only then it asks whether
+    its own is good. `serves`: what the service answers beside figures; the page shows nothing else.
     """
+    told = f'<html data-serves="{" ".join(serves)}" '
+    if guarded:
+        told += 'data-access="key" '
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in _TYPES:
             name = path.relative_to(folder).as_posix()
             content = _whole(folder) if name == _MAIN else path.read_bytes()
-            if guarded and name == "index.html":
-                content = content.replace(b"<html ", b'<html data-access="key" ', 1)
+            if name == "index.html":
+                content = content.replace(b"<html ", told.encode(), 1)
             tag = hashlib.sha256(content).hexdigest()[:32]
             for_ever = _HASHED.search(name) is not None
             served = PageFile(_TYPES[path.suffix], content, tag, for_ever)

@@ -124,9 +124,10 @@ def over_time(engine: Engine, request: Request) -> Panel:
 
 def sources(engine: Engine, request: Request) -> Panel:
     """Who sends: addresses and users."""
+    found = _ask(engine, "sources", request)
     rows = [
         (ip, user, int(images), int(rejected), int(failed), _rounded(confidence), _iso(last, request.tz))
-        for ip, user, images, rejected, failed, confidence, last in _ask(engine, "sources", request)
+        for ip, user, images, rejected, failed, confidence, last, _ in found
     ]
     rows.sort(key=lambda row: (-row[2], row[0] or "", row[1] or ""))
     return Panel(
@@ -134,7 +135,13 @@ def sources(engine: Engine, request: Request) -> Panel:
             "source_ip text, source_user text, images images, rejected images, failed images, confidence share, last_seen time"
         ),
         rows,
+        {"sources": _of_all(found, request)},
     )
+
+
+def _of_all(found: Sequence[Row], request: Request) -> int:
+    """How long a list is without its limit; the query says it in each row, last."""
+    return len(found) if len(found) < request.limit else int(found[0][-1])
 
 
 def rejections(engine: Engine, request: Request) -> Panel:
@@ -196,6 +203,8 @@ def drift(engine: Engine, request: Request) -> Panel:
         _columns("predicted_class text, share share, before share, training share"),
         rows,
         {
+            "images": totals_of[0],
+            "images_before": totals_of[1],
             "index_training": _rounded(stability_index(request.training, now)),
             "index_before": _rounded(stability_index(before, now)),
             "index_confidence": _rounded(stability_index(was_sure, sure)),
@@ -229,9 +238,10 @@ def models(engine: Engine, request: Request) -> Panel:
 
 def duplicates(engine: Engine, request: Request) -> Panel:
     """Pictures that came more than once."""
+    found = _ask(engine, "duplicates", request)
     rows = [
         (image_id, int(images), int(ips), _iso(first, request.tz), _iso(last, request.tz), predicted, name)
-        for image_id, images, ips, first, last, predicted, name in _ask(engine, "duplicates", request)
+        for image_id, images, ips, first, last, predicted, name, _ in found
     ]
     rows.sort(key=lambda row: (-row[1], row[0]))
     return Panel(
@@ -240,6 +250,7 @@ def duplicates(engine: Engine, request: Request) -> Panel:
             " file_name text"
         ),
         rows,
+        {"pictures": _of_all(found, request)},
     )
 
 

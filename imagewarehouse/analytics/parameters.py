@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timezone
 from typing import Any, Literal, get_args
-from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
 from imagewarehouse.analytics.catalog import Cursor, Filters
@@ -18,13 +17,13 @@ from imagewarehouse.analytics.panels import Request
 from imagewarehouse.analytics.periods import PERIODS, Period, Width, between, named, zone
 from imagewarehouse.errors import BadParameter
 from imagewarehouse.metadata import STATUSES
+from imagewarehouse.parameters import image_id, listed, network, parameters_of
 
 Format = Literal["json", "csv", "arrow"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 WIDTHS: tuple[Width, ...] = get_args(Width)
 DEFAULT_PERIOD = "today"
 MOST_ROWS = 1000
-_MOST_PAIRS = 800  # filters alone may have a hundred values each
 _SHOWN = 40  # characters of a value that a refusal repeats
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -39,7 +38,8 @@ _TIME = re.compile(
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """`schema`: of one value, as JSON Schema. `read`: the value, or BadParameter. `panels`: which ones it matters to, none
-    for all. `field`: where the value goes in `Filters` or `Request`; empty where the parser needs it for something else."""
+    for all. `field`: where the value goes in `Filters` or `Request`; empty where the parser needs it for something else.
+    `listed`: one text may hold several values, with commas between."""
 
     name: str
     schema: Mapping[str, Any]
@@ -47,6 +47,7 @@ class Parameter:
     read: Callable[[str], Any]
     field: str = ""
     repeated: bool = False
+    listed: bool = False
     panels: tuple[str, ...] = ()
 
 
@@ -146,13 +147,15 @@ PARAMETERS: Mapping[str, Parameter] = {
                   "time zone of days and hours, a name of the IANA database", zone),
         Parameter("class", _VALUE, "only this predicted class", _text, "classes", repeated=True),
         Parameter("status", _string(enum=list(STATUSES)), "only this status", _one_of(STATUSES), "statuses",
-                  repeated=True),
-        Parameter("error", _VALUE, "only this error code", _text, "errors", repeated=True),
-        Parameter("source", _VALUE, "only this source address", _text, "sources", repeated=True),
+                  repeated=True, listed=True),
+        Parameter("error", _VALUE, "only this error code", _text, "errors", repeated=True, listed=True),
+        Parameter("source", _string(examples=["10.0.0.1", "10.0.0.0/8"]), "only this source address or network", network,
+                  "sources", repeated=True, listed=True),
         Parameter("user", _VALUE, "only this source user", _text, "users", repeated=True),
-        Parameter("model", _VALUE, "only this version of a model, as name/version or the version alone", _text, "models",
+        Parameter("model", _VALUE, "only this model: a name, a version, or name/version", _text, "models",
                   repeated=True),
-        Parameter("image", _VALUE, "only this image_id", _text, "images", repeated=True),
+        Parameter("image", _string(pattern="^[0-9a-fA-F]{64}$"), "only this image_id", image_id, "images", repeated=True,
+                  listed=True),
         Parameter("min_confidence", _SHARE_SCHEMA, "least confidence", _share, "min_confidence"),
         Parameter("max_confidence", _SHARE_SCHEMA, "greatest confidence, not included unless it is 1", _share,
                   "max_confidence"),
@@ -211,34 +214,30 @@ def no_parameters(query: str) -> None:
 
 
 def _values(query: str) -> dict[str, Any]:
-    try:
-        pairs = parse_qsl(
-            query, keep_blank_values=True, max_num_fields=_MOST_PAIRS, errors="strict", strict_parsing=bool(query)
-        )
-    except UnicodeDecodeError:
-        raise BadParameter("query: expected percent-encoded UTF-8") from None
-    except ValueError:
-        raise BadParameter(f"query: expected name=value&name=value, at most {_MOST_PAIRS} of them") from None
     found: dict[str, Any] = {}
-    for name, text in pairs:
+    for name, text in parameters_of(query):
         if name in _GRAFANAS and text == _ALL:
             continue
         name = _GRAFANAS.get(name, name)
         parameter = PARAMETERS.get(name)
         if parameter is None:
             raise BadParameter(f"{_shown(name)}: no such parameter; there are {', '.join(PARAMETERS)}")
-        try:
-            value = parameter.read(text)
-        except BadParameter as err:
-            problem = str(err).removeprefix(f"{name}: ").partition(", received")[0]
-            raise BadParameter(f"{name}: {problem}, received {_shown(text)}") from None
         if parameter.repeated:
-            found[name] = (*found.get(name, ()), value)
+            parts = listed(text) if parameter.listed else (text,)
+            found[name] = (*found.get(name, ()), *(_read(parameter, part) for part in parts))
         elif name in found:
             raise BadParameter(f"{name}: expected once")
         else:
-            found[name] = value
+            found[name] = _read(parameter, text)
     return {name: tuple(sorted(set(v))) if isinstance(v, tuple) else v for name, v in found.items()}
+
+
+def _read(parameter: Parameter, text: str) -> Any:
+    try:
+        return parameter.read(text)
+    except BadParameter as err:
+        problem = str(err).removeprefix(f"{parameter.name}: ").partition(", received")[0]
+        raise BadParameter(f"{parameter.name}: {problem}, received {_shown(text)}") from None
 
 
 def _period(values: dict[str, Any], now: datetime, tz: ZoneInfo) -> tuple[str, Period, bool]:

@@ -13,7 +13,7 @@ import logging
 import re
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -28,6 +28,7 @@ from imagewarehouse.analytics import exposition
 from imagewarehouse.analytics.catalog import Filters, catalog, columns_of, statement
 from imagewarehouse.analytics.engines import Asked, Engine
 from imagewarehouse.analytics.formats import ARROW_TYPE, CSV_TYPE, JSON_TYPE, as_arrow, as_csv, as_json
+from imagewarehouse.analytics.networks import with_addresses
 from imagewarehouse.analytics.panels import PANELS, Column, Panel
 from imagewarehouse.analytics.parameters import Format, Question, no_parameters, read_question
 from imagewarehouse.analytics.periods import Period
@@ -228,6 +229,7 @@ class QueryService:
         request = question.request
         if question.panel == "drift":
             request = replace(request, training=self._training())
+        request = with_addresses(self._engine, request)
         panel = PANELS[question.panel](self._engine, request)
         about = {
             "name": question.panel,
@@ -296,8 +298,8 @@ def columns_of_panels() -> Mapping[str, tuple[Column, ...]]:
     return {name: panel(_Nothing(), asked).columns for name, panel in PANELS.items()}
 
 
-def list_of_queries() -> bytes:
-    """What GET /api/queries answers."""
+def list_of_queries(serves: Sequence[str] = ()) -> bytes:
+    """What GET /api/queries answers. `serves`: what the service answers beside figures."""
     return orjson.dumps(
         {
             "queries": [
@@ -307,7 +309,8 @@ def list_of_queries() -> bytes:
                     "columns": [{"name": column.name, "unit": column.unit} for column in columns],
                 }
                 for name, columns in columns_of_panels().items()
-            ]
+            ],
+            "serves": list(serves),
         }
     )
 

@@ -124,13 +124,13 @@ async def _serve(
     from imagewarehouse.analytics.service import QueryService
     from imagewarehouse.standalone.analytics import Analytics
     from imagewarehouse.standalone.dashboard import CLASSIFY, Dashboard, Part, Relay
-    from imagewarehouse.standalone.openapi import document, documents
+    from imagewarehouse.standalone.openapi import document, documents, served_beside
 
     relay = Relay(classify, keys) if classify else None
     about = document(sending=(CLASSIFY,) if classify else (), images=pictures is not None, searches=False)
     # An engine on a network waits more than it works, and takes longer.
     service = QueryService(engine, _training(model), at_once=2 if embedded else 6, longest_s=20 if embedded else 60)
-    analytics = Analytics(service, keys, documents(about))
+    analytics = Analytics(service, keys, documents(about), served_beside(about))
     every: tuple[Part | None, ...] = (analytics, pictures, relay)
     parts = [part for part in every if part is not None]
 

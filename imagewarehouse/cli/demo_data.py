@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from io import FileIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,7 +62,8 @@ def demo_data(
 
     Seven sources with a rhythm of days and weeks, one of which is new; four versions of a model, one of which was a mistake;
     days on which other objects come; rejections, failures, duplicates. The same --days, --rows, --seed and --until give the
-    same rows. Demo data that is there already is replaced, so running it twice doubles nothing. The service may run.
+    same rows. Demo data that is there already is replaced, so running it twice doubles nothing; a second one at the same time
+    is refused (for Kudu: on this machine, for this user). The service may run.
 
     Each row is marked: its source_user begins with demo/, which no access key can be called. docs/analytics.md has more.
 
@@ -72,7 +78,7 @@ def demo_data(
     Exit codes:
       0    done, or there was nothing to remove
       1    the answer was no
-      2    a wrong argument, or rows or store do not answer: run it again
+      2    a wrong argument, another demo-data at work, or rows or store do not answer: run it again
       130  stopped with Ctrl-C: run it again
     """
     from imagewarehouse.analytics.demo import USERS, History
@@ -83,7 +89,7 @@ def demo_data(
     if not remove and (pictures or not (meant.masters or meant.database)):
         with private_files():
             meant.data.mkdir(parents=True, exist_ok=True)
-    with meant.open(create=not remove) as (table, places):
+    with meant.open(create=not remove) as (table, places), _alone(meant, table):
         removal = _Removal(meant, table, places, store, how)
         if remove:
             _say({"where": table.where, **removal.run()}, began, as_json=as_json)
@@ -101,6 +107,44 @@ def demo_data(
         with _bar(count, progress) as advance:
             written = _write(history, meant, table, pictures, store, how, advance)
     _say({"where": table.where, **outcome, **written, **_described(history)}, began, as_json=as_json)
+
+
+@contextmanager
+def _alone(meant: RowsMeant, table: WholeTable) -> Iterator[None]:
+    """Each run takes away what it finds and then writes: of two at once the rows of both would stay."""
+    import fcntl
+
+    from imagewarehouse.rows.locks import take
+
+    with _opened(meant, _lock_file(meant, table)) as file:
+        if not take(file, fcntl.LOCK_EX):
+            raise ConfigurationError(
+                _option(meant), f"another imagewarehouse demo-data is at work on {table.where}; wait until it is done"
+            )
+        yield
+
+
+def _opened(meant: RowsMeant, path: Path) -> FileIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # O_NOFOLLOW: in a folder of everybody, a link of somebody else leads to a file of ours.
+        return FileIO(path, "ab", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o600))
+    except OSError as err:
+        raise ConfigurationError(_option(meant), f"{path}: {err.strerror or err}") from err
+
+
+def _lock_file(meant: RowsMeant, table: WholeTable) -> Path:
+    from imagewarehouse.rows.whole_local import WholeLocal
+
+    if isinstance(table, WholeLocal):
+        return table.path.with_name(f"{table.path.name}.demo-data.lock")
+    named = f"{meant.masters or meant.data.resolve()} {meant.table_name}"
+    digits = hashlib.sha256(named.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"imagewarehouse-{os.getuid()}-{digits}.demo-data.lock"
+
+
+def _option(meant: RowsMeant) -> str:
+    return "--masters" if meant.masters else "--database" if meant.database else "--data"
 
 
 def _may(where: str) -> bool:

@@ -32,7 +32,13 @@ _NO_LOOKS = "pictures have one that were classified while model.embedding was tr
 @click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="Only requests of this status.")
 @click.option("--error", "errors", multiple=True, metavar="CODE", help="Only requests with this error_code.")
 @click.option("--format", "formats", multiple=True, metavar="FORMAT", help="Only files of this format, such as JPEG.")
-@click.option("--model", "models", multiple=True, metavar="NAME[/VERSION]", help="Only what this model has classified.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="MODEL",
+    help="Only what this model has classified: NAME, VERSION or NAME/VERSION.",
+)
 @click.option("--user", "users", multiple=True, metavar="NAME", help="Only what was sent with this access key.")
 @click.option("--source", "sources", multiple=True, metavar="NETWORK", help="Only from this address or network.")
 @click.option("--image", "images", multiple=True, metavar="IMAGE_ID", help="Only requests that sent this picture.")

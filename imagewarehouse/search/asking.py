@@ -11,10 +11,10 @@ from typing import Any
 
 from imagewarehouse.addresses import parse_networks
 from imagewarehouse.errors import BadParameter, ConfigurationError
+from imagewarehouse.parameters import image_id, listed
 from imagewarehouse.search.query import MOST_CHOICES, Search
 from imagewarehouse.units import parse_duration
 
-_IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"\d{0,3}(\.\d{0,12})?")
 _WHOLE = re.compile(r"\d{1,4}")
 _ZONE_BEHIND_A_SPACE = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)")  # a + in a URL is a space
@@ -58,8 +58,7 @@ def asked(parameters: Iterable[tuple[str, str]], now: datetime) -> Asked:
             raise BadParameter(f"{name}: is given {len(given[name])} times; once, please")
     values: dict[str, Any] = {field: tuple(given[name]) for name, field in _WHOLE_TEXTS.items()}
     for name, field in _LISTS.items():
-        parts = (part.strip() for text in given[name] for part in text.split(","))
-        values[field] = tuple(part for part in parts if part)
+        values[field] = tuple(part for text in given[name] for part in listed(text))
     for name, field in (*_WHOLE_TEXTS.items(), *_LISTS.items()):
         if len(values[field]) > MOST_CHOICES:
             raise BadParameter(f"{name}: expected at most {MOST_CHOICES}, received {len(values[field])}")
@@ -111,10 +110,10 @@ def _readers(now: datetime) -> Mapping[str, tuple[str, Callable[[str, str], Any]
 
 
 def _image_id(name: str, text: str) -> str:
-    image_id = text.strip().lower()
-    if not _IMAGE_ID.fullmatch(image_id):
-        raise BadParameter(f"{name}: expected an image_id, 64 digits of 0-9 and a-f, received {text[:80]!r}")
-    return image_id
+    try:
+        return image_id(text)
+    except BadParameter as err:
+        raise BadParameter(f"{name}: {err}") from err
 
 
 def _number(name: str, text: str) -> float:

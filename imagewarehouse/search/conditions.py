@@ -75,7 +75,7 @@ def _conditions(search: Search) -> Iterator[str]:
             yield f"{column} IN ({_texts(values)})"
     if search.models:
         models = _texts(search.models)
-        yield f"(model_name IN ({models}) OR {FACET_VALUES['model']} IN ({models}))"
+        yield (f"(model_name IN ({models}) OR model_version IN ({models}) OR {FACET_VALUES['model']} IN ({models}))")
     if search.min_confidence is not None:
         yield f"confidence >= {search.min_confidence!r}::FLOAT"
     if search.max_confidence is not None:

@@ -54,7 +54,8 @@ class Search:
     `words`: as people type them: no query language, every word is to be found, mistyped ones too, in the file name, the class
     and other classes from `words.LABEL_FROM` on, the texts of the form's fields, the error, the user (`words.py`). Text
     without any word finds nothing, unless it is blank. `classes` and the other tuples: one of them is to be met, exactly.
-    `models`: `name` or `name/version`. `since` and `until`: aware; `until` is not included. `users`: of source_user.
+    `models`: a name, a version, or `name/version`. `since` and `until`: aware; `until` is not included. `users`: of
+    source_user.
     `like`: pictures that look like this one, the most alike first, MOST_ALIKE of them at most and each once, however often it
     was sent: with its newest request that meets the other conditions. `cursor`: `next_cursor` of the page before.
     """

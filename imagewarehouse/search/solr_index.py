@@ -188,7 +188,8 @@ def _filters(search: Search) -> Iterator[Any]:
         if values:
             yield _one_of(field, values)
     if search.models:
-        yield {"bool": {"should": [_one_of("model_name", search.models), _one_of("model", search.models)]}}
+        named = [_one_of(name, search.models) for name in ("model_name", "model_version", "model")]
+        yield {"bool": {"should": named}}
     if search.min_confidence is not None or search.max_confidence is not None:
         least = "*" if search.min_confidence is None else search.min_confidence
         most = "*" if search.max_confidence is None else search.max_confidence

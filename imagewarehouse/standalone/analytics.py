@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -55,12 +55,17 @@ class Analytics:
     path: ClassVar[str] = API
 
     def __init__(
-        self, service: QueryService, keys: AccessKeys, documents: Mapping[str, PageFile] | None = None
+        self,
+        service: QueryService,
+        keys: AccessKeys,
+        documents: Mapping[str, PageFile] | None = None,
+        serves: Sequence[str] = (),
     ) -> None:
-        """`documents`: files beside those of the page, by their paths."""
+        """`documents`: files beside those of the page, by their paths. `serves`: what is served beside figures."""
         self._service = service
         self._keys = keys
-        self._files = {**page_files(guarded=bool(keys.digests)), **(documents or {})}
+        self._files = {**page_files(guarded=bool(keys.digests), serves=serves), **(documents or {})}
+        self._queries = list_of_queries(serves)
         self._told: dict[str, float] = {}
 
     async def answer(self, request: Request) -> Response | None:
@@ -81,7 +86,7 @@ class Analytics:
             )
             if path == "/api/queries":
                 no_parameters(request.query)
-                return Response(200, list_of_queries(), {**_OF_FIGURES, "Content-Type": "application/json"})
+                return Response(200, self._queries, {**_OF_FIGURES, "Content-Type": "application/json"})
             if path == METRICS:
                 no_parameters(request.query)
                 if holder.reads_only is not None:

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from imagewarehouse.access import SEND, AccessKeys, offered_key
 from imagewarehouse.answers import problem
 from imagewarehouse.errors import (
     BadIdempotencyKey,
@@ -24,6 +25,7 @@ from imagewarehouse.errors import (
     ConfigurationError,
     EncodingNotAccepted,
     HeadTooLarge,
+    ImageRejected,
     MalformedMultipart,
     MalformedRequest,
     TooSlow,
@@ -61,6 +63,7 @@ _BODY_S = 600.0  # for a whole body
 _BODIES = 256 << 20  # bytes of bodies being read at once; what has been read waits in queues with limits of their own
 _STOP_S = 2.0  # the flow has been drained before; only stalled senders are left
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
+_NO_KEYS = AccessKeys({}, {})
 _METHODS = ("GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS")
 
 
@@ -104,6 +107,7 @@ class Listener:
     port: int = field(init=False)
     accepting: bool = field(init=False, default=True)
     readers: Sequence[Reader] = field(init=False, default=())
+    keys: AccessKeys = field(init=False, default=_NO_KEYS)
     _server: Server | None = field(init=False, default=None)
     _host: str = field(init=False, default="")
     _sockets: list[list[socket.socket]] = field(
@@ -183,7 +187,7 @@ class Listener:
             if (shown := await reader.answer(request)) is not None:
                 self.metrics.answered(f"GET {reader.path}", shown.status, time.perf_counter() - started)
                 return shown
-        request_id = _request_id(request)
+        request_id = _request_id(request, self.keys)
         if not self.accepting:
             response = _problem(request_id, "unavailable", "the service is shutting down")
         else:
@@ -280,9 +284,7 @@ class ListenHttp(Listener):
         except BadIdempotencyKey as err:  # taken in, it would be answered with an id that no row will have
             return _problem(request_id, err.code, str(err))
         common |= {
-            _KEY: request_id,
-            # A key of the client's names no row before the access check.
-            GIVEN_ID: "" if request.headers.get(_KEY.lower()) else request_id,
+            **_id_of(request, request_id, _KEY),
             RECEIVED: utc_now().isoformat(),
             "restlistener.remote.source.host": peer,
             "restlistener.request.uri": request.path,
@@ -351,8 +353,8 @@ class HandleHttp(Listener):
             common["http.query.string"] = request.query
         if declared := request.headers.get("content-type"):
             common["mime.type"] = declared
-        common[f"http.headers.{_KEY}"] = request_id  # unless the client has one
         common |= {f"http.headers.{_spelled(name)}": value for name, value in request.headers.fields}
+        common |= _id_of(request, request_id, f"http.headers.{_KEY}")
         flow_file = FlowFile({**_core(), **common, **_unkept(body)}, body.content, body.size, Ticket())
         self.engine.submit(self.component.identifier, [flow_file])
         # Not asyncio.wait_for: it makes a task of every wait.
@@ -391,15 +393,25 @@ def _core() -> dict[str, str]:
     return {"uuid": identifier, "filename": identifier, "path": "./"}
 
 
-def _request_id(request: Request) -> str:
-    """The id of a request, from its first moment on: its key, or a new one."""
+def _request_id(request: Request, keys: AccessKeys) -> str:
+    """The id of a request, from its first moment on: that of its key, or a new one."""
     moment = utc_now()
     try:
         if key := request.headers.get(_KEY.lower()):
-            return request_id_from_key(key, moment)
-    except BadIdempotencyKey:  # refused later, where that is recorded
+            user = keys.check(
+                offered_key(request.headers.get("x-access-key"), request.headers.get("authorization")), SEND
+            )
+            return request_id_from_key(key, moment, user=user)
+    except ImageRejected:  # later, where that is recorded
         pass
     return new_request_id(moment)
+
+
+def _id_of(request: Request, request_id: str, name: str) -> dict[str, str]:
+    """Attributes with the client's key, as FilterImageRequest reads it, or with what this listener gives."""
+    key = request.headers.get(_KEY.lower())
+    # A key of the client's names no row before the access check.
+    return {name: key, GIVEN_ID: ""} if key else {name: request_id, GIVEN_ID: request_id}
 
 
 def _no_request(status: int, why: str) -> Response:

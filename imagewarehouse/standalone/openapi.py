@@ -41,12 +41,18 @@ UNITS: Mapping[str, tuple[str, Json]] = {
 FACTS: Mapping[str, str] = {
     "classes": "`classes`: distinct ones; `images`: with a class",
     "over-time": "`starts`: of every column of the chart, those without rows included",
+    "sources": "`sources`: how many there are in all, pairs of an address and a user",
     "confidence": "`images`: with a confidence; `below`: of these, under the threshold; `below_share`",
-    "drift": "`index_training`, `index_before`, `index_confidence`: population stability index of the classes against"
+    "drift": "`images`, `images_before`: with a class, now and in the period before;"
+    " `index_training`, `index_before`, `index_confidence`: population stability index of the classes against"
     " training, of the classes and of the confidence against the period before; under 0.1 alike, over 0.25 apart; null where"
     " one is empty",
+    "duplicates": "`pictures`: how many there are in all",
     "latest": "`after`: for the next page; missing on the last one",
 }
+
+_FIGURES = "figures"  # the tag of operations that every service with a page has
+_BESIDE = ("search", "image", "thumbnail", "images", "classify")
 
 _TYPES: Mapping[ColumnType, Json] = {
     "string": {"type": "string"}, "timestamp": {"type": "string", "format": "date-time"},
@@ -111,7 +117,7 @@ def document(*, sending: Sequence[str] = ("/images", "/classify"), images: bool 
         },
         "servers": [{"url": "/"}],
         "security": [{"key": []}, {"bearer": []}, {}],
-        "tags": [{"name": "figures"}, {"name": "search"}, {"name": "images"}, {"name": "sending"}],
+        "tags": [{"name": _FIGURES}, {"name": "search"}, {"name": "images"}, {"name": "sending"}],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -130,16 +136,24 @@ def document(*, sending: Sequence[str] = ("/images", "/classify"), images: bool 
     }  # fmt: skip
 
 
+def served_beside(about: Json) -> tuple[str, ...]:
+    """The operations of a document beside figures, by `operationId`: what GET /api/queries says, and the page shows."""
+    operations = [operation for of_path in about["paths"].values() for operation in of_path.values()]
+    return tuple(one["operationId"] for one in operations if _FIGURES not in one["tags"])
+
+
 # --- operations ---------------------------------------------------------------------------------------------------
 
 
 def _queries() -> Json:
     listed = _object(name={"type": "string"}, question={"type": "string"}, columns=_list_of("Column"))
-    answer = _object(queries={"type": "array", "items": listed})
+    beside = {"type": "array", "items": {"type": "string", "enum": list(_BESIDE)}}
+    served = "what is served here beside figures, by `operationId`"
+    answer = _object(queries={"type": "array", "items": listed}, serves={**beside, "description": served})
     return {
         "operationId": "queries",
-        "tags": ["figures"],
-        "summary": "Which queries there are",
+        "tags": [_FIGURES],
+        "summary": "Which queries there are, and what else is served here",
         "responses": {"200": _ok("The list", answer), **_refusals((400, 401, 405), _OF_FIGURES)},
     }
 
@@ -169,7 +183,7 @@ def _panel(name: str) -> Json:
     facts = f"\n\nFacts: {FACTS[name]}." if name in FACTS else ""
     return {
         "operationId": f"query_{name.replace('-', '_')}",
-        "tags": ["figures"],
+        "tags": [_FIGURES],
         "summary": question_of(name),
         "description": f"Columns: {table}.{facts}",
         "parameters": [{"$ref": f"#/components/parameters/{parameter.name}"} for parameter in used],
@@ -194,7 +208,7 @@ def _panel(name: str) -> Json:
 def _request() -> Json:
     return {
         "operationId": "request",
-        "tags": ["figures"],
+        "tags": [_FIGURES],
         "summary": "What is known of one request?",
         "parameters": [_in_path("request_id", {"type": "string", "format": "uuid"}, "as the answer to it gave it")],
         "responses": {
@@ -208,7 +222,7 @@ def _request() -> Json:
 def _metrics() -> Json:
     return {
         "operationId": "metrics",
-        "tags": ["figures"],
+        "tags": [_FIGURES],
         "summary": "The last 15 minutes and the drift of the last day, for Prometheus; takes a key that may read",
         "responses": {
             "200": {
@@ -262,7 +276,7 @@ _PART = {"type": "number", "minimum": 0, "maximum": 1}
 _SEARCHED: Mapping[str, tuple[str, Json]] = {
     "q": ("words; typing mistakes are forgiven", {"type": "string", "maxLength": MOST_CHARACTERS}),
     "class": ("the predicted class, exactly", {"type": "string"}),
-    "model": ("the model, as name or name/version", {"type": "string"}),
+    "model": ("the model: a name, a version, or name/version", {"type": "string"}),
     "user": ("the source user", {"type": "string"}),
     "status": ("what became of the request", {"type": "string", "enum": list(STATUSES)}),
     "error": ("the error code", {"type": "string"}),

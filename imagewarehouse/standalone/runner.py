@@ -47,7 +47,7 @@ from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.http import Bodies, HandleHttp, Listener, ListenHttp
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
-from imagewarehouse.standalone.openapi import document, documents
+from imagewarehouse.standalone.openapi import document, documents, served_beside
 from imagewarehouse.standalone.pictures import Pictures
 from imagewarehouse.standalone.process import cores
 from imagewarehouse.standalone.python_host import PythonProcessor
@@ -185,8 +185,9 @@ class Runner:
             self._readers = self._open_readers(worker)
             for listener in self.listeners:
                 listener.readers = self._readers
+                listener.keys = self._keys()
                 if isinstance(listener, ListenHttp):
-                    listener.bind(self.journal, reads_forms=not self._keys().digests)
+                    listener.bind(self.journal, reads_forms=not listener.keys.digests)
                 elif isinstance(listener, HandleHttp):
                     listener.bind(self._contexts[listener.settings.text("HTTP Context Map")])
                 await listener.start(worker)
@@ -275,15 +276,13 @@ class Runner:
         return next((processor for processor in self.python if processor.component.type == kind), None)
 
     def _open_readers(self, worker: int) -> list[Reader]:
-        return [
-            reader
-            for reader in (self._open_pictures(), self._open_searches(), self._open_figures(worker))
-            if reader is not None
-        ]
+        searches = self._open_searches()
+        figures = self._open_figures(worker, searches=searches is not None and searches.has_index)
+        return [reader for reader in (self._open_pictures(), searches, figures) if reader is not None]
 
-    def _open_figures(self, worker: int) -> Reader | None:
-        """Figures and their page; workers behind the first one ask that one."""
-        own = self._control.analytics = self._open_analytics()
+    def _open_figures(self, worker: int, *, searches: bool) -> Reader | None:
+        """Figures and their page; workers behind the first one ask that one. `searches`: whether searches are answered."""
+        own = self._control.analytics = self._open_analytics(searches)
         return OfFirstWorker(control_socket(self.options.data), own) if worker and own is not None else own
 
     def _open_searches(self) -> Searches | None:
@@ -315,7 +314,7 @@ class Runner:
             ThumbnailCache(self.options.data / "thumbnails", self.options.workers),
         )
 
-    def _open_analytics(self) -> Analytics | None:
+    def _open_analytics(self, searches: bool) -> Analytics | None:
         """What serves figures and their page; None where the rows are not written here. Made after the fork."""
         rows = row_store(self.python)
         if rows is None:
@@ -325,9 +324,9 @@ class Runner:
             if isinstance(rows, KuduRows)
             else EmbeddedEngine(rows.path)
         )
-        about = document(images=self._of_type("StoreImage") is not None)
+        about = document(images=self._of_type("StoreImage") is not None, searches=searches)
         service = QueryService(engine, self._training_images, at_once=max(2, cores() // 2))
-        return Analytics(service, self._keys(), documents(about))
+        return Analytics(service, self._keys(), documents(about), served_beside(about))
 
     def _training_images(self) -> Mapping[str, int]:
         """Images by class that the served model was trained on; none where its manifest does not say."""

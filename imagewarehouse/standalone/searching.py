@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from typing import ClassVar
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 import orjson
 
 from imagewarehouse.access import AccessKeys, Holder, offered_key
-from imagewarehouse.errors import BadParameter, SearchNotConfigured, WarehouseError
+from imagewarehouse.errors import SearchNotConfigured, WarehouseError
+from imagewarehouse.parameters import parameters_of
 from imagewarehouse.search.asking import Asked, asked
 from imagewarehouse.search.query import Embedding, Found, Index, Search
 from imagewarehouse.standalone.reading import Lane, only_read, refused
@@ -19,7 +20,6 @@ from imagewarehouse.standalone.server import Request, Response
 
 PATH = "/search"
 
-_MOST_PARAMETERS = 200
 _MOST_WAITING = 16  # searches of one process; each takes some hundredths of a second in 100,000 rows
 _HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
@@ -42,6 +42,11 @@ class Searches:
         self._keys = keys
         self._lane = Lane("searches", _MOST_WAITING)
 
+    @property
+    def has_index(self) -> bool:
+        """Whether there is anything to search in."""
+        return self._index is not None
+
     async def answer(self, request: Request) -> Response | None:
         if request.path != PATH:
             return None
@@ -52,7 +57,7 @@ class Searches:
             )
             if self._index is None:
                 raise SearchNotConfigured
-            parameters = _parameters(request.query)
+            parameters = parameters_of(request.query)
             body = await self._lane.run(
                 self._search, self._index, parameters, asked(parameters, datetime.now(timezone.utc)), holder
             )
@@ -89,17 +94,9 @@ def _look(index: Index, image_id: str, holder: Holder) -> Embedding | None:
     return index.embedding_of(image_id)
 
 
-def _parameters(query: str) -> _Parameters:
-    """Raises BadParameter."""
-    try:
-        return parse_qsl(query, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
-    except ValueError as err:
-        raise BadParameter(f"expected at most {_MOST_PARAMETERS} parameters") from err
-
-
 def _body(found: Found, parameters: _Parameters, note: str | None = None) -> bytes:
     following = None
     if found.next_cursor is not None:
-        others = [(name, text) for name, text in parameters if name != "cursor" and text.strip()]
+        others = [(name, text) for name, text in parameters if name != "cursor"]
         following = f"{PATH}?{urlencode([*others, ('cursor', found.next_cursor)])}"
     return orjson.dumps({**found.as_json(), "next": following, "note": note}, option=orjson.OPT_APPEND_NEWLINE)

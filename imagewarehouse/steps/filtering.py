@@ -113,8 +113,9 @@ class _Judged:
         self.fields: str | None = None
         self._now = utc_now()
         self._origin = Origin(sender)
+        self._given = request_id
         self._request_id = request_id or new_request_id(self._now)
-        self._key: tuple[str, datetime] | None = None  # of the client, with the time when it came
+        self._of_key: Callable[[int], str] | None = None  # the id of a part, where there is an Idempotency-Key
 
     @property
     def event(self) -> ImageEvent:
@@ -127,10 +128,12 @@ class _Judged:
         user = check_access(request, rules)
         if user:
             self._origin = replace(self._origin, source_user=user)
-        if request.idempotency_key:  # not before the access check: it names the row that will be overwritten
+        if key := request.idempotency_key:  # not before the access check: it names the row that will be overwritten
             # Its age is judged as it was when it came: what was acknowledged may have waited for longer than a key lives.
-            self._key = (request.idempotency_key, received() or self._now)
-            self._request_id = request_id_from_key(*self._key, request.part or 1)
+            came = received() or self._now
+            owner = None if key == self._given else user  # what the listener gave is nobody else's
+            self._of_key = lambda part: request_id_from_key(key, came, part, owner)
+            self._request_id = self._of_key(request.part or 1)
 
     def part(self, number: int, file: FormFile) -> tuple[_Judged, Request]:
         """A file of this form: from the same sender, with an id of its own that is the same at every retry."""
@@ -140,8 +143,8 @@ class _Judged:
         part.fields = self.fields
         part._origin = Origin(self._origin.sender, None, self._origin.source_user)
         part._describe(request)
-        if self._key is not None:
-            part._request_id = request_id_from_key(*self._key, number)
+        if self._of_key is not None:
+            part._request_id = self._of_key(number)
         elif number == 1:
             part._request_id = self._request_id
         return part, request

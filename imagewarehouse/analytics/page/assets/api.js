@@ -100,6 +100,13 @@ export async function getJson(path, parameters, options) {
     return read(await send(query ? `${path}?${query}` : path, options), options?.signal);
 }
 
+const served = document.documentElement.dataset.serves?.split(' '); // what the service has beside figures
+
+/** Whether the service has it: search, image, thumbnail, images, classify. */
+export function serves(name) {
+    return served === undefined || served.includes(name);
+}
+
 /** Asks for nothing: where a key is needed, one answer says so before a dozen questions do. */
 export async function knock() {
     try {
@@ -129,6 +136,9 @@ export function hasNoSearch({ status, code }) {
 
 /** Found requests: {hits: [{record, similarity}], total, next}. Raises ApiError. */
 export async function search(parameters, options) {
+    if (!serves('search')) {
+        throw new ApiError(404, 'This service has no search', null, '');
+    }
     const found = await getJson('search', parameters, options);
     const hits = found.hits ?? found.results ?? [];
     return {

@@ -22,8 +22,7 @@ export function classes(answer, context) {
             figure(row.change, row.change === null ? 'new' : changeText(row.change)),
             figure(row.confidence, shareText(row.confidence, undefined, 0)),
         ])),
-    answer.facts.classes > found.length
-        ? cut(`${countText(found.length)} of ${countText(answer.facts.classes)}, the most frequent`) : null];
+    cut(found, answer.facts.classes)];
 }
 
 export function classesNote(answer) {

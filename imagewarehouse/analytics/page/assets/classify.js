@@ -1,6 +1,6 @@
 // Pictures that are dropped, pasted or chosen: sent to the service, and what it says about each.
 
-import { classify } from './api.js';
+import { classify, serves } from './api.js';
 import { colourOf } from './colours.js';
 import { byId, foreign, h, say } from './dom.js';
 import { shareText } from './numbers.js';
@@ -18,13 +18,13 @@ export function listenForPictures(context) {
     });
     document.addEventListener('paste', (event) => {
         const files = [...(event.clipboardData?.files ?? [])];
-        if (files.length) {
+        if (files.length && serves('classify')) {
             event.preventDefault();
             send(files, context);
         }
     });
     let inside = 0; // dragenter and dragleave come for each element on the way
-    const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes('Files');
+    const hasFiles = (event) => serves('classify') && [...(event.dataTransfer?.types ?? [])].includes('Files');
     document.addEventListener('dragenter', (event) => {
         if (hasFiles(event)) {
             inside += 1;

@@ -14,7 +14,7 @@ const INDEXES = [
 ];
 
 export function drift(answer, context) {
-    const { value: now, before } = context.total('classified');
+    const { images: now, images_before: before } = answer.facts;
     const indexes = h('ul', { class: 'indexes' }, INDEXES.map(({ name, label }) => {
         const value = answer.facts[name];
         const level = driftLevel(value, name === 'index_training' ? now : Math.min(now, before));

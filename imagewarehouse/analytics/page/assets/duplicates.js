@@ -9,8 +9,7 @@ import { cut, figure, nothing, objects, pick, since, table } from './tables.js';
 export const SHOWN = 20;
 
 export function duplicates(answer, context) {
-    const all = objects(answer);
-    const found = all.slice(0, SHOWN);
+    const found = objects(answer);
     if (!found.length) {
         return [nothing('No picture came twice')];
     }
@@ -27,5 +26,5 @@ export function duplicates(answer, context) {
             figure(row.images, countText(row.images)), figure(row.sources, countText(row.sources)),
             since(row.last_seen, context.tz),
         ])),
-    all.length > SHOWN ? cut(`The first ${SHOWN}; there are more`) : null];
+    cut(found, answer.facts.pictures)];
 }

@@ -1,6 +1,6 @@
 // What stands there before the first picture, or where a period has none.
 
-import { accessKey } from './api.js';
+import { accessKey, serves } from './api.js';
 import { byId, h, say } from './dom.js';
 import { dateTimeText } from './times.js';
 
@@ -14,8 +14,9 @@ export function showFirstSteps() {
     const line = `curl${key} -F image=@picture.jpg ${new URL('classify', document.baseURI)}`;
     fill(
         h('h2', { id: 'empty-title' }, 'Nothing has come in yet'),
-        h('p', {}, 'Drop a picture onto this page, paste one, or send one:'),
-        h('div', { class: 'line' }, h('code', {}, line), copyButton(line)),
+        ...(serves('classify')
+            ? [h('p', {}, 'Drop a picture onto this page, paste one, or send one:'), h('div', { class: 'line' }, h('code', {}, line), copyButton(line))]
+            : []),
         h('p', { class: 'quiet' }, 'The figures appear here by themselves.'),
     );
 }

@@ -37,7 +37,7 @@ export function listenToHeader(context) {
     });
     document.addEventListener('keydown', (event) => {
         const writes = event.target.closest?.('input, select, textarea, [contenteditable], dialog');
-        if (event.key === '/' && !writes && !event.ctrlKey && !event.metaKey && !event.altKey) {
+        if (event.key === '/' && !writes && !byId('search').hidden && !event.ctrlKey && !event.metaKey && !event.altKey) {
             event.preventDefault();
             byId('search').q.focus();
         }

@@ -1,6 +1,6 @@
 // The page as a whole: one state, in the address; the panels that show it; and what keeps them fresh.
 
-import { ApiError, hasNoSearch, knock, onKeyNeeded, panelOf } from './api.js';
+import { ApiError, hasNoSearch, knock, onKeyNeeded, panelOf, serves } from './api.js';
 import { classes, classesNote } from './classes.js';
 import { listenForPictures } from './classify.js';
 import { hideTip } from './charts.js';
@@ -40,8 +40,7 @@ const GRID = [
     { name: 'duplicates', title: 'Duplicates', render: duplicates },
 ];
 const ALL = ['drift', 'totals', 'over-time', 'classes', 'confidence', 'latency', 'rejections', 'sources', 'models', 'duplicates', 'latest'];
-// Of lists whose whole length nobody tells, one more is asked for than is shown: it says that there is more.
-const LIMITS = { latest: PAGE, classes: 50, sources: SOURCES + 1, duplicates: DUPLICATES + 1 };
+const LIMITS = { latest: PAGE, classes: 50, sources: SOURCES, duplicates: DUPLICATES };
 
 const answers = new Map(); // the newest answer by panel
 const drawn = new Map(); // what a panel shows now, as text: what did not change is not drawn again
@@ -64,12 +63,6 @@ const context = {
     },
     get address() {
         return context.parameters().toString();
-    },
-    /** A figure of the totals, and what it was before: {value, before}; both undefined where those of this question are not there. */
-    total(measure) {
-        const answer = answers.get('totals');
-        const [, value, before] = (answer?.address === context.address && answer.rows.find(([name]) => name === measure)) || [];
-        return { value, before };
     },
     parameters() {
         return states.toParameters(context.state, browserZone());
@@ -139,7 +132,7 @@ function draw(name) {
     }
     const { render, note, hasTable } = GRID.find((panel) => panel.name === name) ?? {};
     const [width, height] = hasTable ? rooms().get(name) : [];
-    const text = JSON.stringify([answer.rows, answer.facts, answer.period?.until?.slice(0, 16), context.state, context.tz, tables.has(name), width, height, beside(name)]);
+    const text = JSON.stringify([answer.rows, answer.facts, answer.period?.until?.slice(0, 16), context.state, context.tz, tables.has(name), width, height]);
     if (drawn.get(name) === text) {
         return;
     }
@@ -160,11 +153,6 @@ function draw(name) {
     const inside = Object.create(context, { width: { value: width }, height: { value: height }, asTable: { value: tables.has(name) } });
     replace(body, render(answer, inside));
     panel.classList.remove('failed');
-}
-
-/** What a panel shows of the totals. */
-function beside(name) {
-    return name === 'drift' ? context.total('classified') : name === 'sources' ? context.total('sources').value : null;
 }
 
 let measured = null;
@@ -255,7 +243,6 @@ async function ask(names, number) {
             draw(name);
             if (name === 'totals') {
                 context.period = answer.period;
-                ['drift', 'sources'].forEach(draw);
                 showStretch(answer.period, context.tz);
                 await whetherEmpty(answer, number);
             }
@@ -470,6 +457,8 @@ follow();
 makePanels();
 listenToHeader(context);
 listenForPictures(context);
+byId('search').hidden = !serves('search');
+byId('classify').hidden = !serves('classify');
 if (document.documentElement.dataset.access === 'key') { // one answer says that the key is missing or wrong, before a dozen do
     showState(context);
     knock().then(show);

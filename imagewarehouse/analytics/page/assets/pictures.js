@@ -1,12 +1,15 @@
 // Thumbnails, and a quiet place where there is none.
 
-import { picturePath, showPicture } from './api.js';
+import { picturePath, serves, showPicture } from './api.js';
 import { h } from './dom.js';
 
 const missing = new Set(); // a refresh does not ask again for what is not kept
 
-/** A box with the thumbnail of a picture. `side` in CSS pixels: 24, 44 or 72. */
+/** A box with the thumbnail of a picture; nothing where the service has none. `side` in CSS pixels: 24, 44 or 72. */
 export function thumbnail(imageId, side) {
+    if (!serves('thumbnail')) {
+        return null;
+    }
     const box = h('span', { class: `thumb t${side}`, 'aria-hidden': 'true' });
     if (imageId && !missing.has(imageId)) {
         const img = h('img', { alt: '', width: side, height: side, decoding: 'async', loading: 'lazy' });

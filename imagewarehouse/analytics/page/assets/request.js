@@ -1,6 +1,6 @@
 // One request in detail: the picture, what the model said, how long it took, the whole record, and pictures that look like it.
 
-import { hasNoSearch, picturePath, recordOf, search, showPicture } from './api.js';
+import { hasNoSearch, picturePath, recordOf, search, serves, showPicture } from './api.js';
 import { colourOf } from './colours.js';
 import { byId, foreign, h } from './dom.js';
 import { bytesText, countText, msText, shareText } from './numbers.js';
@@ -74,6 +74,9 @@ function content(record, context) {
 }
 
 function picture(record) {
+    if (!serves('image')) {
+        return null;
+    }
     if (!record.image_id) {
         return h('p', { class: 'picture bare' }, 'No picture was kept of this request');
     }
@@ -143,7 +146,7 @@ function wholeRecord(record, context) {
 }
 
 function alike(record, context) {
-    if (!record.image_id) {
+    if (!record.image_id || !serves('search')) {
         return null;
     }
     const place = h('section', { class: 'alike' }, h('h3', {}, 'Pictures that look like it'), h('p', { class: 'quiet' }, 'Looking'));

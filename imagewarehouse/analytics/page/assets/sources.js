@@ -7,8 +7,7 @@ import { cut, figure, nothing, objects, pick, since, table } from './tables.js';
 export const SHOWN = 50;
 
 export function sources(answer, context) {
-    const all = objects(answer);
-    const found = all.slice(0, SHOWN);
+    const found = objects(answer);
     if (!found.length) {
         return [nothing('Nobody sent anything in this period')];
     }
@@ -26,12 +25,5 @@ export function sources(answer, context) {
             figure(row.confidence, shareText(row.confidence, undefined, 0)),
             since(row.last_seen, context.tz),
         ])),
-    all.length > SHOWN ? cut(cutText(found, context.total('sources').value)) : null];
-}
-
-/** `addresses`: how many there are, where that is known. An address stands in a line for each of its users. */
-function cutText(found, addresses) {
-    const shown = new Set(found.map(({ source_ip: ip }) => ip).filter((ip) => ip !== null)).size;
-    const known = addresses === undefined ? '' : `; ${countText(shown)} of ${countText(addresses)} addresses`;
-    return `The ${found.length} most frequent${known}`;
+    cut(found, answer.facts.sources)];
 }

@@ -1,6 +1,7 @@
 // Tables and what stands in their cells.
 
 import { foreign, h } from './dom.js';
+import { countText } from './numbers.js';
 import { agoText, dateTimeText } from './times.js';
 
 /** A table. `columns`: [{title, kind, unseen, means}], kind one of text, number, wide, bar. `rows`: lists of cells, or {cells, class}. */
@@ -44,9 +45,9 @@ export function short(text, means) {
     return h('abbr', { title: means }, h('span', { 'aria-hidden': 'true' }, text), h('span', { class: 'unseen' }, means));
 }
 
-/** Under a list that ends before its end. */
-export function cut(text) {
-    return h('p', { class: 'cut' }, text);
+/** Under a list that ends before its end: how many are `shown` of `all`. Nothing under a whole one. */
+export function cut({ length: shown }, all) {
+    return all > shown ? h('p', { class: 'cut' }, `${countText(shown)} of ${countText(all)}, the most frequent`) : null;
 }
 
 export function nothing(text) {
