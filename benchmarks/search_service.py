@@ -1,7 +1,8 @@
 """`python -m benchmarks.search_service`: GET /search over 100,000 embedded rows, and what duplicates take.
 
 One client, one request after the other, each kind in turn; the service is `imagewarehouse run` with one process. The processor
-time is that of the service, so that one sees what it takes on a machine that does other things as well.
+time is that of the service, so that one sees what it takes on a machine that does other things as well. The same searches over
+the same file in this process, as the command line searches, show what the service adds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import resource
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -22,9 +25,12 @@ import psutil
 from benchmarks.machine import describe
 from imagewarehouse.ids import new_request_id
 from imagewarehouse.metadata import ImageRecord
+from imagewarehouse.parameters import parameters_of
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.whole_local import WholeLocal
+from imagewarehouse.search.asking import asked
 from imagewarehouse.search.duplicates import Requests
+from imagewarehouse.search.local_index import LocalIndex
 from imagewarehouse.search.query import FACETS
 from tests.running import Service
 
@@ -56,6 +62,7 @@ def main() -> None:
         data = Path(folder) / "data"
         data.mkdir()
         image = fill(data / "rows.duckdb", arguments.rows)
+        in_this_process(data / "rows.duckdb", image, arguments.repeats)
         with Service(data, environment={"IMAGEWAREHOUSE_WORKERS": "1"}) as service:
             ask(service, image, arguments.repeats)
         if not arguments.no_duplicates:
@@ -100,26 +107,44 @@ def _image_id(picture: int) -> str:
 
 def ask(service: Service, image: str, repeats: int) -> None:
     assert service.process is not None
-    process = psutil.Process(service.process.pid)
+    with httpx.Client(base_url=f"http://127.0.0.1:{service.images_port}", timeout=60) as client:
+
+        def search(query: str) -> None:
+            answer = client.get(f"/search?{query}")
+            assert answer.status_code == 200, answer.text
+
+        measure("GET /search", search, psutil.Process(service.process.pid), image, repeats)
+    print(f"memory of the service: {service.memory():.0f} MiB")
+
+
+def in_this_process(database: Path, image: str, repeats: int) -> None:
+    index = LocalIndex.of_file(database)
+
+    def search(query: str) -> None:
+        wanted = asked(parameters_of(query), datetime.now(timezone.utc))
+        look = None if wanted.like is None else index.embedding_of(wanted.like)
+        index.search(replace(wanted.search, like=look))
+
+    measure("in this process", search, psutil.Process(), image, repeats)
+
+
+def measure(name: str, search: Callable[[str], None], process: psutil.Process, image: str, repeats: int) -> None:
     took: defaultdict[str, list[float]] = defaultdict(list)
     used: defaultdict[str, float] = defaultdict(float)
-    with httpx.Client(base_url=f"http://127.0.0.1:{service.images_port}", timeout=60) as client:
-        for round_ in range(repeats + 2):
-            for name, query in _KINDS.items():
-                times, began = process.cpu_times(), time.perf_counter()
-                answer = client.get(f"/search?{query.format(image=image)}")
-                seconds = time.perf_counter() - began
-                assert answer.status_code == 200, answer.text
-                if round_ < 2:  # warm-up
-                    continue
-                took[name].append(seconds * 1000)
-                after = process.cpu_times()
-                used[name] += (after.user + after.system - times.user - times.system) * 1000
-    print("search | p50, ms | p95, ms | CPU, ms")
-    for name, milliseconds in took.items():
+    for round_ in range(repeats + 2):
+        for kind, query in _KINDS.items():
+            times, began = process.cpu_times(), time.perf_counter()
+            search(query.format(image=image))
+            seconds = time.perf_counter() - began
+            if round_ < 2:  # warm-up
+                continue
+            took[kind].append(seconds * 1000)
+            after = process.cpu_times()
+            used[kind] += (after.user + after.system - times.user - times.system) * 1000
+    print(f"{name} | p50, ms | p95, ms | CPU, ms")
+    for kind, milliseconds in took.items():
         p50, p95 = np.percentile(milliseconds, [50, 95])
-        print(f"{name} | {p50:.0f} | {p95:.0f} | {used[name] / repeats:.0f}")
-    print(f"memory of the service: {service.memory():.0f} MiB")
+        print(f"{kind} | {p50:.0f} | {p95:.0f} | {used[kind] / repeats:.0f}")
 
 
 def look_for_duplicates(database: Path) -> None:
