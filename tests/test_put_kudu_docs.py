@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
 import pytest
@@ -20,11 +19,9 @@ def parity() -> str:
 
 
 def test_every_test_that_the_documentation_names_is_there(parity: str) -> None:
+    tests = (REPOSITORY / "tests").glob("test_*.py")
     there = {
-        node.name
-        for path in (REPOSITORY / "tests").glob("test_*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef)
+        name for path in tests for name in re.findall(r"^ *def (test_\w+)", path.read_text(encoding="utf-8"), re.M)
     }
     named = set(re.findall(r"`(test_\w+)`", parity))
     assert len(named) > 50
