@@ -71,6 +71,7 @@ def fill(path: Path, rows: int, days: int = DAYS, until: datetime | None = None)
         for first in range(0, rows, 1_000_000):
             connection.execute(_FILL.format(start=start, step=step, first=first, last=min(rows, first + 1_000_000)))
         connection.execute("CHECKPOINT")
+    LocalRows(path).close()  # gives the rows the numbers of their pictures
     return time.monotonic() - started
 
 

@@ -107,6 +107,7 @@ def _fill(path: Path, rows: int) -> None:
             'cifar10' AS model_name, '3' AS model_version, random() AS preprocess_ms, random() AS inference_ms,
             20 * random() AS total_ms, 'node-1' AS node FROM range({rows}) AS numbers(n)"""
         )
+    LocalRows(path).close()  # gives the rows the numbers of their pictures
 
 
 def _start(rows: int) -> tuple[int, int]:

@@ -35,6 +35,7 @@ FUNCTIONS = {
     "cast": "impala_conversion_functions.html",
     "count": "impala_count.html",
     "floor": "impala_math_functions.html",  # gives the type that it takes, so it is cast
+    "greatest": "impala_math_functions.html",
     "ln": "impala_math_functions.html",
     "max": "impala_max.html",  # of STRING and TIMESTAMP, too
     "min": "impala_min.html",

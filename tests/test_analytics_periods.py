@@ -123,7 +123,21 @@ def test_columns(since: str, until: str, width: Width, tz: ZoneInfo, count: int,
     # Every slot belongs to the last column that begins at or before it.
     for slot in range(int(at(since).timestamp()) // SLOT_S, int(at(until).timestamp()) // SLOT_S):
         expected = max(number for number, instant in enumerate(instants) if instant <= slot * SLOT_S)
-        assert found.of_slot(slot) == expected
+        assert found.of_slot(slot * SLOT_S // found.slot_s) == expected
+
+
+@pytest.mark.parametrize(
+    ("since", "width", "tz", "slot_s"),
+    [
+        pytest.param("2026-06-10T00:00+00:00", "day", ZoneInfo("UTC"), 86_400, id="days-of-utc"),
+        pytest.param("2026-06-10T00:00+02:00", "day", BERLIN, 3_600, id="days-of-berlin"),
+        pytest.param("2026-06-10T07:20+00:00", "hour", ZoneInfo("UTC"), 3_600, id="hours"),
+        pytest.param("2026-06-10T00:00+05:45", "day", KATHMANDU, 900, id="days-of-kathmandu"),
+        pytest.param("2026-06-10T00:00+00:00", "quarter", ZoneInfo("UTC"), 900, id="quarters"),
+    ],
+)
+def test_slots_are_as_long_as_the_columns_allow(since: str, width: Width, tz: ZoneInfo, slot_s: int) -> None:
+    assert buckets(between(at(since), at(since) + timedelta(days=5)), width, tz).slot_s == slot_s
 
 
 def test_columns_are_named_by_the_clock_on_the_wall() -> None:

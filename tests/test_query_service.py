@@ -295,7 +295,7 @@ def test_csv_has_no_formula_and_is_otherwise_as_it_is() -> None:
 
 
 def test_csv_leaves_negative_numbers_alone() -> None:
-    empty = iter([[(5, 0, 0, 0, 0, 0, 0, 0, None, 0)], [(10, 0, 0, 0, 0, 0, 0, 0, None, 0)]])
+    empty = iter([[(5, 0, 0, 0, 0, 0, 0, None, 0)], [(0,)], [(10, 0, 0, 0, 0, 0, 0, None, 0)], [(0,)]])
     answer = run(Counting(lambda asked: next(empty)), panel("totals", "format=csv"))
     assert answer.body.decode().splitlines()[1] == "images,5,10,-0.5"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import random
@@ -219,9 +220,13 @@ def test_ctrl_c_ends_a_query_as_it_ends_a_program(tmp_path: Path, record: Record
     rows = LocalRows(path)
     rows.write([record()])
     rows.close()
-    threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-    with pytest.raises(KeyboardInterrupt):
+
+    def read_and_interrupt() -> None:
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
         read(path, "SELECT sum(a.range * b.range) AS s FROM range(100000) a, range(1000000) b", longest_s=20)
+
+    with pytest.raises(KeyboardInterrupt):
+        read_and_interrupt()
     assert read(path, "SELECT count(*) AS n FROM image_events").to_pylist() == [{"n": 1}]
 
 
@@ -459,6 +464,88 @@ LocalRows(Path(sys.argv[1]))
     assert counts(path) == (2_000, 2_000)
     with duckdb.connect(str(path)) as connection:
         assert connection.execute("SELECT table_name FROM duckdb_tables()").fetchall() == [("image_events",)]
+
+
+NUMBERED = "SELECT count(*) AS n, count(DISTINCT image_number) AS numbers, min(image_number) AS least FROM image_events"
+
+
+def numbered(path: Path) -> list[dict[str, int]]:
+    with reading.reading(path, numbered=True) as ask:
+        found: list[dict[str, int]] = ask(NUMBERED, 10.0).to_pylist()
+    return found
+
+
+def as_numbered(count: int) -> list[dict[str, int]]:
+    ids = [hashlib.sha256(f"a{n}".encode()).hexdigest() for n in range(count)]
+    return [{"n": count, "numbers": count, "least": int(min(ids)[:16], 16)}]
+
+
+@pytest.fixture
+def without_numbers(tmp_path: Path) -> Path:
+    """A file of the last release."""
+    path = tmp_path / "rows.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(f"CREATE TABLE image_events ({SQL_COLUMNS})")
+    fill(path, 2_000)
+    return path
+
+
+def test_a_file_without_numbers_of_pictures_gets_them(without_numbers: Path) -> None:
+    with duckdb.connect(str(without_numbers)) as connection:
+        connection.execute("CREATE INDEX mine ON image_events (request_id)")  # DuckDB changes no column beside one
+    assert numbered(without_numbers) == as_numbered(2_000)  # before anybody writes to it
+    LocalRows(without_numbers).close()
+    assert numbered(without_numbers) == as_numbered(2_000)
+    with duckdb.connect(str(without_numbers), read_only=True) as connection:
+        assert connection.execute("SELECT min(image_number) FROM image_events").fetchall() == [
+            (as_numbered(2_000)[0]["least"],)
+        ]
+
+
+def test_rows_that_an_earlier_release_wrote_again_get_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "rows.duckdb"
+    LocalRows(path).close()
+    fill(path, 50)
+    LocalRows(path).close()
+    assert numbered(path) == as_numbered(50)
+
+
+@pytest.mark.parametrize("statement", ["ADD COLUMN", "SET DATA TYPE", "COMMIT"])
+def test_a_process_killed_while_it_numbers_pictures_loses_nothing(without_numbers: Path, statement: str) -> None:
+    script = f"""
+import os, signal, sys
+from pathlib import Path
+from imagewarehouse.rows import table
+class Dying:
+    def __init__(self, connection): self.connection = connection
+    def execute(self, sql, *rest):
+        if "{statement}" in sql: os.kill(os.getpid(), signal.SIGKILL)
+        return self.connection.execute(sql, *rest)
+number = table._number
+table._number = lambda connection, catalog, new: number(Dying(connection), catalog, new=new)
+from imagewarehouse.rows.embedded import LocalRows
+LocalRows(Path(sys.argv[1]))
+"""
+    process = start(script, without_numbers)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert counts(without_numbers) == (2_000, 2_000)
+    LocalRows(without_numbers).close()
+    assert counts(without_numbers) == (2_000, 2_000)
+    assert numbered(without_numbers) == as_numbered(2_000)
+
+
+def test_what_is_no_sha256_has_a_number_too(tmp_path: Path, record: Record) -> None:
+    path = tmp_path / "rows.duckdb"
+    store = LocalRows(path)
+    store.write([record(image_id=image_id) for image_id in ("f" * 64, "cat.jpg", "dog.jpg", "dog.jpg", None)])
+    found = "SELECT count(DISTINCT image_number) AS n, max(image_number) AS most FROM image_events"
+    for _ in range(2):  # out of the log and out of the file
+        with reading.reading(path, numbered=True) as ask:
+            assert ask(found, 10.0).to_pylist() == [{"n": 3, "most": 2**64 - 1}]
+        assert store.query("SELECT * FROM image_events").column_names == [c.name for c in COLUMNS]
+        store._move()
+    store.close()
 
 
 @pytest.mark.parametrize("numbers", [[0], [49_999], [3, 25_000, 49_999], list(range(0, 50_000, 1_000))])

@@ -10,14 +10,15 @@ No other SQL reaches an engine, and every value in it is a literal that the engi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import cache
+from typing import Any
 
 from imagewarehouse import resources
 from imagewarehouse.analytics.dialects import Dialect
-from imagewarehouse.analytics.periods import Period
+from imagewarehouse.analytics.periods import SLOT_S, Period
 from imagewarehouse.errors import BadParameter
 from imagewarehouse.metadata import COLUMNS, STATUSES
 
@@ -25,6 +26,7 @@ CONFIDENCE_BINS = 20
 LATENCY_BINS = 100  # for each factor of e: two neighbours differ by one per cent
 _OF_A_FLOAT = 1e-6  # 0.15 as a float, times 20, is 3.0000001, but 0.45 is 8.9999998: both are meant to begin a bin
 LEAST_MS = 0.001  # what is less has bin -1
+_LESS_MS = 0.0009999  # which is there for all that is less: so no engine takes a logarithm of zero
 
 _HEADER = re.compile(r"^-- (?P<key>question|columns): (?P<text>.+)$", re.MULTILINE)
 _COMMENT = re.compile(r"^ *--.*\n", re.MULTILINE)
@@ -115,6 +117,8 @@ def _read(name: str, text: str) -> NamedQuery:
         "confidence_bin": "confidence",
         "page": "request_id",
         "pictures": "image_id",
+        "picture": "image_id",
+        "one_of_them": "image_id",
     }
     reads = (words & _NAMES) | {placed[place] for place in _PLACE.findall(sql) if place in placed}
     return NamedQuery(
@@ -139,20 +143,32 @@ def statement(
     limit: int = 50,
     after: Cursor | None = None,
     request_id: str = "",
+    pictures: Sequence[Any] = (),
+    part: tuple[int, int] = (0, 1),
+    slot_s: int = SLOT_S,
 ) -> str:
-    """The SQL for an engine. `threshold`: of confidence, 0-1. `after`: for the next page of the latest requests."""
+    """The SQL for an engine.
+
+    `threshold`: of confidence, 0-1. `after`: for the next page of the latest requests. `pictures`: values of the dialect's
+    `picture`. `part`: the first of two, (0, 2), or the second, (1, 2), of all numbers that stand for pictures.
+    """
     places = {
         **{name: dialect.quoted(name) for name in _RESERVED},
         "table": table,
         "where": " AND ".join(_conditions(dialect, period, filters)),
-        "slot": dialect.slot("event_time"),
+        "slot": dialect.slot("event_time", slot_s),
         "confidence_bin": dialect.floor(f"CAST(confidence AS DOUBLE) * {CONFIDENCE_BINS} + {_OF_A_FLOAT}"),
-        "latency_bin": dialect.floor(f"{dialect.log(f'ms / {LEAST_MS}')} * {LATENCY_BINS}"),
+        "latency_bin": dialect.floor(
+            f"{dialect.log(f'greatest(ms, CAST({_LESS_MS} AS DOUBLE)) / {LEAST_MS}')} * {LATENCY_BINS}"
+        ),
         "threshold": dialect.single(threshold),
         "limit": str(int(limit)),
         "page": "1 = 1" if after is None else _behind(dialect, after),
         "request_id": dialect.text(request_id),
         "pictures": dialect.distinct("image_id"),
+        "picture": dialect.picture,
+        "one_of_them": dialect.is_one_of(pictures),
+        "part": "1 = 1" if part[1] == 1 else f"{dialect.picture} % {int(part[1])} = {int(part[0])}",
     }
     return _PLACE.sub(lambda match: places[match[1]], query.sql)
 

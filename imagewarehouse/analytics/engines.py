@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import pyarrow as pa
 
 from imagewarehouse.analytics.dialects import Dialect
 from imagewarehouse.analytics.periods import Period
@@ -38,3 +41,14 @@ class Engine(Protocol):
         """
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class InProcess(Engine, Protocol):
+    """One that hands over millions of numbers as cheaply as one."""
+
+    def table_of(self, asked: Asked, /) -> pa.Table:
+        """The answer as columns. Raises AnalyticsUnavailable."""
+
+    def together(self) -> AbstractContextManager[InProcess]:
+        """For several questions: they see the same rows, and what they all read is read once. Raises AnalyticsUnavailable."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
-from imagewarehouse.analytics.catalog import MOST_ADDRESSES, catalog, columns_of, statement
-from imagewarehouse.analytics.engines import Asked, Engine
-from imagewarehouse.analytics.panels import Request
+from imagewarehouse.analytics.asking import Request, ask
+from imagewarehouse.analytics.catalog import MOST_ADDRESSES
+from imagewarehouse.analytics.engines import Engine
 from imagewarehouse.errors import BadParameter
 
 
@@ -21,9 +21,7 @@ def with_addresses(engine: Engine, request: Request) -> Request:
         return request
     others = replace(request.filters, sources=())
     period = replace(request.period, since=request.period.earlier().since)  # figures are compared with those before
-    query = catalog()["addresses"]
-    sql = statement(query, engine.dialect, engine.table, period, others)
-    found = engine.rows(Asked(sql, columns_of(query, others), period))
+    found = ask(engine, "addresses", replace(request, filters=others), period)
     inside = tuple(text for (text,) in found if any(_is_in(text, network) for network in networks))
     if len(inside) > MOST_ADDRESSES:
         raise BadParameter(f"source: more than {MOST_ADDRESSES:,} addresses; ask for smaller networks, or less time")

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from imagewarehouse.analytics.catalog import CONFIDENCE_BINS, Cursor, Filters, catalog, chosen_by, columns_of, statement
-from imagewarehouse.analytics.engines import Asked, Engine, Newest
-from imagewarehouse.analytics.periods import Buckets, Period, Width, buckets, width_for
+from imagewarehouse.analytics.asking import Request, Row, ask
+from imagewarehouse.analytics.catalog import CONFIDENCE_BINS, Cursor, catalog
+from imagewarehouse.analytics.engines import Engine, InProcess
+from imagewarehouse.analytics.periods import Buckets, Period, buckets, width_for
+from imagewarehouse.analytics.pictures import different, frequent
 from imagewarehouse.analytics.statistics import Bin, change, percentile, stability_index
-from imagewarehouse.metadata import KEY
+from imagewarehouse.metadata import STATUSES
 
 _RECENT = timedelta(days=1)
-
-Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,54 +41,31 @@ class Panel:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is asked of a panel. `training`: images by class that the model was trained on, for its drift."""
-
-    period: Period
-    tz: ZoneInfo
-    filters: Filters = Filters()
-    threshold: float = 0.6
-    limit: int = 50
-    width: Width | None = None
-    after: Cursor | None = None
-    training: Mapping[str, int] = field(default_factory=dict)
-
-
-def _ask(engine: Engine, name: str, request: Request, period: Period | None = None) -> list[Row]:
-    query, stretch = catalog()[name], period or request.period
-    sql = statement(
-        query, engine.dialect, engine.table, stretch, request.filters,
-        threshold=request.threshold, limit=request.limit, after=request.after,
-    )  # fmt: skip
-    newest = Newest(request.limit, chosen_by(request.filters).union(KEY)) if query.pages else None
-    return [tuple(row) for row in engine.rows(Asked(sql, columns_of(query, request.filters), stretch, newest))]
-
-
 # --- panels --------------------------------------------------------------------------------------------------------
 
 
 def totals(engine: Engine, request: Request) -> Panel:
     """How many images, pictures, sources and bytes, what became of them, how sure the model was, and how that was before."""
-    now = _totals(_ask(engine, "totals", request))
-    before = _totals(_ask(engine, "totals", request, request.period.earlier()))
+    now, before = (_totals(engine, request, period) for period in (request.period, request.period.earlier()))
     sure, was_sure = now.pop("confidence"), before.pop("confidence")
     rows = [(name, now[name], before[name], _rounded(change(now[name], before[name]))) for name in now]
     rows.append(("confidence", _rounded(sure), _rounded(was_sure), None))
     return Panel(_columns("measure text, value number, before number, change share"), rows)
 
 
-def _totals(rows: Sequence[Row]) -> dict[str, Any]:
-    *counts, sure, with_confidence = rows[0] if rows else (0,) * 10
-    names = tuple(catalog()["totals"].columns)[: len(counts)]
-    found: dict[str, Any] = {name: int(count or 0) for name, count in zip(names, counts, strict=True)}
-    return {**found, "confidence": float(sure) / int(with_confidence) if with_confidence else None}
+def _totals(engine: Engine, request: Request, period: Period) -> dict[str, Any]:
+    rows = ask(engine, "totals", request, period)
+    *counts, sources, size, sure, with_confidence = rows[0] if rows else (0,) * 9
+    names = ("images", *STATUSES, "pictures", "sources", "bytes")
+    numbers = (*counts, different(engine, request, period, int(counts[0] or 0)), sources, size)
+    found: dict[str, Any] = {name: int(number or 0) for name, number in zip(names, numbers, strict=True)}
+    return {**found, "confidence": _share(sure, with_confidence)}
 
 
 def classes(engine: Engine, request: Request) -> Panel:
     """The most frequent objects, their share, and how many there were before."""
-    before = {row[0]: int(row[1]) for row in _ask(engine, "classes", request, request.period.earlier())}
-    found = sorted(_ask(engine, "classes", request), key=lambda row: (-int(row[1]), row[0]))
+    before = {row[0]: int(row[1]) for row in ask(engine, "classes", request, request.period.earlier())}
+    found = sorted(ask(engine, "classes", request), key=lambda row: (-int(row[1]), row[0]))
     total = sum(int(row[1]) for row in found)
     rows = [
         (
@@ -111,7 +89,7 @@ def over_time(engine: Engine, request: Request) -> Panel:
     """Images by column of the chart: of each class, and of those without one by what became of them."""
     columns = buckets(request.period, request.width or width_for(request.period), request.tz)
     counts: Counter[tuple[int, str, str]] = Counter()
-    for slot, status, name, images in _ask(engine, "over_time", request):
+    for slot, status, name, images in ask(engine, "over_time", request, slot_s=columns.slot_s):
         counts[columns.of_slot(int(slot)), status, name or ""] += int(images)
     rows = [
         (_iso(columns.starts[number], request.tz), status, name or None, images)
@@ -124,7 +102,7 @@ def over_time(engine: Engine, request: Request) -> Panel:
 
 def sources(engine: Engine, request: Request) -> Panel:
     """Who sends: addresses and users."""
-    found = _ask(engine, "sources", request)
+    found = ask(engine, "sources", request)
     rows = [
         (ip, user, int(images), int(rejected), int(failed), _rounded(confidence), _iso(last, request.tz))
         for ip, user, images, rejected, failed, confidence, last, _ in found
@@ -135,25 +113,20 @@ def sources(engine: Engine, request: Request) -> Panel:
             "source_ip text, source_user text, images images, rejected images, failed images, confidence share, last_seen time"
         ),
         rows,
-        {"sources": _of_all(found, request)},
+        {"sources": len(rows) if len(rows) < request.limit else int(found[0][-1])},
     )
-
-
-def _of_all(found: Sequence[Row], request: Request) -> int:
-    """How long a list is without its limit; the query says it in each row, last."""
-    return len(found) if len(found) < request.limit else int(found[0][-1])
 
 
 def rejections(engine: Engine, request: Request) -> Panel:
     """Why requests were rejected, or failed."""
-    rows = [(status, code, int(images), int(ips)) for status, code, images, ips in _ask(engine, "rejections", request)]
+    rows = [(status, code, int(images), int(ips)) for status, code, images, ips in ask(engine, "rejections", request)]
     rows.sort(key=lambda row: (-row[2], row[0], row[1] or ""))
     return Panel(_columns("status text, error_code text, images images, sources number"), rows)
 
 
 def confidence(engine: Engine, request: Request) -> Panel:
     """How sure the model was, in twenty steps, and the share of images under the threshold."""
-    found = {int(number): (int(images), int(below)) for number, images, below in _ask(engine, "confidence", request)}
+    found = {int(number): (int(images), int(below)) for number, images, below in ask(engine, "confidence", request)}
     images, below = (sum(pair[part] for pair in found.values()) for part in (0, 1))
     rows = [
         (number / CONFIDENCE_BINS, (number + 1) / CONFIDENCE_BINS, found.get(number, (0, 0))[0])
@@ -174,7 +147,7 @@ def confidence(engine: Engine, request: Request) -> Panel:
 def latency(engine: Engine, request: Request) -> Panel:
     """How long each stage takes: percentiles by nearest rank, within one per cent."""
     stages: dict[str, list[Bin]] = defaultdict(list)
-    for stage, number, count, least, most in _ask(engine, "latency", request):
+    for stage, number, count, least, most in ask(engine, "latency", request):
         stages[stage].append(Bin(int(number), int(count), float(least), float(most)))
     rows = []
     for stage in ("preprocess", "inference", "total"):
@@ -187,12 +160,8 @@ def latency(engine: Engine, request: Request) -> Panel:
 
 def drift(engine: Engine, request: Request) -> Panel:
     """Whether the classes still come as they did in training and in the stretch before, and the confidence as before."""
-    now = {row[0]: int(row[1]) for row in _ask(engine, "classes", request)}
-    before = {row[0]: int(row[1]) for row in _ask(engine, "classes", request, request.period.earlier())}
-    sure, was_sure = (
-        {str(row[0]): int(row[1]) for row in _ask(engine, "confidence", request, period)}
-        for period in (request.period, request.period.earlier())
-    )
+    now, sure = _mix(engine, request, request.period)
+    before, was_sure = _mix(engine, request, request.period.earlier())
     totals_of = [sum(mix.values()) for mix in (now, before, request.training)]
     rows = [
         (name, *(_rounded(mix.get(name, 0) / total) if total else None for mix, total in
@@ -212,20 +181,37 @@ def drift(engine: Engine, request: Request) -> Panel:
     )
 
 
+def _mix(engine: Engine, request: Request, period: Period) -> tuple[Counter[str], Counter[str]]:
+    """Images by class, and by bin of the confidence."""
+    of_class, of_bin = Counter[str](), Counter[str]()
+    for name, number, images in ask(engine, "mix", request, period):
+        if name is not None:
+            of_class[name] += int(images)
+        if number is not None:
+            of_bin[str(number)] += int(images)
+    return of_class, of_bin
+
+
 def models(engine: Engine, request: Request) -> Panel:
     """Versions of the model beside each other; the drift of a version's classes is from those of all versions together."""
-    mixes: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    versions: dict[tuple[str, str], list[Row]] = defaultdict(list)
     whole: Counter[str] = Counter()
-    for name, version, predicted, images in _ask(engine, "model_classes", request):
-        mixes[name, version][predicted] = int(images)
-        whole[predicted] += int(images)
-    rows = [
-        (
-            name, version, int(images), _rounded(sure), _rounded(below / images), _rounded(ms, 3),
-            _rounded(stability_index(whole, mixes[name, version])), _iso(first, request.tz), _iso(last, request.tz),
-        )
-        for name, version, images, sure, below, ms, first, last in _ask(engine, "models", request)
-    ]  # fmt: skip
+    for name, version, *of_class in ask(engine, "models", request):
+        versions[name, version].append(tuple(of_class))
+        if of_class[0] is not None:
+            whole[of_class[0]] += int(of_class[1])
+    rows = []
+    for (name, version), found in versions.items():
+        _, *numbers, first, last = zip(*found, strict=True)
+        images, sure, with_confidence, below, ms, with_ms = (sum(n or 0 for n in column) for column in numbers)
+        mix = {row[0]: int(row[1]) for row in found if row[0] is not None}
+        rows.append(
+            (
+                name, version, int(images), _rounded(_share(sure, with_confidence)), _rounded(below / images),
+                _rounded(_share(ms, with_ms), 3), _rounded(stability_index(whole, mix)),
+                _iso(min(first), request.tz), _iso(max(last), request.tz),
+            )
+        )  # fmt: skip
     rows.sort(key=lambda row: (row[0], row[1]))
     return Panel(
         _columns(
@@ -238,10 +224,12 @@ def models(engine: Engine, request: Request) -> Panel:
 
 def duplicates(engine: Engine, request: Request) -> Panel:
     """Pictures that came more than once."""
-    found = _ask(engine, "duplicates", request)
+    often, of_all = frequent(engine, request)
     rows = [
         (image_id, int(images), int(ips), _iso(first, request.tz), _iso(last, request.tz), predicted, name)
-        for image_id, images, ips, first, last, predicted, name, _ in found
+        for image_id, images, ips, first, last, predicted, name in (
+            ask(engine, "duplicates", request, pictures=often) if often else ()
+        )
     ]
     rows.sort(key=lambda row: (-row[1], row[0]))
     return Panel(
@@ -250,7 +238,7 @@ def duplicates(engine: Engine, request: Request) -> Panel:
             " file_name text"
         ),
         rows,
-        {"pictures": _of_all(found, request)},
+        {"pictures": len(rows) if len(often) < request.limit else of_all},
     )
 
 
@@ -271,10 +259,10 @@ def _newest(engine: Engine, request: Request, period: Period) -> list[Row]:
     """Of the last day first: with filters an engine reads every row of the stretch that it is asked for."""
     recent = max(period.since, period.until - _RECENT)
     if recent > period.since:
-        found = _ask(engine, "latest", request, replace(period, since=recent))
+        found = ask(engine, "latest", request, replace(period, since=recent))
         if len(found) == request.limit:
             return found
-    return _ask(engine, "latest", request, period)
+    return ask(engine, "latest", request, period)
 
 
 def _up_to(period: Period, after: Cursor | None) -> Period:
@@ -285,8 +273,18 @@ def _up_to(period: Period, after: Cursor | None) -> Period:
     return replace(period, until=max(until, period.since + timedelta(milliseconds=1)))
 
 
+def _together(panel: Callable[[Engine, Request], Panel]) -> Callable[[Engine, Request], Panel]:
+    """What a panel asks belongs together, where the engine can do that."""
+
+    def ask_together(engine: Engine, request: Request) -> Panel:
+        with engine.together() if isinstance(engine, InProcess) else nullcontext(engine) as opened:
+            return panel(opened, request)
+
+    return ask_together
+
+
 PANELS: Mapping[str, Callable[[Engine, Request], Panel]] = {
-    panel.__name__.replace("_", "-"): panel
+    panel.__name__.replace("_", "-"): _together(panel)
     for panel in (
         totals,
         classes,
@@ -307,6 +305,10 @@ PANELS: Mapping[str, Callable[[Engine, Request], Panel]] = {
 
 def _columns(text: str) -> tuple[Column, ...]:
     return tuple(Column(*pair.split()) for pair in text.split(", "))
+
+
+def _share(total: float, count: float) -> float | None:
+    return float(total) / int(count) if count else None
 
 
 def _rounded(value: Any, digits: int = 6) -> float | None:

@@ -1,6 +1,7 @@
 """Periods of a dashboard, in the time zone of who looks at it.
 
-The engines only count by slots of a quarter of an hour in UTC; hours, days and weeks of a time zone are made of those here.
+The engines only count by slots of UTC, a quarter of an hour each, or an hour or a day where the columns of a chart begin with
+one; hours, days and weeks of a time zone are made of those here.
 Every offset that a time zone has today is a whole number of quarters, so no slot lies in two hours, and a day on which the
 clocks change has 23 or 25 of them: an hour that comes twice is two hours. No engine has to know of time zones.
 """
@@ -18,6 +19,7 @@ from zoneinfo import ZoneInfo
 from imagewarehouse.errors import BadParameter
 
 SLOT_S = 900
+_SLOTS_S = (86_400, 3_600, SLOT_S)
 Width = Literal["quarter", "hour", "day", "week"]
 
 _LONGEST = timedelta(days=3660)
@@ -112,14 +114,18 @@ def width_for(period: Period) -> Width:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """The columns of a chart over time: `starts` are instants, aware, in the time zone of who looks."""
+    """The columns of a chart over time: `starts` are instants, aware, in the time zone of who looks.
+
+    `slot_s`: the longest slots of which none lies in two columns. The fewer there are, the less an engine hands over.
+    """
 
     starts: tuple[datetime, ...]
+    slot_s: int
     _seconds: tuple[int, ...]
 
     def of_slot(self, slot: int) -> int:
-        """Which column a slot belongs to; those before the first column belong to the first."""
-        return max(0, bisect_right(self._seconds, slot * SLOT_S) - 1)
+        """Which column a slot of `slot_s` belongs to; those before the first column belong to the first."""
+        return max(0, bisect_right(self._seconds, slot * self.slot_s) - 1)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -147,7 +153,9 @@ def buckets(period: Period, width: Width, tz: ZoneInfo) -> Buckets:
         while (start := _midnight(day, tz)) < period.until:
             starts.append(start.astimezone(tz))
             day += timedelta(days=step_days)
-    return Buckets(tuple(starts), tuple(int(start.timestamp()) for start in starts))
+    seconds = tuple(int(start.timestamp()) for start in starts)
+    slot_s = next(slot_s for slot_s in _SLOTS_S if all(second % slot_s == 0 for second in seconds[1:]))
+    return Buckets(tuple(starts), slot_s, seconds)
 
 
 def _hour(moment: datetime) -> tuple[date, int, timedelta | None]:

@@ -6,19 +6,20 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from imagewarehouse.errors import RowStoreUnavailable
-from imagewarehouse.rows.columns import SCHEMA, TABLE
+from imagewarehouse.rows.columns import NUMBER, SCHEMA, TABLE
 from imagewarehouse.rows.locks import FileHeld, gate
 from imagewarehouse.rows.log import log_of, waiting
-from imagewarehouse.rows.select import QUERY_S, select
-from imagewarehouse.rows.table import Upserts, duckdb_errors, moment, settings
+from imagewarehouse.rows.select import QUERY_S, one_select
+from imagewarehouse.rows.table import NUMBER_OF_IMAGE, Upserts, duckdb_errors, moment, settings
 
 _WAIT_S = 10.0  # a writer has the file for some milliseconds each second; for seconds where it copies an old table
 _POLL_S = 0.01
@@ -36,10 +37,27 @@ def read(
     wait_s: float = _WAIT_S,
     longest_s: float = QUERY_S,
 ) -> pa.Table:
-    """As `select`, over every record that was written. Nothing is changed, and a writer waits no longer than for the query.
+    """One SELECT, as `select` runs it, over every record that was written.
+
+    Nothing is changed, and a writer waits no longer than for the query. Raises duckdb.Error, RowStoreUnavailable.
+    """
+    with reading(database, memory_limit=memory_limit, more_memory=more_memory, wait_s=wait_s) as ask:
+        return ask(sql, longest_s)
+
+
+@contextmanager
+def reading(
+    database: Path,
+    *,
+    memory_limit: str = "128MB",
+    more_memory: str | None = None,
+    wait_s: float = _WAIT_S,
+    numbered: bool = False,
+) -> Iterator[Callable[[str, float], pa.Table]]:
+    """Several SELECTs over the same records: gives what runs one, with how long it may take. A writer waits for all of them.
 
     `more_memory`: instead of `memory_limit`, which all queries of this process share: while queries run, the most of theirs
-    is the limit.
+    is the limit. `numbered`: the rows have NUMBER as well, which is no column of a record.
 
     The file first, then the log: as long as the file is open here no record is moved, so each is in one of them at least.
     Raises duckdb.Error, RowStoreUnavailable.
@@ -47,8 +65,8 @@ def read(
     with gate(database).shared(), _reader(database).attached(more_memory or memory_limit, wait_s) as connection:
         with duckdb_errors(database):
             connection.execute("SET TimeZone='UTC'")
-            _show_all(connection, log_of(database))
-        return select(connection, sql, longest_s)
+            _show_all(connection, log_of(database), numbered)
+        yield partial(one_select, connection)
 
 
 class _Reader:
@@ -167,7 +185,7 @@ def _bytes(limit: str) -> int:
     return int(limit.removesuffix("MB"))
 
 
-def _show_all(connection: duckdb.DuckDBPyConnection, log: Path) -> None:
+def _show_all(connection: duckdb.DuckDBPyConnection, log: Path, numbered: bool) -> None:
     """Make `image_events` show the records of the log as well, in the place of older versions of them.
 
     In a view before the table, and only where it is needed: some queries are slower through it.
@@ -177,15 +195,22 @@ def _show_all(connection: duckdb.DuckDBPyConnection, log: Path) -> None:
         column_names = {column[0] for column in connection.execute(f"FROM {of_file} LIMIT 0").description}
     except duckdb.CatalogException:  # the log is older than the table
         column_names = set()
-    upserts = None if column_names.issuperset(SCHEMA.names) else Upserts(connection, "temp.waiting", create=True)
+    upserts = (
+        None if column_names.issuperset([*SCHEMA.names, NUMBER]) else Upserts(connection, "temp.waiting", create=True)
+    )
     with closing(waiting(log)) as pages:
         for page in pages:
             upserts = upserts or Upserts(connection, "temp.waiting", create=True)
             upserts.write(page, lambda number, err: None)
-    if upserts is None:
+    if upserts is not None:
+        upserts.close()
+    elif numbered:
         return
-    upserts.close()
-    if not column_names:
+    if NUMBER not in column_names:
+        of_file = f"(SELECT *, {NUMBER_OF_IMAGE} AS {NUMBER} FROM {of_file})"
+    if upserts is None:
+        view = f"FROM {of_file}"
+    elif not column_names:
         view = "FROM temp.waiting"
     elif upserts.times is None:  # a file of an older release that nobody has opened to write yet
         view = f"FROM {of_file} UNION ALL BY NAME FROM temp.waiting"
@@ -198,4 +223,5 @@ def _show_all(connection: duckdb.DuckDBPyConnection, log: Path) -> None:
             f" WHERE event_time {stretch}"
             " UNION ALL BY NAME FROM temp.waiting"
         )
-    connection.execute(f"CREATE TEMP VIEW {TABLE} AS {view}")
+    shown = "*" if numbered else f"* EXCLUDE ({NUMBER})"
+    connection.execute(f"CREATE TEMP VIEW {TABLE} AS SELECT {shown} FROM ({view})")

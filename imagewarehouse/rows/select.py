@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 
 import duckdb
 import pyarrow as pa
@@ -25,12 +25,15 @@ def ctrl_c() -> Iterator[None]:
         raise
 
 
-@ctrl_c()
 def select(cursor: duckdb.DuckDBPyConnection, sql: str, longest_s: float = QUERY_S) -> pa.Table:
-    """Run the SELECT and close the cursor. It is stopped after `longest_s`, and its answer may take 64 MiB.
+    """As `one_select`, and close the cursor."""
+    with closing(cursor):
+        return one_select(cursor, sql, longest_s)
 
-    Raises duckdb.Error.
-    """
+
+@ctrl_c()
+def one_select(cursor: duckdb.DuckDBPyConnection, sql: str, longest_s: float = QUERY_S) -> pa.Table:
+    """Run the SELECT. It is stopped after `longest_s`, and its answer may take 64 MiB. Raises duckdb.Error."""
     stop = threading.Timer(longest_s, cursor.interrupt)
     stop.daemon = True
     stop.start()
@@ -51,4 +54,5 @@ def select(cursor: duckdb.DuckDBPyConnection, sql: str, longest_s: float = QUERY
     finally:
         stop.cancel()
         reader = None  # an error's traceback would keep it, and with it the database open
-        cursor.close()
+        with suppress(duckdb.Error):
+            cursor.execute("ROLLBACK")

@@ -14,8 +14,8 @@ import duckdb
 import pyarrow as pa
 
 from imagewarehouse.errors import RowStoreUnavailable
-from imagewarehouse.metadata import COLUMNS, KEY, ColumnType
-from imagewarehouse.rows.columns import SCHEMA, TABLE, cell_array
+from imagewarehouse.metadata import COLUMNS, KEY, REJECTED, ColumnType
+from imagewarehouse.rows.columns import NUMBER, SCHEMA, TABLE, cell_array
 from imagewarehouse.rows.locks import FileHeld
 from imagewarehouse.rows.log import Key, Values
 from imagewarehouse.rows.select import ctrl_c
@@ -27,6 +27,10 @@ SQL_TYPES: dict[ColumnType, str] = {
     "string": "VARCHAR", "timestamp": "TIMESTAMPTZ", "int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT",
     "double": "DOUBLE", "vector": "TINYINT[]",
 }  # fmt: skip
+# The first 64 bits of a sha256, so that numbers are in the order of the texts. What is no sha256 has a number as well.
+NUMBER_OF_IMAGE = (
+    "coalesce(try_cast('0x' || substr(image_id, 1, 16) AS UBIGINT), CAST(md5_number_lower(image_id) AS UBIGINT))"
+)
 # A value that no column takes. Records are checked before, so this is a defect; but it must not hold up all others.
 NEVER = (duckdb.DataError, pa.ArrowException, ValueError, TypeError, OverflowError)
 
@@ -73,13 +77,15 @@ def create_or_check(connection: duckdb.DuckDBPyConnection, catalog: str) -> None
     """Make the table where there is none; give an older release's the columns it lacks, and take its key away."""
     table = f"{catalog}.{TABLE}"
     columns = ", ".join(f"{c.name} {SQL_TYPES[c.type]}{'' if c.nullable else ' NOT NULL'}" for c in COLUMNS)
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}, {NUMBER} UBIGINT)")
     if _has_key(connection, catalog):
         _rebuild_without_key(connection, catalog)
     column_names = {row[0] for row in connection.execute(f"SELECT column_name FROM (DESCRIBE {table})").fetchall()}
     for column in COLUMNS:
         if column.name not in column_names:
             connection.execute(f"ALTER TABLE {table} ADD COLUMN {column.name} {SQL_TYPES[column.type]}")
+    if NUMBER not in column_names or connection.execute(_WITHOUT_NUMBER.format(table=table)).fetchall():
+        _number(connection, catalog, new=NUMBER not in column_names)
 
 
 def _has_key(connection: duckdb.DuckDBPyConnection, catalog: str) -> bool:
@@ -99,23 +105,54 @@ def _rebuild_without_key(connection: duckdb.DuckDBPyConnection, catalog: str) ->
             f'SELECT column_name, column_type, "null" FROM (DESCRIBE {catalog}.{TABLE})'
         ).fetchall()
     )
-    connection.execute("BEGIN")
-    try:
+    with _transaction(connection):
         connection.execute(f"CREATE TABLE {catalog}.{TABLE}_without_key ({columns})")
         connection.execute(f"INSERT INTO {catalog}.{TABLE}_without_key SELECT * FROM {catalog}.{TABLE}")
         connection.execute(f"DROP TABLE {catalog}.{TABLE}")
         connection.execute(f"ALTER TABLE {catalog}.{TABLE}_without_key RENAME TO {TABLE}")
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(duckdb.Error):  # a transaction that failed at its COMMIT is over
-            connection.execute("ROLLBACK")
-        raise
     log.info(
         "the rows of an earlier release were copied into a table without a key, %.1f s", time.monotonic() - started
     )
 
 
+# An earlier release that wrote to the file again leaves rows without a number. A rejected row has no picture; that they are
+# passed over first spares reading the texts of all rows.
+_WITHOUT_NUMBER = (
+    f"SELECT 1 FROM {{table}} WHERE {NUMBER} IS NULL AND status <> '{REJECTED}' AND image_id IS NOT NULL LIMIT 1"
+)
+
+
+def _number(connection: duckdb.DuckDBPyConnection, catalog: str, *, new: bool) -> None:
+    """Give every row the number of its picture: one column is written, in one transaction, which a crash undoes as a whole."""
+    started, table = time.monotonic(), f"{catalog}.{TABLE}"
+    with _transaction(connection):
+        indexes = connection.execute(
+            "SELECT index_name FROM duckdb_indexes() WHERE database_name = ? AND table_name = ?", [catalog, TABLE]
+        )
+        for (name,) in indexes.fetchall():  # somebody's own; DuckDB would not change the column
+            connection.execute(f'DROP INDEX {catalog}."{name}"')
+        if new:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {NUMBER} UBIGINT")
+        connection.execute(f"ALTER TABLE {table} ALTER {NUMBER} SET DATA TYPE UBIGINT USING {NUMBER_OF_IMAGE}")
+    log.info("the rows of an earlier release were given numbers of their pictures, %.1f s", time.monotonic() - started)
+
+
+@contextmanager
+def _transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    connection.execute("BEGIN")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(duckdb.Error):  # a transaction that failed at its COMMIT is over
+            connection.execute("ROLLBACK")
+        raise
+
+
 # --- rows into it -------------------------------------------------------------------------------------------------
+
+
+_ROWS_OF_BATCH = f"SELECT *, {NUMBER_OF_IMAGE} AS {NUMBER} FROM batch"
 
 
 class Upserts:
@@ -132,13 +169,13 @@ class Upserts:
         self._batch = _Batch(SCHEMA.empty_table())
         connection.register("batch", self._batch)
         if create:
-            connection.execute(f"CREATE TEMP TABLE {table} AS FROM batch")
+            connection.execute(f"CREATE TEMP TABLE {table} AS {_ROWS_OF_BATCH}")
         self._known_empty = create
         self._delete = (
             f"DELETE FROM {table} AS old USING (SELECT event_time, request_id FROM batch) AS new"
             " WHERE old.event_time BETWEEN ? AND ? AND old.event_time = new.event_time AND old.request_id = new.request_id"
         )
-        self._insert = f"INSERT INTO {table} BY NAME SELECT * FROM batch"
+        self._insert = f"INSERT INTO {table} BY NAME {_ROWS_OF_BATCH}"
 
     def write(self, records: Sequence[tuple[int, Values]], refuse: Callable[[int, Exception], None]) -> None:
         """In one transaction, unless one of them is to blame: then one by one, and `refuse` gets those with their error."""
@@ -180,16 +217,10 @@ class Upserts:
     def _commit(self, rows: pa.Table, times: Sequence[int]) -> None:
         """`times`: of all rows, sorted."""
         self._batch.table = rows
-        self._connection.execute("BEGIN")
-        try:
+        with _transaction(self._connection):
             for first, last in [] if self._known_empty else _stretches(times):
                 self._connection.execute(self._delete, [moment(first), moment(last)])
             self._connection.execute(self._insert)
-            self._connection.execute("COMMIT")
-        except BaseException:
-            with suppress(duckdb.Error):  # a transaction that failed at its COMMIT is over
-                self._connection.execute("ROLLBACK")
-            raise
         self._known_empty = False
         first, last = self.times or (times[0], times[0])
         self.times = min(first, times[0]), max(last, times[-1])
