@@ -49,7 +49,7 @@ check: $(VENV)/.dev $(CLIENT) $(SERVER) lint types
 
 test-long: $(VENV)/.dev $(CLIENT) $(SERVER) ## The tests that take longest: kills without end, large amounts, every width (some minutes)
 	@$(BIN)/python -m tools.artifacts solr
-	$(BIN)/python -m pytest -m "long and not services and not sql" $(ARGS)
+	$(BIN)/python -m pytest -m "long and not services and not sql" --ignore tests/nifi $(ARGS)
 
 test-services: $(VENV)/.dev $(CLIENT) ## The tests on HDFS, HBase and Azurite (fetches 210 MB, needs Java 17; some minutes)
 	@$(BIN)/python -m tools.artifacts services
@@ -80,8 +80,9 @@ bench-stores: $(VENV)/.dev ## Measure pictures into an S3 store against bare put
 bench-packs: $(VENV)/.dev ## Measure small pictures into packs against an object each, on S3 and HDFS too (some minutes, needs Java 17)
 	$(BIN)/python -m benchmarks.packs $(ARGS)
 
-test-nifi: $(VENV)/.dev $(CLIENT) ## The tests in a real NiFi (needs NIFI_HOME; part of make test where that is)
-	$(BIN)/python -m pytest tests/nifi $(ARGS)
+test-nifi: $(VENV)/.dev $(CLIENT) ## The tests in a real NiFi (needs NIFI_HOME; twenty minutes, six of them part of make test)
+	@$(BIN)/python -m tools.artifacts solr
+	$(BIN)/python -m pytest -m "not services and not sql" tests/nifi $(ARGS)
 
 training: $(VENV)/.training ## Install what imagewarehouse train, evaluate, export and import need (once)
 

@@ -286,6 +286,7 @@ def test_sigterm_finishes_what_is_under_way(tmp_path: Path) -> None:
     assert "stopped" in service.output()
 
 
+@pytest.mark.long
 def test_a_store_that_is_away_delays_images_and_loses_none(tmp_path: Path) -> None:
     with Service(tmp_path / "data") as service:
         objects = service.data / "objects"

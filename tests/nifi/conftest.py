@@ -21,12 +21,16 @@ from tools.local_nifi import LocalNifi, find_java, nifi_home
 _NARS = REPOSITORY / "build" / "test-nars"
 _PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 _TIMEOUT_S = 900  # NiFi comes up and takes a NAR within the first test
+_SHORT = ("test_deploy.py", "test_flow.py")  # six of twenty minutes
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest looks which marks are wanted
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(_TIMEOUT_S))
+            if item.path.name not in _SHORT:
+                item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(scope="session")
