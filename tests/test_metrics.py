@@ -193,7 +193,11 @@ def test_variables_of_grafana_are_filters() -> None:
     )
 
 
-@pytest.mark.parametrize("query", ["var-class=", "var-tz=UTC", "var-=x", "var-nothing=x", "class=$__all"])
+def test_a_variable_without_a_value_is_no_filter() -> None:
+    assert read_question("totals", "var-class=&class=", NOW).request.filters.classes == ()
+
+
+@pytest.mark.parametrize("query", ["var-tz=UTC", "var-=x", "var-nothing=x", "class=$__all"])
 def test_nothing_else_is_passed_over(query: str) -> None:
     if query == "class=$__all":  # a class may be called so
         assert read_question("totals", query, NOW).request.filters.classes == ("$__all",)
