@@ -505,6 +505,19 @@ def test_charts_have_their_room_after_a_filter_that_nothing_met(page: Dashboard)
         assert width > 300, panel
 
 
+def test_no_chart_is_drawn_while_its_panel_is_hidden(page: Dashboard) -> None:
+    held = list[Any]()
+    page.page.route("**/api/queries/over-time?*", lambda route: held.append(route))
+    page.page.goto(f"{page.address}?period=30-days-ago&user=nobody-of-this-name")
+    page.page.get_by_text("No request meets these filters").wait_for()
+    for route in held:
+        route.continue_()
+    page.page.unroute("**/api/queries/over-time?*")
+    page.settled()  # its fixture looks for errors in the console
+    page.page.locator("#chips .filter").click()
+    page.page.locator("#panel-over-time .column").first.wait_for()
+
+
 def test_what_a_filter_found_nothing_for_is_not_said_of_another_question(page: Dashboard) -> None:
     page.open("?user=nobody-of-this-name")
     page.page.get_by_text("No request meets these filters").wait_for()

@@ -132,6 +132,9 @@ function draw(name) {
     }
     const { render, note, hasTable } = GRID.find((panel) => panel.name === name) ?? {};
     const [width, height] = hasTable ? rooms().get(name) : [];
+    if (width <= 0) {
+        return; // its panel is hidden: showPanels draws it when it is seen
+    }
     const text = JSON.stringify([answer.rows, answer.facts, answer.period?.until?.slice(0, 16), context.state, context.tz, tables.has(name), width, height]);
     if (drawn.get(name) === text) {
         return;
