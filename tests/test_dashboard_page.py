@@ -365,6 +365,11 @@ def test_the_first_picture(chrome: Browser, tmp_path: Path) -> None:
         line = empty.locator("code").inner_text()
         assert line == f"curl -F image=@picture.jpg {address}classify"
         assert not page.violations()
+        beside = stack.enter_context(dashboard(chrome, f"http://127.0.0.1:{service.images_port}/"))
+        beside.open()
+        beside.page.get_by_text(f"curl -F image=@picture.jpg {beside.address}images").wait_for()
+        assert not beside.page.locator("#classify").is_visible()
+        dropped(beside, numbered(2, (64, 64)), "picture.jpg", taken=False)
         (tmp_path / "picture.jpg").write_bytes(numbered(2, (64, 64)))
         if shutil.which("curl") is None:
             pytest.skip("no curl")
@@ -1023,11 +1028,20 @@ def test_a_service_with_access_keys_asks_for_one(chrome: Browser, tmp_path: Path
             dialog.wait_for(state="hidden")
             page.settled()
             assert page.figure("images") == 1
+            assert not page.page.locator("#classify").is_visible()  # a key that may read, and not send
+            dropped(page, numbered(6, (64, 64)), "a.jpg", taken=False)
             eventually(lambda: page.page.locator("#panel-latest img").evaluate("(img) => img.naturalWidth") > 0)
             assert page.page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 1]
             page.page.reload()
             page.settled()
             assert page.figure("images") == 1  # not asked again in this tab
+            assert not page.page.locator("#classify").is_visible()
+            page.page.evaluate("(key) => sessionStorage.setItem(sessionStorage.key(0), key)", sender)
+            page.page.reload()
+            page.settled()
+            assert page.page.locator("#classify").is_visible()
+            dropped(page, numbered(6, (64, 64)), "a.jpg")
+            page.page.locator("#answers .verdict").wait_for()
 
 
 # --- without a browser ------------------------------------------------------------------------------------------------

@@ -80,14 +80,15 @@ def total(service: Service, key: str | None = None) -> int:
 # --- figures ------------------------------------------------------------------------------------------------------
 
 
-def test_figures_move_within_two_seconds_of_a_post(service: Service) -> None:
+def test_figures_move_after_a_post(service: Service) -> None:
+    """Within about a second where nothing else is running: `make bench-dashboard` measures it."""
     for number in range(3):
         before = total(service)
         sent(service, 100 + number)
-        done = time.monotonic()
-        while total(service) == before:
-            assert time.monotonic() - done < 2
+        until = time.monotonic() + 60
+        while (now := total(service)) == before and time.monotonic() < until:
             time.sleep(0.1)
+        assert now == before + 1
 
 
 @pytest.mark.parametrize("period", PERIODS)
@@ -325,10 +326,22 @@ def test_the_document_is_openapi(service: Service) -> None:
 def test_what_is_served_beside_the_queries(service: Service) -> None:
     listed = CLIENT.get(url(service, "/api/queries")).json()
     about = document()
+    of_images = CLIENT.get(url(service, "/api/queries", service.images_port)).json()
+    assert of_images == {**listed, "serves": ["search", "image", "thumbnail", "images"]}
     schema = about["paths"]["/api/queries"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     OAS31Validator({**schema, "components": about["components"]}).validate(listed)
-    assert listed["serves"] == ["search", "image", "thumbnail", "images", "classify"]
-    assert served_beside(document(sending=(), images=False, searches=False)) == ()
+    assert listed["serves"] == ["search", "image", "thumbnail", "classify"]
+    assert served_beside(document(sending=(), images=False, searches=False), ["/classify"]) == ()
+    for port, names in ((service.classify_port, listed), (service.images_port, of_images)):
+        assert f'data-serves="{" ".join(names["serves"])}"' in CLIENT.get(url(service, "/", port)).text
+
+
+@pytest.mark.parametrize(("key", "sends"), [(SENDER, True), (ADMIN, True), (READER, False)])
+def test_what_is_served_is_what_the_key_may_ask_for(guarded: Service, key: str, sends: bool) -> None:
+    served = CLIENT.get(url(guarded, "/api/queries"), headers={"X-Access-Key": key}).json()["serves"]
+    assert served == ["search", "image", "thumbnail", *["classify"] * sends]
+    answer = post(guarded.classify_url, b"no picture", {"Content-Type": "image/png", "X-Access-Key": key})
+    assert (answer.status == 403) is not sends, answer.body
 
 
 def test_a_search_is_as_the_document_says(service: Service) -> None:

@@ -122,16 +122,18 @@ async def _serve(
     embedded: bool,
 ) -> None:
     from imagewarehouse.analytics.service import QueryService
+    from imagewarehouse.standalone.about import About
     from imagewarehouse.standalone.analytics import Analytics
     from imagewarehouse.standalone.dashboard import CLASSIFY, Dashboard, Part, Relay
-    from imagewarehouse.standalone.openapi import document, documents, served_beside
+    from imagewarehouse.standalone.openapi import document
 
     relay = Relay(classify, keys) if classify else None
-    about = document(sending=(CLASSIFY,) if classify else (), images=pictures is not None, searches=False)
+    sending = (CLASSIFY,) if classify else ()
+    about = document(sending=sending, images=pictures is not None, searches=False)
     # An engine on a network waits more than it works, and takes longer.
     service = QueryService(engine, _training(model), at_once=2 if embedded else 6, longest_s=20 if embedded else 60)
-    analytics = Analytics(service, keys, documents(about), served_beside(about))
-    every: tuple[Part | None, ...] = (analytics, pictures, relay)
+    analytics = Analytics(service, keys)
+    every: tuple[Part | None, ...] = (About(about, sending, keys), analytics, pictures, relay)
     parts = [part for part in every if part is not None]
 
     def ready() -> None:

@@ -1,7 +1,4 @@
-"""The dashboard page and the read API over HTTP: GET /, /assets/*, /api/*, /openapi.json, on every port.
-
-The page holds no figures, so it needs no access key; the figures do.
-"""
+"""The read API, on every port: GET /api/queries/NAME, /api/request/ID and /api/metrics. Figures need an access key."""
 
 from __future__ import annotations
 
@@ -9,16 +6,14 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
-from imagewarehouse.access import AccessKeys, offered_key
-from imagewarehouse.analytics.page_files import HEADERS, PageFile, page_files
+from imagewarehouse.access import AccessKeys, Holder, offered_key
 from imagewarehouse.analytics.parameters import no_parameters
-from imagewarehouse.analytics.service import Answer, QueryService, list_of_queries
+from imagewarehouse.analytics.service import Answer, QueryService
 from imagewarehouse.answers import problem
 from imagewarehouse.errors import (
     AccessKeyMissing,
@@ -30,15 +25,16 @@ from imagewarehouse.errors import (
     NotFound,
     WarehouseError,
 )
+from imagewarehouse.standalone.reading import only_read
 from imagewarehouse.standalone.server import Request, Response
 
 log = logging.getLogger("imagewarehouse.standalone")
 
-API, PAGE, METRICS = "/api", "/", "/api/metrics"
+API, METRICS = "/api", "/api/metrics"
 
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _QUERY, _REQUEST = "/api/queries/", "/api/request/"
-_OF_FIGURES = {
+OF_FIGURES = {
     "Cache-Control": "private, no-cache",
     "Vary": "X-Access-Key, Authorization",
     "X-Content-Type-Options": "nosniff",
@@ -50,43 +46,23 @@ _TELL_AGAIN_S = 60.0  # a page asks every other second: its errors are in the lo
 
 
 class Analytics:
-    """Answers what is asked for the page or for figures. Used on one event loop."""
+    """Answers what is asked for figures. Used on one event loop."""
 
     path: ClassVar[str] = API
 
-    def __init__(
-        self,
-        service: QueryService,
-        keys: AccessKeys,
-        documents: Mapping[str, PageFile] | None = None,
-        serves: Sequence[str] = (),
-    ) -> None:
-        """`documents`: files beside those of the page, by their paths. `serves`: what is served beside figures."""
+    def __init__(self, service: QueryService, keys: AccessKeys) -> None:
         self._service = service
         self._keys = keys
-        self._files = {**page_files(guarded=bool(keys.digests), serves=serves), **(documents or {})}
-        self._queries = list_of_queries(serves)
         self._told: dict[str, float] = {}
 
     async def answer(self, request: Request) -> Response | None:
         """The answer; None to what is asked for something else."""
         path = request.path
-        file = self._files.get(path)
-        if file is None and path != API and not path.startswith("/api/"):
+        if not path.startswith("/api/"):
             return None
         try:
-            if request.method not in ("GET", "HEAD"):
-                if file is not None and path == PAGE:
-                    return None  # a listener may be at /
-                raise MethodNotAllowed(f"{request.method[:16]} is not allowed here, only GET and HEAD")
-            if file is not None:
-                return _file(request, file)
-            holder = self._keys.holder(
-                offered_key(request.headers.get("x-access-key"), request.headers.get("authorization"))
-            )
-            if path == "/api/queries":
-                no_parameters(request.query)
-                return Response(200, self._queries, {**_OF_FIGURES, "Content-Type": "application/json"})
+            only_read(request)
+            holder = holder_of(request, self._keys)
             if path == METRICS:
                 no_parameters(request.query)
                 if holder.reads_only is not None:
@@ -98,26 +74,13 @@ class Analytics:
                 return _figures(request, await self._service.request(path[len(_REQUEST) :], request.query, holder))
             raise NotFound(f"nothing is served at {path[:200]!a}; GET /api says what is")
         except WarehouseError as err:
-            return self._refused(err, request)
+            if not public(err) and time.monotonic() - self._told.get(err.code, -_TELL_AGAIN_S) >= _TELL_AGAIN_S:
+                self._told[err.code] = time.monotonic()
+                log.warning("GET %s: %s", request.path, err)
+            return refused(err, request)
 
     def close(self) -> None:
         self._service.close()
-
-    def _refused(self, err: WarehouseError, request: Request) -> Response:
-        """Problem details. What went wrong on our side names paths and hosts of ours, so its text stays in the log."""
-        public = isinstance(err, (ImageRejected, Busy))
-        if not public and time.monotonic() - self._told.get(err.code, -_TELL_AGAIN_S) >= _TELL_AGAIN_S:
-            self._told[err.code] = time.monotonic()
-            log.warning("GET %s: %s", request.path, err)
-        answer = problem(err.code, str(err) if public else None, instance=_printable(request.path))
-        headers = {**_OF_FIGURES, "Content-Type": answer.media_type, "Cache-Control": "no-store"}
-        if isinstance(err, (AccessKeyMissing, AccessKeyWrong)):
-            headers["WWW-Authenticate"] = "Bearer"
-        if isinstance(err, MethodNotAllowed):
-            headers["Allow"] = "GET, HEAD"
-        if answer.retry_after is not None:
-            headers["Retry-After"] = str(answer.retry_after)
-        return Response(answer.status, answer.body, headers)
 
 
 class OfFirstWorker:
@@ -163,21 +126,36 @@ class OfFirstWorker:
 def _figures(request: Request, answer: Answer) -> Response:
     # Weak: when it was asked, which is in the body, does not count.
     tag = f'W/"{answer.tag}"'
-    headers = {**_OF_FIGURES, "ETag": tag, "Age": str(int(answer.age_s)), "X-As-Of": answer.as_of.isoformat()}
-    if _is_known(request, answer.tag):
+    headers = {**OF_FIGURES, "ETag": tag, "Age": str(int(answer.age_s)), "X-As-Of": answer.as_of.isoformat()}
+    if is_known(request, answer.tag):
         return Response(304, headers=headers)
     return Response(200, answer.body, {**headers, "Content-Type": answer.media_type})
 
 
-def _file(request: Request, file: PageFile) -> Response:
-    kept = "public, immutable, max-age=31536000" if file.for_ever else "no-cache"
-    headers = {**HEADERS, "ETag": f'"{file.tag}"', "Cache-Control": kept}
-    if _is_known(request, file.tag):
-        return Response(304, headers=headers)
-    return Response(200, file.content, {**headers, "Content-Type": file.media_type})
+def holder_of(request: Request, keys: AccessKeys) -> Holder:
+    """Who asks. Raises AccessKeyMissing, AccessKeyWrong."""
+    return keys.holder(offered_key(request.headers.get("x-access-key"), request.headers.get("authorization")))
 
 
-def _is_known(request: Request, tag: str) -> bool:
+def public(err: WarehouseError) -> bool:
+    """Whether its text is for who asks. What went wrong on our side names paths and hosts of ours: that stays in the log."""
+    return isinstance(err, (ImageRejected, Busy))
+
+
+def refused(err: WarehouseError, request: Request) -> Response:
+    """Problem details."""
+    answer = problem(err.code, str(err) if public(err) else None, instance=_printable(request.path))
+    headers = {**OF_FIGURES, "Content-Type": answer.media_type, "Cache-Control": "no-store"}
+    if isinstance(err, (AccessKeyMissing, AccessKeyWrong)):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(err, MethodNotAllowed):
+        headers["Allow"] = "GET, HEAD"
+    if answer.retry_after is not None:
+        headers["Retry-After"] = str(answer.retry_after)
+    return Response(answer.status, answer.body, headers)
+
+
+def is_known(request: Request, tag: str) -> bool:
     """Whether the client has this already (If-None-Match; RFC 9110, 13.1.2)."""
     offered = request.headers.get("if-none-match")
     return offered.strip() == "*" or tag in _ETAG.findall(offered)

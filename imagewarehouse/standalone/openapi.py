@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -52,6 +52,7 @@ FACTS: Mapping[str, str] = {
 }
 
 _FIGURES = "figures"  # the tag of operations that every service with a page has
+_SENDING = "sending"  # of those that take pictures in
 _BESIDE = ("search", "image", "thumbnail", "images", "classify")
 
 _TYPES: Mapping[ColumnType, Json] = {
@@ -117,7 +118,7 @@ def document(*, sending: Sequence[str] = ("/images", "/classify"), images: bool 
         },
         "servers": [{"url": "/"}],
         "security": [{"key": []}, {"bearer": []}, {}],
-        "tags": [{"name": _FIGURES}, {"name": "search"}, {"name": "images"}, {"name": "sending"}],
+        "tags": [{"name": _FIGURES}, {"name": "search"}, {"name": "images"}, {"name": _SENDING}],
         "paths": paths,
         "components": {
             "securitySchemes": {
@@ -136,10 +137,17 @@ def document(*, sending: Sequence[str] = ("/images", "/classify"), images: bool 
     }  # fmt: skip
 
 
-def served_beside(about: Json) -> tuple[str, ...]:
-    """The operations of a document beside figures, by `operationId`: what GET /api/queries says, and the page shows."""
-    operations = [operation for of_path in about["paths"].values() for operation in of_path.values()]
-    return tuple(one["operationId"] for one in operations if _FIGURES not in one["tags"])
+def served_beside(about: Json, sending: Collection[str]) -> tuple[str, ...]:
+    """The operations of a document beside figures, by `operationId`: what GET /api/queries says, and the page shows.
+
+    `sending`: the paths of this port that take pictures in; others in the document are those of other ports.
+    """
+    return tuple(
+        operation["operationId"]
+        for path, operations in about["paths"].items()
+        for operation in operations.values()
+        if _FIGURES not in operation["tags"] and (_SENDING not in operation["tags"] or path in sending)
+    )
 
 
 # --- operations ---------------------------------------------------------------------------------------------------
@@ -148,7 +156,7 @@ def served_beside(about: Json) -> tuple[str, ...]:
 def _queries() -> Json:
     listed = _object(name={"type": "string"}, question={"type": "string"}, columns=_list_of("Column"))
     beside = {"type": "array", "items": {"type": "string", "enum": list(_BESIDE)}}
-    served = "what is served here beside figures, by `operationId`"
+    served = "what this port serves beside figures, to this key, by `operationId`"
     answer = _object(queries={"type": "array", "items": listed}, serves={**beside, "description": served})
     return {
         "operationId": "queries",
@@ -340,7 +348,7 @@ def _send(name: str, summary: str, answer: Json) -> Json:
     }
     return {
         "operationId": name,
-        "tags": ["sending"],
+        "tags": [_SENDING],
         "summary": summary,
         "parameters": [
             {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "format": "uuid"},

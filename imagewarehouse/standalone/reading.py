@@ -22,6 +22,8 @@ from imagewarehouse.standalone.server import Request, Response
 
 Result = TypeVar("Result")
 
+READING = ("GET", "HEAD")
+
 log = logging.getLogger("imagewarehouse.standalone")
 
 
@@ -62,7 +64,7 @@ class Lane:
 
 def only_read(request: Request) -> None:
     """Raises MethodNotAllowed."""
-    if request.method not in ("GET", "HEAD"):
+    if request.method not in READING:
         raise MethodNotAllowed(f"{request.method[:16]} is not allowed here, only GET and HEAD")
 
 

@@ -40,14 +40,15 @@ from imagewarehouse.objects.reading import StoredImages
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.kudu import KuduRows
 from imagewarehouse.standalone import components, pictures, searching
-from imagewarehouse.standalone.analytics import API, PAGE, Analytics, OfFirstWorker
+from imagewarehouse.standalone.about import PAGE, About
+from imagewarehouse.standalone.analytics import API, Analytics, OfFirstWorker
 from imagewarehouse.standalone.control import ControlSocket, control_socket, locations, metrics_of, row_store
 from imagewarehouse.standalone.engine import BatchWork, Engine, Work
 from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.http import Bodies, HandleHttp, Listener, ListenHttp
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
-from imagewarehouse.standalone.openapi import document, documents, served_beside
+from imagewarehouse.standalone.openapi import document
 from imagewarehouse.standalone.pictures import Pictures
 from imagewarehouse.standalone.process import cores
 from imagewarehouse.standalone.python_host import PythonProcessor
@@ -184,7 +185,7 @@ class Runner:
             self.engine.start()
             self._readers = self._open_readers(worker)
             for listener in self.listeners:
-                listener.readers = self._readers
+                listener.readers = self._readers_of(listener)
                 listener.keys = self._keys()
                 if isinstance(listener, ListenHttp):
                     listener.bind(self.journal, reads_forms=not listener.keys.digests)
@@ -240,13 +241,7 @@ class Runner:
         return rows
 
     def _url(self, listener: Listener, path: str | None = None) -> str:
-        if path is None:
-            path = (
-                "/" + listener.settings.text("Base Path", "contentListener")
-                if isinstance(listener, ListenHttp)
-                else listener.settings.text("Allowed Paths", "/")
-            )
-        return f"http://{listener.address}{path}"
+        return f"http://{listener.address}{_takes(listener) if path is None else path}"
 
     def _listener(self, component: Component) -> Listener:
         kind = ListenHttp if component.type == components.LISTEN_HTTP else HandleHttp
@@ -276,13 +271,21 @@ class Runner:
         return next((processor for processor in self.python if processor.component.type == kind), None)
 
     def _open_readers(self, worker: int) -> list[Reader]:
-        searches = self._open_searches()
-        figures = self._open_figures(worker, searches=searches is not None and searches.has_index)
-        return [reader for reader in (self._open_pictures(), searches, figures) if reader is not None]
+        readers = (self._open_pictures(), self._open_searches(), self._open_figures(worker))
+        return [reader for reader in readers if reader is not None]
 
-    def _open_figures(self, worker: int, *, searches: bool) -> Reader | None:
-        """Figures and their page; workers behind the first one ask that one. `searches`: whether searches are answered."""
-        own = self._control.analytics = self._open_analytics(searches)
+    def _readers_of(self, listener: Listener) -> list[Reader]:
+        """What this port says of itself, where there are figures, and what all ports share."""
+        if self._control.analytics is None:
+            return self._readers
+        searches = any(isinstance(reader, Searches) and reader.has_index for reader in self._readers)
+        images = any(isinstance(reader, Pictures) for reader in self._readers)
+        about = document(sending=[_takes(each) for each in self.listeners], images=images, searches=searches)
+        return [About(about, [_takes(listener)], self._keys()), *self._readers]
+
+    def _open_figures(self, worker: int) -> Reader | None:
+        """Workers behind the first one ask that one."""
+        own = self._control.analytics = self._open_analytics()
         return OfFirstWorker(control_socket(self.options.data), own) if worker and own is not None else own
 
     def _open_searches(self) -> Searches | None:
@@ -314,8 +317,8 @@ class Runner:
             ThumbnailCache(self.options.data / "thumbnails", self.options.workers),
         )
 
-    def _open_analytics(self, searches: bool) -> Analytics | None:
-        """What serves figures and their page; None where the rows are not written here. Made after the fork."""
+    def _open_analytics(self) -> Analytics | None:
+        """What serves figures; None where the rows are not written here. Made after the fork."""
         rows = row_store(self.python)
         if rows is None:
             return None
@@ -324,9 +327,8 @@ class Runner:
             if isinstance(rows, KuduRows)
             else EmbeddedEngine(rows.path)
         )
-        about = document(images=self._of_type("StoreImage") is not None, searches=searches)
         service = QueryService(engine, self._training_images, at_once=max(2, cores() // 2))
-        return Analytics(service, self._keys(), documents(about), served_beside(about))
+        return Analytics(service, self._keys())
 
     def _training_images(self) -> Mapping[str, int]:
         """Images by class that the served model was trained on; none where its manifest does not say."""
@@ -403,6 +405,13 @@ class Runner:
                 log.info("took up %d images that an earlier run had acknowledged", count)
 
         threading.Thread(target=feed, name="replay", daemon=True).start()
+
+
+def _takes(listener: Listener) -> str:
+    """The path that it takes pictures at."""
+    if isinstance(listener, ListenHttp):
+        return "/" + listener.settings.text("Base Path", "contentListener")
+    return listener.settings.text("Allowed Paths", "/")
 
 
 def _limits(check: Any) -> Limits:

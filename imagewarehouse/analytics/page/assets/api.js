@@ -39,10 +39,6 @@ function keepKey(key) {
     }
 }
 
-export function forgetKey() {
-    keepKey(null);
-}
-
 async function send(path, options = {}) {
     for (;;) {
         const key = accessKey();
@@ -100,17 +96,17 @@ export async function getJson(path, parameters, options) {
     return read(await send(query ? `${path}?${query}` : path, options), options?.signal);
 }
 
-const served = document.documentElement.dataset.serves?.split(' '); // what the service has beside figures
+let served = document.documentElement.dataset.serves?.split(' '); // what the service has beside figures
 
 /** Whether the service has it: search, image, thumbnail, images, classify. */
 export function serves(name) {
     return served === undefined || served.includes(name);
 }
 
-/** Asks for nothing: where a key is needed, one answer says so before a dozen questions do. */
+/** Where a key is needed, one answer says so before a dozen questions do, and what there is for this key. */
 export async function knock() {
     try {
-        await send('api/queries', { method: 'HEAD', timeout: 5000 });
+        served = (await getJson('api/queries', null, { timeout: 5000 })).serves;
     } catch {
         // no answer: the panels say so
     }

@@ -11,11 +11,12 @@ export function hideEmpty() {
 /** Nothing has ever come: how to send the first picture. */
 export function showFirstSteps() {
     const key = accessKey() ? " -H 'X-Access-Key: YOUR_KEY'" : '';
-    const line = `curl${key} -F image=@picture.jpg ${new URL('classify', document.baseURI)}`;
+    const path = ['classify', 'images'].find(serves);
+    const line = `curl${key} -F image=@picture.jpg ${new URL(path ?? '', document.baseURI)}`;
     fill(
         h('h2', { id: 'empty-title' }, 'Nothing has come in yet'),
-        ...(serves('classify')
-            ? [h('p', {}, 'Drop a picture onto this page, paste one, or send one:'), h('div', { class: 'line' }, h('code', {}, line), copyButton(line))]
+        ...(path
+            ? [h('p', {}, serves('classify') ? 'Drop a picture onto this page, paste one, or send one:' : 'Send a picture:'), h('div', { class: 'line' }, h('code', {}, line), copyButton(line))]
             : []),
         h('p', { class: 'quiet' }, 'The figures appear here by themselves.'),
     );

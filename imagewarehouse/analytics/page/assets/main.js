@@ -455,16 +455,20 @@ function addressOf(state) {
     return query ? `?${query}` : location.pathname;
 }
 
+function showServed() {
+    byId('search').hidden = !serves('search');
+    byId('classify').hidden = !serves('classify');
+}
+
 onKeyNeeded(askForKey);
 follow();
 makePanels();
 listenToHeader(context);
 listenForPictures(context);
-byId('search').hidden = !serves('search');
-byId('classify').hidden = !serves('classify');
-if (document.documentElement.dataset.access === 'key') { // one answer says that the key is missing or wrong, before a dozen do
+showServed();
+if (document.documentElement.dataset.access === 'key') {
     showState(context);
-    knock().then(show);
+    knock().then(showServed).then(show);
 } else {
     show();
 }
