@@ -13,9 +13,9 @@ from imagewarehouse.analytics.page_files import HEADERS, PageFile, page_files
 from imagewarehouse.analytics.parameters import no_parameters
 from imagewarehouse.analytics.service import list_of_queries
 from imagewarehouse.errors import WarehouseError
-from imagewarehouse.standalone.analytics import API, OF_FIGURES, holder_of, is_known, refused
+from imagewarehouse.standalone.analytics import API, OF_FIGURES, holder_of, is_known
 from imagewarehouse.standalone.openapi import Json, documents, served_beside
-from imagewarehouse.standalone.reading import READING, only_read
+from imagewarehouse.standalone.reading import READING, only_read, refused
 from imagewarehouse.standalone.server import Request, Response
 
 PAGE, QUERIES = "/", "/api/queries"
@@ -49,7 +49,7 @@ class About:
             no_parameters(request.query)
             return Response(200, self._queries[holder.may(SEND)], {**OF_FIGURES, "Content-Type": "application/json"})
         except WarehouseError as err:
-            return refused(err, request)
+            return refused(err, request, OF_FIGURES)
 
     def close(self) -> None: ...
 

@@ -14,18 +14,12 @@ from urllib.parse import quote
 from imagewarehouse.access import AccessKeys, Holder, offered_key
 from imagewarehouse.analytics.parameters import no_parameters
 from imagewarehouse.analytics.service import Answer, QueryService
-from imagewarehouse.answers import problem
 from imagewarehouse.errors import (
-    AccessKeyMissing,
-    AccessKeyWrong,
-    Busy,
-    ImageRejected,
-    MethodNotAllowed,
     NotAllowed,
     NotFound,
     WarehouseError,
 )
-from imagewarehouse.standalone.reading import only_read
+from imagewarehouse.standalone.reading import only_read, refused
 from imagewarehouse.standalone.server import Request, Response
 
 log = logging.getLogger("imagewarehouse.standalone")
@@ -74,10 +68,10 @@ class Analytics:
                 return _figures(request, await self._service.request(path[len(_REQUEST) :], request.query, holder))
             raise NotFound(f"nothing is served at {path[:200]!a}; GET /api says what is")
         except WarehouseError as err:
-            if not public(err) and time.monotonic() - self._told.get(err.code, -_TELL_AGAIN_S) >= _TELL_AGAIN_S:
+            tell = time.monotonic() - self._told.get(err.code, -_TELL_AGAIN_S) >= _TELL_AGAIN_S
+            if tell:
                 self._told[err.code] = time.monotonic()
-                log.warning("GET %s: %s", request.path, err)
-            return refused(err, request)
+            return refused(err, request, OF_FIGURES, tell=tell)
 
     def close(self) -> None:
         self._service.close()
@@ -137,30 +131,7 @@ def holder_of(request: Request, keys: AccessKeys) -> Holder:
     return keys.holder(offered_key(request.headers.get("x-access-key"), request.headers.get("authorization")))
 
 
-def public(err: WarehouseError) -> bool:
-    """Whether its text is for who asks. What went wrong on our side names paths and hosts of ours: that stays in the log."""
-    return isinstance(err, (ImageRejected, Busy))
-
-
-def refused(err: WarehouseError, request: Request) -> Response:
-    """Problem details."""
-    answer = problem(err.code, str(err) if public(err) else None, instance=_printable(request.path))
-    headers = {**OF_FIGURES, "Content-Type": answer.media_type, "Cache-Control": "no-store"}
-    if isinstance(err, (AccessKeyMissing, AccessKeyWrong)):
-        headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(err, MethodNotAllowed):
-        headers["Allow"] = "GET, HEAD"
-    if answer.retry_after is not None:
-        headers["Retry-After"] = str(answer.retry_after)
-    return Response(answer.status, answer.body, headers)
-
-
 def is_known(request: Request, tag: str) -> bool:
     """Whether the client has this already (If-None-Match; RFC 9110, 13.1.2)."""
     offered = request.headers.get("if-none-match")
     return offered.strip() == "*" or tag in _ETAG.findall(offered)
-
-
-def _printable(path: str) -> str:
-    """A path that may have been any bytes, as JSON can say it."""
-    return path[:200].encode("ascii", "backslashreplace").decode("ascii")

@@ -23,6 +23,7 @@ from imagewarehouse.standalone.server import Request, Response
 Result = TypeVar("Result")
 
 READING = ("GET", "HEAD")
+_NONE: Mapping[str, str] = {}
 
 log = logging.getLogger("imagewarehouse.standalone")
 
@@ -68,14 +69,18 @@ def only_read(request: Request) -> None:
         raise MethodNotAllowed(f"{request.method[:16]} is not allowed here, only GET and HEAD")
 
 
-def refused(err: WarehouseError, request: Request) -> Response:
-    """Problem details. What went wrong on our side names paths and hosts of ours, so its text stays in the log."""
+def refused(
+    err: WarehouseError, request: Request, headers: Mapping[str, str] = _NONE, *, tell: bool = True
+) -> Response:
+    """Problem details. What went wrong on our side names paths and hosts of ours, so its text stays in the log.
+
+    `headers`: those of every answer. `tell`: whether the log is told this time.
+    """
     public = isinstance(err, (ImageRejected, Busy))
-    if not public:
-        log.log(logging.WARNING if err.retryable else logging.ERROR, "GET %s: %s", request.path, err)
-    answer = problem(err.code, str(err) if public else None, instance=request.path)
-    headers: dict[str, str] = {"Content-Type": answer.media_type, "Cache-Control": "no-store"}
-    headers |= _extra(err)
+    if tell and not public:
+        log.log(logging.WARNING if err.retryable else logging.ERROR, "GET %s: %s", request.path[:200], err)
+    answer = problem(err.code, str(err) if public else None, instance=request.path[:200])
+    headers = {**headers, "Content-Type": answer.media_type, "Cache-Control": "no-store", **_extra(err)}
     if answer.retry_after is not None:
         headers["Retry-After"] = str(answer.retry_after)
     return Response(answer.status, answer.body, headers)
