@@ -28,6 +28,7 @@ from tests.hostile_pictures import (
     COMPRESSION,
     GIF,
     GIF_ANIMATED,
+    GIF_CONTROL,
     GIF_PIXEL,
     HEALTHY,
     HEIC,
@@ -624,6 +625,7 @@ BOMBS: dict[str, Content] = {
 
 FRAMES: dict[str, Content] = {
     "gif-of-501-frames": gif(gif_frame() * 501),
+    "gif-of-501-frames-with-times": gif((GIF_CONTROL + gif_frame()) * 501),
     "gif-of-10000-frames": lambda: gif(gif_frame() * 10_000),
     "gif-of-a-million-frames": lambda: gif(gif_frame() * 1_000_000),
     "apng-of-501-frames": apng(501),
