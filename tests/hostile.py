@@ -726,6 +726,8 @@ CORRUPT: dict[str, Content] = {
 
 # What could be read by somebody; here it is refused by its kind.
 UNSUPPORTED: dict[str, Content] = {
+    "avif-of-32769-columns": saved(picture("L", width=32_769, height=1), "AVIF", speed=10),
+    "jpeg-of-65504-columns": jpeg_sized(saved(picture("L", width=65_500, height=1), "JPEG"), 65_504, 1),
     "bmp-of-a-jpeg": bmp(64, 48, bits=0, compression=4, pixels=JPEG),
     "tiff-of-60000-samples": tiff({SAMPLES: (SHORT, 1, 60000)}),
     "tiff-of-an-unknown-compression": tiff({COMPRESSION: (SHORT, 1, 65000)}),
