@@ -491,6 +491,27 @@ def test_one_output_of_a_tflite_file_is_explained(refused: Refused, tmp_path: Pa
     assert "one output for two classes" in refused(tmp_path / "one.tflite", labels="cat,dog")
 
 
+def test_functions_among_the_layers_are_served(run: Run, tmp_path: Path) -> None:
+    inner, inputs = network("linear"), keras.Input((8, 8, 3))
+    for name, model in (
+        ("behind", keras.Model(inner.inputs[0], keras.ops.softmax(inner.outputs[0] / 2))),
+        ("within", keras.Model(inputs, keras.ops.softmax(inner(inputs * 1.5 - 0.5) / 2))),
+    ):
+        model.save(tmp_path / f"{name}.keras")
+        assert run(tmp_path / f"{name}.keras", out=tmp_path / name) == 0
+        for runtime in ("litert", "tensorflow"):
+            assert_served_the_same(tmp_path / name, model, runtime)
+
+
+def test_a_class_that_loses_its_input_is_told_what_keeps_it(refused: Refused, run: Run, tmp_path: Path) -> None:
+    model = OwnModel()
+    model(np.zeros((1, 8, 8, 3), np.float32))
+    model.save(tmp_path / "net.keras")
+    assert "write a SavedModel with model.export(FOLDER)" in refused(tmp_path / "net.keras", "--trust")
+    model.export(tmp_path / "net", verbose=False)
+    assert run(tmp_path / "net") == 0
+
+
 def test_weights_that_are_no_numbers_are_found(refused: Refused, tmp_path: Path) -> None:
     model = network()
     model.layers[-1].set_weights([value * np.nan for value in model.layers[-1].get_weights()])
@@ -567,6 +588,16 @@ def test_a_network_of_another_form_is_refused(
 ) -> None:
     build().save(tmp_path / "net.keras")
     assert says in refused(tmp_path / "net.keras")
+
+
+@keras.saving.register_keras_serializable("tests")
+class OwnModel(keras.Model):  # type: ignore[misc]
+    def __init__(self, **names: Any) -> None:
+        super().__init__(**names)
+        self.flat, self.last = layers.Flatten(), layers.Dense(3, "softmax")
+
+    def call(self, images: Any) -> Any:
+        return self.last(self.flat(images))
 
 
 class Unusual(layers.Layer):  # type: ignore[misc]
