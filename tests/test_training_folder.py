@@ -94,6 +94,12 @@ def test_everybody_may_read_it_as_far_as_the_umask_says(tmp_path: Path) -> None:
     assert (tmp_path / "m" / "1").stat().st_mode == usual.stat().st_mode
 
 
+def test_no_version_is_called_as_the_highest_of_them_is(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="latest is the highest number in the folder"):
+        write_version(tmp_path / "m", "latest", manifest(), files())
+    assert not (tmp_path / "m").exists()
+
+
 def test_keys_are_kept_in_the_same_order_however_they_are_given(tmp_path: Path) -> None:
     given = {"created": "2026-01-02", "training": {"seed": 1}, "exports": {}, **manifest(name="other"), "note": "x"}
     write_version(tmp_path, "7", given, files())

@@ -858,6 +858,12 @@ def test_labels_that_are_none_are_refused_by_their_line(tmp_path: Path, content:
     assert caught.value.setting == "--labels"
 
 
+def test_a_text_as_json_is_no_list_of_its_letters(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text('"red"')
+    with pytest.raises(ConfigurationError, match='labels.json: expected a JSON list or object of labels: it is "red"'):
+        read_labels(str(tmp_path / "labels.json"))
+
+
 def test_the_lines_of_a_labels_file_without_an_output_are_named(
     sources: Files, refused: Refused, tmp_path: Path
 ) -> None:

@@ -119,8 +119,8 @@ def train(context: click.Context, /, **options: Any) -> None:
     Images that can't be used are left out and named. Part of the training images is held back for validation;
     temperature and served file are chosen on it. The test images are read once, at the end.
 
-    Ctrl-C or SIGTERM stops after the running step and keeps it: --resume goes on, `imagewarehouse export` makes a version
-    of it.
+    Ctrl-C or SIGTERM stops after the running step and keeps it: --resume goes on, `imagewarehouse model export` makes a
+    version of it.
 
     \b
     Examples:

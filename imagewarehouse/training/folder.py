@@ -116,6 +116,10 @@ def versions() -> dict[str, str]:
 def _check_names(version: str, files: Mapping[str, Any]) -> None:
     if not _VERSION.fullmatch(version):
         raise ConfigurationError("--version", f"expected letters, digits, dots and dashes, received {version!r}")
+    if version == "latest":
+        raise ConfigurationError(
+            "--version", "latest is the highest number in the folder, so no version can be called so"
+        )
     for name in files:
         if not _FILE.fullmatch(name) or name == MANIFEST:
             raise ValueError(f"files: {name!r} is no name for a file of a version")
