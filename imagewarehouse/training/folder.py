@@ -134,7 +134,8 @@ def _building(model: Path, version: str) -> Iterator[Path]:
         building.mkdir(parents=True)  # not mkdtemp: NiFi reads it as another user
         yield building
     except OSError as err:
-        inside = str(err.filename or building).startswith(str(building))
+        written = err.filename2 or err.filename or building  # of a copy the second is what is written
+        inside = str(written).startswith(str(building))
         raise _not_writable(model, OSError(err.errno, err.strerror) if inside else err) from err
     finally:
         shutil.rmtree(building, ignore_errors=True)
