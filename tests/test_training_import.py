@@ -468,6 +468,12 @@ def test_what_contradicts_the_model_is_named(
         assert says in refused(sources[kind], *words, **others)
 
 
+@pytest.mark.parametrize("temperature", ["nan", "inf"])
+def test_a_temperature_that_is_no_number_is_named(temperature: str, sources: Files, refused: Refused) -> None:
+    line = refused(sources["tflite"], "--temperature", temperature)
+    assert f"--temperature: expected a number above 0, received {temperature}" in line
+
+
 def test_options_that_exclude_each_other_are_named(sources: Files, refused: Refused) -> None:
     assert "--quantise: a TFLite file is taken as it is" in refused(sources["tflite"], "--quantise")
     assert "--quantise" in refused(sources["keras"], "--quantise", "--no-litert")
@@ -713,6 +719,8 @@ def test_what_keras_cannot_load_is_said_in_whole_sentences(sources: Files, refus
     [
         ("Exception encountered when calling Dense.call().\n\n\x1b[1mThe shapes differ.\x1b[0m\n\nArguments received by "
          "Dense.call():\n  • x=tf.Tensor", "Exception encountered when calling Dense.call(). The shapes differ"),
+        ("in user code:\n\n    File \"a.py\", line 6, in None  *\n        call(x)\n\n    ValueError: 'a b' is no valid name.",
+         "'a b' is no valid name"),
         ("Layer A is broken. {'a': 1}.\n\nException encountered: Layer B is broken. Really.", "Layer B is broken. Really"),
         ("First sentence. " + "Second sentence is long " * 20 + ".", "First sentence"),
         ("No layer for " + str({"a": "b" * 300}) + " was found", "No layer for was found"),

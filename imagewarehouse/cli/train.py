@@ -137,9 +137,10 @@ def train(context: click.Context, /, **options: Any) -> None:
       2    a wrong setting, or images that can't be trained on
       130  stopped with Ctrl-C; nothing is lost
     """
-    from imagewarehouse.cli.training import needs_training
+    from imagewarehouse.cli.training import load_tensorflow, needs_training
 
     needs_training("train")
+    load_tensorflow()
     from imagewarehouse.cli.training.train import run
 
     explicit = {

@@ -62,6 +62,8 @@ def import_model(
     """
     if options.trust and not options.litert:
         raise ConfigurationError("--trust", "what it loads is kept as LiteRT only, and --no-litert asks for none")
+    if not np.isfinite(options.temperature):
+        raise ConfigurationError("--temperature", f"expected a number above 0, received {options.temperature}")
     name = out.resolve().name if name is None else name
     if not name.strip() or not name.isprintable():
         raise ConfigurationError("--name", f"{name!r} is no name")
