@@ -611,6 +611,15 @@ class Unusual(layers.Layer):  # type: ignore[misc]
         return tf.math.igamma(tf.abs(x) + 1.0, tf.abs(x))
 
 
+def test_a_litert_file_that_answers_nan_where_the_model_does_not_is_refused(refused: Refused, tmp_path: Path) -> None:
+    black = [layers.Rescaling(0.0), layers.UnitNormalization()]  # LiteRT divides by the length 0
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(3, "softmax")]
+    keras.Sequential([keras.Input((8, 8, 3)), *black, *head]).save(tmp_path / "net.keras")
+    line = refused(tmp_path / "net.keras")
+    assert "model.tflite: answers NaN or infinity for 16 of 16 test images, the model does not" in line
+    assert line.endswith("; with --no-litert TensorFlow serves it")
+
+
 def test_what_litert_has_not_is_named() -> None:
     with pytest.raises(ModelBroken, match="LiteRT has no Igamma"):
         to_litert(network(body=lambda x: Unusual()(x)))
