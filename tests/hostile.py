@@ -28,6 +28,7 @@ from tests.hostile_pictures import (
     COMPRESSION,
     GIF,
     GIF_ANIMATED,
+    GIF_CONTROL,
     GIF_PIXEL,
     HEALTHY,
     HEIC,
@@ -624,6 +625,7 @@ BOMBS: dict[str, Content] = {
 
 FRAMES: dict[str, Content] = {
     "gif-of-501-frames": gif(gif_frame() * 501),
+    "gif-of-501-frames-with-times": gif((GIF_CONTROL + gif_frame()) * 501),
     "gif-of-10000-frames": lambda: gif(gif_frame() * 10_000),
     "gif-of-a-million-frames": lambda: gif(gif_frame() * 1_000_000),
     "apng-of-501-frames": apng(501),
@@ -724,6 +726,8 @@ CORRUPT: dict[str, Content] = {
 
 # What could be read by somebody; here it is refused by its kind.
 UNSUPPORTED: dict[str, Content] = {
+    "avif-of-32769-columns": saved(picture("L", width=32_769, height=1), "AVIF", speed=10),
+    "jpeg-of-65504-columns": jpeg_sized(saved(picture("L", width=65_500, height=1), "JPEG"), 65_504, 1),
     "bmp-of-a-jpeg": bmp(64, 48, bits=0, compression=4, pixels=JPEG),
     "tiff-of-60000-samples": tiff({SAMPLES: (SHORT, 1, 60000)}),
     "tiff-of-an-unknown-compression": tiff({COMPRESSION: (SHORT, 1, 65000)}),

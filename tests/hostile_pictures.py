@@ -169,6 +169,7 @@ def text_bomb() -> bytes:
 # --- GIF ----------------------------------------------------------------------------------------------------------
 
 GIF_PIXEL = b"\x02\x02\x44\x01\x00"  # LZW for one pixel of colour 0: clear, 0, end
+GIF_CONTROL = b"\x21\xf9\x04\x01\x02\x00\x00\x00"  # how long the next frame is shown
 
 
 def gif_frame(width: int = 1, height: int = 1, data: bytes = GIF_PIXEL) -> bytes:

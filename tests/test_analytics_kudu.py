@@ -183,6 +183,24 @@ def test_memory_is_bounded(record: Record, clock: Clock, monkeypatch: pytest.Mon
     assert 0 < sum(held.rows.nbytes for held in engine._held.values()) <= whole // 3
 
 
+def test_days_held_are_bounded_also_without_rows(record: Record, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kudu_scan, "MOST_HELD_DAYS", 40)
+    kudu = Counting(on(record, NOW))
+    engine = KuduEngine(cast(KuduWriter, kudu), clock=clock)
+    assert images(engine, days(100)) == 1
+    assert len(engine._held) == 40
+    assert engine._held_bytes == sum(held.size for held in engine._held.values())
+
+
+def test_ten_years_in_which_little_came_take_moments(record: Record, clock: Clock) -> None:
+    kudu = Counting(on(record, NOW - 3000 * DAY), on(record, NOW - 20 * DAY), on(record, NOW))
+    engine = KuduEngine(cast(KuduWriter, kudu), clock=clock)
+    started = time.monotonic()
+    assert images(engine, days(3600)) == 3
+    assert time.monotonic() - started < 30  # it was hours
+    assert len(kudu.scans) < 60
+
+
 def test_table_of_an_earlier_release_lacks_columns(record: Record, clock: Clock) -> None:
     kudu = Counting(on(record, NOW - DAY, source_user="camera-1"))
     kudu.columns = tuple(column for column in kudu.columns if column.name != "source_user")

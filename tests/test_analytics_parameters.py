@@ -13,13 +13,14 @@ import pytest
 from imagewarehouse.analytics.catalog import Cursor, Filters
 from imagewarehouse.analytics.panels import PANELS
 from imagewarehouse.analytics.parameters import MOST_ROWS, PARAMETERS, no_parameters, read_question
+from imagewarehouse.analytics.periods import buckets, width_for
 from imagewarehouse.errors import BadParameter
 
 NOW = datetime(2026, 6, 10, 13, 30, tzinfo=timezone.utc)
 UTC = timezone.utc
 
 
-def asked(query: str | list[tuple[str, Any]], panel: str = "latest", only: str | None = None) -> Any:
+def asked(query: str | dict[str, str] | list[tuple[str, Any]], panel: str = "latest", only: str | None = None) -> Any:
     return read_question(panel, query if isinstance(query, str) else urlencode(query), NOW, only)
 
 
@@ -92,6 +93,24 @@ def test_free_ranges(query: str, since: str, until: str) -> None:
     assert question.period_name == ""
 
 
+@pytest.mark.parametrize("panel", ["totals", "over-time", "drift"])
+@pytest.mark.parametrize("tz", ["UTC", "Pacific/Niue", "Pacific/Kiritimati", "Africa/Monrovia"])
+@pytest.mark.parametrize(
+    ("since", "until"),
+    [
+        ("1900-01-02", "1909-12-31"),
+        ("1970-01-01", "1970-03-01"),
+        ("1989-01-01", "1998-12-30"),
+        ("9989-01-02", "9998-12-30"),
+    ],
+)
+def test_panels_can_count_the_earliest_and_the_latest_ranges(since: str, until: str, tz: str, panel: str) -> None:
+    request = asked({"since": since, "until": until, "tz": tz}, panel).request
+    assert request.period.earlier().earlier().since < request.period.since
+    columns = buckets(request.period, request.width or width_for(request.period), request.tz)
+    assert columns.starts[-1] < request.period.until
+
+
 def test_the_same_question_a_moment_later_has_the_same_key() -> None:
     for query in ("", "period=30-days-ago&class=b&class=a", "since=2026-06-01"):
         later = read_question("totals", query, NOW + timedelta(seconds=3), None)
@@ -117,6 +136,8 @@ MALFORMED = [
     pytest.param("since=2026-06-11", "since: lies in the future; give until, too", id="from-tomorrow-until-now"),
     pytest.param("since=1999-06-01", "since: expected at most ten years", id="too-long"),
     pytest.param("since=0001-01-01&until=0001-01-02", "since, until: expected times between", id="year-1"),
+    pytest.param("since=1899-01-01&until=1903-01-01", "since, until: expected times between", id="year-1899"),
+    pytest.param("since=9999-01-01&until=9999-12-31", "since, until: expected times between", id="year-9999"),
     pytest.param("since=2026-02-30", "since: expected a time such as", id="no-such-day"),
     pytest.param("since=yesterday", "since: expected a time such as", id="no-time"),
     pytest.param("since=1717200000", "since: expected a time such as", id="seconds-since-1970"),

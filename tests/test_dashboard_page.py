@@ -688,8 +688,8 @@ def test_times_without_a_zone_are_of_the_zone_of_the_page(warehouse: Warehouse, 
 @pytest.mark.parametrize(
     ("since", "until", "said"),
     [
-        ("0001-01-01T00:00", "2026-01-01T00:00", "The beginning is no time from 1900 to 9999."),
-        ("2026-01-01T00:00", "10000-01-01T00:00", "The end is no time from 1900 to 9999."),
+        ("0001-01-01T00:00", "2026-01-01T00:00", "The beginning is no time from 1900 to 9998."),
+        ("2026-01-01T00:00", "10000-01-01T00:00", "The end is no time from 1900 to 9998."),
         ("2026-01-02T00:00", "2026-01-01T00:00", "The range ends before it begins."),
         ("2010-01-01T00:00", "2026-01-01T00:00", "The range is longer than ten years."),
     ],

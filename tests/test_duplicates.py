@@ -198,6 +198,7 @@ def test_tables_name_pictures_and_sources(run: Run, capsys: pytest.CaptureFixtur
         (["--since", "soon"], "--since: expected a time"),
         (["--exact", "--distance", "0.1"], "--distance: is for what nearly looks the same"),
         (["--distance", "2"], "'--distance'"),
+        (["--distance", "nan"], "--distance: expected 0 to 1"),
         (["--database", "no.duckdb"], "no.duckdb does not exist"),
     ],
 )

@@ -81,12 +81,18 @@ def nested() -> Any:
     return keras.Sequential([keras.Input((8, 8, 3)), *body(6), inner])
 
 
+def through(function: Callable[[Any], Any], model: Any) -> Any:
+    """The model, and a function of its answers that is no layer."""
+    return keras.Model(model.inputs[0], function(model.outputs[0]))
+
+
 @pytest.mark.parametrize(
     ("make", "layer", "width"),
     [
         pytest.param(network, "features", 6, id="a-dense-layer-at-the-end"),
         pytest.param(lambda: network(6, layers.Activation("softmax")), "features", 6, id="an-activation-behind-it"),
         pytest.param(lambda: network(6, layers.Rescaling(0.1), layers.Softmax()), "features", 6, id="two-behind-it"),
+        pytest.param(lambda: through(keras.ops.softmax, network(6)), "features", 6, id="a-function-behind-it"),
         pytest.param(nested, "head/hidden", 5, id="in-a-model-within-the-model"),
     ],
 )
@@ -113,6 +119,16 @@ def test_the_embedding_is_made_of_what_feeds_the_last_dense_layer(
 )
 def test_a_network_that_ends_otherwise_has_none(model_layers: Callable[[], list[Any]]) -> None:
     assert find_features(keras.Sequential([keras.Input((8, 8, 3)), *model_layers()]), keras.Model) is None
+
+
+@pytest.mark.parametrize("keras_2", [False, True])
+def test_a_function_behind_a_model_within_the_model_is_no_layer_to_call_again(keras_2: bool) -> None:
+    library = pytest.importorskip("tf_keras") if keras_2 else keras
+    inner = library.Sequential([library.Input((8, 8, 3)), library.layers.Conv2D(6, 8), library.layers.Flatten(),
+                                library.layers.Dense(3)])  # fmt: skip
+    inputs = library.Input((8, 8, 3))
+    assert find_features(library.Model(inputs, inner(inputs) / 2), library.Model) is None
+    assert find_features(library.Model(inputs, library.layers.Softmax()(inner(inputs))), library.Model) is not None
 
 
 def test_a_network_can_lose_its_embedding_again() -> None:

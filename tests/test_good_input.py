@@ -103,8 +103,7 @@ def gif_with_extensions() -> bytes:
     plain_text = b"\x21\x01\x0c" + bytes(12) + b"\x02hi\x00"
     application = b"\x21\xff\x0bABCDEFGHabc\x01;\x00"
     loop = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
-    control = b"\x21\xf9\x04\x01\x0a\x00\x00\x00"
-    return h.gif(comment, loop, application, plain_text, control, h.gif_frame(), control, h.gif_frame())
+    return h.gif(comment, loop, application, plain_text, h.GIF_CONTROL, h.gif_frame(), h.GIF_CONTROL, h.gif_frame())
 
 
 def bmp_565() -> bytes:
@@ -177,6 +176,7 @@ GOOD: dict[str, Content] = {
     "gif-of-one-pixel": h.gif(h.gif_frame()),
     "gif-with-extensions": gif_with_extensions(),
     "gif-of-100-frames": h.gif(h.gif_frame() * 100),
+    "gif-of-500-small-frames": h.gif((h.GIF_CONTROL + h.gif_frame()) * 500),
     "bmp-of-8-bits": h.saved(h.picture("P"), "BMP"),
     "bmp-grey": h.saved(h.picture("L"), "BMP"),
     "bmp-of-1-bit": h.saved(h.picture("1"), "BMP"),

@@ -11,6 +11,7 @@ import pytest
 from imagewarehouse.ids import new_request_id
 from imagewarehouse.standalone import http as listeners
 from tests import http_server
+from tests.hostile import JPEG
 from tests.http_server import CEILING, KB, Answer, Client, Running, head
 from tests.running import Service, post
 
@@ -23,7 +24,11 @@ running = http_server.running
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    settings = {"http.max.request.size": f"{CEILING} B", "intake.max.size": f"{CEILING // 2} B"}
+    settings = {
+        "http.max.request.size": f"{CEILING} B",
+        "intake.max.size": f"{CEILING // 2} B",
+        "source.trusted.proxies": "127.0.0.1, 10.0.0.0/8",
+    }
     with Service(tmp_path_factory.mktemp("server") / "data", settings) as running:
         yield running
 
@@ -101,6 +106,30 @@ def test_the_service_reads_a_key_with_a_space_behind_it(service: Service) -> Non
         answer = client.answer()
         assert answer is not None
         assert answer.json() == {"request_id": key}
+
+
+@pytest.mark.parametrize("listener", ["classify", "images"])
+def test_of_two_keys_the_first_counts_everywhere(service: Service, listener: str) -> None:
+    key = new_request_id(datetime.now(timezone.utc))
+    with Client(getattr(service, f"{listener}_port")) as client:
+        fields = ("Idempotency-Key: none", f"Idempotency-Key: {key}")
+        client.send(head(f"POST /{listener}", *fields, "Content-Type: image/jpeg", "Content-Length: 1") + b"x")
+        assert code(client.answer()) == "request.bad_idempotency_key"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param(["X-Forwarded-For: 203.0.113.7", "X-Forwarded-For: 10.0.0.1"], id="a-field-of-each-proxy"),
+        pytest.param(["X-Forwarded-For: 6.6.6.6", "x-forwarded-for: 203.0.113.7"], id="one-that-the-client-made-up"),
+    ],
+)
+def test_forwarded_addresses_in_several_fields_are_one_list(service: Service, fields: list[str]) -> None:
+    with Client(service.classify_port) as client:
+        client.send(head("POST /classify", *fields, "Content-Type: image/jpeg", f"Content-Length: {len(JPEG)}") + JPEG)
+        answer = client.answer()
+        assert answer is not None
+        assert answer.json()["source_ip"] == "203.0.113.7"
 
 
 def test_thousands_of_header_fields_hold_up_nobody(service: Service) -> None:

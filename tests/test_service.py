@@ -200,7 +200,7 @@ def test_unknown_paths_say_what_is_served(service: Service) -> None:
 def test_metrics_count_what_happened_and_show_the_index_switched_off(service: Service) -> None:
     post(service.classify_url, numbered(5), JPEG)
     text = post(service.images_url.replace("/images", "/metrics"), b"", method="GET").body.decode()
-    assert 'imagewarehouse_flowfiles_total{processor="ClassifyImage",relationship="success"}' in text
+    assert 'imagewarehouse_flowfiles_total{processor="ClassifyImage",relationship="success",worker="' in text
     assert 'imagewarehouse_store_enabled{processor="PutSolrDocument"} 0.0' in text
     assert "the search index is switched off" in service.output()
 

@@ -624,6 +624,23 @@ def test_what_is_wrong_with_the_command_is_said_in_one_line(
     assert not (tmp_path / "m").exists()
 
 
+def test_what_tensorflow_prints_at_its_start_is_no_part_of_the_answer(tmp_path: Path) -> None:
+    program = "import sys; from imagewarehouse.cli.main import call; sys.exit(call(sys.argv[1:]))"
+    words = [
+        "train",
+        "--data",
+        str(tmp_path / "photos"),
+        "--out",
+        str(tmp_path / "out"),
+        "--work",
+        str(tmp_path / "work"),
+    ]
+    done = subprocess.run([sys.executable, "-c", program, *words], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("imagewarehouse: --data: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_where_the_training_libraries_are_missing_it_is_said_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +94,24 @@ def test_everybody_may_read_it_as_far_as_the_umask_says(tmp_path: Path) -> None:
     usual.mkdir()
     write_version(tmp_path / "m", "1", manifest(), files())
     assert (tmp_path / "m" / "1").stat().st_mode == usual.stat().st_mode
+
+
+def test_no_version_is_called_as_the_highest_of_them_is(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="latest is the highest number in the folder"):
+        write_version(tmp_path / "m", "latest", manifest(), files())
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_full_disk_is_told_of_the_folder_and_not_of_what_was_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(ConfigurationError, match=re.escape(f"--out: {tmp_path / 'm'}: No space left on device")):
+        write_version(tmp_path / "m", "1", manifest(), {**files(), "model.tflite": LITERT})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keys_are_kept_in_the_same_order_however_they_are_given(tmp_path: Path) -> None:

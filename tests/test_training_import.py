@@ -468,6 +468,12 @@ def test_what_contradicts_the_model_is_named(
         assert says in refused(sources[kind], *words, **others)
 
 
+@pytest.mark.parametrize("temperature", ["nan", "inf"])
+def test_a_temperature_that_is_no_number_is_named(temperature: str, sources: Files, refused: Refused) -> None:
+    line = refused(sources["tflite"], "--temperature", temperature)
+    assert f"--temperature: expected a number above 0, received {temperature}" in line
+
+
 def test_options_that_exclude_each_other_are_named(sources: Files, refused: Refused) -> None:
     assert "--quantise: a TFLite file is taken as it is" in refused(sources["tflite"], "--quantise")
     assert "--quantise" in refused(sources["keras"], "--quantise", "--no-litert")
@@ -489,6 +495,27 @@ def test_several_classes_at_a_time_are_explained(refused: Refused, run: Run, tmp
 def test_one_output_of_a_tflite_file_is_explained(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "one.tflite").write_bytes(to_litert(network("sigmoid", classes=1)))
     assert "one output for two classes" in refused(tmp_path / "one.tflite", labels="cat,dog")
+
+
+def test_functions_among_the_layers_are_served(run: Run, tmp_path: Path) -> None:
+    inner, inputs = network("linear"), keras.Input((8, 8, 3))
+    for name, model in (
+        ("behind", keras.Model(inner.inputs[0], keras.ops.softmax(inner.outputs[0] / 2))),
+        ("within", keras.Model(inputs, keras.ops.softmax(inner(inputs * 1.5 - 0.5) / 2))),
+    ):
+        model.save(tmp_path / f"{name}.keras")
+        assert run(tmp_path / f"{name}.keras", out=tmp_path / name) == 0
+        for runtime in ("litert", "tensorflow"):
+            assert_served_the_same(tmp_path / name, model, runtime)
+
+
+def test_a_class_that_loses_its_input_is_told_what_keeps_it(refused: Refused, run: Run, tmp_path: Path) -> None:
+    model = OwnModel()
+    model(np.zeros((1, 8, 8, 3), np.float32))
+    model.save(tmp_path / "net.keras")
+    assert "write a SavedModel with model.export(FOLDER)" in refused(tmp_path / "net.keras", "--trust")
+    model.export(tmp_path / "net", verbose=False)
+    assert run(tmp_path / "net") == 0
 
 
 def test_weights_that_are_no_numbers_are_found(refused: Refused, tmp_path: Path) -> None:
@@ -569,9 +596,28 @@ def test_a_network_of_another_form_is_refused(
     assert says in refused(tmp_path / "net.keras")
 
 
+@keras.saving.register_keras_serializable("tests")
+class OwnModel(keras.Model):  # type: ignore[misc]
+    def __init__(self, **names: Any) -> None:
+        super().__init__(**names)
+        self.flat, self.last = layers.Flatten(), layers.Dense(3, "softmax")
+
+    def call(self, images: Any) -> Any:
+        return self.last(self.flat(images))
+
+
 class Unusual(layers.Layer):  # type: ignore[misc]
     def call(self, x: Any) -> Any:
         return tf.math.igamma(tf.abs(x) + 1.0, tf.abs(x))
+
+
+def test_a_litert_file_that_answers_nan_where_the_model_does_not_is_refused(refused: Refused, tmp_path: Path) -> None:
+    black = [layers.Rescaling(0.0), layers.UnitNormalization()]  # LiteRT divides by the length 0
+    head = [layers.GlobalAveragePooling2D(), layers.Dense(3, "softmax")]
+    keras.Sequential([keras.Input((8, 8, 3)), *black, *head]).save(tmp_path / "net.keras")
+    line = refused(tmp_path / "net.keras")
+    assert "model.tflite: answers NaN or infinity for 16 of 16 test images, the model does not" in line
+    assert line.endswith("; with --no-litert TensorFlow serves it")
 
 
 def test_what_litert_has_not_is_named() -> None:
@@ -682,6 +728,8 @@ def test_what_keras_cannot_load_is_said_in_whole_sentences(sources: Files, refus
     [
         ("Exception encountered when calling Dense.call().\n\n\x1b[1mThe shapes differ.\x1b[0m\n\nArguments received by "
          "Dense.call():\n  • x=tf.Tensor", "Exception encountered when calling Dense.call(). The shapes differ"),
+        ("in user code:\n\n    File \"a.py\", line 6, in None  *\n        call(x)\n\n    ValueError: 'a b' is no valid name.",
+         "'a b' is no valid name"),
         ("Layer A is broken. {'a': 1}.\n\nException encountered: Layer B is broken. Really.", "Layer B is broken. Really"),
         ("First sentence. " + "Second sentence is long " * 20 + ".", "First sentence"),
         ("No layer for " + str({"a": "b" * 300}) + " was found", "No layer for was found"),
@@ -825,6 +873,12 @@ def test_labels_that_are_none_are_refused_by_their_line(tmp_path: Path, content:
     with pytest.raises(ConfigurationError, match=re.escape(says)) as caught:
         read_labels(str(tmp_path / "labels.txt"))
     assert caught.value.setting == "--labels"
+
+
+def test_a_text_as_json_is_no_list_of_its_letters(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text('"red"')
+    with pytest.raises(ConfigurationError, match='labels.json: expected a JSON list or object of labels: it is "red"'):
+        read_labels(str(tmp_path / "labels.json"))
 
 
 def test_the_lines_of_a_labels_file_without_an_output_are_named(

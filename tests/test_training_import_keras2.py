@@ -295,6 +295,58 @@ def test_anything_but_layers_and_arithmetic_is_refused(
         assert named in line
 
 
+def elsewhere(file: Any, name: str, values: Path) -> None:
+    file.create_dataset(name, (48, 3), "f4", external=[(str(values), 0, 48 * 3 * 4)])
+
+
+def virtual(file: Any, name: str, values: Path) -> None:
+    layout = h5py.VirtualLayout((48, 3), "f4")
+    layout[:] = h5py.VirtualSource(values, "numbers", (48, 3))
+    file.create_virtual_dataset(name, layout)
+
+
+def linked(file: Any, name: str, values: Path) -> None:
+    file[name] = h5py.ExternalLink(values, "numbers")
+
+
+def enormous(file: Any, name: str, values: Path) -> None:
+    file.create_dataset(name, (10**10, 3), "f4", chunks=(10**6, 3), compression="gzip")
+
+
+@pytest.mark.parametrize("kind", ["h5", "keras"])
+@pytest.mark.parametrize(
+    ("replace", "says"),
+    [
+        (elsewhere, "is to be read from another file"),
+        (virtual, "is to be read from another file"),
+        (linked, "is a link, maybe to another file"),
+        (enormous, "bytes when unpacked"),
+    ],
+)
+def test_weights_that_the_file_does_not_hold_are_refused(
+    kind: str, replace: Callable[[Any, str, Path], None], says: str, refused: Refused, tmp_path: Path
+) -> None:
+    file = saved(tf_keras.Sequential([layers.Flatten(input_shape=(4, 4, 3)), dense(3)]), tmp_path, kind)
+    values = tmp_path / "values.h5"
+    with h5py.File(values, "w") as other:
+        other["numbers"] = np.zeros((48, 3), np.float32)
+    weights = file if kind == "h5" else tmp_path / "model.weights.h5"
+    if kind == "keras":
+        with zipfile.ZipFile(file) as archive:
+            archive.extract(weights.name, tmp_path)
+            members = {name: archive.read(name) for name in archive.namelist()}
+    with h5py.File(weights, "r+") as changed:
+        names: list[str] = []
+        changed.visititems(lambda name, item: names.append(name) if getattr(item, "shape", ()) == (48, 3) else None)
+        del changed[names[0]]
+        replace(changed, names[0], values)
+    if kind == "keras":
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, content in (members | {weights.name: weights.read_bytes()}).items():
+                archive.writestr(name, content)
+    assert says in refused(file)
+
+
 @pytest.mark.parametrize("build", [teachable_machine, augmented, transfer, calls, half_precision])
 def test_everything_keras_2_itself_writes_is_let_through(build: Callable[[], Any]) -> None:
     model = build()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,13 @@ def test_it_is_for_packages_only(hosted: Callable[..., Hosted]) -> None:
 def routed(service: Service) -> dict[str, int]:
     """FlowFiles by relationship of the last step before the port."""
     text = post(service.images_url.replace("/images", "/metrics"), b"", method="GET").body.decode()
-    found = re.findall(r'flowfiles_total\{processor="Image or answer\?",relationship="(\w+)"\} ([\d.]+)', text)
-    return {name: int(float(count)) for name, count in found}
+    found = re.findall(
+        r'flowfiles_total\{processor="Image or answer\?",relationship="(\w+)",worker="\d"\} ([\d.]+)', text
+    )
+    counts = Counter[str]()
+    for name, count in found:
+        counts[name] += int(float(count))
+    return counts
 
 
 @pytest.mark.parametrize("on", [True, False])

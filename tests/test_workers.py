@@ -28,7 +28,7 @@ from imagewarehouse.ids import new_request_id
 from imagewarehouse.resources import REPOSITORY
 from imagewarehouse.standalone import process, server
 from imagewarehouse.standalone.journal import Journal
-from imagewarehouse.standalone.metrics import added_up
+from imagewarehouse.standalone.metrics import of_workers
 from imagewarehouse.standalone.server import bind
 from tests.conftest import until
 from tests.pictures import numbered
@@ -126,6 +126,23 @@ def test_metrics_are_those_of_all_of_them_whichever_is_asked(service: Service) -
         assert values["imagewarehouse_http_request_seconds_count"] == 60
         assert values["imagewarehouse_workers"] == 3
         assert values["imagewarehouse_store_enabled"] == 1  # Kudu's; not one for each process
+
+
+def test_a_worker_that_is_killed_takes_nothing_from_the_counters_of_the_others(service: Service) -> None:
+    def answered() -> dict[str, float]:
+        text = post(service.classify_url.replace("/classify", "/metrics"), b"", method="GET").body.decode()
+        found = re.findall(r'http_request_seconds_count\{.*status="200",worker="(\d)"\} ([\d.]+)', text)
+        return {worker: float(count) for worker, count in found}
+
+    assert at_once(service, service.classify_url, range(120)) == [200] * 120
+    before = answered()
+    assert sorted(before) == ["0", "1", "2"]
+    killed = workers_of(service)[-1]
+    killed.kill()
+    assert until(lambda: len(workers_of(service)) == 3 and killed not in workers_of(service), 20, every=0.1)
+    assert until(lambda: metrics(service)["imagewarehouse_workers"] == 3, 60, every=0.1)
+    after = answered()
+    assert sum(after.get(worker) == count for worker, count in before.items()) == 2
 
 
 def test_an_idempotency_key_makes_one_row_whichever_of_them_takes_the_retries(service: Service) -> None:
@@ -421,7 +438,7 @@ def test_no_socket_is_left_open_where_a_port_cannot_be_had(monkeypatch: pytest.M
     assert [one.fileno() for one in opened] == [-1, -1]
 
 
-def test_metrics_of_several_processes_are_added_up() -> None:
+def test_metrics_of_several_processes_are_put_together() -> None:
     one = b"""# HELP imagewarehouse_flowfiles_total FlowFiles
 # TYPE imagewarehouse_flowfiles_total counter
 imagewarehouse_flowfiles_total{processor="A",relationship="success"} 3.0
@@ -437,17 +454,21 @@ t_created 100.0
 # HELP imagewarehouse_store_enabled 0: off
 # TYPE imagewarehouse_store_enabled gauge
 imagewarehouse_store_enabled{processor="P"} 1.0
+# HELP waiting FlowFiles
+# TYPE waiting gauge
+waiting 3.0
 """
     other = one.replace(b"3.0", b"4.0").replace(b"100.0", b"50.0") + b'# TYPE more gauge\nmore{x="\\"y"} 7.0\n'
-    text = added_up([one, other]).decode()
+    text = of_workers({0: one, 2: other}).decode()
     for line in (
-        'imagewarehouse_flowfiles_total{processor="A",relationship="success"} 7.0',
-        't_bucket{le="1.0"} 2.0', 't_bucket{le="+Inf"} 4.0', "t_count 4.0", "t_sum 9.0", "t_created 50.0",
+        'imagewarehouse_flowfiles_total{processor="A",relationship="success",worker="0"} 3.0',
+        'imagewarehouse_flowfiles_total{processor="A",relationship="success",worker="2"} 4.0',
+        't_bucket{le="1.0",worker="0"} 1.0', 't_bucket{le="+Inf",worker="2"} 2.0', 't_count{worker="0"} 2.0',
+        't_sum{worker="2"} 4.5', 't_created{worker="0"} 100.0', 't_created{worker="2"} 50.0', "waiting 7.0",
         'imagewarehouse_store_enabled{processor="P"} 1.0', 'more{x="\\"y"} 7.0', "# TYPE t histogram",
         "# TYPE imagewarehouse_flowfiles_total counter",
     ):  # fmt: skip
         assert line in text.splitlines(), text
-    assert added_up([one]).decode().splitlines() == added_up([added_up([one])]).decode().splitlines()
 
 
 def test_a_journal_takes_over_another_ones_entries_in_their_order(tmp_path: Path) -> None:

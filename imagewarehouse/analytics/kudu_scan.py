@@ -33,12 +33,15 @@ from imagewarehouse.text import one_line
 
 MOST_ROWS = 3_000_000  # of the days of one question; about 400 MB
 MOST_HELD_BYTES = 512 << 20
+MOST_HELD_DAYS = 20_000  # two stretches of ten years, and others: also a day without rows takes some memory
 _MEMORY = "512MB"  # of DuckDB, beside the rows
 _LIVE_S = 2.0  # a day that is not over is held for the panels of one page
 _LONGEST_HELD_S = 3600.0
 _SHARE_OF_AGE = 24  # a day that ended a day ago is held for an hour: the older it is, the less is added to it
 _LATE = timedelta(hours=1)
-_DAYS_AT_ONCE = 8  # of a scan: each costs some milliseconds, however few rows it has
+_DAYS_AT_ONCE = (
+    8  # of a scan: each costs some milliseconds, however few rows it has; after one without any, twice as many
+)
 _SHORT = timedelta(hours=1)  # is scanned as it is, and nothing is held
 _NEAR = (timedelta(minutes=1), _SHORT)  # where the newest rows are looked for first
 _LOOKED_AT = 20_000
@@ -52,6 +55,7 @@ _REPEATED = frozenset(field.name for field in SCHEMA if pa.types.is_string(field
 
 class _Held(NamedTuple):
     rows: pa.Table
+    size: int  # bytes; to count them takes longer than to hold them
     until: float  # by the clock
 
 
@@ -70,6 +74,7 @@ class KuduEngine:
         self._clock = clock
         self._figures = frozenset[str]().union(*(query.reads for query in catalog().values() if not query.whole))
         self._held: OrderedDict[int, _Held] = OrderedDict()  # by the day's number since 1970, the last used at the end
+        self._held_bytes = 0
         self._loading = threading.Lock()
         # One for all questions: making it takes longer than most of them, and they share its memory.
         self._database = duckdb.connect(config={"memory_limit": _MEMORY, "enable_external_access": "false"})
@@ -86,7 +91,7 @@ class KuduEngine:
         return list(zip(*found.to_pydict().values(), strict=True)) if found.num_rows else []
 
     def close(self) -> None:
-        self._held.clear()
+        self._drop()
         self._database.close()
         if not self._shared:
             self._writer.close()
@@ -120,7 +125,7 @@ class KuduEngine:
         found, keys = self._of_keys(asked, newest)
         if found.num_rows < keys:  # of a day that is held a row is gone by now, or another
             with self._loading:
-                self._held.clear()
+                self._drop()
             found, keys = self._of_keys(asked, newest)
         return found
 
@@ -175,10 +180,14 @@ class KuduEngine:
             else:
                 missing[number] = names | columns | self._figures
         remaining = MOST_ROWS - sum(rows.num_rows for rows in days.values())
-        for run in _runs(sorted(missing)):
+        numbers_missing, at_once = sorted(missing), _DAYS_AT_ONCE
+        while numbers_missing:
+            run = _first_run(numbers_missing, at_once)
+            del numbers_missing[: len(run)]
             wanted = frozenset[str]().union(*(missing[number] for number in run))
             rows = self._scan(wanted, _EPOCH + run.start * _DAY, _EPOCH + run.stop * _DAY, remaining)
             remaining -= rows.num_rows
+            at_once = _DAYS_AT_ONCE if rows.num_rows else 2 * at_once
             for number, of_day in _by_day(rows, run):
                 days[number] = of_day
                 self._hold(number, of_day, now)
@@ -186,11 +195,17 @@ class KuduEngine:
 
     def _hold(self, number: int, rows: pa.Table, now: float) -> None:
         over = now - ((number + 1) * _DAY + _LATE).total_seconds()
-        self._held[number] = _Held(rows, now + (_LIVE_S if over < 0 else min(over / _SHARE_OF_AGE, _LONGEST_HELD_S)))
-        self._held.move_to_end(number)
-        size = sum(held.rows.nbytes for held in self._held.values())
-        while size > MOST_HELD_BYTES:
-            size -= self._held.popitem(last=False)[1].rows.nbytes
+        until = now + (_LIVE_S if over < 0 else min(over / _SHARE_OF_AGE, _LONGEST_HELD_S))
+        if number in self._held:
+            self._held_bytes -= self._held.pop(number).size
+        self._held[number] = _Held(rows, rows.nbytes if rows.num_rows else 0, until)
+        self._held_bytes += self._held[number].size
+        while self._held_bytes > MOST_HELD_BYTES or len(self._held) > MOST_HELD_DAYS:
+            self._held_bytes -= self._held.popitem(last=False)[1].size
+
+    def _drop(self) -> None:
+        self._held.clear()
+        self._held_bytes = 0
 
     # --- Kudu -----------------------------------------------------------------------------------------------------
 
@@ -243,13 +258,12 @@ def _day(moment: datetime, *, up: bool = False) -> int:
     return -((_EPOCH - moment) // _DAY) if up else (moment - _EPOCH) // _DAY
 
 
-def _runs(numbers: Sequence[int]) -> Iterator[range]:
-    """Days that follow each other, some at a time."""
-    first = 0
-    for end in range(1, len(numbers) + 1):
-        if end == len(numbers) or numbers[end] > numbers[end - 1] + 1 or end - first == _DAYS_AT_ONCE:
-            yield range(numbers[first], numbers[end - 1] + 1)
-            first = end
+def _first_run(numbers: Sequence[int], most: int) -> range:
+    """The first days that follow each other, `most` of them at most."""
+    end = 1
+    while end < min(len(numbers), most) and numbers[end] == numbers[end - 1] + 1:
+        end += 1
+    return range(numbers[0], numbers[0] + end)
 
 
 def _by_day(rows: pa.Table, run: range) -> Iterator[tuple[int, pa.Table]]:
@@ -260,5 +274,6 @@ def _by_day(rows: pa.Table, run: range) -> Iterator[tuple[int, pa.Table]]:
     days = rows[_TIME].cast(pa.int64()).to_numpy() // (86_400 * 1_000_000)
     order = np.argsort(days, kind="stable")
     bounds = np.searchsorted(days, np.arange(run.start, run.stop + 1), sorter=order)
+    none = rows.schema.empty_table()
     for number, (first, end) in zip(run, pairwise(bounds), strict=True):
-        yield number, rows.take(pa.array(order[first:end]))
+        yield number, rows.take(pa.array(order[first:end])) if end > first else none

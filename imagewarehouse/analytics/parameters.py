@@ -24,6 +24,8 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 WIDTHS: tuple[Width, ...] = get_args(Width)
 DEFAULT_PERIOD = "today"
 MOST_ROWS = 1000
+_FIRST_YEAR, _LAST_YEAR = 1900, 9998
+_YEARS = f"since, until: expected times between the years {_FIRST_YEAR} and {_LAST_YEAR}"
 _SHOWN = 40  # characters of a value that a refusal repeats
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
@@ -255,9 +257,13 @@ def _period(values: dict[str, Any], now: datetime, tz: ZoneInfo) -> tuple[str, P
     try:
         # A clock on the wall of that zone; what it skips or shows twice is what Python makes of it (fold 0).
         begins, ends = (moment if moment.tzinfo else moment.replace(tzinfo=tz) for moment in (since, until or now))
-        return "", between(begins, ends, now), until is None
+        period = between(begins, ends, now)
     except OverflowError:
-        raise BadParameter("since, until: expected times between the years 1 and 9999") from None
+        raise BadParameter(_YEARS) from None
+    # Python's calendar is from 1 to 9999: room for a chart's last week, and for the ranges before that drift looks at.
+    if period.since.year < _FIRST_YEAR or period.until.year > _LAST_YEAR:
+        raise BadParameter(_YEARS)
+    return "", period, until is None
 
 
 def _matters(parameter: Parameter, panel: str) -> bool:

@@ -154,7 +154,8 @@ def buckets(period: Period, width: Width, tz: ZoneInfo) -> Buckets:
             starts.append(start.astimezone(tz))
             day += timedelta(days=step_days)
     seconds = tuple(int(start.timestamp()) for start in starts)
-    slot_s = next(slot_s for slot_s in _SLOTS_S if all(second % slot_s == 0 for second in seconds[1:]))
+    # Some zones were no whole quarters apart from UTC, Liberia's until 1972: there a column is right within a quarter.
+    slot_s = next((slot_s for slot_s in _SLOTS_S if all(second % slot_s == 0 for second in seconds[1:])), SLOT_S)
     return Buckets(tuple(starts), slot_s, seconds)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -80,6 +81,8 @@ def duplicates(
     kind = None if only_exact == only_near else "exact" if only_exact else "near"
     if kind == "exact" and distance is not None:
         raise ConfigurationError("--distance", "is for what nearly looks the same, and --exact leaves that out")
+    if distance is not None and math.isnan(distance):  # which no range leaves out
+        raise ConfigurationError("--distance", "expected 0 to 1, received nan")
     begin, end = _moment(since, "--since"), _moment(until, "--until")
     if begin and end and begin >= end:
         raise ConfigurationError("--until", "is not after --since, so that no time lies between them")

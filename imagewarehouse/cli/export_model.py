@@ -45,9 +45,10 @@ def export_model(
       imagewarehouse model export model/cifar10 --out exported --format h5 --format litert
       imagewarehouse model export training-runs/flowers --out model/flowers
     """
-    from imagewarehouse.cli.training import needs_training
+    from imagewarehouse.cli.training import load_tensorflow, needs_training
 
     needs_training("export")
+    load_tensorflow()
     from imagewarehouse.cli.training.display import Display
     from imagewarehouse.training.run import RUN_FILE
 

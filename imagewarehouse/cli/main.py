@@ -86,6 +86,9 @@ def call(arguments: Sequence[str] | None = None) -> int:
         return err.exit_code
     except click.Abort:
         return 130
+    except click.exceptions.NoArgsIsHelpError as err:
+        click.echo(err.format_message(), err=True)
+        return 2
     except click.ClickException as err:
         if isinstance(err, click.UsageError) and err.ctx is not None:
             click.echo(f"{err.ctx.get_usage()}\n", err=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,12 +48,10 @@ def embed(ctx: click.Context, folder: Path, data: str, test: str | None, version
       imagewarehouse model embed model/flowers --data photos/
       imagewarehouse model embed model/cifar10 --data cifar10-train.parquet --test cifar10-test-a.parquet
     """
-    from imagewarehouse.cli.training import needs_training
+    from imagewarehouse.cli.training import load_tensorflow, needs_training
 
     needs_training("model embed")
-    os.environ.setdefault(
-        "TF_CPP_MIN_LOG_LEVEL", "3"
-    )  # before TensorFlow is imported, or it prints what the CPU can do
+    load_tensorflow()
     from imagewarehouse.cli.training.display import Display
     from imagewarehouse.training.embedding_version import embed_version, neighbours_text
 

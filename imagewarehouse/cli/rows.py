@@ -25,7 +25,8 @@ _COLUMNS = "event_time, status, file_name, predicted_class, confidence, width, h
               help="Data folder of the service.")  # fmt: skip
 @click.option("--database", type=click.Path(path_type=Path, dir_okay=False),
               help="DuckDB file to read instead, as rows.database names it; NiFi may be writing to it.")  # fmt: skip
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many rows, newest first.")
+@click.option("--limit", type=click.IntRange(1, 10**9), default=20, show_default=True,
+              help="How many rows, newest first.")  # fmt: skip
 @click.option("--status", type=click.Choice(STATUSES), help="Only rows of this status.")
 @click.option("--class", "predicted_class", help="Only rows of this predicted class.")
 @click.option("--request", "request_id", help="Only the row of this request id, all columns.")
@@ -51,6 +52,8 @@ def rows(
       imagewarehouse rows --database /opt/nifi/image-warehouse/rows.duckdb
       imagewarehouse rows --sql 'SELECT predicted_class, count(*) FROM image_events GROUP BY ALL ORDER BY 2 DESC'
     """
+    if sql is not None and (status, predicted_class, request_id) != (None, None, None):
+        raise ConfigurationError("--sql", "is the whole question; --status, --class and --request do not go with it")
     if sql is None:
         where = [
             f"{column} = '{value.replace(chr(39), chr(39) * 2)}'"

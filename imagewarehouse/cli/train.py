@@ -119,8 +119,8 @@ def train(context: click.Context, /, **options: Any) -> None:
     Images that can't be used are left out and named. Part of the training images is held back for validation;
     temperature and served file are chosen on it. The test images are read once, at the end.
 
-    Ctrl-C or SIGTERM stops after the running step and keeps it: --resume goes on, `imagewarehouse export` makes a version
-    of it.
+    Ctrl-C or SIGTERM stops after the running step and keeps it: --resume goes on, `imagewarehouse model export` makes a
+    version of it.
 
     \b
     Examples:
@@ -137,9 +137,10 @@ def train(context: click.Context, /, **options: Any) -> None:
       2    a wrong setting, or images that can't be trained on
       130  stopped with Ctrl-C; nothing is lost
     """
-    from imagewarehouse.cli.training import needs_training
+    from imagewarehouse.cli.training import load_tensorflow, needs_training
 
     needs_training("train")
+    load_tensorflow()
     from imagewarehouse.cli.training.train import run
 
     explicit = {

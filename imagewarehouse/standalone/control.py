@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
@@ -41,12 +41,12 @@ def control_socket(data: Path, worker: int = 0) -> Path:
     return data / ("control.sock" if worker == 0 else f"control-{worker}.sock")
 
 
-async def metrics_of(sockets: Sequence[Path]) -> list[bytes]:
-    """The metrics of other processes of this service. One that is being started again has none."""
+async def metrics_of(sockets: Mapping[int, Path]) -> dict[int, bytes]:
+    """The metrics of other processes of this service, by number. One that is being started again has none."""
     texts = await asyncio.gather(
-        *(asyncio.wait_for(_metrics_of(path), _METRICS_S) for path in sockets), return_exceptions=True
+        *(asyncio.wait_for(_metrics_of(path), _METRICS_S) for path in sockets.values()), return_exceptions=True
     )
-    return [text for text in texts if isinstance(text, bytes)]
+    return {number: text for number, text in zip(sockets, texts, strict=True) if isinstance(text, bytes)}
 
 
 async def _metrics_of(path: Path) -> bytes:

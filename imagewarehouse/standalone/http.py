@@ -277,7 +277,7 @@ class ListenHttp(Listener):
             return _busy(request_id)
         body = await self.read_body(request)
         peer = request.peer
-        common = {_spelled(name): value for name, value in request.headers.fields if self._headers.fullmatch(name)}
+        common = {_spelled(name): value for name, value in request.headers.each() if self._headers.fullmatch(name)}
         try:
             if key := common.get(_KEY):
                 request_id_from_key(key, utc_now())
@@ -353,7 +353,7 @@ class HandleHttp(Listener):
             common["http.query.string"] = request.query
         if declared := request.headers.get("content-type"):
             common["mime.type"] = declared
-        common |= {f"http.headers.{_spelled(name)}": value for name, value in request.headers.fields}
+        common |= {f"http.headers.{_spelled(name)}": value for name, value in request.headers.each()}
         common |= _id_of(request, request_id, f"http.headers.{_KEY}")
         flow_file = FlowFile({**_core(), **common, **_unkept(body)}, body.content, body.size, Ticket())
         self.engine.submit(self.component.identifier, [flow_file])

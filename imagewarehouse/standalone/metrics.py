@@ -1,11 +1,12 @@
 """Prometheus metrics of the standalone runner: of one process, or of all that serve together.
 
-Whichever process is asked for /metrics asks the others for theirs and adds them up.
+Whichever process is asked for /metrics asks the others for theirs. What waits is added up. Counters and histograms stay apart
+by `worker`: one that is started again counts from 0, and a sum that falls would be taken for a restart of the whole service.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,9 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from imagewarehouse.standalone.engine import Engine
 from imagewarehouse.standalone.server import Response
 
-Others = Callable[[], Awaitable[Sequence[bytes]]]
+Others = Callable[[], Awaitable[Mapping[int, bytes]]]
 
 _ENABLED = "imagewarehouse_store_enabled"
+_COUNTING = ("counter", "histogram")
 _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
 
@@ -25,6 +27,7 @@ class Metrics:
 
     def __init__(self, engine: Engine, switched_off: list[str]) -> None:
         """`switched_off`: names of processors whose store has no address."""
+        self._worker = 0
         self._engine = engine
         self._switched_off = switched_off
         self._others: Others | None = None
@@ -42,18 +45,17 @@ class Metrics:
             series = self._series[listener, status] = self._requests.labels(listener, str(status))
         series.observe(seconds)
 
-    def ask(self, others: Others) -> None:
-        """`others` gives the metrics of the other processes, as `text` of each."""
-        self._others = others
+    def ask(self, worker: int, others: Others) -> None:
+        """`worker`: the number of this process. `others` gives the metrics of those beside it, by number, as `text` of each."""
+        self._worker, self._others = worker, others
 
     def text(self) -> bytes:
         """Of this process alone, in Prometheus' text format."""
         return generate_latest(self._registry)
 
     async def response(self) -> Response:
-        text = self.text()
-        if self._others is not None:
-            text = added_up([text, *await self._others()])
+        others = {} if self._others is None else await self._others()
+        text = of_workers({self._worker: self.text(), **others})
         return Response(200, text, {"Content-Type": "text/plain; version=0.0.4"})
 
     def collect(self) -> Iterator[Metric]:
@@ -83,20 +85,18 @@ class Metrics:
         yield enabled
 
 
-def added_up(texts: Sequence[bytes]) -> bytes:
-    """One text of several processes' metrics: the sum of each sample, of times and switches the least."""
+def of_workers(texts: Mapping[int, bytes]) -> bytes:
+    """One text of several processes' metrics, by their numbers: counters of each, of gauges the sum, of switches the least."""
     families: dict[str, Metric] = {}
     values: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
-    for text in texts:
+    for worker, text in sorted(texts.items()):
         for family in text_string_to_metric_families(text.decode()):
             families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
+            of_each = {"worker": str(worker)} if family.type in _COUNTING or family.name.endswith("_created") else {}
             for sample in family.samples:
-                key = (family.name, sample.name, tuple(sample.labels.items()))
-                least = sample.name == _ENABLED or sample.name.endswith("_created")
-                before = values.get(key)
-                values[key] = (
-                    sample.value if before is None else min(before, sample.value) if least else before + sample.value
-                )
+                key = (family.name, sample.name, tuple({**sample.labels, **of_each}.items()))
+                both = [values[key], sample.value] if key in values else [sample.value]
+                values[key] = min(both) if sample.name == _ENABLED else sum(both)
     for (name, sample_name, labels), value in values.items():
         families[name].add_sample(sample_name, dict(labels), value)
     registry = CollectorRegistry()

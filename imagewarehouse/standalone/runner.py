@@ -171,9 +171,8 @@ class Runner:
         if worker == 0:
             self._clear_up()
         self._control = ControlSocket(control_socket(data, worker), self.python, self.metrics.text)
-        others = [control_socket(data, n) for n in range(self.options.workers) if n != worker]
-        if others:
-            self.metrics.ask(lambda: metrics_of(others))
+        others = {n: control_socket(data, n) for n in range(self.options.workers) if n != worker}
+        self.metrics.ask(worker, lambda: metrics_of(others))
         try:
             # Each loads or opens something of its own, so they load side by side.
             results = await asyncio.gather(

@@ -13,7 +13,7 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -80,6 +80,8 @@ class Headers:
             lower = name.lower()
             if lower not in self._found:
                 self._found[lower] = value
+            elif lower == "x-forwarded-for":  # each proxy may add a field of its own: together they are the list
+                self._found[lower] += ", " + value
             elif lower == "host":
                 hosts += 1
         self.hosts = hosts if "host" in self._found else 0  # fields of that name
@@ -87,6 +89,13 @@ class Headers:
     def get(self, name: str, default: str = "") -> str:
         """The first field of that name; `name` in lower case."""
         return self._found.get(name, default)
+
+    def each(self) -> Iterator[tuple[str, str]]:
+        """Each name once, as it was spelt first, with what `get` says: whoever reads them reads the same."""
+        spelt: dict[str, str] = {}
+        for name, _ in self.fields:
+            spelt.setdefault(name.lower(), name)
+        return ((name, self._found[lower]) for lower, name in spelt.items())
 
 
 class Request:

@@ -104,11 +104,22 @@ def _walk(model: Any, make: Callable[[Any, Any], Any]) -> tuple[str, Any, list[A
             if within is None:
                 return None
             name, features, rest = within
-            return f"{layer.name}/{name}", make(layer.inputs[0], features)(inputs[0]), [*rest, *after]
-        if layer.weights:
+            behind = [*rest, *after]
+            if not all(map(_is_layer, behind)):
+                return None
+            return f"{layer.name}/{name}", make(layer.inputs[0], features)(inputs[0]), behind
+        if getattr(layer, "weights", None):  # a function such as `keras.ops.softmax` has none
             return None
         tensor = inputs[0]
         after.insert(0, layer)
+
+
+def _is_layer(one: Any) -> bool:
+    """False of a function among the layers, such as `x / 2`: its other arguments are in the graph, so it can't be called again.
+
+    In Keras 3 it has no weights, in Keras 2 it is a layer that has a function.
+    """
+    return hasattr(one, "weights") and not hasattr(one, "function")
 
 
 def with_embedding(model: Any, features: Features, projection: Projection | None) -> Any:

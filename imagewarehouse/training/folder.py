@@ -116,6 +116,10 @@ def versions() -> dict[str, str]:
 def _check_names(version: str, files: Mapping[str, Any]) -> None:
     if not _VERSION.fullmatch(version):
         raise ConfigurationError("--version", f"expected letters, digits, dots and dashes, received {version!r}")
+    if version == "latest":
+        raise ConfigurationError(
+            "--version", "latest is the highest number in the folder, so no version can be called so"
+        )
     for name in files:
         if not _FILE.fullmatch(name) or name == MANIFEST:
             raise ValueError(f"files: {name!r} is no name for a file of a version")
@@ -130,7 +134,8 @@ def _building(model: Path, version: str) -> Iterator[Path]:
         building.mkdir(parents=True)  # not mkdtemp: NiFi reads it as another user
         yield building
     except OSError as err:
-        inside = str(err.filename or building).startswith(str(building))
+        written = err.filename2 or err.filename or building  # of a copy the second is what is written
+        inside = str(written).startswith(str(building))
         raise _not_writable(model, OSError(err.errno, err.strerror) if inside else err) from err
     finally:
         shutil.rmtree(building, ignore_errors=True)

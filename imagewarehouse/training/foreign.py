@@ -199,7 +199,7 @@ def _load(kind: str, path: Path, described: KerasConfig, trust: bool, half: bool
         raise ModelBroken(f"{loader} cannot load it{wrote}: {reason(err)}") from err
     inputs, outputs = getattr(model, "inputs", None) or [], getattr(model, "outputs", None) or []
     if not inputs:
-        raise ModelBroken("its input has no shape: call the model once, or give it an Input layer, before it is saved")
+        raise ModelBroken(_no_shape(isinstance(model, keras.Sequential)))
     _check_single([tensor.name for tensor in inputs], [tensor.name for tensor in outputs])
     shape = check_input(tuple(inputs[0].shape), _dtype_name(inputs[0].dtype))
     activation = _activation(model)
@@ -224,6 +224,14 @@ def _load(kind: str, path: Path, described: KerasConfig, trust: bool, half: bool
     single = inputs[0].shape[0] == 1  # TensorFlow is given batches
     saved = None if code or single else model
     return Network(kind, shape, _caller(model), saved, activation, facts=facts, features=features, both=both)
+
+
+def _no_shape(sequential: bool) -> str:
+    if sequential:
+        return "its input has no shape: call the model once, or give it an Input layer, before it is saved"
+    return (
+        "its class does not keep the shape of its input; write a SavedModel with model.export(FOLDER) and import that"
+    )
 
 
 def _dtype_name(dtype: Any) -> str:

@@ -6,6 +6,7 @@ run Python or read and write files. Either would run wherever the model is loade
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import zipfile
@@ -13,7 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from imagewarehouse.errors import ModelBroken
 
@@ -88,7 +89,10 @@ def read_keras_config(path: Path) -> KerasConfig:
             config = _object(archive.read("config.json"))
             metadata = _object(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
             version = str(metadata.get("keras_version", ""))
-            return KerasConfig(config, version, version.startswith("2."))
+            described = KerasConfig(config, version, version.startswith("2."))
+            if described.keras_2 and "model.weights.h5" in archive.namelist():
+                _check_weights(io.BytesIO(archive.read("model.weights.h5")))
+            return described
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, KeyError, RuntimeError) as err:
         raise ModelBroken(f"truncated or damaged: {err}") from err
 
@@ -111,7 +115,41 @@ def read_h5_config(path: Path) -> KerasConfig:
         )
     version = version.decode("ascii", "replace") if isinstance(version, bytes) else str(version)
     major = version.partition(".")[0]
-    return KerasConfig(_object(text), version, not (major.isdecimal() and int(major) > 2))
+    described = KerasConfig(_object(text), version, not (major.isdecimal() and int(major) > 2))
+    if described.keras_2:
+        _check_weights(path)
+    return described
+
+
+def _check_weights(source: Path | IO[bytes]) -> None:
+    """HDF5 may say that its numbers are in any file of this machine, or are a thousand times as many as it holds.
+
+    Keras 3 refuses that itself, Keras 2 would read it. Raises ModelBroken.
+    """
+    import h5py
+
+    sizes: list[int] = []
+
+    def problem(name: str, link: object) -> str | None:  # h5py lets no exception of ours through
+        if not isinstance(link, h5py.HardLink):
+            return f"{name!r} in it is a link, maybe to another file; a model has none"
+        item = file[name]
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                return f"{name!r} in it is to be read from another file; a model holds its weights"
+            sizes.append(int(item.nbytes))
+        return None
+
+    try:
+        with h5py.File(source, "r") as file:
+            found = file.visititems_links(problem)
+    except (OSError, RuntimeError, KeyError) as err:
+        raise ModelBroken(f"truncated or damaged: {err}") from err
+    if found is not None:
+        raise ModelBroken(found)
+    total = sum(sizes)
+    if total > MAX_BYTES:
+        raise ModelBroken(f"has {total:,} bytes when unpacked, at most {MAX_BYTES:,} are read")
 
 
 def code_in_config(config: dict[str, Any], keras_2: bool = False) -> list[str]:

@@ -182,6 +182,8 @@ def _labels_of_json(text: str, name: str) -> list[str]:
             value = _inverted(value, name)
         if isinstance(value, dict):
             value = [value[str(number)] for number in range(len(value))]
+        if not isinstance(value, list):  # a text would be a label for each of its letters
+            raise TypeError(f"it is {text.strip()[:20]}")
         # ImageNet's usual file has ["n01440764", "tench"] for each.
         labels = [item[-1] if isinstance(item, list) and item else item for item in value]
         if not all(isinstance(label, str) for label in labels):

@@ -62,6 +62,8 @@ def import_model(
     """
     if options.trust and not options.litert:
         raise ConfigurationError("--trust", "what it loads is kept as LiteRT only, and --no-litert asks for none")
+    if not np.isfinite(options.temperature):
+        raise ConfigurationError("--temperature", f"expected a number above 0, received {options.temperature}")
     name = out.resolve().name if name is None else name
     if not name.strip() or not name.isprintable():
         raise ConfigurationError("--name", f"{name!r} is no name")
@@ -251,12 +253,12 @@ def _exports(
     if options.litert:
         try:
             content = network.litert(shape, options.quantise, projection)
+            if network.call is not None:  # a TFLite file is what it is compared with
+                answers = litert_function(content, shape)(images)
+                checks[LITERT_FILE] = compare(LITERT_FILE, expected, _probabilities(answers, output))
         except ModelBroken as err:
             hint = "; with --no-litert TensorFlow serves it" if network.keras is not None else ""
             raise ModelBroken(f"{err}{hint}") from err
-        if network.call is not None:  # a TFLite file is what it is compared with
-            answers = litert_function(content, shape)(images)
-            checks[LITERT_FILE] = compare(LITERT_FILE, expected, _probabilities(answers, output))
         files[LITERT_FILE] = content
     if network.keras is not None:
         files[KERAS_FILE] = work / KERAS_FILE
@@ -275,8 +277,12 @@ def _embedding(features: Features, projection: Projection | None) -> dict[str, A
 
 def compare(name: str, expected: Float32Array, answers: Float32Array) -> dict[str, Any]:
     """How far two (N, classes) of probabilities are apart. Raises ModelBroken when they are not the same model's."""
-    if answers.shape != expected.shape or not np.isfinite(answers).all():
-        raise ModelBroken(f"{name}: answers with shape {answers.shape} or NaN, the model with {expected.shape}")
+    if answers.shape != expected.shape:
+        raise ModelBroken(f"{name}: answers with shape {answers.shape}, the model with {expected.shape}")
+    if broken := int((~np.isfinite(answers)).any(axis=1).sum()):
+        raise ModelBroken(
+            f"{name}: answers NaN or infinity for {broken} of {len(answers)} test images, the model does not"
+        )
     best, other = expected.argmax(axis=1), answers.argmax(axis=1)
     rows = np.arange(len(expected))
     different = (best != other) & (expected[rows, best] - expected[rows, other] > _TIE)

@@ -9,6 +9,8 @@ from imagewarehouse.text import LINE, one_line, printable
 # Messages about operations that LiteRT lacks, of its converter ("TF Select ops: Erf, Roll", "Custom ops: MyOp") and by
 # its interpreter ("unresolved custom op: FlexErf").
 _MISSING = re.compile(r"(?:TF Select|Flex|Custom) ops: (.+)$|unresolved custom op: (?:Flex)?([\w-]+)", re.MULTILINE)
+# While it traces a function, TensorFlow puts a line of each file on the way in front of the error.
+_TRACED = re.compile(r"in user code:\n.*?\n\s+\w+(?:Error|Exception): ", re.DOTALL)
 # Keras wraps an error once for each layer around the broken one, each time with all settings of that layer.
 _WRAPPED = "Exception encountered: "
 _ARGUMENTS = re.compile(r"\s*Arguments received by .*", re.DOTALL)
@@ -21,7 +23,7 @@ def reason(err: Exception) -> str:
     texts = [text for match in _MISSING.findall(str(err)) for text in match if text]
     if names := sorted({name.strip() for text in texts for name in text.split(",")}):
         return f"LiteRT has no {', '.join(names)}"
-    text = _ARGUMENTS.sub("", printable(str(err)).rpartition(_WRAPPED)[2])
+    text = _ARGUMENTS.sub("", printable(_TRACED.sub("", str(err), count=1)).rpartition(_WRAPPED)[2])
     first, *others = _SENTENCE_END.split(" ".join(text.split()))
     while len(first) > LINE and _BRACKETS.search(first):  # what stands in brackets are values
         first = _BRACKETS.sub("", first)

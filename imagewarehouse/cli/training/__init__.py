@@ -18,3 +18,11 @@ def needs_training(command: str) -> None:
             f"{', '.join(packages)} not installed; `make training` installs what it needs here, "
             "`pip install 'imagewarehouse[training]'` elsewhere",
         )
+
+
+def load_tensorflow() -> None:
+    """Import TensorFlow before anything else does, without what it prints meanwhile: what the CPU can do, and how it logs."""
+    from imagewarehouse.training.litert import quiet
+
+    with quiet():
+        import tensorflow  # noqa: F401

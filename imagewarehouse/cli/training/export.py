@@ -1,4 +1,4 @@
-"""`imagewarehouse export` of a model, after its options are parsed."""
+"""`imagewarehouse model export`, after its options are parsed."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import struct
 
 from imagewarehouse.errors import Corrupt, Truncated
-from imagewarehouse.images.walkers.walking import Ceilings, Extent, Steps, check_frames, check_pixels
+from imagewarehouse.images.walkers.walking import Ceilings, Extent, Steps, check_frames, check_pixels, check_sides
 
+_MAX_SIDE = 32_768  # libavif's
 _BMFF_BOXES = {b"ftyp", b"meta", b"mdat", b"free", b"skip", b"moov"}
 
 
@@ -37,6 +38,7 @@ def walk_bmff(data: bytes, ceilings: Ceilings) -> Extent:
             box = data[pos : pos + size]
             for width, height in _bmff_numbers(box, b"ispe", 2, 8):
                 check_pixels("AVIF", width, height, ceilings)
+                check_sides("AVIF", width, height, _MAX_SIDE)
             if kind == b"moov":
                 frames = max([frames, *(count for (count,) in _bmff_numbers(box, b"stsz", 1, 12))])
                 check_frames("AVIF", frames, ceilings)

@@ -49,6 +49,7 @@ def walk_gif(data: bytes, ceilings: Ceilings) -> Extent:
             check_pixels("GIF", width, height, ceilings)
             frames += 1
             check_frames("GIF", frames, ceilings)
+            steps.take(-4)  # the control block, the pixels and the ends of both are free: frames have their own ceiling
             pos = skip_sub_blocks(pos + 10 + table_size(data[pos + 9]) + 1)
         elif (
             block == 0 and stray < _MAX_STRAY

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagewarehouse.errors import Corrupt, Truncated
-from imagewarehouse.images.walkers.walking import STRAY, Ceilings, Extent, Steps, check_pixels
+from imagewarehouse.images.walkers.walking import STRAY, Ceilings, Extent, Steps, check_pixels, check_sides
 
 Positions = npt.NDArray[np.int64]
 _NOWHERE: Positions = np.empty(0, np.int64)
@@ -23,6 +23,7 @@ _JPEG_STRETCH = 1 << 20  # bytes that are searched at once
 _JPEG_MAX_FILL = 1000
 _JPEG_MAX_STRAY = 4096  # bytes between segments in all; Pillow steps over them one by one, too
 _JPEG_MAX_SCANS = 50  # a progressive picture has about 10; each costs a pass over all pixels
+_JPEG_MAX_SIDE = 65_500  # libjpeg's; the format has 65,535
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_HUFFMAN = frozenset((0xC0, 0xC1, 0xC2))
 
@@ -137,6 +138,7 @@ def _jpeg_blocks(frame: bytes, ceilings: Ceilings) -> int:
         raise Corrupt("JPEG: its frame header is too short")
     height, width, components = struct.unpack_from(">HHB", frame, 1)
     check_pixels("JPEG", width, height, ceilings)
+    check_sides("JPEG", width, height, _JPEG_MAX_SIDE)
     factors = [frame[6 + 3 * n + 1] for n in range(components) if 6 + 3 * n + 1 < len(frame)]
     sampling = [(factor >> 4, factor & 15) for factor in factors]
     if not sampling or not all(h and v for h, v in sampling):

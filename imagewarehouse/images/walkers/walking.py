@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imagewarehouse.errors import Corrupt, TooManyFrames, TooManyPixels
+from imagewarehouse.errors import Corrupt, TooManyFrames, TooManyPixels, Unsupported
 
 # Notes of what beside the pixels was ignored because it cannot be read.
 EXIF, PROFILE, TEXT, OTHER = "unreadable_exif", "unreadable_profile", "unreadable_text", "unreadable_metadata"
@@ -74,6 +74,12 @@ def check_pixels(name: str, width: int, height: int, ceilings: Ceilings, bytes_p
             f"{name}: {width} x {height} pixels take {memory / 1e6:.0f} MB to decode, at most"
             f" {ceilings.memory / 1e6:.0f} MB are allowed (intake.max.memory)"
         )
+
+
+def check_sides(name: str, width: int, height: int, most: int) -> None:
+    """The longest side that the decoder takes, where the format itself allows more. Raises: Unsupported."""
+    if max(width, height) > most:
+        raise Unsupported(f"{name}: {width} x {height} pixels; sides of more than {most} cannot be read here")
 
 
 def check_frames(name: str, frames: int, ceilings: Ceilings) -> None:

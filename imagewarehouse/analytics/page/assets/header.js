@@ -81,7 +81,7 @@ function listenToRange(context) {
 
 function problemOfRange(since, until) {
     if (!since || !until) {
-        return `The ${since ? 'end' : 'beginning'} is no time from 1900 to 9999.`;
+        return `The ${since ? 'end' : 'beginning'} is no time from 1900 to 9998.`;
     }
     const wrong = states.rangeProblem(Date.parse(since), Date.parse(until));
     return wrong ? `The range ${wrong}.` : '';

@@ -22,7 +22,7 @@ const NEWER = {
     'Pacific/Truk': 'Pacific/Chuuk',
 };
 
-const LAST_WALL = '9999-12-30'; // so that it is in the year 9999 in every zone
+const LAST_WALL = '9998-12-30'; // so that it is in the year 9998, the last one of the service, in every zone
 
 let own = { offset: null, name: 'UTC' };
 
