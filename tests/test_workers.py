@@ -287,11 +287,13 @@ class Ports:
 
 def serve(number, ready, alive):
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    first = not os.path.exists(sys.argv[1])
-    open(sys.argv[1], "a").write(f"{number}")
+    with open(sys.argv[1], "a+") as started:  # by both, in any order
+        started.seek(0)
+        first = "0" not in started.read()
+        started.write(f"{number}")
     ready()
     while True:
-        if number or not first:  # the first one hangs
+        if number or not first:  # the first number 0 hangs
             alive()
         time.sleep(0.1)
 
