@@ -518,7 +518,8 @@ def test_no_chart_is_drawn_while_its_panel_is_hidden(page: Dashboard) -> None:
     for route in held:
         route.continue_()
     page.page.unroute("**/api/queries/over-time?*")
-    page.settled()  # its fixture looks for errors in the console
+    page.settled()
+    assert page.page.locator("#panel-over-time svg").count() == 0
     page.page.locator("#chips .filter").click()
     page.page.locator("#panel-over-time .column").first.wait_for()
 
