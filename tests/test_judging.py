@@ -8,6 +8,7 @@ import json
 import logging
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from imagewarehouse.metadata import to_text
 from imagewarehouse.nifi import adapter
 from imagewarehouse.standalone.http import Bodies, HandleHttp, ListenHttp
 from imagewarehouse.standalone.metrics import Metrics
+from imagewarehouse.standalone.openapi import SENDING
 from imagewarehouse.steps import filtering
 from imagewarehouse.steps.classifying import ClassifyImages
 from tests.conftest import Hosted
@@ -146,14 +148,29 @@ def test_an_answer_before_the_filter_has_an_id(
     assert (body["request_id"] == valid) == (key == "valid")
 
 
-async def _ask(method: str, path: str, headers: dict[str, str]) -> Any:
+def _listener(**properties: str) -> HandleHttp:
+    """The shipped one, with these properties in the place of its own."""
     flow = read_flow(FLOW_FILE)
     component = next(c for c in flow.components.values() if c.type.endswith("HandleHttpRequest"))
+    component = replace(component, properties={**component.properties, **properties})
     parameters = {name: parameter.value for name, parameter in flow.parameters.items()}
     engine: Any = _Refuses()
-    listener = HandleHttp(component, parameters, engine, Metrics(engine, []), Bodies())
+    return HandleHttp(component, parameters, engine, Metrics(engine, []), Bodies())
+
+
+async def _ask(method: str, path: str, headers: dict[str, str]) -> Any:
+    listener = _listener()
     listener.bind(None)  # type: ignore[arg-type]
     return await listener._serve(make_mocked_request(method, path, headers=headers))
+
+
+@pytest.mark.parametrize(
+    ("allowed", "taken"),
+    [("/classify", ["/classify"]), ("/classify|/sort", ["/classify"]), (".*", ["/images", "/classify"]), ("/sort", [])],
+)
+def test_what_a_port_offers_follows_its_allowed_paths(allowed: str, taken: list[str]) -> None:
+    listener = _listener(**{"Allowed Paths": allowed})
+    assert [path for path in SENDING if listener.takes(path)] == taken
 
 
 def test_both_listeners_answer_alike() -> None:

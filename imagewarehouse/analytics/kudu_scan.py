@@ -39,9 +39,8 @@ _LIVE_S = 2.0  # a day that is not over is held for the panels of one page
 _LONGEST_HELD_S = 3600.0
 _SHARE_OF_AGE = 24  # a day that ended a day ago is held for an hour: the older it is, the less is added to it
 _LATE = timedelta(hours=1)
-_DAYS_AT_ONCE = (
-    8  # of a scan: each costs some milliseconds, however few rows it has; after one without any, twice as many
-)
+# Of a scan, each of which costs some milliseconds however few rows it has. After one without any row: twice as many.
+_DAYS_AT_ONCE = 8
 _SHORT = timedelta(hours=1)  # is scanned as it is, and nothing is held
 _NEAR = (timedelta(minutes=1), _SHORT)  # where the newest rows are looked for first
 _LOOKED_AT = 20_000

@@ -122,10 +122,10 @@ async def _serve(
     embedded: bool,
 ) -> None:
     from imagewarehouse.analytics.service import QueryService
-    from imagewarehouse.standalone.about import About
     from imagewarehouse.standalone.analytics import Analytics
     from imagewarehouse.standalone.dashboard import CLASSIFY, Dashboard, Part, Relay
     from imagewarehouse.standalone.openapi import document
+    from imagewarehouse.standalone.page import Page
 
     relay = Relay(classify, keys) if classify else None
     sending = (CLASSIFY,) if classify else ()
@@ -133,7 +133,7 @@ async def _serve(
     # An engine on a network waits more than it works, and takes longer.
     service = QueryService(engine, _training(model), at_once=2 if embedded else 6, longest_s=20 if embedded else 60)
     analytics = Analytics(service, keys)
-    every: tuple[Part | None, ...] = (About(about, sending, keys), analytics, pictures, relay)
+    every: tuple[Part | None, ...] = (Page(about, sending, keys), analytics, pictures, relay)
     parts = [part for part in every if part is not None]
 
     def ready() -> None:

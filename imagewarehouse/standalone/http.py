@@ -175,6 +175,10 @@ class Listener:
         if self._server is not None:
             await self._server.stop(_STOP_S)
 
+    def takes(self, path: str) -> bool:
+        """Whether pictures are taken in at this path."""
+        raise NotImplementedError
+
     async def handle(self, request: Request, request_id: str) -> Response:
         """The answer to a request. Every problem that it tells of carries `request_id`, as the row will."""
         raise NotImplementedError
@@ -264,6 +268,9 @@ class ListenHttp(Listener):
         self._status = self.settings.integer("Return Code", 200, 599, "200")
         self._headers = self.settings.pattern("HTTP Headers for Attributes", "(?!)")  # by default none
 
+    def takes(self, path: str) -> bool:
+        return path == "/" + self.settings.text("Base Path", "contentListener")
+
     async def handle(self, request: Request, request_id: str) -> Response:
         if request.path == self._path + "/healthcheck" and request.method in ("GET", "HEAD"):
             return Response(200, b"OK", {"Content-Type": "text/plain; charset=utf-8"})
@@ -327,6 +334,9 @@ class HandleHttp(Listener):
         self._allowed = {
             m for m in _METHODS if self.settings.text(f"Allow {m}", "true" if m in _METHODS[:4] else "false") == "true"
         }
+
+    def takes(self, path: str) -> bool:
+        return self.settings.pattern("Allowed Paths", ".*").fullmatch(path) is not None
 
     async def handle(self, request: Request, request_id: str) -> Response:
         if not self._paths.fullmatch(request.path):

@@ -53,6 +53,7 @@ FACTS: Mapping[str, str] = {
 
 _FIGURES = "figures"  # the tag of operations that every service with a page has
 _SENDING = "sending"  # of those that take pictures in
+SENDING = ("/images", "/classify")  # their paths
 _BESIDE = ("search", "image", "thumbnail", "images", "classify")
 
 _TYPES: Mapping[ColumnType, Json] = {
@@ -85,7 +86,7 @@ _OF_SENDING = (
 )
 
 
-def document(*, sending: Sequence[str] = ("/images", "/classify"), images: bool = True, searches: bool = True) -> Json:
+def document(*, sending: Sequence[str] = SENDING, images: bool = True, searches: bool = True) -> Json:
     """The OpenAPI document. `sending`: paths that take pictures here. `images`: whether stored pictures are served.
 
     `searches`: whether requests are searched here.
@@ -156,7 +157,7 @@ def served_beside(about: Json, sending: Collection[str]) -> tuple[str, ...]:
 def _queries() -> Json:
     listed = _object(name={"type": "string"}, question={"type": "string"}, columns=_list_of("Column"))
     beside = {"type": "array", "items": {"type": "string", "enum": list(_BESIDE)}}
-    served = "what this port serves beside figures, to this key, by `operationId`"
+    served = "the operations beside figures that this port offers to this key, by `operationId`"
     answer = _object(queries={"type": "array", "items": listed}, serves={**beside, "description": served})
     return {
         "operationId": "queries",

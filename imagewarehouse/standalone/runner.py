@@ -40,7 +40,6 @@ from imagewarehouse.objects.reading import StoredImages
 from imagewarehouse.rows.embedded import LocalRows
 from imagewarehouse.rows.kudu import KuduRows
 from imagewarehouse.standalone import components, pictures, searching
-from imagewarehouse.standalone.about import PAGE, About
 from imagewarehouse.standalone.analytics import API, Analytics, OfFirstWorker
 from imagewarehouse.standalone.control import ControlSocket, control_socket, locations, metrics_of, row_store
 from imagewarehouse.standalone.engine import BatchWork, Engine, Work
@@ -48,7 +47,8 @@ from imagewarehouse.standalone.flowfile import FlowFile, Ticket
 from imagewarehouse.standalone.http import Bodies, HandleHttp, Listener, ListenHttp
 from imagewarehouse.standalone.journal import Journal
 from imagewarehouse.standalone.metrics import Metrics
-from imagewarehouse.standalone.openapi import document
+from imagewarehouse.standalone.openapi import SENDING, document
+from imagewarehouse.standalone.page import PAGE, Page
 from imagewarehouse.standalone.pictures import Pictures
 from imagewarehouse.standalone.process import cores
 from imagewarehouse.standalone.python_host import PythonProcessor
@@ -240,7 +240,13 @@ class Runner:
         return rows
 
     def _url(self, listener: Listener, path: str | None = None) -> str:
-        return f"http://{listener.address}{_takes(listener) if path is None else path}"
+        if path is None:
+            path = (
+                "/" + listener.settings.text("Base Path", "contentListener")
+                if isinstance(listener, ListenHttp)
+                else listener.settings.text("Allowed Paths", "/")
+            )
+        return f"http://{listener.address}{path}"
 
     def _listener(self, component: Component) -> Listener:
         kind = ListenHttp if component.type == components.LISTEN_HTTP else HandleHttp
@@ -274,13 +280,14 @@ class Runner:
         return [reader for reader in readers if reader is not None]
 
     def _readers_of(self, listener: Listener) -> list[Reader]:
-        """What this port says of itself, where there are figures, and what all ports share."""
+        """The page of this port, where there are figures, and what all ports share."""
         if self._control.analytics is None:
             return self._readers
         searches = any(isinstance(reader, Searches) and reader.has_index for reader in self._readers)
         images = any(isinstance(reader, Pictures) for reader in self._readers)
-        about = document(sending=[_takes(each) for each in self.listeners], images=images, searches=searches)
-        return [About(about, [_takes(listener)], self._keys()), *self._readers]
+        taken = [path for path in SENDING if any(each.takes(path) for each in self.listeners)]
+        about = document(sending=taken, images=images, searches=searches)
+        return [Page(about, [path for path in taken if listener.takes(path)], self._keys()), *self._readers]
 
     def _open_figures(self, worker: int) -> Reader | None:
         """Workers behind the first one ask that one."""
@@ -404,13 +411,6 @@ class Runner:
                 log.info("took up %d images that an earlier run had acknowledged", count)
 
         threading.Thread(target=feed, name="replay", daemon=True).start()
-
-
-def _takes(listener: Listener) -> str:
-    """The path that it takes pictures at."""
-    if isinstance(listener, ListenHttp):
-        return "/" + listener.settings.text("Base Path", "contentListener")
-    return listener.settings.text("Allowed Paths", "/")
 
 
 def _limits(check: Any) -> Limits:

@@ -133,7 +133,7 @@ function draw(name) {
     const { render, note, hasTable } = GRID.find((panel) => panel.name === name) ?? {};
     const [width, height] = hasTable ? rooms().get(name) : [];
     if (width <= 0) {
-        return; // its panel is hidden: showPanels draws it when it is seen
+        return; // hidden: showPanels draws it later
     }
     const text = JSON.stringify([answer.rows, answer.facts, answer.period?.until?.slice(0, 16), context.state, context.tz, tables.has(name), width, height]);
     if (drawn.get(name) === text) {
@@ -175,7 +175,7 @@ function rooms() {
     return measured;
 }
 
-/** Whether there are panels to be seen. Charts that were drawn while there were none had no room. */
+/** Whether there are panels to be seen. While they are hidden, charts are not drawn. */
 function showPanels(there) {
     const were = !document.body.classList.contains('no-figures');
     document.body.classList.toggle('no-figures', !there);

@@ -1,4 +1,4 @@
-"""What a port says of itself: GET / and /assets/* (the dashboard page), /openapi.json and /api (its document), /api/queries.
+"""The dashboard page and what describes the API: GET /, /assets/*, /openapi.json, /api and /api/queries, on every port.
 
 The page and the document hold no figures, so they need no access key.
 """
@@ -21,8 +21,8 @@ from imagewarehouse.standalone.server import Request, Response
 PAGE, QUERIES = "/", "/api/queries"
 
 
-class About:
-    """A `Reader`. Each port has its own, since each takes pictures in at a path of its own."""
+class Page:
+    """A `Reader`. Each port has its own, since not every port takes pictures in at every path."""
 
     path: ClassVar[str] = API
 
